@@ -1,0 +1,1 @@
+//! The engine: drives sessions over transports against the store.

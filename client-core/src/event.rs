@@ -1,0 +1,74 @@
+//! What the engine tells the world, after the commit that made it true.
+
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SpaceId};
+
+/// Where a change came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An edit on this device.
+    Local,
+    /// Another device.
+    Remote,
+}
+
+/// Connection to a relay, as a person would ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncState {
+    /// Not connected; trying again in so many milliseconds.
+    Waiting {
+        /// Until the next try.
+        retry_ms: u64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Connecting or proving the device key.
+    Connecting,
+    /// Catching up.
+    CatchingUp {
+        /// Items received.
+        received: u64,
+        /// Items known to exist.
+        total: u64,
+    },
+    /// Everything sent and received; listening.
+    Live,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Documents changed; the commit is durable.
+    DocumentsChanged {
+        /// Which space.
+        space: SpaceId,
+        /// Which documents.
+        docs: Vec<DocId>,
+        /// Who.
+        origin: Origin,
+    },
+    /// The connection changed.
+    Sync {
+        /// Which space.
+        space: SpaceId,
+        /// To what.
+        state: SyncState,
+    },
+    /// An envelope was set aside.
+    Quarantined {
+        /// Which space.
+        space: SpaceId,
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Members or devices changed.
+    MembershipChanged {
+        /// Which space.
+        space: SpaceId,
+    },
+    /// Events were dropped because the subscriber was too slow: read everything again.
+    Lagged,
+}

@@ -1,0 +1,30 @@
+//! Life OS client core: documents, their sealed deltas, the store, search, sync and typed operations.
+//!
+//! The lower half is pure: no I/O, no clock, no randomness; time and random bytes are arguments. It
+//! compiles with `--no-default-features`. The upper half (`io`) is store → transport → engine → client.
+#![forbid(unsafe_code)]
+
+pub mod crypto;
+pub mod delta;
+pub mod document;
+pub mod envelope;
+pub mod event;
+pub mod fence;
+pub mod keys;
+pub mod link;
+pub mod modules;
+pub mod projection;
+pub mod records;
+pub mod registry;
+pub mod session;
+
+#[cfg(feature = "io")]
+pub mod client;
+#[cfg(feature = "io")]
+pub mod engine;
+#[cfg(feature = "io")]
+pub mod store;
+#[cfg(feature = "io")]
+pub mod transport;
+
+pub use lifeos_sync_protocol as protocol;

@@ -1,0 +1,2 @@
+//! The modules: one folder each.
+pub mod notes;

@@ -1,0 +1,2 @@
+//! Markdown to a note's body and back, without loss.
+// owner: markdown helper

@@ -1,0 +1,3 @@
+//! Notes: title, rich-text body, properties, tags, notebooks, links, history.
+// owner: notes helper
+pub mod markdown;

@@ -1,0 +1,4 @@
+//! Generates the foreign-language bindings of the built library.
+fn main() {
+    uniffi::uniffi_bindgen_main()
+}

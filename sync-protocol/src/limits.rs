@@ -1,0 +1,38 @@
+//! Every limit of the protocol in one place; both sides enforce them before they allocate.
+
+/// Largest websocket frame, relay and device to device (4.25 MiB).
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024 + 256 * 1024;
+/// Largest ciphertext (tag included) of a Delta, BlobPart, Receipt or Ephemeral envelope.
+pub const DELTA_CT_BYTES_MAX: usize = 1024 * 1024;
+/// Largest ciphertext (tag included) of a Chunk envelope.
+pub const CHUNK_CT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest inflated body of a Delta.
+pub const DELTA_RAW_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest inflated body of a Chunk.
+pub const CHUNK_RAW_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Largest ratio of inflated to compressed bytes.
+pub const INFLATE_RATIO_MAX: usize = 256;
+/// Smallest padded plaintext.
+pub const PADDED_BYTES_MIN: usize = 256;
+/// Most parents of a record.
+pub const RECORD_PARENTS_MAX: usize = 16;
+/// Largest body of a record that is neither an Epoch nor a Checkpoint.
+pub const RECORD_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of an Epoch record.
+pub const EPOCH_BODY_BYTES_MAX: usize = 512 * 1024;
+/// Largest body of a Checkpoint record.
+pub const CHECKPOINT_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Most envelopes in one PUSH, ITEMS or NOTIFY frame; also the longest run between verified tips.
+pub const FRAME_ENVELOPES_MAX: usize = 64;
+/// Most records in one REC frame.
+pub const FRAME_RECORDS_MAX: usize = 256;
+/// PUSH frames a client keeps unacknowledged; a relay may refuse more.
+pub const PUSH_WINDOW_MAX: usize = 16;
+/// Deepest nesting of CBOR from outside.
+pub const CBOR_DEPTH_MAX: usize = 8;
+/// Largest message in a rendezvous mailbox.
+pub const RDV_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Most messages in a rendezvous mailbox.
+pub const RDV_MESSAGES_MAX: usize = 8;
+/// Longest life of a rendezvous mailbox in seconds.
+pub const RDV_TTL_S_MAX: u32 = 600;
