@@ -1,2 +1,48 @@
-//! placeholder
-fn main() {}
+//! Project chores: `cargo xtask test` proves the project, the other commands are its parts.
+#![forbid(unsafe_code)]
+
+mod deny;
+mod run;
+mod stages;
+mod tour;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "cargo xtask COMMAND
+
+  test                      everything that proves the project; what CI runs
+  ci STAGE                  one stage of it (see `cargo xtask ci list`)
+  crash [--points N]        kill -9 of clients and relay at N points each
+  bench [NAME] [--short] [--json]
+                            benchmarks, each with its yardstick in the same run
+  bindings                  builds and tests the Python bindings
+  vectors                   compares the golden vectors with freshly made ones
+  tour                      runs the commands of the README's tour
+  deep [PART]               what takes longer than CI may: crash, import, fuzz; appends to evidence/";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test"] => stages::test(),
+        ["ci", "list"] => stages::list(),
+        ["ci", stage] => stages::one(stage),
+        ["crash", rest @ ..] => stages::crash(rest),
+        ["bench", rest @ ..] => stages::bench(rest),
+        ["bindings"] => stages::one("bindings"),
+        ["vectors"] => stages::one("vectors"),
+        ["tour"] => stages::one("tour"),
+        ["deep", rest @ ..] => stages::deep(rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("\nxtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

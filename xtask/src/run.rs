@@ -1,0 +1,87 @@
+//! Running commands with a cap on their time, and finding or installing the tools they need.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a chore returns: nothing, or a sentence about what went wrong.
+pub(crate) type Outcome = Result<(), String>;
+
+/// The workspace's root folder.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Where the profile `ci` puts its programs.
+pub(crate) fn ci_bin(name: &str) -> PathBuf {
+    target().join("ci").join(name)
+}
+
+/// Cargo's target folder.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A command in the workspace's root.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(root());
+    command
+}
+
+/// Cargo with arguments.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
+}
+
+/// Runs to the end, or kills it at the cap.
+pub(crate) fn run(command: &mut Command, cap: Duration) -> Outcome {
+    let line = describe(command);
+    eprintln!("  $ {line}");
+    let mut child = command.stdin(Stdio::null()).spawn().map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    let status = wait(&mut child, cap).ok_or_else(|| format!("`{line}` did not finish within {} s", cap.as_secs()))?;
+    if status.success() { Ok(()) } else { Err(format!("`{line}` failed ({status})")) }
+}
+
+/// Whether a program can be started.
+pub(crate) fn has(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Makes sure a Debian package's program is there; installs it where the machine lets us.
+pub(crate) fn need(program: &str, package: &str) -> Outcome {
+    if has(program) {
+        return Ok(());
+    }
+    let cap = Duration::from_secs(180);
+    let _ = run(&mut command("apt-get", &["update", "-q"]), cap);
+    let _ = run(&mut command("apt-get", &["install", "-y", "-q", "--no-install-recommends", package]), cap);
+    if has(program) { Ok(()) } else { Err(format!("{program} is missing: install the package {package}")) }
+}
+
+fn wait(child: &mut Child, cap: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if start.elapsed() < cap => std::thread::sleep(Duration::from_millis(50)),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+fn describe(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    command.get_args().fold(program, |line, arg| line + " " + &arg.to_string_lossy())
+}

@@ -1,0 +1,190 @@
+//! The stages of `cargo xtask test`, each with its cap; they share one build profile, `ci`.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::run::{Outcome, cargo, ci_bin, command, need, root, run, target};
+use crate::{deny, tour};
+
+struct Stage {
+    name: &'static str,
+    what: &'static str,
+    run: fn() -> Outcome,
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "format", what: "the sources are formatted", run: format },
+    Stage { name: "build", what: "everything builds in one profile", run: build },
+    Stage { name: "test", what: "units, properties, vectors, house rules, system tests", run: tests },
+    Stage { name: "demo", what: "the main job holds on real input", run: demo },
+    Stage { name: "tour", what: "the README's commands work", run: tour::run_readme },
+    Stage { name: "crash", what: "kill -9 at random system calls loses nothing", run: crash_short },
+    Stage { name: "bindings", what: "Python drives two devices and a relay", run: bindings },
+    Stage { name: "bench", what: "the benchmarks run", run: bench_short },
+    Stage { name: "clippy", what: "no lint fires; no cipher in the relay", run: clippy },
+    Stage { name: "pure", what: "the pure half compiles without I/O", run: pure },
+    Stage { name: "deny", what: "licences, bans and sources of the dependencies", run: deny::check },
+];
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+/// Runs every stage; goes on after a failure so that one run tells all, and fails at the end.
+pub(crate) fn test() -> Outcome {
+    let mut failures = Vec::new();
+    let mut lines = Vec::new();
+    for stage in STAGES {
+        eprintln!("\n== {}: {}", stage.name, stage.what);
+        let start = Instant::now();
+        let outcome = (stage.run)();
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        lines.push(format!("{:<9} {word:<7} {:>5} s  {}", stage.name, start.elapsed().as_secs(), stage.what));
+        if let Err(message) = outcome {
+            eprintln!("{}: {message}", stage.name);
+            failures.push(stage.name);
+            if stage.name == "build" {
+                break;
+            }
+        }
+    }
+    println!("\n{}", lines.join("\n"));
+    println!("{} passed, {} failed", lines.len() - failures.len(), failures.len());
+    if failures.is_empty() { Ok(()) } else { Err(format!("failed: {}", failures.join(", "))) }
+}
+
+/// Runs one stage by name.
+pub(crate) fn one(name: &str) -> Outcome {
+    let stage = STAGES.iter().find(|stage| stage.name == name);
+    (stage.ok_or_else(|| format!("no stage `{name}`; see `cargo xtask ci list`"))?.run)()
+}
+
+/// Prints the stages.
+pub(crate) fn list() -> Outcome {
+    STAGES.iter().for_each(|stage| println!("{:<9} {}", stage.name, stage.what));
+    Ok(())
+}
+
+fn format() -> Outcome {
+    run(&mut cargo(&["fmt", "--all", "--check"]), minutes(1))
+}
+
+fn build() -> Outcome {
+    run(&mut cargo(&["build", "--workspace", "--all-targets", "--profile", "ci", "--locked"]), minutes(20))
+}
+
+fn tests() -> Outcome {
+    run(&mut cargo(&["test", "--workspace", "--profile", "ci", "--locked", "--no-fail-fast"]), minutes(8))
+}
+
+fn demo() -> Outcome {
+    run(command(ci_bin("lifeos"), &["demo"]).env("NO_COLOR", "1"), minutes(3))
+}
+
+fn crash_short() -> Outcome {
+    crash(&["--points", "50"])
+}
+
+/// Kills clients and the relay at random system calls.
+pub(crate) fn crash(args: &[&str]) -> Outcome {
+    need("strace", "strace")?;
+    run(
+        &mut cargo(&["build", "--profile", "ci", "--locked", "-p", "lifeos-tests", "-p", "lifeos-sync-server"]),
+        minutes(20),
+    )?;
+    run(&mut command(ci_bin("lifeos-crash"), args), minutes(60))
+}
+
+fn bindings() -> Outcome {
+    need("python3", "python3")?;
+    let library = ci_bin(if cfg!(target_os = "macos") { "liblifeos_ffi.dylib" } else { "liblifeos_ffi.so" });
+    let out = target().join("bindings/python");
+    let (library, out) = (library.to_string_lossy(), out.to_string_lossy());
+    let bindgen = ["generate", &*library, "--language", "python", "--out-dir", &*out, "--no-format"];
+    run(&mut command(ci_bin("uniffi-bindgen"), &bindgen), minutes(2))?;
+    std::fs::copy(&*library, target().join("bindings/python").join(library.rsplit('/').next().unwrap_or_default()))
+        .map_err(|error| format!("cannot copy the library: {error}"))?;
+    run(
+        command("python3", &["bindings/python/tests/test_two_devices.py"])
+            .env("PYTHONPATH", &*out)
+            .env("LIFEOS_RELAY_BIN", ci_bin("lifeos-relay")),
+        minutes(4),
+    )
+}
+
+fn bench_short() -> Outcome {
+    run(&mut command(ci_bin("lifeos-bench"), &["all", "--short"]), minutes(5))
+}
+
+/// Benchmarks, in release.
+pub(crate) fn bench(args: &[&str]) -> Outcome {
+    run(&mut cargo(&["build", "--release", "--locked", "-p", "lifeos-benches"]), minutes(30))?;
+    let args =
+        if args.first().is_none_or(|word| word.starts_with("--")) { [&["all"], args].concat() } else { args.to_vec() };
+    run(&mut command(target().join("release/lifeos-bench"), &args), minutes(60))
+}
+
+fn clippy() -> Outcome {
+    run(
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--profile",
+            "ci",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+        minutes(10),
+    )
+}
+
+fn pure() -> Outcome {
+    run(
+        &mut cargo(&["check", "-p", "lifeos-client-core", "--no-default-features", "--profile", "ci", "--locked"]),
+        minutes(5),
+    )
+}
+
+/// The long forms. Each appends one dated line to `evidence/`.
+pub(crate) fn deep(args: &[&str]) -> Outcome {
+    let part = args.first().copied().unwrap_or("all");
+    let all = part == "all";
+    if !all && !["crash", "demo", "bench"].contains(&part) {
+        return Err(format!("no deep part `{part}`: crash, demo or bench"));
+    }
+    if all || part == "crash" {
+        record("crash", "500 points each", crash(&["--points", "500"]))?;
+    }
+    if all || part == "demo" {
+        let registry =
+            std::env::var("CARGO_HOME").unwrap_or_else(|_| std::env::var("HOME").unwrap_or_default() + "/.cargo");
+        let sources = registry + "/registry/src";
+        let outcome = run(&mut cargo(&["run", "--release", "--locked", "--", "demo", &sources]), minutes(30));
+        record("demo", "every Markdown file of the local crate sources", outcome)?;
+    }
+    if all || part == "bench" {
+        record("bench", "all rows in release", bench(&["all"]))?;
+    }
+    Ok(())
+}
+
+fn record(part: &str, what: &str, outcome: Outcome) -> Outcome {
+    let text = |program: &str, args: &[&str]| {
+        let output = command(program, args).output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&output).trim().to_owned()
+    };
+    let (date, commit) = (text("date", &["-u", "+%Y-%m-%d"]), text("git", &["rev-parse", "--short=12", "HEAD"]));
+    let verdict = outcome.as_ref().map_or_else(|error| format!("failed: {error}"), |()| "ok".to_owned());
+    let folder = root().join("evidence");
+    let append = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        let mut file = std::fs::File::options().create(true).append(true).open(folder.join("deep.log"))?;
+        writeln!(file, "{date} {commit} {part}: {what}: {verdict}")
+    };
+    append().map_err(|error| format!("cannot write evidence: {error}"))?;
+    outcome
+}
