@@ -2,6 +2,10 @@
 //!
 //! A frame is only bytes with a checked shape; whether it may be sent now is the session's business.
 
+mod decode;
+mod encode;
+mod kind;
+
 use crate::ids::{EnvelopeId, LogId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId};
 
 /// Who speaks.
@@ -190,9 +194,30 @@ pub enum ErrorCode {
     Internal = 14,
 }
 
+impl ErrorCode {
+    /// Every code of this version.
+    pub const ALL: [Self; 14] = [
+        Self::BadFrame,
+        Self::Unexpected,
+        Self::Version,
+        Self::AuthFailed,
+        Self::NotMember,
+        Self::Removed,
+        Self::CreateRefused,
+        Self::TooLarge,
+        Self::Rate,
+        Self::NoMailbox,
+        Self::MailboxRefused,
+        Self::GoingAway,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+}
+
 /// One message on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the variant says what its fields are; their order and bytes are in docs/PROTOCOL.md")]
 pub enum Frame {
     /// `01` First frame of the connecting side.
     Hello { proto_min: u16, proto_max: u16, role: PeerRole, nonce: [u8; 32], features: u64 },
@@ -289,10 +314,12 @@ pub enum FrameError {
 
 impl Frame {
     /// The frame's bytes. `req_id` ties an answer to its question; 0 for frames that are no answer.
+    ///
+    /// Counts and sizes are the caller's business: a frame above the limits encodes, and [`Frame::decode`]
+    /// refuses it.
     #[must_use]
     pub fn encode(&self, req_id: u32) -> Vec<u8> {
-        let _ = req_id;
-        todo!()
+        encode::frame(self, req_id)
     }
 
     /// Reads a frame and its `req_id`; allocates no more than the input's size and the limits allow.
@@ -300,7 +327,6 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] for anything that is not exactly one frame.
     pub fn decode(bytes: &[u8]) -> Result<(u32, Self), FrameError> {
-        let _ = bytes;
-        todo!()
+        decode::frame(bytes)
     }
 }

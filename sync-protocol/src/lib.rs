@@ -11,3 +11,4 @@ pub mod limits;
 pub mod log;
 pub mod membership;
 pub mod record;
+mod wire;

@@ -36,3 +36,15 @@ pub const RDV_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub const RDV_MESSAGES_MAX: usize = 8;
 /// Longest life of a rendezvous mailbox in seconds.
 pub const RDV_TTL_S_MAX: u32 = 600;
+/// Most ids in one list of a frame: record heads, wanted records or objects, spaces, checkpoints.
+pub const FRAME_IDS_MAX: usize = 4096;
+/// Most streams in one HAVE, and ranges in one WANT.
+pub const FRAME_STREAMS_MAX: usize = 65_536;
+/// Most holes of one stream in a HAVE.
+pub const STREAM_HOLES_MAX: usize = 1024;
+/// Longest origin of a CHALLENGE in bytes of UTF-8.
+pub const ORIGIN_BYTES_MAX: usize = 255;
+/// Longest message of an ERROR in bytes of UTF-8.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 1024;
+/// Largest body of a record type that this version does not know.
+pub const UNKNOWN_BODY_BYTES_MAX: usize = RECORD_BODY_BYTES_MAX;

@@ -16,6 +16,13 @@
 //! ```
 
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
+use crate::limits::{CHECKPOINT_BODY_BYTES_MAX, RECORD_PARENTS_MAX};
+
+/// Bytes before the parents.
+pub const HEADER_BYTES: usize = 76;
+/// Largest record of any type.
+pub const RECORD_BYTES_MAX: usize =
+    HEADER_BYTES + RECORD_PARENTS_MAX * RecordId::BYTES + 4 + CHECKPOINT_BODY_BYTES_MAX + 64;
 
 /// What a member may do; smaller is more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +111,7 @@ pub enum RemoveReason {
 /// What a record says. All types of protocol §3; those that a version does not evaluate are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the variant says what its fields are; their order and bytes are in docs/PROTOCOL.md")]
 pub enum Body {
     /// `01` Begins a space. `recovery` is the founder's paper key.
     Genesis { random: [u8; 32], member: MemberId, device: DeviceEntry, recovery: DeviceEntry, relays: Vec<String> },
