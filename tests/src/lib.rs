@@ -1,1 +1,5 @@
-//! placeholder
+//! Support of the whole-system tests: real processes, a ledger of what was acknowledged, crash points.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod crash;
+pub mod process;

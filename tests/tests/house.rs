@@ -179,7 +179,7 @@ fn imports_inside_client_core_point_downward() {
         if own < upper_half {
             continue; // The pure half is held by the test above; its parts share types freely.
         }
-        for (rank, module) in order.iter().enumerate().skip(own + 1) {
+        for module in order.iter().skip(own + 1) {
             let production = read(&file).split("#[cfg(test)]").next().unwrap_or_default().to_owned();
             assert!(!production.contains(&format!("crate::{module}::")), "{inside} looks upward to {module}");
         }

@@ -1,0 +1,150 @@
+//! Real programs as child processes: the relay, and workers that print what was acknowledged.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A program beside the running one.
+///
+/// # Panics
+/// When the running program has no path.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let folder = own.parent().expect("a program lies in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    folder.join(name)
+}
+
+/// A loopback port that is free now.
+///
+/// # Panics
+/// When the machine has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// Wraps a command so that it dies by SIGKILL at the `nth` system call (per thread) that touches disk or network.
+#[must_use]
+pub fn killed_at(nth: u32, program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={SYSCALLS}")]);
+    command.args(["-e", &format!("inject={SYSCALLS}:signal=SIGKILL:when={nth}")]);
+    command.arg(program).args(args);
+    command
+}
+
+/// The system calls among which crash points are drawn.
+pub const SYSCALLS: &str =
+    "pwrite64,write,writev,fsync,fdatasync,ftruncate,sendto,sendmsg,recvfrom,openat,unlink,rename";
+
+/// Whether a command (strace passes its child's fate on) ended by SIGKILL.
+#[must_use]
+pub fn was_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal() == Some(9) || status.code() == Some(137)
+}
+
+/// A relay process that is killed when dropped.
+pub struct Relay {
+    child: Child,
+    /// `ws://…#key`, to be given to clients.
+    pub url: String,
+}
+
+impl Relay {
+    /// Starts a relay on a folder and port and waits until it says that it listens. `None`: it died before.
+    ///
+    /// # Panics
+    /// When the program is missing.
+    #[must_use]
+    pub fn start(data: &Path, port: u16, kill_at: Option<u32>) -> Option<Self> {
+        let (data, listen) = (data.to_string_lossy().into_owned(), format!("127.0.0.1:{port}"));
+        let args = ["serve", "--data", &data, "--listen", &listen];
+        let relay = program("lifeos-relay");
+        let mut command = kill_at.map_or_else(
+            || {
+                let mut command = Command::new(&relay);
+                command.args(args);
+                command
+            },
+            |nth| killed_at(nth, &relay, &args),
+        );
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("lifeos-relay starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let url = stdout.lines().map_while(Result::ok).find_map(|line| {
+            let start = line.find("ws://")?;
+            line[start..].split(['"', ' ', ',']).next().map(str::to_owned)
+        });
+        match url {
+            Some(url) => Some(Self { child, url }),
+            None => {
+                let _ = child.wait();
+                None
+            }
+        }
+    }
+
+    /// Whether it died by the injected signal.
+    pub fn died(&mut self) -> bool {
+        self.child.try_wait().ok().flatten().is_some_and(was_killed)
+    }
+
+    /// Kills it and whatever it traces.
+    pub fn kill(&mut self) {
+        use std::io::Write as _;
+        // strace forwards nothing when it is killed itself: end its child first.
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
+        for pid in children.split_whitespace() {
+            let _ = Command::new("kill").args(["-9", pid]).status();
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::io::stderr().flush();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What a worker said before it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Lines, in order: `ACK title`, `SYNCED title`, `DONE`.
+    pub lines: Vec<String>,
+    /// Whether it ended by SIGKILL.
+    pub killed: bool,
+    /// Whether it ended well.
+    pub ok: bool,
+}
+
+/// Runs a worker, killed at the `nth` system call if given; its lines are the ledger, kept outside the system.
+///
+/// # Panics
+/// When the program is missing.
+#[must_use]
+pub fn worker(args: &[&str], kill_at: Option<u32>) -> Said {
+    let path = program("lifeos-worker");
+    let mut command = kill_at.map_or_else(
+        || {
+            let mut command = Command::new(&path);
+            command.args(args);
+            command
+        },
+        |nth| killed_at(nth, &path, args),
+    );
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("lifeos-worker starts");
+    let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    Said { lines, killed: was_killed(output.status), ok: output.status.success() }
+}
