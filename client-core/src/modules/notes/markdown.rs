@@ -1,2 +1,0 @@
-//! Markdown to a note's body and back, without loss.
-// owner: markdown helper
