@@ -1,19 +1,58 @@
-//! The store: one SQLite database per home, one door for commits.
-//!
-//! Synchronous, `Send`, used behind one mutex; readers use their own connection. WAL. Wanted shape
-//! (owner: store helper; change it where building it shows a flaw, keep the names):
+//! The store: one SQLite database per home, and one door for commits.
 //!
 //! ```text
-//! Store::create(home, NewHome{..}) / Store::open(home)       migrations by user_version, refuses newer
-//! store.write(space, now_ms, |tx| ..) -> Result<(T, Commit)>  THE DOOR for local edits: BEGIN IMMEDIATE, loads documents
-//!     tx.edit(doc, genesis, |autocommit| ..)                  (LRU, generation-checked), edits, projects, then one FULL commit:
-//!     tx.read(doc, |document| ..)                             change rows (pending=1) + projection row differences + search_dirty
-//! store.seal(space, budget, random) -> usize                  pending → Delta(s) → sealed envelopes + stream tip, one FULL commit
-//! store.outbox(space, relay, after_seq, bytes_max)            sealed bytes to send
-//! store.acked(relay, space, through_seq)                      plain, may be lazy
-//! store.receive(space, relay, page: Vec<Item>, cursor)        verify → open → fence → apply in ONE batch per document → rows + quarantine
-//!     -> ReceiveReport { changed, quarantined }               + envelopes + stream tips + cursor in one commit (same door)
-//! store.put_records(space, ..) / records / membership / keyring
-//! store.search(query, limit)                                  FTS5 + dirty rows answered directly
-//! store.index_dirty(budget) · store.compact_tails(budget) · store.rebuild_projections() · store.check()
+//!              Store (one writer connection, &mut)                 Reader (own read-only connection)
+//!  write ────► documents (LRU) ► edit ► rows ► ONE commit           notes, notebooks, links, counts,
+//!  seal_pending, receive, put_records ────────────► commit          search …
+//!  index_dirty, compact_tails, checkpoint: off the edit path
 //! ```
+//!
+//! Synchronous and `Send`; the caller keeps it behind one mutex. Two processes may open one home: every
+//! write begins with `BEGIN IMMEDIATE`, and a cached document is used only when its generation still stands.
+//! Secrets are not in the database: the device's root lies in `device.key`, epoch secrets are opened from the
+//! records at start. Deliberately absent: a way to change documents that bypasses [`Store::write`] and
+//! [`Store::receive`].
+
+mod check;
+mod commit;
+mod documents;
+mod error;
+mod home;
+mod outbox;
+mod quarantine;
+mod query;
+mod reads;
+mod receive;
+mod records;
+mod rows;
+mod schema;
+mod seal;
+mod search;
+#[cfg(test)]
+mod tests;
+mod undo;
+
+pub use check::CheckOutcome;
+pub use commit::{Commit, Tx};
+pub use error::StoreError;
+pub use home::{DATABASE_FILE, DEVICE_KEY_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock, load_device_root};
+pub use outbox::{RelayId, RelayState};
+pub use quarantine::QuarantinedEnvelope;
+pub use query::QueryError;
+pub use reads::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, Reader, Reads, SpaceRow, StreamRow, TagRow};
+pub use receive::{NeedRecords, Page, ReceiveReport, Unknown};
+pub use schema::SCHEMA_VERSION;
+pub use seal::{SealBudget, SealReport};
+pub use search::Hit;
+pub use undo::{Step, UndoStep};
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+/// An open home: the only writer of its database in this process.
+pub struct Store {
+    home: PathBuf,
+    conn: Connection,
+    documents: documents::Cache,
+}

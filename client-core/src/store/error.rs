@@ -1,0 +1,112 @@
+//! What can go wrong at the disk, whose fault it is and whether trying again helps.
+
+use std::io;
+
+use crate::document::DocumentError;
+
+/// The store cannot do what was asked. After any error the database is as it was before the call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The folder holds no home.
+    #[error("there is no home here: create one with `lifeos init`, or link this device to an existing one")]
+    NoHome,
+    /// The folder holds a home already.
+    #[error("there is a home here already: open it, or choose another folder")]
+    HomeExists,
+    /// A device key lies in the folder, but no database.
+    #[error(
+        "the folder holds a device.key but no lifeos.db: put the database back from a backup, or move the key away"
+    )]
+    KeyWithoutDatabase,
+    /// `device.key` is missing or not what it should be.
+    #[error("device.key is missing or damaged: put it back from a backup, or link this device again")]
+    DeviceKey,
+    /// The home was written by a newer version.
+    #[error("this home was written by a newer version (its format is {found}, this version knows {known}): update")]
+    NewerVersion {
+        /// Format of the home.
+        found: u32,
+        /// Newest format known here.
+        known: u32,
+    },
+    /// Bytes on the disk are not what was written there.
+    #[error(
+        "the database is damaged ({what}): keep the folder as it is, run `lifeos doctor`, and restore a backup or link this device again"
+    )]
+    Corrupt {
+        /// Which part.
+        what: &'static str,
+    },
+    /// No room on the disk; nothing was stored, nothing was lost.
+    #[error("the disk is full: nothing was saved; free some space and try again")]
+    DiskFull,
+    /// Another process holds the database.
+    #[error("another process is using this home: try again when it is done")]
+    Busy,
+    /// The home cannot be written.
+    #[error("the home cannot be written: check the permissions of the folder")]
+    ReadOnly,
+    /// No such space in this home.
+    #[error("this home does not hold the space")]
+    UnknownSpace,
+    /// No such relay in this home.
+    #[error("this home does not know the relay")]
+    UnknownRelay,
+    /// The document exists and is of another kind.
+    #[error("the document is of another kind")]
+    WrongKind,
+    /// The edit does not fit the document, or a stored document does not load.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The search query cannot be read.
+    #[error(transparent)]
+    Query(#[from] super::search::QueryError),
+    /// An envelope could not be sealed.
+    #[error("sealing failed: {0}")]
+    Seal(#[from] crate::envelope::RefusedEnvelope),
+    /// The operating system refused.
+    #[error("the home folder cannot be read or written")]
+    Io(#[source] io::Error),
+    /// SQLite refused for another reason.
+    #[error("the database refused the operation")]
+    Sql(#[source] rusqlite::Error),
+}
+
+impl StoreError {
+    /// Whether the same call can succeed later without anybody changing the home.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::DiskFull | Self::Busy)
+    }
+
+    /// Whether stored bytes are wrong: retrying never helps.
+    #[must_use]
+    pub const fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Document(DocumentError::Corrupt))
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        match error.sqlite_error_code() {
+            Some(Code::DiskFull) => Self::DiskFull,
+            Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy,
+            Some(Code::DatabaseCorrupt) => Self::Corrupt { what: "a database page" },
+            Some(Code::NotADatabase) => Self::Corrupt { what: "the database header" },
+            Some(Code::ReadOnly) => Self::ReadOnly,
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly,
+            _ => Self::Io(error),
+        }
+    }
+}
