@@ -46,5 +46,9 @@ pub const STREAM_HOLES_MAX: usize = 1024;
 pub const ORIGIN_BYTES_MAX: usize = 255;
 /// Longest message of an ERROR in bytes of UTF-8.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 1024;
-/// Largest body of a record type that this version does not know.
-pub const UNKNOWN_BODY_BYTES_MAX: usize = RECORD_BODY_BYTES_MAX;
+/// Longest text inside a record (a relay's address) in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 255;
+/// Most relays that a Genesis or Policy names.
+pub const RECORD_RELAYS_MAX: usize = 16;
+/// Most devices that one MemberAdd or Join enrols; the fewest is one.
+pub const RECORD_DEVICES_MAX: usize = 32;

@@ -15,14 +15,30 @@
 //!    .   64  Ed25519 signature over ctx("rec-sig") ‖ record_id
 //! ```
 
+mod body;
+mod cbor;
+
+use crate::handshake::{self, KeyError, check_hpke_key, check_sign_key};
+use crate::hash::{ctx, sha256};
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
-use crate::limits::{CHECKPOINT_BODY_BYTES_MAX, RECORD_PARENTS_MAX};
+use crate::limits::{
+    CHECKPOINT_BODY_BYTES_MAX, EPOCH_BODY_BYTES_MAX, RECORD_BODY_BYTES_MAX, RECORD_DEVICES_MAX, RECORD_PARENTS_MAX,
+    RECORD_RELAYS_MAX,
+};
+use crate::wire::{Put, Reader, Reason};
+
+/// The layout's version.
+pub const VERSION: u8 = 1;
+/// The suite of [`crate::envelope::SUITE`].
+pub const SUITE: u8 = 1;
+/// Bytes of the signature.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// Bytes before the parents.
 pub const HEADER_BYTES: usize = 76;
 /// Largest record of any type.
 pub const RECORD_BYTES_MAX: usize =
-    HEADER_BYTES + RECORD_PARENTS_MAX * RecordId::BYTES + 4 + CHECKPOINT_BODY_BYTES_MAX + 64;
+    HEADER_BYTES + RECORD_PARENTS_MAX * RecordId::BYTES + 4 + CHECKPOINT_BODY_BYTES_MAX + SIGNATURE_BYTES;
 
 /// What a member may do; smaller is more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,7 +196,156 @@ pub enum RecordError {
     Signature,
 }
 
-/// A record whose layout, canonical form and signature have been checked; its authority has not.
+impl From<Reason> for RecordError {
+    fn from(reason: Reason) -> Self {
+        if reason == "truncated" { Self::Length } else { Self::NotCanonical(reason) }
+    }
+}
+
+impl From<KeyError> for RecordError {
+    fn from(_: KeyError) -> Self {
+        Self::Key
+    }
+}
+
+impl DeviceEntry {
+    /// Checks both keys: canonical, not of small order.
+    ///
+    /// # Errors
+    /// [`KeyError::Weak`].
+    pub fn check_keys(&self) -> Result<(), KeyError> {
+        check_sign_key(&self.sign_pk)?;
+        check_hpke_key(&self.hpke_pk)
+    }
+
+    /// Checks the device's own consent to be enrolled for `member` in the space of this Genesis.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn check_proof(&self, genesis_random: &[u8; 32], member: &MemberId) -> Result<(), KeyError> {
+        let message = enrol_message(genesis_random, member, self.kind, &self.sign_pk, &self.hpke_pk);
+        handshake::verify(&self.sign_pk, &message, &self.proof)
+    }
+}
+
+impl Body {
+    /// The devices that this record enrols.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceEntry> {
+        let (pair, list): ([Option<&DeviceEntry>; 2], &[DeviceEntry]) = match self {
+            Self::Genesis { device, recovery, .. } => ([Some(device), Some(recovery)], &[]),
+            Self::DeviceAdd { device, .. } => ([Some(device), None], &[]),
+            Self::MemberAdd { devices, .. } | Self::Join { devices, .. } => ([None, None], devices),
+            _ => ([None, None], &[]),
+        };
+        pair.into_iter().flatten().chain(list)
+    }
+
+    fn check_limits(&self) -> Result<(), RecordError> {
+        match self {
+            Self::Genesis { relays, .. } | Self::Policy { relays, .. } if relays.len() > RECORD_RELAYS_MAX => {
+                Err(RecordError::Length)
+            }
+            Self::MemberAdd { devices, .. } | Self::Join { devices, .. }
+                if !(1..=RECORD_DEVICES_MAX).contains(&devices.len()) =>
+            {
+                Err(RecordError::Length)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_keys(&self) -> Result<(), RecordError> {
+        self.devices().try_for_each(DeviceEntry::check_keys)?;
+        match self {
+            Self::HpkeRefresh { hpke_pk } => check_hpke_key(hpke_pk)?,
+            Self::Invite { invite_pk, .. } => check_sign_key(invite_pk)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const KIND_GENESIS: u8 = 0x01;
+const KIND_EPOCH: u8 = 0x07;
+const KIND_CHECKPOINT: u8 = 0x20;
+
+/// Largest body of a record type, known or not.
+const fn body_bytes_max(kind: u8) -> usize {
+    match kind {
+        KIND_EPOCH => EPOCH_BODY_BYTES_MAX,
+        KIND_CHECKPOINT => CHECKPOINT_BODY_BYTES_MAX,
+        _ => RECORD_BODY_BYTES_MAX,
+    }
+}
+
+/// The fields of a record as they lie in its bytes.
+struct Layout<'a> {
+    kind: u8,
+    space: SpaceId,
+    author: SignPk,
+    depth: u64,
+    parents: Vec<RecordId>,
+    body: &'a [u8],
+    signature: Signature,
+}
+
+impl<'a> Layout<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != VERSION {
+            return Err(RecordError::Unknown("version"));
+        }
+        let kind = r.u8()?;
+        if r.u8()? != SUITE {
+            return Err(RecordError::Unknown("suite"));
+        }
+        let parent_count = usize::from(r.u8()?);
+        if parent_count > RECORD_PARENTS_MAX {
+            return Err(RecordError::Length);
+        }
+        let (space, author, depth) = (SpaceId(r.array()?), SignPk(r.array()?), r.u64()?);
+        let parents = (0..parent_count).map(|_| r.array().map(RecordId)).collect::<Result<Vec<_>, Reason>>()?;
+        let body = r.bytes(body_bytes_max(kind)).map_err(|_| RecordError::Length)?;
+        let signature = Signature(r.array()?);
+        r.finish().map_err(|_| RecordError::Length)?;
+        Ok(Self { kind, space, author, depth, parents, body, signature })
+    }
+
+    /// Only a Genesis is without parents, space and depth, and it is without all three.
+    fn check_position(&self) -> Result<(), RecordError> {
+        let is_genesis = self.kind == KIND_GENESIS;
+        if self.parents.is_empty() != is_genesis {
+            return Err(RecordError::NotCanonical("parents do not fit the type"));
+        }
+        if !self.parents.is_sorted_by(|a, b| a < b) {
+            return Err(RecordError::NotCanonical("parents are not ascending"));
+        }
+        if (self.space == SpaceId::ZERO) != is_genesis {
+            return Err(RecordError::NotCanonical("the space does not fit the type"));
+        }
+        if (self.depth == 0) != is_genesis {
+            return Err(RecordError::NotCanonical("the depth does not fit the type"));
+        }
+        Ok(())
+    }
+}
+
+/// A Genesis carries everything its own proofs need: a normal device that signs it and a recovery device.
+fn check_genesis(author: &SignPk, body: &Body) -> Result<(), RecordError> {
+    let Body::Genesis { random, member, device, recovery, .. } = body else { return Ok(()) };
+    let kinds_fit = device.kind == DeviceKind::Normal && recovery.kind == DeviceKind::Recovery;
+    let keys_differ = device.sign_pk != recovery.sign_pk && device.hpke_pk != recovery.hpke_pk;
+    if !kinds_fit || !keys_differ || device.sign_pk != *author {
+        return Err(RecordError::Key);
+    }
+    device.check_proof(random, member)?;
+    recovery.check_proof(random, member)?;
+    Ok(())
+}
+
+/// A record whose layout, canonical form, keys and signature have been checked; its authority has not, nor
+/// have the enrolment proofs of any type but Genesis: they bind the Genesis' random bytes, so
+/// [`crate::membership`] checks them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     id: RecordId,
@@ -193,13 +358,23 @@ pub struct Record {
 }
 
 impl Record {
-    /// Checks layout, canonical form, keys, proofs and signature.
+    /// Checks layout, canonical form, keys and signature, and the proofs of a Genesis. Cheap checks come first.
     ///
     /// # Errors
     /// [`RecordError`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self, RecordError> {
-        let _ = bytes;
-        todo!()
+        let layout = Layout::read(&bytes)?;
+        layout.check_position()?;
+        let body = body::decode(layout.kind, layout.body)?;
+        body.check_limits()?;
+        body.check_keys()?;
+        let id = record_id(&bytes[..bytes.len() - SIGNATURE_BYTES]);
+        handshake::verify(&layout.author, &signing_message(&id), &layout.signature)
+            .map_err(|_| RecordError::Signature)?;
+        check_genesis(&layout.author, &body)?;
+        let space = if layout.kind == KIND_GENESIS { SpaceId(id.0) } else { layout.space };
+        let Layout { author, depth, parents, .. } = layout;
+        Ok(Self { id, space, author, depth, parents, body, bytes })
     }
 
     /// Content address: SHA-256(ctx("rec-id") ‖ bytes without signature).
@@ -264,8 +439,23 @@ impl Unsigned {
         parents: &[RecordId],
         body: &Body,
     ) -> Result<Self, RecordError> {
-        let _ = (space, author, depth, parents, body);
-        todo!()
+        let mut parents = parents.to_vec();
+        parents.sort_unstable();
+        parents.dedup();
+        let encoded = body::encode(body);
+        let parent_count = u8::try_from(parents.len()).map_err(|_| RecordError::Length)?;
+        if encoded.len() > body_bytes_max(body.kind()) {
+            return Err(RecordError::Length);
+        }
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + parents.len() * RecordId::BYTES + 4 + encoded.len() + 64);
+        bytes.put(&[VERSION, body.kind(), SUITE, parent_count]);
+        bytes.put(&space.0);
+        bytes.put(&author.0);
+        bytes.put_u64(depth);
+        parents.iter().for_each(|parent| bytes.put(&parent.0));
+        bytes.put_bytes(&encoded);
+        let id = record_id(&bytes);
+        Ok(Self { bytes, id })
     }
 
     /// The id it will have.
@@ -277,18 +467,27 @@ impl Unsigned {
     /// What the author signs: ctx("rec-sig") ‖ record_id.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
-        let _ = &self.bytes;
-        todo!()
+        signing_message(&self.id)
     }
 
     /// Appends the signature and parses the result, so that only valid records come out.
     ///
     /// # Errors
     /// [`RecordError`], e.g. when the signature is not the author's.
-    pub fn sign_with(self, signature: &Signature) -> Result<Record, RecordError> {
-        let _ = signature;
-        todo!()
+    pub fn sign_with(mut self, signature: &Signature) -> Result<Record, RecordError> {
+        self.bytes.put(&signature.0);
+        Record::parse(self.bytes)
     }
+}
+
+fn record_id(unsigned: &[u8]) -> RecordId {
+    RecordId(sha256("rec-id", &[unsigned]))
+}
+
+fn signing_message(id: &RecordId) -> Vec<u8> {
+    let mut message = ctx("rec-sig");
+    message.put(&id.0);
+    message
 }
 
 /// What a new device signs to be enrolled: ctx("enrol") ‖ genesis_random ‖ member ‖ kind ‖ sign_pk ‖ hpke_pk.
@@ -301,6 +500,11 @@ pub fn enrol_message(
     sign: &SignPk,
     hpke: &HpkePk,
 ) -> Vec<u8> {
-    let _ = (genesis_random, member, kind, sign, hpke);
-    todo!()
+    let mut message = ctx("enrol");
+    message.put(genesis_random);
+    message.put(&member.0);
+    message.put_u8(kind as u8);
+    message.put(&sign.0);
+    message.put(&hpke.0);
+    message
 }
