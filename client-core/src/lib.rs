@@ -4,6 +4,7 @@
 //! compiles with `--no-default-features`. The upper half (`io`) is store → transport → engine → client.
 #![forbid(unsafe_code)]
 
+mod cbor;
 pub mod crypto;
 pub mod delta;
 pub mod document;
