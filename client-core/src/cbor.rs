@@ -232,7 +232,10 @@ mod tests {
 
     #[test]
     fn a_huge_count_is_refused_before_anything_is_allocated() {
-        assert_eq!(Reader::new(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).array(usize::MAX), Err(CborError));
+        assert_eq!(
+            Reader::new(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).array(usize::MAX),
+            Err(CborError)
+        );
         assert_eq!(Reader::new(&[0x5a, 0x7f, 0xff, 0xff, 0xff]).bytes(), Err(CborError));
     }
 

@@ -50,7 +50,7 @@ pub fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
 
 /// The operating system's random source.
 #[cfg(feature = "io")]
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SystemRandom(ring::rand::SystemRandom);
 
 #[cfg(feature = "io")]
@@ -58,7 +58,14 @@ impl SystemRandom {
     /// The source; opens nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self(ring::rand::SystemRandom::new())
+    }
+}
+
+#[cfg(feature = "io")]
+impl Default for SystemRandom {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -281,22 +288,12 @@ pub struct HpkeOpened {
 ///
 /// # Errors
 /// [`CryptoError`] when anything does not match.
-pub fn hpke_open(
-    key: &HpkeKey,
-    info: &[u8],
-    aad: &[u8],
-    enc: &[u8; 32],
-    ct: &[u8],
-) -> Result<HpkeOpened, CryptoError> {
+pub fn hpke_open(key: &HpkeKey, info: &[u8], aad: &[u8], enc: &[u8; 32], ct: &[u8]) -> Result<HpkeOpened, CryptoError> {
     check_hpke_key(&HpkePk(*enc)).map_err(|_| CryptoError)?;
     let enc = <HpkeKem as Kem>::EncappedKey::from_bytes(enc).map_err(|_| CryptoError)?;
-    let mut context = hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(
-        &OpModeR::Base,
-        &key.private,
-        &enc,
-        info,
-    )
-    .map_err(|_| CryptoError)?;
+    let mut context =
+        hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(&OpModeR::Base, &key.private, &enc, info)
+            .map_err(|_| CryptoError)?;
     let plaintext = Zeroizing::new(context.open(ct, aad).map_err(|_| CryptoError)?);
     let mut export = Zeroizing::new([0; 32]);
     context.export(&ctx("export"), &mut *export).map_err(|_| CryptoError)?;
@@ -358,10 +355,7 @@ mod tests {
         let seed: [u8; 32] =
             unhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").try_into().unwrap();
         let key = SigningKey::from_seed(&seed);
-        assert_eq!(
-            key.public().to_string(),
-            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-        );
+        assert_eq!(key.public().to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         assert_eq!(key.sign(b"").0[..8], unhex("e5564300c360ac72")[..]);
     }
 

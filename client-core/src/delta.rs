@@ -136,9 +136,8 @@ impl Delta {
 
     fn check_counts(&self) -> Result<(), DeltaError> {
         let changes: usize = self.docs.iter().map(|doc| doc.changes.len()).sum();
-        let too_many = self.docs.len() > DELTA_DOCS_MAX
-            || changes > DELTA_CHANGES_MAX
-            || self.frontier.len() > DELTA_FRONTIER_MAX;
+        let too_many =
+            self.docs.len() > DELTA_DOCS_MAX || changes > DELTA_CHANGES_MAX || self.frontier.len() > DELTA_FRONTIER_MAX;
         if too_many { Err(DeltaError::TooMany) } else { Ok(()) }
     }
 

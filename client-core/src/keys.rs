@@ -285,3 +285,86 @@ impl PhraseLength {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SeededRandom;
+
+    const VECTOR: &str =
+        "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+
+    #[test]
+    fn a_phrase_reads_back_in_any_case_and_spacing() {
+        for length in [PhraseLength::Words12, PhraseLength::Words24] {
+            let phrase = RecoveryPhrase::generate(length, &mut SeededRandom::new(1));
+            let typed = format!("  {}\n", phrase.words().join(" \t").to_uppercase());
+            let read = RecoveryPhrase::parse(&typed).unwrap();
+            assert_eq!(read.words(), phrase.words());
+            assert_eq!(read.derive_home().sign_pk(), phrase.derive_home().sign_pk());
+        }
+        assert_eq!(RecoveryPhrase::parse(VECTOR).unwrap().words().join(" "), VECTOR);
+    }
+
+    #[test]
+    fn a_mistyped_phrase_names_the_word() {
+        let error =
+            RecoveryPhrase::parse(&VECTOR.replacen("abandon", "abandonn", 3).replacen("abandonn", "abandon", 2));
+        let error = error.unwrap_err();
+        assert_eq!(error, PhraseError::UnknownWord { position: 3, word: "abandonn".into() });
+        assert!(error.to_string().contains("word 3 (\"abandonn\")"));
+        assert_eq!(RecoveryPhrase::parse("abandon about").unwrap_err(), PhraseError::Length { words: 2 });
+        let exchanged = VECTOR.replacen("abandon", "zoo", 1);
+        assert_eq!(RecoveryPhrase::parse(&exchanged).unwrap_err(), PhraseError::Checksum);
+        let fifteen = "abandon ".repeat(15);
+        assert_eq!(RecoveryPhrase::parse(&fifteen).unwrap_err(), PhraseError::Length { words: 15 });
+    }
+
+    #[test]
+    fn keys_differ_by_space_purpose_and_root() {
+        let mut random = SeededRandom::new(2);
+        let (root, other) = (DeviceRoot::generate(&mut random), DeviceRoot::generate(&mut random));
+        let keys = root.derive_space(&[1; 32]);
+        assert_eq!(keys.sign_pk(), DeviceRoot::from_bytes(*root.to_bytes()).derive_space(&[1; 32]).sign_pk());
+        assert_ne!(keys.sign_pk(), root.derive_space(&[2; 32]).sign_pk());
+        assert_ne!(keys.hpke_pk(), root.derive_space(&[2; 32]).hpke_pk());
+        assert_ne!(keys.sign_pk(), other.derive_space(&[1; 32]).sign_pk());
+        let phrase = RecoveryPhrase::parse(VECTOR).unwrap();
+        assert_ne!(phrase.derive_home().sign_pk(), phrase.derive_space(&[1; 32]).sign_pk());
+        assert_ne!(phrase.derive_space(&[1; 32]).hpke_pk(), phrase.derive_space(&[2; 32]).hpke_pk());
+    }
+
+    #[test]
+    fn an_entry_proves_that_the_device_holds_its_key() {
+        let keys = DeviceRoot::generate(&mut SeededRandom::new(3)).derive_space(&[1; 32]);
+        let member = MemberId([4; 16]);
+        let entry = keys.entry(&[1; 32], &member, DeviceKind::Normal);
+        let check = |random: &[u8; 32], member: &MemberId, kind| {
+            let message = enrol_message(random, member, kind, &entry.sign_pk, &entry.hpke_pk);
+            lifeos_sync_protocol::handshake::verify(&entry.sign_pk, &message, &entry.proof).is_ok()
+        };
+        assert!(check(&[1; 32], &member, DeviceKind::Normal));
+        assert!(!check(&[2; 32], &member, DeviceKind::Normal));
+        assert!(!check(&[1; 32], &MemberId([5; 16]), DeviceKind::Normal));
+        assert!(!check(&[1; 32], &member, DeviceKind::Recovery));
+    }
+
+    #[test]
+    fn secrets_do_not_show_themselves() {
+        let mut random = SeededRandom::new(4);
+        let root = DeviceRoot::generate(&mut random);
+        let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut random);
+        let shown =
+            format!("{root:?} {:?} {:?} {phrase:?}", root.derive_space(&[0; 32]), EpochSecret::generate(&mut random));
+        assert_eq!(shown, "DeviceRoot(secret) DeviceKeys(secret) EpochSecret(secret) RecoveryPhrase(secret)");
+    }
+
+    #[test]
+    fn the_commitment_tells_secrets_apart_and_is_no_key() {
+        let mut random = SeededRandom::new(5);
+        let (a, b) = (EpochSecret::generate(&mut random), EpochSecret::generate(&mut random));
+        assert_eq!(a.commitment(), EpochSecret::from_bytes(*a.to_bytes()).commitment());
+        assert_ne!(a.commitment(), b.commitment());
+        assert_ne!(a.commitment(), *a.derive_key(&[b"env"]));
+    }
+}

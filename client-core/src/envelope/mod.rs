@@ -217,7 +217,11 @@ fn check_continues(tip: &StreamTip, header: &Header, id: &EnvelopeId) -> Result<
     let same_place = header.stream == tip.stream && header.seq == tip.seq;
     let other_branch = header.stream == tip.stream && next == Some(header.seq);
     // A successor of another predecessor proves a second branch just as a second envelope at the tip does.
-    if (same_place && id.0 != tip.id) || other_branch { Err(RefusedEnvelope::Fork) } else { Err(RefusedEnvelope::Chain) }
+    if (same_place && id.0 != tip.id) || other_branch {
+        Err(RefusedEnvelope::Fork)
+    } else {
+        Err(RefusedEnvelope::Chain)
+    }
 }
 
 fn find_author(space: &SpaceId, membership: &Membership, header: &Header) -> Result<SignPk, RefusedEnvelope> {
