@@ -62,7 +62,7 @@ pub struct VerifiedEnvelope {
 }
 
 /// The plaintext of a verified envelope, with who wrote it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedDelta {
     /// Content address of the envelope.
     pub id: EnvelopeId,
