@@ -1,2 +1,0 @@
-//! One connection's state machine: `handle` takes what arrived, `poll` gives what to do (protocol §4.2).
-// owner: engine helper

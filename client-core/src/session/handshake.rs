@@ -1,0 +1,148 @@
+//! HELLO → CHALLENGE → AUTH → WELCOME: both sides prove their keys over one transcript (protocol §8.1).
+
+use lifeos_sync_protocol::frame::{Frame, PeerLimits, PeerRole};
+use lifeos_sync_protocol::handshake::{PROTO_MAX, PROTO_MIN, auth_message, transcript_hash, verify, welcome_message};
+use lifeos_sync_protocol::ids::{SignPk, Signature, SpaceId};
+use lifeos_sync_protocol::limits;
+
+use super::{Output, Phase, Session, SessionError};
+
+/// The first half: HELLO is sent, CHALLENGE is awaited. Linking uses it alone, without AUTH.
+#[derive(Debug)]
+pub struct Handshake {
+    hello: Vec<u8>,
+}
+
+/// CHALLENGE has arrived and the relay's key is the pinned one (or none is pinned yet).
+#[derive(Debug)]
+pub struct Challenged {
+    /// The key the relay claims; proven only by WELCOME.
+    pub relay_key: SignPk,
+    /// What the relay enforces.
+    pub limits: PeerLimits,
+    hello: Vec<u8>,
+    challenge: Vec<u8>,
+    transcript: [u8; 32],
+}
+
+impl Handshake {
+    /// Begins with 32 fresh random bytes.
+    #[must_use]
+    pub fn new(nonce: [u8; 32]) -> Self {
+        let hello =
+            Frame::Hello { proto_min: PROTO_MIN, proto_max: PROTO_MAX, role: PeerRole::Client, nonce, features: 0 };
+        Self { hello: hello.encode(0) }
+    }
+
+    /// The first frame to send.
+    #[must_use]
+    pub fn hello(&self) -> &[u8] {
+        &self.hello
+    }
+
+    /// Takes the answer to HELLO.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongRelayKey`] when the key is not the pinned one; [`SessionError`] for any other frame.
+    pub fn challenge(self, bytes: &[u8], pinned: Option<&SignPk>) -> Result<Challenged, SessionError> {
+        let (_, frame) = Frame::decode(bytes)?;
+        self.challenge_frame(&frame, bytes, pinned)
+    }
+
+    fn challenge_frame(self, frame: &Frame, bytes: &[u8], pinned: Option<&SignPk>) -> Result<Challenged, SessionError> {
+        let (relay_key, limits) = match frame {
+            Frame::Challenge { peer_pk, limits, .. } => (*peer_pk, *limits),
+            Frame::Error { code, retry_after_ms, .. } => {
+                return Err(SessionError::Refused { code: *code, retry_after_ms: *retry_after_ms });
+            }
+            _ => return Err(SessionError::Misbehaved("a frame before CHALLENGE")),
+        };
+        if let Some(pinned) = pinned.filter(|pinned| **pinned != relay_key) {
+            return Err(SessionError::WrongRelayKey { pinned: *pinned, presented: relay_key });
+        }
+        Ok(Challenged { relay_key, limits, hello: self.hello, challenge: bytes.to_vec(), transcript: [0; 32] })
+    }
+}
+
+impl Challenged {
+    /// Fixes the transcript for one space and device and gives what the device signs.
+    fn auth_message(&mut self, space: &SpaceId, device: &SignPk) -> Vec<u8> {
+        self.transcript = transcript_hash(&self.hello, &self.challenge, space, device);
+        auth_message(&self.transcript)
+    }
+
+    fn check_welcome(&self, signature: &Signature) -> Result<(), SessionError> {
+        verify(&self.relay_key, &welcome_message(&self.transcript), signature).map_err(|_| SessionError::RelaySignature)
+    }
+}
+
+impl Session {
+    pub(super) fn handle_challenge(
+        &mut self,
+        handshake: Handshake,
+        frame: &Frame,
+        bytes: &[u8],
+    ) -> Result<(), SessionError> {
+        let mut challenged = handshake.challenge_frame(frame, bytes, self.relay_key.as_ref())?;
+        self.peer = within_own_limits(challenged.limits)?;
+        let message = challenged.auth_message(&self.space, &self.device);
+        self.phase = Phase::Signing(challenged);
+        self.outputs.push_back(Output::Sign { message });
+        Ok(())
+    }
+
+    pub(super) fn handle_signed(&mut self, signature: Signature) {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Signing(challenged) => {
+                self.phase = Phase::Proving(challenged);
+                let auth = Frame::Auth { space: self.space, device: self.device, signature };
+                self.ask(&auth);
+            }
+            phase => self.phase = phase,
+        }
+    }
+
+    pub(super) fn handle_welcome(
+        &mut self,
+        challenged: &Challenged,
+        number: u32,
+        known: bool,
+        signature: &Signature,
+    ) -> Result<(), SessionError> {
+        challenged.check_welcome(signature)?;
+        // A key is worth remembering only now that its holder has signed with it.
+        if self.relay_key.is_none() {
+            self.outputs.push_back(Output::PinRelay(challenged.relay_key));
+        }
+        self.number = number;
+        if known {
+            self.open();
+        } else {
+            self.phase = Phase::Seeding;
+            self.seed_records();
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&mut self) {
+        self.phase = Phase::Opening;
+        let open =
+            Frame::Open { session: self.number, rec_heads: self.rec_heads.clone(), cursor: self.pull.stored_cursor() };
+        self.ask(&open);
+        // Opening counts as part of the handshake; from here on each request has its own deadline.
+        self.started_ms = self.now_ms;
+    }
+}
+
+/// The peer's limits, never above our own; a peer that allows nothing is refused.
+fn within_own_limits(peer: PeerLimits) -> Result<PeerLimits, SessionError> {
+    let smallest = u32::try_from(limits::DELTA_CT_BYTES_MAX).unwrap_or(u32::MAX);
+    if peer.push_window == 0 || peer.frame_envelopes_max == 0 || peer.frame_bytes_max < smallest {
+        return Err(SessionError::Misbehaved("limits that allow nothing"));
+    }
+    Ok(PeerLimits {
+        frame_bytes_max: peer.frame_bytes_max.min(limits::FRAME_BYTES_MAX as u32),
+        push_window: peer.push_window.min(limits::PUSH_WINDOW_MAX as u16),
+        frame_envelopes_max: peer.frame_envelopes_max.min(limits::FRAME_ENVELOPES_MAX as u16),
+    })
+}

@@ -1,0 +1,573 @@
+//! One connection's state machine: [`Session::handle`] takes what happened, [`Session::poll`] gives what to
+//! do (protocol §4.2). No clock, no I/O, no randomness: time, the nonce and signatures are inputs.
+//!
+//! ```text
+//! HELLO → CHALLENGE (key pinned) → AUTH → WELCOME (signature checked) ─ known ─→ OPEN → STATE
+//!                                                    └─ unknown: all records first ──┘
+//! STATE → records equal, both ways → ┬ PULL pages until the end → LIVE (NOTIFY; a gap or `behind`: PULL)
+//!                                    └ PUSH, ≤ 16 frames in flight, once the sealer has run
+//! ```
+//!
+//! The next PULL leaves only after the page before it is on disk, so at most one page waits for the store.
+//! A relay that lost its log (another log id, or a roll that differs) is pulled from position 1 and gets
+//! this device's own envelopes again from sequence 1; it answers DUP for those it has. Envelopes of other
+//! devices are re-seeded by their own authors: this session never pushes what it did not write.
+
+mod handshake;
+mod pull;
+mod push;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, FrameError, Item, PeerLimits, Quota};
+use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature, SpaceId};
+use lifeos_sync_protocol::limits;
+
+use crate::envelope::SealedEnvelope;
+pub use handshake::{Challenged, Handshake};
+use pull::Pull;
+use push::Push;
+use records::RecordSync;
+
+/// Time for the whole handshake.
+pub const HANDSHAKE_MS_MAX: u64 = 15_000;
+/// Silence after which the peer is asked whether it is there.
+pub const PING_AFTER_MS: u64 = 25_000;
+/// Silence after which the connection counts as dead.
+pub const SILENCE_MS_MAX: u64 = 60_000;
+/// Time for the answer to one request, however lively the peer is otherwise.
+pub const ANSWER_MS_MAX: u64 = 120_000;
+
+/// What a session starts from.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// The space to sync.
+    pub space: SpaceId,
+    /// This device's key in the space.
+    pub device: SignPk,
+    /// The relay's key, if it was seen or given before; otherwise the first one seen is reported to be pinned.
+    pub relay_key: Option<SignPk>,
+    /// 32 fresh random bytes.
+    pub nonce: [u8; 32],
+    /// Heads of the records held here.
+    pub rec_heads: Vec<RecordId>,
+    /// Place in the relay's log up to which everything is on disk.
+    pub cursor: Option<Cursor>,
+    /// Last sequence of the own stream that this relay has acknowledged.
+    pub acked_seq: u32,
+    /// Now, in milliseconds of any steady clock.
+    pub now_ms: u64,
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// One frame arrived.
+    Frame(Vec<u8>),
+    /// Answer to [`Output::Sign`].
+    Signed(Signature),
+    /// Answer to [`Output::StoreRecords`]: durable; the heads held now.
+    RecordsStored {
+        /// Heads after the commit.
+        heads: Vec<RecordId>,
+    },
+    /// Answer to [`Output::LoadRecords`], parents first.
+    Records(Vec<Vec<u8>>),
+    /// Records were written on this device (a device was linked): the relay must get them.
+    RecordsChanged {
+        /// Heads after the commit.
+        heads: Vec<RecordId>,
+    },
+    /// Answer to [`Output::StorePage`]: durable, cursor included.
+    PageStored,
+    /// Answer to [`Output::LoadOutbox`]: the sealed envelopes after `after_seq`, in order; empty: no more.
+    Outbox {
+        /// As asked.
+        after_seq: u32,
+        /// Consecutive.
+        envelopes: Vec<SealedEnvelope>,
+    },
+    /// The sealer has run: the outbox may hold something new. Nothing is pushed before the first of these.
+    OutboxChanged,
+    /// The time, at least every few seconds.
+    Tick(u64),
+    /// The transport ended.
+    Disconnected,
+}
+
+/// Something to do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Send one frame.
+    Send(Vec<u8>),
+    /// Sign with the device's key and answer [`Input::Signed`].
+    Sign {
+        /// What to sign, context included.
+        message: Vec<u8>,
+    },
+    /// The relay proved this key and none was pinned: pin it.
+    PinRelay(SignPk),
+    /// Store records durably, answer [`Input::RecordsStored`]. Invalid ones are the store's to refuse.
+    StoreRecords(Vec<Vec<u8>>),
+    /// Answer [`Input::Records`] with all records that are not `known` nor ancestors of them.
+    LoadRecords {
+        /// Heads the relay has.
+        known: Vec<RecordId>,
+    },
+    /// Both sides hold the same records: sealing is allowed; answer [`Input::OutboxChanged`] after it.
+    RecordsEqual,
+    /// The relay's log is not the one the cursor lies on: forget cursor and acknowledgements of this relay.
+    LogChanged,
+    /// Store a page and the cursor in one commit, answer [`Input::PageStored`].
+    StorePage {
+        /// In log order; may be empty when only the cursor moves.
+        items: Vec<Item>,
+        /// Place after the page.
+        cursor: Cursor,
+    },
+    /// Answer [`Input::Outbox`].
+    LoadOutbox {
+        /// Sequence after which to begin.
+        after_seq: u32,
+        /// At most so many.
+        envelopes_max: usize,
+        /// At most so many bytes, but at least one envelope if there is any.
+        bytes_max: usize,
+    },
+    /// The relay holds the own stream up to here, durably.
+    Acked {
+        /// Last sequence.
+        through_seq: u32,
+    },
+    /// Catching up: position reached, and the end of the log as last heard.
+    CatchingUp {
+        /// Items received of this log.
+        received: u64,
+        /// Items the log had when last heard of.
+        total: u64,
+    },
+    /// The end of the log was reached; what is new comes by itself.
+    Live,
+    /// Everything received is on disk, everything in the outbox is acknowledged.
+    Idle,
+    /// Pushing rests and goes on by itself.
+    PushPaused {
+        /// Until then, in milliseconds from now.
+        retry_ms: u64,
+        /// Why.
+        reason: PushPause,
+    },
+    /// Pushing has ended on this connection; receiving goes on.
+    PushStopped(PushStop),
+    /// The relay did not take some records.
+    RecordsRefused {
+        /// How many.
+        count: usize,
+    },
+    /// How full the space is at the relay.
+    Quota(Quota),
+    /// Close the connection; the session is over.
+    Close(SessionError),
+}
+
+/// Why pushing rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushPause {
+    /// The quota is used up.
+    #[error("the relay's quota for this space is used up: free space there or ask its operator for more")]
+    Quota,
+    /// Too fast.
+    #[error("the relay asks to send more slowly")]
+    Rate,
+    /// The relay cannot store now.
+    #[error("the relay cannot store anything now")]
+    Unavailable,
+}
+
+/// Why pushing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushStop {
+    /// Another envelope has this place in the own stream: the home was copied or restored.
+    #[error(
+        "this device's stream continues differently at the relay: the home was copied or restored; link this device again"
+    )]
+    Fork,
+    /// The device was removed.
+    #[error("this device was removed from the space")]
+    Removed,
+    /// The device is not enrolled, or its role may not write.
+    #[error("this device may not write in the space")]
+    NotWriter,
+    /// The relay does not know the epoch although it has all records.
+    #[error("the relay does not accept the key generation of an edit")]
+    UnknownEpoch,
+    /// The relay finds an envelope malformed, badly signed or too large.
+    #[error("the relay refuses an edit of this device as malformed")]
+    Refused,
+    /// The relay's answers contradict each other.
+    #[error("the relay's answers about this device's stream contradict each other")]
+    Inconsistent,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Bytes that are no frame.
+    #[error("the relay sent bytes that are no frame ({0})")]
+    BadFrame(#[from] FrameError),
+    /// A frame that the protocol does not allow here.
+    #[error("the relay broke the protocol: {0}")]
+    Misbehaved(&'static str),
+    /// The key is not the pinned one: another relay, or somebody in between.
+    #[error(
+        "the relay has another key than the one remembered; if its operator confirms the new key, set the relay again as URL#KEY"
+    )]
+    WrongRelayKey {
+        /// Expected.
+        pinned: SignPk,
+        /// Presented.
+        presented: SignPk,
+    },
+    /// The relay does not hold the key it presents.
+    #[error("the relay's signature does not verify")]
+    RelaySignature,
+    /// No common protocol version, or a peer of another kind.
+    #[error("the relay speaks another version of the protocol: update this app or the relay")]
+    Version,
+    /// The relay refuses.
+    #[error("the relay refuses: {}", refusal_text(*.code))]
+    Refused {
+        /// Its reason.
+        code: ErrorCode,
+        /// Not before, if it said so; 0: it did not.
+        retry_after_ms: u32,
+    },
+    /// No answer in time.
+    #[error("the relay does not answer")]
+    Timeout,
+    /// The connection ended.
+    #[error("the connection to the relay was lost")]
+    Disconnected,
+}
+
+/// A refusal in words; the relay's own text is not shown, because it comes from outside.
+const fn refusal_text(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::BadFrame | ErrorCode::Unexpected => "it did not understand this app; update one of the two",
+        ErrorCode::Version => "it speaks another version of the protocol",
+        ErrorCode::AuthFailed => "it does not accept this device's signature",
+        ErrorCode::NotMember => "this device is not enrolled in the space",
+        ErrorCode::Removed => "this device was removed from the space",
+        ErrorCode::CreateRefused => "it does not take new spaces; ask its operator",
+        ErrorCode::TooLarge => "something was too large for it",
+        ErrorCode::Rate => "too many requests; it will be tried again later",
+        ErrorCode::NoMailbox => "the link has expired; make a new one",
+        ErrorCode::MailboxRefused => "it has no room for another link now",
+        ErrorCode::GoingAway => "it is stopping; it will be tried again later",
+        ErrorCode::Unavailable => "it cannot store anything now",
+        _ => "it has an internal fault",
+    }
+}
+
+impl SessionError {
+    /// Whether connecting again soon can help; trust and membership errors are not retried blindly.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Disconnected => true,
+            Self::Refused { code, .. } => {
+                matches!(code, ErrorCode::Rate | ErrorCode::GoingAway | ErrorCode::Unavailable | ErrorCode::Internal)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the relay must not be trusted.
+    #[must_use]
+    pub const fn is_trust(&self) -> bool {
+        matches!(self, Self::WrongRelayKey { .. } | Self::RelaySignature)
+    }
+}
+
+/// Where the connection stands; records, pull and push have their own states once it is open.
+#[derive(Debug)]
+enum Phase {
+    /// HELLO sent.
+    Greeting(Handshake),
+    /// The device's signature was asked for.
+    Signing(Challenged),
+    /// AUTH sent.
+    Proving(Challenged),
+    /// The relay does not know the space: all records go first.
+    Seeding,
+    /// OPEN sent.
+    Opening,
+    /// Syncing.
+    Open,
+    /// Over.
+    Closed,
+}
+
+/// The client's side of one connection for one space.
+#[derive(Debug)]
+pub struct Session {
+    space: SpaceId,
+    device: SignPk,
+    relay_key: Option<SignPk>,
+    rec_heads: Vec<RecordId>,
+    phase: Phase,
+    /// Name of the space on this connection.
+    number: u32,
+    peer: PeerLimits,
+    last_request: u32,
+    started_ms: u64,
+    now_ms: u64,
+    heard_ms: u64,
+    asked_ms: Option<u64>,
+    pinged: bool,
+    idle: bool,
+    records: RecordSync,
+    pull: Pull,
+    push: Push,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session whose first output is HELLO.
+    #[must_use]
+    pub fn new(config: SessionConfig) -> Self {
+        let handshake = Handshake::new(config.nonce);
+        let hello = handshake.hello().to_vec();
+        let mut session = Self {
+            space: config.space,
+            device: config.device,
+            relay_key: config.relay_key,
+            rec_heads: config.rec_heads,
+            phase: Phase::Greeting(handshake),
+            number: 0,
+            peer: PeerLimits {
+                frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
+                push_window: limits::PUSH_WINDOW_MAX as u16,
+                frame_envelopes_max: limits::FRAME_ENVELOPES_MAX as u16,
+            },
+            last_request: 0,
+            started_ms: config.now_ms,
+            now_ms: config.now_ms,
+            heard_ms: config.now_ms,
+            asked_ms: None,
+            pinged: false,
+            idle: false,
+            records: RecordSync::default(),
+            pull: Pull::new(config.space, config.cursor),
+            push: Push::new(config.acked_seq),
+            outputs: VecDeque::new(),
+        };
+        session.outputs.push_back(Output::Send(hello));
+        session
+    }
+
+    /// Takes one input; whatever a peer sends ends at worst in [`Output::Close`].
+    pub fn handle(&mut self, input: Input) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if let Err(error) = self.advance(input) {
+            self.phase = Phase::Closed;
+            self.outputs.push_back(Output::Close(error));
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether the session has ended.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    fn advance(&mut self, input: Input) -> Result<(), SessionError> {
+        match input {
+            Input::Frame(bytes) => self.handle_frame(&bytes)?,
+            Input::Signed(signature) => self.handle_signed(signature),
+            Input::RecordsStored { heads } => self.handle_records_stored(heads),
+            Input::Records(records) => self.handle_records_loaded(records),
+            Input::RecordsChanged { heads } => self.handle_records_changed(heads),
+            Input::PageStored => self.handle_page_stored(),
+            Input::Outbox { after_seq, envelopes } => self.handle_outbox(after_seq, envelopes),
+            Input::OutboxChanged => self.push.reopen(),
+            Input::Tick(now_ms) => self.handle_tick(now_ms)?,
+            Input::Disconnected => return Err(SessionError::Disconnected),
+        }
+        if matches!(self.phase, Phase::Open) {
+            self.drive();
+        }
+        Ok(())
+    }
+
+    /// Starts whatever the open session can start now, and tells when nothing is left to do.
+    fn drive(&mut self) {
+        self.drive_records();
+        if self.records.is_agreed() {
+            self.drive_pull();
+            self.drive_push();
+        }
+        let quiet = self.records.is_agreed() && self.records.is_quiet() && self.pull.is_quiet() && self.push.is_quiet();
+        if quiet && !self.idle && !self.save_cursor() {
+            self.idle = true;
+            self.outputs.push_back(Output::Idle);
+        } else if !quiet {
+            self.idle = false;
+        }
+        if self.nothing_awaited() {
+            self.asked_ms = None;
+        }
+    }
+
+    fn handle_frame(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        self.heard_ms = self.now_ms;
+        self.pinged = false;
+        let (request, frame) = Frame::decode(bytes)?;
+        match frame {
+            Frame::Ping { payload } => self.send(&Frame::Pong { payload }, request),
+            Frame::Pong { .. } => {}
+            Frame::Error { code, fatal, retry_after_ms, .. } => {
+                return self.handle_error(request, code, fatal, retry_after_ms);
+            }
+            frame => return self.handle_in_phase(request, frame, bytes),
+        }
+        Ok(())
+    }
+
+    fn handle_in_phase(&mut self, request: u32, frame: Frame, bytes: &[u8]) -> Result<(), SessionError> {
+        match (std::mem::replace(&mut self.phase, Phase::Closed), frame) {
+            (Phase::Greeting(handshake), frame) => self.handle_challenge(handshake, &frame, bytes),
+            (Phase::Proving(challenged), Frame::Welcome { session, known, signature }) => {
+                self.handle_welcome(&challenged, session, known, &signature)
+            }
+            (Phase::Opening, Frame::State { session, rec_heads, log, cursor_ok, quota, .. }) => {
+                self.expect_session(session)?;
+                self.handle_state(rec_heads, log, cursor_ok, quota)
+            }
+            (phase @ (Phase::Seeding | Phase::Open | Phase::Opening), frame) => {
+                self.phase = phase;
+                self.handle_open(request, frame)
+            }
+            _ => Err(SessionError::Misbehaved("a frame before its time")),
+        }
+    }
+
+    fn handle_open(&mut self, request: u32, frame: Frame) -> Result<(), SessionError> {
+        match frame {
+            Frame::Rec { session, records, more } => {
+                self.expect_session(session)?;
+                self.handle_rec(request, records, more)
+            }
+            Frame::RecAck { session, results } => {
+                self.expect_session(session)?;
+                self.handle_rec_ack(request, &results)
+            }
+            Frame::Items { session, items, next, roll, more } => {
+                self.expect_session(session)?;
+                self.handle_items(request, items, next, roll, more)
+            }
+            Frame::Notify { session, items, roll, behind } => {
+                self.expect_session(session)?;
+                self.handle_notify(items, roll, behind)
+            }
+            Frame::PushAck { session, results } => {
+                self.expect_session(session)?;
+                self.handle_push_ack(request, &results)
+            }
+            // Presence and signed log statements have no reader yet; they are legal, so they are passed over.
+            Frame::Ephemeral { .. } | Frame::LogStatement { .. } => Ok(()),
+            _ => Err(SessionError::Misbehaved("a frame before its time")),
+        }
+    }
+
+    fn handle_state(
+        &mut self,
+        rec_heads: Vec<RecordId>,
+        log: Option<Cursor>,
+        cursor_ok: bool,
+        quota: Quota,
+    ) -> Result<(), SessionError> {
+        let log = log.ok_or(SessionError::Misbehaved("a relay without a log"))?;
+        if self.pull.begin(log, cursor_ok) {
+            self.push.forget_acks();
+            self.outputs.push_back(Output::LogChanged);
+        }
+        self.outputs.push_back(Output::Quota(quota));
+        self.phase = Phase::Open;
+        self.begin_records(rec_heads);
+        Ok(())
+    }
+
+    fn handle_error(
+        &mut self,
+        request: u32,
+        code: ErrorCode,
+        fatal: bool,
+        retry_after_ms: u32,
+    ) -> Result<(), SessionError> {
+        let pause = match code {
+            ErrorCode::Rate => Some(PushPause::Rate),
+            ErrorCode::Unavailable => Some(PushPause::Unavailable),
+            _ => None,
+        };
+        if let (false, Some(reason), true) = (fatal, pause, self.push.is_in_flight(request)) {
+            self.push.refused_frame(request);
+            self.pause_push(reason, u64::from(retry_after_ms));
+            return Ok(());
+        }
+        Err(SessionError::Refused { code, retry_after_ms })
+    }
+
+    fn handle_tick(&mut self, now_ms: u64) -> Result<(), SessionError> {
+        self.now_ms = self.now_ms.max(now_ms);
+        let opening = !matches!(self.phase, Phase::Open | Phase::Seeding);
+        let silence_ms = self.now_ms.saturating_sub(self.heard_ms);
+        let late = self.asked_ms.is_some_and(|asked_ms| self.now_ms.saturating_sub(asked_ms) > ANSWER_MS_MAX);
+        if late
+            || silence_ms > SILENCE_MS_MAX
+            || (opening && self.now_ms.saturating_sub(self.started_ms) > HANDSHAKE_MS_MAX)
+        {
+            return Err(SessionError::Timeout);
+        }
+        if silence_ms > PING_AFTER_MS && !self.pinged && !opening {
+            self.pinged = true;
+            self.send(&Frame::Ping { payload: self.now_ms }, 0);
+        }
+        self.push.tick(self.now_ms);
+        Ok(())
+    }
+
+    /// Whether no answer of the peer is outstanding.
+    fn nothing_awaited(&self) -> bool {
+        !self.records.is_waiting() && !self.pull.is_waiting() && !self.push.is_waiting()
+    }
+
+    fn expect_session(&self, number: u32) -> Result<(), SessionError> {
+        if number == self.number { Ok(()) } else { Err(SessionError::Misbehaved("a frame for another space")) }
+    }
+
+    fn send(&mut self, frame: &Frame, request: u32) {
+        self.outputs.push_back(Output::Send(frame.encode(request)));
+    }
+
+    /// Sends a frame that will be answered; gives the number the answer will carry.
+    fn ask(&mut self, frame: &Frame) -> u32 {
+        self.last_request = self.last_request.wrapping_add(1).max(1);
+        self.asked_ms = Some(self.now_ms);
+        self.send(frame, self.last_request);
+        self.last_request
+    }
+}

@@ -1,0 +1,270 @@
+//! Receiving: pages until the end of the log, then NOTIFY without a gap (protocol §4.2, TAIL and LIVE).
+//!
+//! The place in the log is held twice: what has arrived, and what is on disk. Every step forward is checked
+//! against the log's rolling hash, so a relay cannot drop, repeat or swap an item unnoticed. Positions of
+//! this device's own envelopes are learned from PUSH_ACK, whether or not the relay echoes them.
+
+use std::collections::BTreeMap;
+
+use lifeos_sync_protocol::envelope::SIGNATURE_BYTES;
+use lifeos_sync_protocol::frame::{Cursor, Frame, Item};
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SpaceId};
+use lifeos_sync_protocol::limits;
+use lifeos_sync_protocol::log::roll_next;
+
+use super::{Output, Session, SessionError};
+
+/// Bytes of envelopes asked for in one page.
+const PAGE_BYTES_MAX: u32 = 2 * 1024 * 1024;
+/// Own positions remembered ahead of the cursor; more than that and the cursor is moved by pulling.
+const OWN_POSITIONS_MAX: usize = 4096;
+
+/// What receiving waits for.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A page is wanted.
+    Wanting,
+    /// ITEMS for this request.
+    Requested(u32),
+    /// The store, for the page.
+    Storing {
+        /// Whether another page follows.
+        more: bool,
+    },
+    /// Nothing: NOTIFY comes by itself.
+    Live,
+}
+
+/// State of receiving.
+#[derive(Debug)]
+pub(super) struct Pull {
+    space: SpaceId,
+    stored: Option<Cursor>,
+    received: Cursor,
+    step: Step,
+    stores: u32,
+    own: BTreeMap<u64, EnvelopeId>,
+    /// Something was announced that could not be taken yet.
+    again: bool,
+    /// The cursor moved over own envelopes without a page that carries it to disk.
+    unsaved: bool,
+    total: u64,
+}
+
+impl Pull {
+    pub(super) fn new(space: SpaceId, stored: Option<Cursor>) -> Self {
+        let received =
+            stored.unwrap_or(Cursor { log_id: lifeos_sync_protocol::ids::LogId::ZERO, pos: 1, roll: Roll::ZERO });
+        Self {
+            space,
+            stored,
+            received,
+            step: Step::Wanting,
+            stores: 0,
+            own: BTreeMap::new(),
+            again: false,
+            unsaved: false,
+            total: 0,
+        }
+    }
+
+    pub(super) const fn stored_cursor(&self) -> Option<Cursor> {
+        self.stored
+    }
+
+    /// Takes the relay's log; true when it is not the one the cursor lies on.
+    pub(super) fn begin(&mut self, log: Cursor, cursor_ok: bool) -> bool {
+        self.total = log.pos.saturating_sub(1);
+        let fits = |cursor: &Cursor| cursor_ok && cursor.log_id == log.log_id && cursor.pos <= log.pos;
+        if self.stored.as_ref().is_some_and(fits) {
+            return false;
+        }
+        self.received = Cursor { log_id: log.log_id, pos: 1, roll: Roll::ZERO };
+        self.stored.take().is_some()
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.step == Step::Live && self.stores == 0 && !self.again
+    }
+
+    /// Whether an answer of the relay is outstanding.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Requested(_))
+    }
+
+    /// The relay has subscribed this connection: what follows the last page comes by itself.
+    const fn is_subscribed(&self) -> bool {
+        matches!(self.step, Step::Live | Step::Storing { more: false })
+    }
+
+    /// An own envelope lies at this position.
+    pub(super) fn note_own(&mut self, pos: u64, id: EnvelopeId) {
+        if pos >= self.received.pos && self.own.len() < OWN_POSITIONS_MAX {
+            self.own.insert(pos, id);
+        }
+        if self.is_subscribed() {
+            self.step_over_own();
+        }
+    }
+
+    fn step_over_own(&mut self) {
+        self.own = self.own.split_off(&self.received.pos);
+        while let Some(id) = self.own.remove(&self.received.pos) {
+            self.received = after(&self.received, &id);
+            self.unsaved = true;
+        }
+    }
+
+    /// Moves over items that must follow one another from the place received.
+    fn step_over_page(&mut self, items: &[Item]) -> Result<(), SessionError> {
+        for item in items {
+            if item.pos != self.received.pos {
+                return Err(SessionError::Misbehaved("a page with a gap"));
+            }
+            self.received = after(&self.received, &id_of(&self.space, &item.envelope));
+        }
+        Ok(())
+    }
+
+    /// Takes the announced items that continue the place received; false when there is a gap before one.
+    fn step_over_news(&mut self, items: Vec<Item>, fresh: &mut Vec<Item>) -> bool {
+        for item in items {
+            self.step_over_own();
+            if item.pos < self.received.pos {
+                continue;
+            }
+            if item.pos > self.received.pos {
+                return false;
+            }
+            self.received = after(&self.received, &id_of(&self.space, &item.envelope));
+            fresh.push(item);
+        }
+        true
+    }
+}
+
+impl Session {
+    pub(super) fn drive_pull(&mut self) {
+        if self.pull.step == Step::Wanting {
+            self.pull.again = false;
+            let pull = Frame::Pull {
+                session: self.number,
+                from: self.pull.received.pos,
+                bytes_max: PAGE_BYTES_MAX,
+                items_max: limits::FRAME_ENVELOPES_MAX as u32,
+            };
+            self.pull.step = Step::Requested(self.ask(&pull));
+        }
+    }
+
+    pub(super) fn handle_items(
+        &mut self,
+        request: u32,
+        items: Vec<Item>,
+        next: u64,
+        roll: Roll,
+        more: bool,
+    ) -> Result<(), SessionError> {
+        if self.pull.step != Step::Requested(request) {
+            return Err(SessionError::Misbehaved("a page nobody asked for"));
+        }
+        if items.is_empty() && more {
+            return Err(SessionError::Misbehaved("an empty page before the end"));
+        }
+        self.pull.step_over_page(&items)?;
+        if next != self.pull.received.pos || roll != self.pull.received.roll {
+            return Err(SessionError::Misbehaved("a log that does not match its hash"));
+        }
+        self.pull.step = Step::Storing { more };
+        if items.is_empty() {
+            self.page_ends();
+        } else {
+            self.store_page(items);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_notify(&mut self, items: Vec<Item>, roll: Roll, behind: bool) -> Result<(), SessionError> {
+        let Some(last) = items.last().map(|item| item.pos) else {
+            if behind {
+                self.pull_again();
+            }
+            return Ok(());
+        };
+        self.pull.total = self.pull.total.max(last);
+        if !self.pull.is_subscribed() {
+            // A page is under way; it may have been cut before these items, so look again after it.
+            self.pull.again = true;
+            return Ok(());
+        }
+        let mut fresh = Vec::new();
+        let complete = self.pull.step_over_news(items, &mut fresh);
+        if complete && self.pull.received.pos == last.saturating_add(1) && self.pull.received.roll != roll {
+            return Err(SessionError::Misbehaved("a log that does not match its hash"));
+        }
+        self.pull.step_over_own();
+        if !fresh.is_empty() {
+            self.store_page(fresh);
+        }
+        if !complete || behind {
+            self.pull_again();
+        }
+        Ok(())
+    }
+
+    fn pull_again(&mut self) {
+        if self.pull.step == Step::Live {
+            self.pull.step = Step::Wanting;
+        } else {
+            self.pull.again = true;
+        }
+    }
+
+    pub(super) fn handle_page_stored(&mut self) {
+        self.pull.stores = self.pull.stores.saturating_sub(1);
+        if self.pull.stores == 0 {
+            self.page_ends();
+        }
+    }
+
+    fn page_ends(&mut self) {
+        let Step::Storing { more } = self.pull.step else { return };
+        if more || self.pull.again {
+            self.pull.step = Step::Wanting;
+            let received = self.pull.received.pos.saturating_sub(1);
+            self.outputs.push_back(Output::CatchingUp { received, total: self.pull.total.max(received) });
+        } else {
+            self.pull.step = Step::Live;
+            self.pull.step_over_own();
+            self.outputs.push_back(Output::Live);
+        }
+    }
+
+    fn store_page(&mut self, items: Vec<Item>) {
+        self.pull.stores += 1;
+        self.pull.unsaved = false;
+        self.outputs.push_back(Output::StorePage { items, cursor: self.pull.received });
+    }
+
+    /// Brings a cursor that moved over own envelopes to disk; false when there is none.
+    pub(super) fn save_cursor(&mut self) -> bool {
+        let unsaved = self.pull.unsaved;
+        if unsaved {
+            self.store_page(Vec::new());
+        }
+        unsaved
+    }
+}
+
+/// The place after one more item.
+fn after(cursor: &Cursor, id: &EnvelopeId) -> Cursor {
+    Cursor { log_id: cursor.log_id, pos: cursor.pos.saturating_add(1), roll: roll_next(&cursor.roll, cursor.pos, id) }
+}
+
+/// The id of bytes that may not even be an envelope: what is malformed is quarantined by the store, and must
+/// not stop the log here.
+fn id_of(space: &SpaceId, bytes: &[u8]) -> EnvelopeId {
+    let signed = &bytes[..bytes.len().saturating_sub(SIGNATURE_BYTES)];
+    EnvelopeId(sha256("env-id", &[space.as_ref(), signed]))
+}
