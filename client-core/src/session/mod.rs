@@ -81,6 +81,9 @@ pub enum Input {
         /// Heads after the commit.
         heads: Vec<RecordId>,
     },
+    /// The store meets an author or epoch that no record here explains: fetch records again. When that is done
+    /// [`Output::RecordsEqual`] follows.
+    RecordsWanted,
     /// Answer to [`Output::StorePage`]: durable, cursor included.
     PageStored,
     /// Answer to [`Output::LoadOutbox`]: the sealed envelopes after `after_seq`, in order; empty: no more.
@@ -401,6 +404,7 @@ impl Session {
             Input::RecordsStored { heads } => self.handle_records_stored(heads),
             Input::Records(records) => self.handle_records_loaded(records),
             Input::RecordsChanged { heads } => self.handle_records_changed(heads),
+            Input::RecordsWanted => self.records.fetch_again(),
             Input::PageStored => self.handle_page_stored(),
             Input::Outbox { after_seq, envelopes } => self.handle_outbox(after_seq, envelopes),
             Input::OutboxChanged => self.push.reopen(),

@@ -35,7 +35,10 @@ pub(super) struct RecordSync {
     queue: VecDeque<Vec<Vec<u8>>>,
     stores: u32,
     agreed: bool,
+    /// Push what the relay lacks once more.
     again: bool,
+    /// Fetch what is lacking here once more.
+    fetch: bool,
 }
 
 impl RecordSync {
@@ -45,7 +48,11 @@ impl RecordSync {
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.step == Step::Quiet && self.stores == 0 && !self.again
+        self.step == Step::Quiet && self.stores == 0 && !self.again && !self.fetch
+    }
+
+    pub(super) const fn fetch_again(&mut self) {
+        self.fetch = true;
     }
 
     /// Whether an answer of the relay is outstanding.
@@ -69,6 +76,10 @@ impl Session {
             self.records_are_equal();
             return;
         }
+        self.fetch_records();
+    }
+
+    fn fetch_records(&mut self) {
         let want = Frame::RecWant { session: self.number, ids: Vec::new(), heads: self.rec_heads.clone() };
         self.records.step = Step::Fetching(self.ask(&want));
     }
@@ -80,7 +91,13 @@ impl Session {
     }
 
     pub(super) fn drive_records(&mut self) {
-        if self.records.again && self.records.step == Step::Quiet {
+        if self.records.step != Step::Quiet {
+            return;
+        }
+        if self.records.fetch {
+            self.records.fetch = false;
+            self.fetch_records();
+        } else if self.records.again {
             self.records.again = false;
             self.load_missing();
         }

@@ -1,1 +1,615 @@
+//! The session against a model of a relay: the ordinary way, everything a peer can do wrong, and random
+//! drops after which nothing may be lost or stored twice.
 
+use std::collections::VecDeque;
+
+use lifeos_sync_protocol::frame::{PushResult, PushStatus, RecordStatus};
+use lifeos_sync_protocol::handshake::{auth_message, transcript_hash, welcome_message};
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll};
+use lifeos_sync_protocol::log::roll_next;
+use proptest::prelude::*;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+use super::*;
+
+const SPACE: SpaceId = SpaceId([9; 32]);
+
+fn keys(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+}
+
+fn public(keys: &Ed25519KeyPair) -> SignPk {
+    SignPk::from_slice(keys.public_key().as_ref()).unwrap()
+}
+
+fn sign(keys: &Ed25519KeyPair, message: &[u8]) -> Signature {
+    Signature(keys.sign(message).as_ref().try_into().unwrap())
+}
+
+/// Bytes that the model reads as "envelope `seq` of `device`".
+fn envelope(device: u8, seq: u32) -> SealedEnvelope {
+    let mut bytes = vec![device; 180];
+    bytes[1..5].copy_from_slice(&seq.to_be_bytes());
+    let id = EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]));
+    SealedEnvelope { seq, id, bytes }
+}
+
+fn place(bytes: &[u8]) -> (u8, u32) {
+    (bytes[0], u32::from_be_bytes(bytes[1..5].try_into().unwrap()))
+}
+
+fn record_id(bytes: &[u8]) -> RecordId {
+    RecordId(sha256("rec-id", &[bytes]))
+}
+
+/// Records form one line, so the last one is the only head.
+fn heads(records: &[Vec<u8>]) -> Vec<RecordId> {
+    records.last().map(|record| record_id(record)).into_iter().collect()
+}
+
+fn missing(records: &[Vec<u8>], known: &[RecordId]) -> Vec<Vec<u8>> {
+    let held = records.iter().position(|record| known.contains(&record_id(record))).map_or(0, |at| at + 1);
+    records[held..].to_vec()
+}
+
+/// A relay with one space, as protocol §4.2 says.
+struct Relay {
+    keys: Ed25519KeyPair,
+    records: Vec<Vec<u8>>,
+    log_id: LogId,
+    log: Vec<Vec<u8>>,
+    echo: bool,
+    page_items: usize,
+    refuse_next: Option<PushStatus>,
+    connections: Vec<Option<Connection>>,
+}
+
+#[derive(Default)]
+struct Connection {
+    hello: Vec<u8>,
+    challenge: Vec<u8>,
+    subscribed: bool,
+    out: VecDeque<Vec<u8>>,
+}
+
+impl Relay {
+    fn new(connections: usize) -> Self {
+        Self {
+            keys: keys(200),
+            records: Vec::new(),
+            log_id: LogId([1; 16]),
+            log: Vec::new(),
+            echo: false,
+            page_items: 3,
+            refuse_next: None,
+            connections: (0..connections).map(|_| None).collect(),
+        }
+    }
+
+    fn cursor(&self, pos: u64) -> Cursor {
+        let mut roll = Roll::ZERO;
+        for (at, bytes) in self.log.iter().enumerate().take(pos as usize - 1) {
+            let id = EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]));
+            roll = roll_next(&roll, at as u64 + 1, &id);
+        }
+        Cursor { log_id: self.log_id, pos, roll }
+    }
+
+    fn end(&self) -> u64 {
+        self.log.len() as u64 + 1
+    }
+
+    fn answer(&mut self, at: usize, bytes: &[u8]) {
+        let (request, frame) = Frame::decode(bytes).unwrap();
+        match frame {
+            Frame::Hello { .. } => {
+                let challenge = Frame::Challenge {
+                    peer_pk: public(&self.keys),
+                    nonce: [7; 32],
+                    origin: "test".into(),
+                    features: 0,
+                    limits: PeerLimits {
+                        frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
+                        push_window: 2,
+                        frame_envelopes_max: 2,
+                    },
+                }
+                .encode(request);
+                let connection = self.connections[at].as_mut().unwrap();
+                connection.hello = bytes.to_vec();
+                connection.challenge.clone_from(&challenge);
+                connection.out.push_back(challenge);
+            }
+            Frame::Auth { space, device, signature } => {
+                let connection = self.connections[at].as_ref().unwrap();
+                let transcript = transcript_hash(&connection.hello, &connection.challenge, &space, &device);
+                lifeos_sync_protocol::handshake::verify(&device, &auth_message(&transcript), &signature).unwrap();
+                let signature = sign(&self.keys, &welcome_message(&transcript));
+                let known = !self.records.is_empty();
+                self.send(at, request, &Frame::Welcome { session: 5, known, signature });
+            }
+            Frame::Open { cursor, .. } => {
+                let fits = |cursor: Cursor| cursor.pos <= self.end() && self.cursor(cursor.pos) == cursor;
+                let state = Frame::State {
+                    session: 5,
+                    rec_heads: heads(&self.records),
+                    log: Some(self.cursor(self.end())),
+                    cursor_ok: cursor.is_none_or(fits),
+                    have_digest: [0; 32],
+                    quota: Quota::default(),
+                    checkpoints: Vec::new(),
+                };
+                self.send(at, request, &state);
+            }
+            Frame::RecWant { heads, .. } => {
+                let records = missing(&self.records, &heads);
+                self.send(at, request, &Frame::Rec { session: 5, records, more: false });
+            }
+            Frame::Rec { records, .. } => {
+                let fresh: Vec<_> = records.iter().filter(|record| !self.records.contains(record)).cloned().collect();
+                self.records.extend(fresh);
+                let results = vec![RecordStatus::Ok; records.len()];
+                self.send(at, request, &Frame::RecAck { session: 5, results });
+            }
+            Frame::Pull { from, .. } => {
+                let items: Vec<_> = (from..self.end())
+                    .take(self.page_items)
+                    .map(|pos| Item { pos, envelope: self.log[pos as usize - 1].clone() })
+                    .collect();
+                let next = from + items.len() as u64;
+                let more = next < self.end();
+                let roll = self.cursor(next).roll;
+                self.connections[at].as_mut().unwrap().subscribed |= !more;
+                self.send(at, request, &Frame::Items { session: 5, items, next, roll, more });
+            }
+            Frame::Push { envelopes, .. } => {
+                let results = envelopes.into_iter().map(|bytes| self.take(at, bytes)).collect();
+                self.send(at, request, &Frame::PushAck { session: 5, results });
+            }
+            Frame::Ping { payload } => self.send(at, request, &Frame::Pong { payload }),
+            other => panic!("the relay got {other:?}"),
+        }
+    }
+
+    fn take(&mut self, from: usize, bytes: Vec<u8>) -> PushResult {
+        if let Some(status) = self.refuse_next.take() {
+            return PushResult { status, pos: None };
+        }
+        let (device, seq) = place(&bytes);
+        if let Some(at) = self.log.iter().position(|held| *held == bytes) {
+            return PushResult { status: PushStatus::Dup, pos: Some(at as u64 + 1) };
+        }
+        let expected = self.log.iter().filter(|held| place(held).0 == device).count() as u32 + 1;
+        if seq != expected {
+            return PushResult { status: PushStatus::Gap { expected }, pos: None };
+        }
+        self.log.push(bytes.clone());
+        let pos = self.log.len() as u64;
+        let roll = self.cursor(self.end()).roll;
+        for at in 0..self.connections.len() {
+            if self.connections[at].as_ref().is_some_and(|connection| connection.subscribed)
+                && (at != from || self.echo)
+            {
+                let items = vec![Item { pos, envelope: bytes.clone() }];
+                self.send(at, 0, &Frame::Notify { session: 5, items, roll, behind: false });
+            }
+        }
+        PushResult { status: PushStatus::Ok, pos: Some(pos) }
+    }
+
+    fn send(&mut self, at: usize, request: u32, frame: &Frame) {
+        self.connections[at].as_mut().unwrap().out.push_back(frame.encode(request));
+    }
+}
+
+/// A device: what is on its disk, and perhaps a session.
+struct Device {
+    number: u8,
+    keys: Ed25519KeyPair,
+    records: Vec<Vec<u8>>,
+    stream: Vec<SealedEnvelope>,
+    received: Vec<(u8, u32)>,
+    cursor: Option<Cursor>,
+    acked: u32,
+    pinned: Option<SignPk>,
+    session: Option<Session>,
+    idle: bool,
+    seen: Vec<Output>,
+}
+
+impl Device {
+    fn new(number: u8) -> Self {
+        Self {
+            number,
+            keys: keys(number),
+            records: Vec::new(),
+            stream: Vec::new(),
+            received: Vec::new(),
+            cursor: None,
+            acked: 0,
+            pinned: None,
+            session: None,
+            idle: false,
+            seen: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, count: u32) {
+        for _ in 0..count {
+            self.stream.push(envelope(self.number, self.stream.len() as u32 + 1));
+        }
+        self.tell(Input::OutboxChanged);
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.idle = false;
+        if let Some(session) = &mut self.session {
+            session.handle(input);
+        }
+    }
+
+    fn connect(&mut self, relay: &mut Relay) {
+        relay.connections[usize::from(self.number)] = Some(Connection::default());
+        self.idle = false;
+        self.session = Some(Session::new(SessionConfig {
+            space: SPACE,
+            device: public(&self.keys),
+            relay_key: self.pinned,
+            nonce: [self.number; 32],
+            rec_heads: heads(&self.records),
+            cursor: self.cursor,
+            acked_seq: self.acked,
+            now_ms: 0,
+        }));
+    }
+
+    fn drop_connection(&mut self, relay: &mut Relay) {
+        relay.connections[usize::from(self.number)] = None;
+        self.session = None;
+    }
+
+    /// Does one output; false when there was none.
+    fn step(&mut self, relay: &mut Relay) -> bool {
+        let Some(output) = self.session.as_mut().and_then(Session::poll) else { return false };
+        self.seen.push(output.clone());
+        let answer = match output {
+            Output::Send(bytes) => {
+                relay.answer(usize::from(self.number), &bytes);
+                return true;
+            }
+            Output::Sign { message } => Input::Signed(sign(&self.keys, &message)),
+            Output::PinRelay(key) => {
+                self.pinned = Some(key);
+                return true;
+            }
+            Output::StoreRecords(records) => {
+                let fresh: Vec<_> = records.into_iter().filter(|record| !self.records.contains(record)).collect();
+                self.records.extend(fresh);
+                Input::RecordsStored { heads: heads(&self.records) }
+            }
+            Output::LoadRecords { known } => Input::Records(missing(&self.records, &known)),
+            Output::RecordsEqual => Input::OutboxChanged,
+            Output::LogChanged => {
+                (self.cursor, self.acked) = (None, 0);
+                return true;
+            }
+            Output::StorePage { items, cursor } => {
+                // The store takes what it holds for a duplicate; what is new must be new.
+                for item in items {
+                    let place = place(&item.envelope);
+                    let own = place.0 == self.number;
+                    if !own && !self.received.contains(&place) {
+                        self.received.push(place);
+                    }
+                }
+                self.cursor = Some(cursor);
+                Input::PageStored
+            }
+            Output::LoadOutbox { after_seq, envelopes_max, .. } => {
+                let envelopes = self.stream.iter().skip(after_seq as usize).take(envelopes_max).cloned().collect();
+                Input::Outbox { after_seq, envelopes }
+            }
+            Output::Acked { through_seq } => {
+                self.acked = through_seq;
+                return true;
+            }
+            Output::Idle => {
+                self.idle = true;
+                return true;
+            }
+            _ => return true,
+        };
+        self.tell(answer);
+        true
+    }
+
+    fn receive(&mut self, relay: &mut Relay) -> bool {
+        let Some(connection) = relay.connections[usize::from(self.number)].as_mut() else { return false };
+        let Some(bytes) = connection.out.pop_front() else { return false };
+        self.tell(Input::Frame(bytes));
+        true
+    }
+
+    fn error(&self) -> Option<&SessionError> {
+        self.seen.iter().find_map(|output| match output {
+            Output::Close(error) => Some(error),
+            _ => None,
+        })
+    }
+
+    fn stopped(&self) -> Option<PushStop> {
+        self.seen.iter().find_map(|output| match output {
+            Output::PushStopped(reason) => Some(*reason),
+            _ => None,
+        })
+    }
+}
+
+fn settle(relay: &mut Relay, devices: &mut [Device]) {
+    for _ in 0..10_000 {
+        let mut moved = false;
+        for device in devices.iter_mut() {
+            while device.step(relay) {
+                moved = true;
+            }
+            moved |= device.receive(relay);
+        }
+        if !moved {
+            return;
+        }
+    }
+    panic!("the session and the relay never come to rest");
+}
+
+fn pair() -> (Relay, Vec<Device>) {
+    let mut devices = vec![Device::new(0), Device::new(1)];
+    devices.iter_mut().for_each(|device| device.records = vec![b"genesis".to_vec()]);
+    (Relay::new(2), devices)
+}
+
+#[test]
+fn a_new_space_is_seeded_and_two_devices_converge() {
+    let (mut relay, mut devices) = pair();
+    devices[0].records.push(b"epoch".to_vec());
+    devices[0].write(7);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(devices[0].idle);
+    assert_eq!(relay.records, devices[0].records);
+    assert_eq!((relay.log.len(), devices[0].acked), (7, 7));
+
+    devices[1].write(2);
+    devices[1].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[1].records, devices[0].records);
+    assert_eq!(devices[1].received, (1..=7).map(|seq| (0, seq)).collect::<Vec<_>>());
+    assert_eq!(devices[0].received, vec![(1, 1), (1, 2)]);
+    assert!(devices.iter().all(|device| device.idle && device.cursor == Some(relay.cursor(10))));
+}
+
+#[test]
+fn records_made_while_live_reach_the_relay() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    devices[0].records.push(b"device add".to_vec());
+    let heads = heads(&devices[0].records);
+    devices[0].tell(Input::RecordsChanged { heads });
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.records, devices[0].records);
+    assert!(devices[0].idle);
+}
+
+#[test]
+fn the_first_relay_key_is_reported_and_another_one_is_refused() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[0].pinned, Some(public(&relay.keys)));
+    relay.keys = keys(201);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(matches!(devices[0].error(), Some(SessionError::WrongRelayKey { .. })));
+    assert!(devices[0].error().unwrap().is_trust());
+}
+
+#[test]
+fn a_relay_without_the_key_it_shows_is_refused_and_not_pinned() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    for _ in 0..3 {
+        while devices[0].step(&mut relay) {}
+        relay.keys = keys(201);
+        devices[0].receive(&mut relay);
+    }
+    while devices[0].step(&mut relay) {}
+    assert_eq!(devices[0].error(), Some(&SessionError::RelaySignature));
+    assert_eq!(devices[0].pinned, None);
+}
+
+#[test]
+fn a_wiped_relay_gets_everything_again() {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(5);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    let mut fresh = Relay::new(2);
+    fresh.log_id = LogId([2; 16]);
+    devices[0].connect(&mut fresh);
+    settle(&mut fresh, &mut devices);
+    assert_eq!((fresh.log.len(), fresh.records.len()), (5, 1));
+    assert!(devices[0].seen.contains(&Output::LogChanged));
+    assert!(devices[0].idle);
+}
+
+#[test]
+fn a_relay_that_lost_its_tail_gets_it_again() {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(5);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    relay.log.truncate(2);
+    devices[0].write(1);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.log.len(), 6);
+    assert!(devices[0].idle);
+}
+
+#[test]
+fn every_refusal_of_a_push_is_told_apart() {
+    let fork = PushStatus::Fork { existing: EnvelopeId([0; 32]) };
+    let cases = [
+        (fork, PushStop::Fork),
+        (PushStatus::Removed, PushStop::Removed),
+        (PushStatus::NotWriter, PushStop::NotWriter),
+        (PushStatus::NotMember, PushStop::NotWriter),
+        (PushStatus::BadSignature, PushStop::Refused),
+        (PushStatus::Gap { expected: 99 }, PushStop::Inconsistent),
+        (PushStatus::Gap { expected: 0 }, PushStop::Inconsistent),
+    ];
+    for (status, stop) in cases {
+        let (mut relay, mut devices) = pair();
+        relay.refuse_next = Some(status);
+        devices[0].write(1);
+        devices[0].connect(&mut relay);
+        settle(&mut relay, &mut devices);
+        assert_eq!(devices[0].stopped(), Some(stop), "{status:?}");
+        assert_eq!(devices[0].acked, 0);
+    }
+}
+
+#[test]
+fn an_unknown_epoch_sends_the_records_again_and_then_the_envelope() {
+    let (mut relay, mut devices) = pair();
+    relay.refuse_next = Some(PushStatus::UnknownEpoch);
+    devices[0].write(3);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!((relay.log.len(), devices[0].stopped()), (3, None));
+    assert!(devices[0].idle);
+}
+
+#[test]
+fn a_full_quota_pauses_pushing_and_time_resumes_it() {
+    let (mut relay, mut devices) = pair();
+    relay.refuse_next = Some(PushStatus::Quota);
+    devices[0].write(3);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(relay.log.is_empty() && !devices[0].idle);
+    devices[0].tell(Input::Tick(30_000));
+    settle(&mut relay, &mut devices);
+    assert!(relay.log.is_empty());
+    devices[0].tell(Input::Tick(59_000));
+    devices[0].tell(Input::Tick(60_000));
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.log.len(), 3);
+}
+
+#[test]
+fn silence_is_first_asked_about_and_then_ends_the_session() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    devices[0].tell(Input::Tick(26_000));
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[0].error(), None);
+    devices[0].tell(Input::Tick(26_000 + SILENCE_MS_MAX + 1));
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[0].error(), Some(&SessionError::Timeout));
+}
+
+#[test]
+fn a_relay_that_never_answers_is_given_up() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    devices[0].tell(Input::Tick(HANDSHAKE_MS_MAX + 1));
+    let session = devices[0].session.as_mut().unwrap();
+    assert!(std::iter::from_fn(|| session.poll()).any(|output| output == Output::Close(SessionError::Timeout)));
+    assert!(session.is_closed());
+}
+
+#[test]
+fn a_page_that_does_not_match_the_log_is_refused() {
+    type Spoil = fn(&mut Vec<Item>, &mut u64, &mut Roll);
+    let spoils: [Spoil; 4] = [
+        |items, _, _| items[0].envelope[20] ^= 1,
+        |items, _, _| drop(items.remove(0)),
+        |_, next, _| *next += 1,
+        |_, _, roll| roll.0[0] ^= 1,
+    ];
+    for spoil in spoils {
+        let (mut relay, mut devices) = pair();
+        relay.records = vec![b"genesis".to_vec()];
+        relay.log = (1..=2).map(|seq| envelope(1, seq).bytes).collect();
+        devices[0].connect(&mut relay);
+        while devices[0].error().is_none() {
+            while devices[0].step(&mut relay) {}
+            let out = &mut relay.connections[0].as_mut().unwrap().out;
+            let Some(bytes) = out.pop_front() else { break };
+            let bytes = match Frame::decode(&bytes).unwrap() {
+                (request, Frame::Items { session, mut items, mut next, mut roll, more }) => {
+                    spoil(&mut items, &mut next, &mut roll);
+                    Frame::Items { session, items, next, roll, more }.encode(request)
+                }
+                _ => bytes,
+            };
+            devices[0].tell(Input::Frame(bytes));
+        }
+        assert!(matches!(devices[0].error(), Some(SessionError::Misbehaved(_))));
+        assert!(devices[0].received.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn garbage_ends_in_a_typed_error(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..6)) {
+        let (mut relay, mut devices) = pair();
+        devices[0].connect(&mut relay);
+        settle(&mut relay, &mut devices);
+        for frame in frames {
+            devices[0].tell(Input::Frame(frame));
+        }
+        while devices[0].session.as_mut().unwrap().poll().is_some() {}
+    }
+
+    #[test]
+    fn random_drops_and_wipes_lose_and_repeat_nothing(
+        steps in prop::collection::vec((0_u8..8, 0_usize..2, 0_u32..5), 1..80),
+        echo: bool,
+    ) {
+        let (mut relay, mut devices) = pair();
+        relay.echo = echo;
+        for (step, at, amount) in steps {
+            match step {
+                0 => devices[at].drop_connection(&mut relay),
+                1 | 2 => devices[at].connect(&mut relay),
+                3 => devices[at].write(amount),
+                4 if amount == 0 => {
+                    (0..2).for_each(|at| devices[at].drop_connection(&mut relay));
+                    relay.log.clear();
+                    relay.records.clear();
+                    relay.log_id.0[0] += 1;
+                }
+                5 => _ = devices[at].receive(&mut relay),
+                _ => _ = (0..=amount).take_while(|_| devices[at].step(&mut relay)).count(),
+            }
+        }
+        devices.iter_mut().for_each(|device| device.connect(&mut relay));
+        settle(&mut relay, &mut devices);
+        devices.iter_mut().for_each(|device| device.tell(Input::OutboxChanged));
+        settle(&mut relay, &mut devices);
+        for (at, device) in devices.iter().enumerate() {
+            prop_assert_eq!(device.error(), None);
+            prop_assert!(device.idle);
+            let other: Vec<_> = devices[1 - at].stream.iter().map(|sealed| (1 - at as u8, sealed.seq)).collect();
+            prop_assert_eq!(&device.received, &other);
+            prop_assert_eq!(device.cursor.map(|cursor| cursor.pos), Some(relay.end()));
+        }
+        prop_assert_eq!(relay.log.len(), devices[0].stream.len() + devices[1].stream.len());
+    }
+}

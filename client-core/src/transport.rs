@@ -1,1 +1,0 @@
-//! Carriers of frames: websocket to a relay, and an in-memory pair for tests.
