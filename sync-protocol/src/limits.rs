@@ -52,3 +52,5 @@ pub const TEXT_BYTES_MAX: usize = 255;
 pub const RECORD_RELAYS_MAX: usize = 16;
 /// Most devices that one MemberAdd or Join enrols; the fewest is one.
 pub const RECORD_DEVICES_MAX: usize = 32;
+/// Most records of one space that are evaluated; a relay keeps no more (the pasts of so many take 32 MiB).
+pub const SPACE_RECORDS_MAX: usize = 16_384;
