@@ -216,12 +216,9 @@ fn epoch_record(
 ) -> Result<Record, RecordsError> {
     let commit = new.secret.commitment();
     let epochs: Vec<EpochRef> = new.parents.iter().map(|(parent, _)| *parent).collect();
-    let facts =
-        EpochFacts { generation: new.generation, parents: &epochs, commit: &commit, author: &keys.sign_pk() };
-    let mut seals: Vec<Seal> = readers
-        .iter()
-        .map(|reader| seal_epoch(space, &facts, reader, new.secret, random))
-        .collect::<Result<_, _>>()?;
+    let facts = EpochFacts { generation: new.generation, parents: &epochs, commit: &commit, author: &keys.sign_pk() };
+    let mut seals: Vec<Seal> =
+        readers.iter().map(|reader| seal_epoch(space, &facts, reader, new.secret, random)).collect::<Result<_, _>>()?;
     seals.sort_by_key(|seal| seal.device_ref);
     let wraps = new
         .parents
@@ -265,8 +262,7 @@ fn seal_epoch(
     secret: &EpochSecret,
     random: &mut dyn Random,
 ) -> Result<Seal, CryptoError> {
-    let sealed =
-        hpke_seal(hpke_pk, &ctx("epoch-seal"), &facts.aad(space, device), &*secret.to_bytes(), random)?;
+    let sealed = hpke_seal(hpke_pk, &ctx("epoch-seal"), &facts.aad(space, device), &*secret.to_bytes(), random)?;
     let ct = sealed.ct.try_into().map_err(|_| CryptoError)?;
     Ok(Seal { device_ref: device_ref(device), enc: sealed.enc, ct })
 }
@@ -289,12 +285,7 @@ fn wrap_context(space: &SpaceId, parent: &EpochRef) -> Vec<u8> {
     [&ctx("wrap")[..], &space.0, &parent.0].concat()
 }
 
-fn wrap_epoch(
-    space: &SpaceId,
-    new: &EpochSecret,
-    parent: EpochRef,
-    secret: &EpochSecret,
-) -> Result<Wrap, CryptoError> {
+fn wrap_epoch(space: &SpaceId, new: &EpochSecret, parent: EpochRef, secret: &EpochSecret) -> Result<Wrap, CryptoError> {
     let mut buffer = secret.to_bytes().to_vec();
     // Single use: the key depends on the new epoch's random secret and the parent, which are wrapped together once.
     let key = new.derive_key(&[&ctx("wrap"), &parent.0]);
