@@ -1,1 +1,32 @@
 //! The engine: drives sessions over transports against the store.
+//!
+//! ```text
+//!             ┌ reader task ─► frames (≤ 4) ─┐              ┌─ writer task ─► transport
+//!  transport ─┘                              ▼              │
+//!                                 Session (one loop) ─► outputs ─► store worker (one blocking thread)
+//!                                            ▲                          │ one job at a time, in order
+//!                                            └──────── answers ◄────────┘
+//! ```
+//!
+//! Reading and writing never wait for each other: what is sent is bounded by the session's window, what is
+//! received by not reading while the store is behind. Events leave only after the commit that made them true.
+//! Deliberately absent: any decision about the protocol (that is [`crate::session`]) and any SQL.
+
+mod backoff;
+mod connection;
+mod error;
+mod live;
+mod rendezvous;
+mod shared;
+mod state;
+mod upkeep;
+mod worker;
+
+pub use backoff::Backoff;
+pub(crate) use connection::{Mode, Tally};
+pub use error::EngineError;
+pub(crate) use live::{run_live, sync_once};
+pub(crate) use rendezvous::Mailboxes;
+pub(crate) use shared::Shared;
+pub(crate) use state::SpaceState;
+pub(crate) use upkeep::rest;

@@ -1,0 +1,387 @@
+//! One connection from HELLO to its end: moves bytes between transport, session and store worker.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lifeos_sync_protocol::ids::DocId;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::worker::{self, Done, Job};
+use super::{EngineError, Shared, upkeep};
+use crate::client::ProgressStep;
+use crate::crypto::{SystemRandom, random_bytes};
+use crate::event::{Event, SyncState};
+use crate::session::{Input, Output, PushPause, PushStop, Session, SessionConfig};
+use crate::store::RelayState;
+use crate::transport::{FrameReceiver, FrameSender, TransportError};
+
+/// Frames received and not handled yet.
+const FRAMES_READ_MAX: usize = 4;
+/// Bytes of pages that may wait for the store before reading rests.
+const STORE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that may wait for the socket: the session's window and a little more. Reached only when a peer sends
+/// requests and reads no answers.
+const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Edits closer together than this are sealed together.
+const COALESCE: Duration = Duration::from_secs(1);
+/// An edit after a rest this long is sealed at once.
+const RESTED: Duration = Duration::from_secs(2);
+/// How often edits of another process are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Nothing happened for so long: time for upkeep.
+const UPKEEP_AFTER: Duration = Duration::from_secs(3);
+
+/// When a connection ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// When everything is sent and received.
+    Once,
+    /// Never.
+    Live,
+}
+
+/// What a connection did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) pushed: u64,
+    pub(crate) pulled: u64,
+    pub(crate) bytes_pushed: u64,
+    pub(crate) bytes_pulled: u64,
+    pub(crate) changed: BTreeSet<DocId>,
+    pub(crate) quarantined: u64,
+    /// The end of the log was reached at least once.
+    pub(crate) was_live: bool,
+}
+
+/// Who wants to know.
+pub(crate) type OnProgress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
+
+/// Syncs over one connection. What was done until an error is in `tally`.
+///
+/// # Errors
+/// [`EngineError`]; everything that was answered as stored is stored.
+pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
+    shared: &Arc<Shared>,
+    relay: &RelayState,
+    (sender, receiver): (S, R),
+    mode: Mode,
+    tally: &mut Tally,
+    progress: OnProgress<'_>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), EngineError> {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let (to_writer, frames_out) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(write_frames(sender, frames_out, Arc::clone(&waiting)));
+    let (to_loop, frames_in) = mpsc::channel(FRAMES_READ_MAX);
+    let reader = tokio::spawn(read_frames(receiver, to_loop));
+    let (jobs, jobs_in) = mpsc::unbounded_channel();
+    let (done_out, done) = mpsc::unbounded_channel();
+    let worker = tokio::task::spawn_blocking({
+        let (shared, relay) = (Arc::clone(shared), relay.id);
+        move || worker::run(&shared, relay, jobs_in, &done_out)
+    });
+
+    let mut connection = Connection {
+        shared,
+        session: begin(shared, relay),
+        mode,
+        tally,
+        progress,
+        started: Instant::now(),
+        jobs,
+        to_writer: Some(to_writer),
+        waiting,
+        store_bytes: 0,
+        acked: relay.own_acked_seq,
+        tip_seq: relay.own_acked_seq,
+        sealed_at: None,
+        seal_at: None,
+        looked_at: Instant::now(),
+        busy_at: Instant::now(),
+        rested: false,
+        finished: false,
+    };
+    let result = connection.run(frames_in, done, stop).await;
+    drop(connection);
+    reader.abort();
+    // The writer ends when its queue is empty (a goodbye included), the worker when its jobs are done: what the
+    // session was told is on disk before this returns.
+    let _ = writer.await;
+    let _ = worker.await;
+    result
+}
+
+fn begin(shared: &Shared, relay: &RelayState) -> Session {
+    Session::new(SessionConfig {
+        space: shared.space,
+        device: shared.device,
+        relay_key: relay.key,
+        nonce: random_bytes(&mut SystemRandom::new()),
+        rec_heads: shared.state().membership.heads,
+        cursor: relay.cursor,
+        acked_seq: relay.own_acked_seq,
+        now_ms: 0,
+    })
+}
+
+async fn write_frames<S: FrameSender>(
+    mut sender: S,
+    mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+) {
+    while let Some(frame) = frames.recv().await {
+        let bytes = frame.len();
+        if sender.send(frame).await.is_err() {
+            break; // the reading half tells why
+        }
+        waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
+    sender.close().await;
+}
+
+async fn read_frames<R: FrameReceiver>(mut receiver: R, frames: mpsc::Sender<Result<Vec<u8>, TransportError>>) {
+    loop {
+        let next = receiver.recv().await.transpose();
+        let Some(frame) = next else { return };
+        let over = frame.is_err();
+        if frames.send(frame).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+struct Connection<'a> {
+    shared: &'a Arc<Shared>,
+    session: Session,
+    mode: Mode,
+    tally: &'a mut Tally,
+    progress: OnProgress<'a>,
+    started: Instant,
+    jobs: mpsc::UnboundedSender<Job>,
+    to_writer: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// Bytes handed to the writer and not sent yet.
+    waiting: Arc<AtomicUsize>,
+    /// Bytes of pages handed to the worker and not stored yet.
+    store_bytes: usize,
+    acked: u32,
+    tip_seq: u32,
+    sealed_at: Option<Instant>,
+    seal_at: Option<Instant>,
+    looked_at: Instant,
+    busy_at: Instant,
+    rested: bool,
+    finished: bool,
+}
+
+impl Connection<'_> {
+    async fn run(
+        &mut self,
+        mut frames: mpsc::Receiver<Result<Vec<u8>, TransportError>>,
+        mut done: mpsc::UnboundedReceiver<Done>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), EngineError> {
+        let shared = Arc::clone(self.shared);
+        let mut ticks = interval(Duration::from_millis(500));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.emit(SyncState::Connecting);
+        loop {
+            self.drain_outputs()?;
+            if self.finished {
+                return Ok(());
+            }
+            let seal_at = self.seal_at.unwrap_or_else(|| self.started + Duration::from_secs(u64::from(u32::MAX)));
+            tokio::select! {
+                // Answers first: they free what reading waits for.
+                biased;
+                Some(done) = done.recv() => self.handle_done(done)?,
+                _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),
+                () = tokio::time::sleep_until(seal_at), if self.seal_at.is_some() => self.seal(),
+                () = shared.edited.notified(), if self.mode == Mode::Live && self.tally.was_live => self.plan_seal(),
+                frame = frames.recv(), if self.store_bytes < STORE_BYTES_MAX => self.handle_frame(frame)?,
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Option<Result<Vec<u8>, TransportError>>) -> Result<(), EngineError> {
+        self.busy_at = Instant::now();
+        match frame {
+            Some(Ok(bytes)) => self.session.handle(Input::Frame(bytes)),
+            Some(Err(error)) => return Err(error.into()),
+            None => self.session.handle(Input::Disconnected),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.session.handle(Input::Tick(now_ms));
+        if self.mode == Mode::Live && self.tally.was_live {
+            if self.looked_at.elapsed() >= LOOK_EVERY {
+                self.looked_at = Instant::now();
+                self.send_job(Job::Seal);
+            }
+            if !self.rested && self.busy_at.elapsed() >= UPKEEP_AFTER {
+                self.rested = true;
+                let shared = Arc::clone(self.shared);
+                tokio::task::spawn_blocking(move || upkeep::rest(&shared));
+            }
+        }
+    }
+
+    /// The first edit after a rest goes at once; those that follow closely go together.
+    fn plan_seal(&mut self) {
+        let now = Instant::now();
+        self.touch();
+        let rested = self.sealed_at.is_none_or(|sealed_at| now.duration_since(sealed_at) >= RESTED);
+        let due = if rested { now } else { now + COALESCE };
+        self.seal_at = Some(self.seal_at.map_or(due, |planned| planned.min(due)));
+    }
+
+    fn seal(&mut self) {
+        self.seal_at = None;
+        self.sealed_at = Some(Instant::now());
+        self.send_job(Job::Seal);
+    }
+
+    fn touch(&mut self) {
+        self.busy_at = Instant::now();
+        self.rested = false;
+    }
+
+    fn send_job(&self, job: Job) {
+        // A worker that is gone has said why; that answer is handled next.
+        let _ = self.jobs.send(job);
+    }
+
+    fn handle_done(&mut self, done: Done) -> Result<(), EngineError> {
+        match done {
+            Done::Answer(input) => self.session.handle(input),
+            Done::Page { bytes, received, changed, quarantined } => {
+                self.touch();
+                self.store_bytes = self.store_bytes.saturating_sub(bytes);
+                self.tally.pulled += received;
+                self.tally.changed.extend(changed);
+                self.tally.quarantined += quarantined as u64;
+            }
+            Done::Sealed { envelopes, tip_seq } => {
+                self.tip_seq = tip_seq;
+                if envelopes > 0 {
+                    self.touch();
+                    self.step("seal", u64::from(tip_seq), u64::from(tip_seq));
+                }
+            }
+            Done::Loaded { bytes } => self.tally.bytes_pushed += bytes,
+            Done::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn drain_outputs(&mut self) -> Result<(), EngineError> {
+        while let Some(output) = self.session.poll() {
+            self.perform(output)?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, output: Output) -> Result<(), EngineError> {
+        match output {
+            Output::Send(frame) => self.send(frame)?,
+            Output::Sign { message } => {
+                let signature = self.shared.keys.sign(&message);
+                self.session.handle(Input::Signed(signature));
+            }
+            Output::PinRelay(key) => self.send_job(Job::PinRelay(key)),
+            Output::StoreRecords(records) => self.send_job(Job::StoreRecords(records)),
+            Output::LoadRecords { known } => self.send_job(Job::LoadRecords { known }),
+            Output::RecordsEqual => self.send_job(Job::RecordsEqual),
+            Output::LogChanged => {
+                self.acked = 0;
+                self.send_job(Job::LogChanged);
+            }
+            Output::StorePage { items, cursor } => {
+                let bytes: usize = items.iter().map(|item| item.envelope.len()).sum();
+                self.store_bytes += bytes;
+                self.tally.bytes_pulled += bytes as u64;
+                self.send_job(Job::StorePage { items, cursor });
+            }
+            Output::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
+                self.send_job(Job::LoadOutbox { after_seq, envelopes_max, bytes_max });
+            }
+            Output::Acked { through_seq } => self.acknowledged(through_seq),
+            Output::CatchingUp { received, total } => {
+                self.step("pull", received, total);
+                self.emit(SyncState::CatchingUp { received, total });
+            }
+            Output::Live => {
+                self.tally.was_live = true;
+                self.emit(SyncState::Live);
+            }
+            Output::Idle => self.idle(),
+            Output::PushPaused { reason, .. } => self.push_paused(reason)?,
+            Output::PushStopped(reason) => self.push_stopped(reason)?,
+            Output::RecordsRefused { count } => tracing::warn!(count, "the relay refused records"),
+            Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
+            Output::Close(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, frame: Vec<u8>) -> Result<(), EngineError> {
+        let bytes = frame.len();
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if before > 0 && before + bytes > WRITE_BYTES_MAX {
+            return Err(EngineError::Stalled);
+        }
+        if let Some(writer) = &self.to_writer {
+            let _ = writer.send(frame);
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, through_seq: u32) {
+        self.tally.pushed += u64::from(through_seq.saturating_sub(self.acked));
+        self.acked = through_seq;
+        self.step("push", u64::from(through_seq), u64::from(self.tip_seq));
+        self.send_job(Job::Acked { through_seq });
+    }
+
+    fn idle(&mut self) {
+        self.send_job(Job::Synced);
+        if self.mode == Mode::Once {
+            self.finished = true;
+            self.to_writer = None;
+        }
+    }
+
+    fn push_paused(&self, reason: PushPause) -> Result<(), EngineError> {
+        tracing::info!(%reason, "pushing rests");
+        match (self.mode, reason) {
+            // A rate limit passes in seconds; a round of sync waits for it.
+            (Mode::Once, PushPause::Rate) | (Mode::Live, _) => Ok(()),
+            (Mode::Once, reason) => Err(EngineError::PushPaused(reason)),
+        }
+    }
+
+    fn push_stopped(&self, reason: PushStop) -> Result<(), EngineError> {
+        // A device that may not write can still read: in a live connection that goes on.
+        match self.mode {
+            Mode::Once => Err(EngineError::PushStopped(reason)),
+            Mode::Live => {
+                tracing::warn!(%reason, "pushing ended");
+                Ok(())
+            }
+        }
+    }
+
+    fn step(&mut self, phase: &'static str, done: u64, total: u64) {
+        (self.progress)(ProgressStep { phase, done, total: total.max(done) });
+    }
+
+    fn emit(&self, state: SyncState) {
+        self.shared.emit(Event::Sync { space: self.shared.space, state });
+    }
+}

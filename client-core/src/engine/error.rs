@@ -1,0 +1,78 @@
+//! Why syncing failed, and whether trying again can help.
+
+use crate::session::{PushPause, PushStop, SessionError};
+use crate::store::StoreError;
+use crate::transport::{RelayUrlError, TransportError};
+
+/// One round of sync, or one connection, failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The relay's fault, or the network's.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The connection's fault.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The disk's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The relay does not take this device's edits; receiving went on.
+    #[error("{0}; what others wrote was received")]
+    PushStopped(PushStop),
+    /// The relay does not take this device's edits now.
+    #[error("{0}; nothing is lost, it will be sent later")]
+    PushPaused(PushPause),
+    /// The own stream is longer at the relay than here.
+    #[error(
+        "this home was restored from an older copy: its new edits cannot be sent; export them and link this device again"
+    )]
+    RestoredHome,
+    /// The secret of the current epoch is not here.
+    #[error("the key of the space is not on this device: link this device again")]
+    NoEpochKey,
+    /// Another process syncs this home.
+    #[error("this home is being synced already: wait until that is done, or stop the other `lifeos sync --watch`")]
+    Locked,
+    /// No relay is set.
+    #[error("no relay is set: run `lifeos init --relay URL`, or set one")]
+    NoRelay,
+    /// The stored address is none.
+    #[error(transparent)]
+    Address(#[from] RelayUrlError),
+    /// The relay does not read what it asked to be sent.
+    #[error("the relay does not read what is sent to it")]
+    Stalled,
+    /// Stopped from outside.
+    #[error("the sync was stopped")]
+    Stopped,
+}
+
+impl EngineError {
+    /// Whether the same thing can work soon without anybody doing anything.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Session(error) => error.is_transient(),
+            Self::Transport(error) => error.is_transient(),
+            Self::Store(error) => error.is_transient(),
+            Self::PushPaused(_) | Self::Locked | Self::Stalled | Self::Stopped => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the relay must not be trusted.
+    #[must_use]
+    pub const fn is_trust(&self) -> bool {
+        matches!(self, Self::Session(error) if error.is_trust())
+    }
+
+    /// How long the relay asked to be left alone (ms); 0: it did not say.
+    #[must_use]
+    pub const fn retry_after_ms(&self) -> u64 {
+        match self {
+            Self::Session(SessionError::Refused { retry_after_ms, .. }) => *retry_after_ms as u64,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What every part of an open home shares: the store behind its lock, keys, events, and the bell that rings
+//! after a local edit.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
+use tokio::sync::{Notify, broadcast};
+
+use super::SpaceState;
+use crate::event::{Event, Origin};
+use crate::keys::DeviceKeys;
+use crate::store::{Commit, Reader, Store, StoreError};
+
+/// Events a subscriber may lag behind before it is told to read everything again.
+const EVENTS_MAX: usize = 1024;
+
+/// An open home.
+pub(crate) struct Shared {
+    pub(crate) home: PathBuf,
+    pub(crate) space: SpaceId,
+    pub(crate) device: SignPk,
+    pub(crate) stream: StreamId,
+    pub(crate) keys: DeviceKeys,
+    /// Rings after every local commit: there may be something to seal.
+    pub(crate) edited: Notify,
+    store: Mutex<Store>,
+    reader: Mutex<Reader>,
+    state: RwLock<SpaceState>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        home: PathBuf,
+        store: Store,
+        reader: Reader,
+        keys: DeviceKeys,
+        (space, device, stream): (SpaceId, SignPk, StreamId),
+    ) -> Result<Self, StoreError> {
+        let state = SpaceState::load(&store, &space, &keys)?;
+        Ok(Self {
+            home,
+            space,
+            device,
+            stream,
+            keys,
+            edited: Notify::new(),
+            store: Mutex::new(store),
+            reader: Mutex::new(reader),
+            state: RwLock::new(state),
+            events: broadcast::channel(EVENTS_MAX).0,
+        })
+    }
+
+    /// The store. A panic while it was held cannot have left a half-done commit behind: SQLite rolls back.
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that reads beside the writer.
+    pub(crate) fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Members and keys as of now.
+    pub(crate) fn state(&self) -> SpaceState {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records were stored: members and keys are read again.
+    pub(crate) fn refresh_state(&self, store: &Store) -> Result<(), StoreError> {
+        let state = SpaceState::load(store, &self.space, &self.keys)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.emit(Event::MembershipChanged { space: self.space });
+        Ok(())
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Tells the subscribers; without one, nobody.
+    pub(crate) fn emit(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// After a local commit: an event, and the bell for the sealer.
+    pub(crate) fn committed(&self, commit: Commit) {
+        if !commit.docs.is_empty() {
+            self.emit(Event::DocumentsChanged { space: self.space, docs: commit.docs, origin: Origin::Local });
+            self.edited.notify_one();
+        }
+    }
+}
+
+/// Wall time (ms UTC), as written into changes; never used to order anything.
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,233 @@
+//! The store worker: one blocking thread per connection that does the session's store jobs in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use lifeos_sync_protocol::frame::{Cursor, Item};
+use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk};
+use lifeos_sync_protocol::record::Record;
+use tokio::sync::mpsc;
+
+use super::shared::wall_ms;
+use super::{EngineError, Shared};
+use crate::crypto::SystemRandom;
+use crate::event::{Event, Origin};
+use super::state::records_beyond;
+use crate::session::Input;
+use crate::store::{Page, ReceiveReport, RelayId, SealBudget, StoreError, Unknown};
+
+/// One thing to do at the store.
+#[derive(Debug)]
+pub(super) enum Job {
+    PinRelay(SignPk),
+    StoreRecords(Vec<Vec<u8>>),
+    LoadRecords { known: Vec<RecordId> },
+    /// Records are equal: pages that waited for them are taken now, then pending changes are sealed.
+    RecordsEqual,
+    /// Seal what is pending, if anything is.
+    Seal,
+    StorePage { items: Vec<Item>, cursor: Cursor },
+    LoadOutbox { after_seq: u32, envelopes_max: usize, bytes_max: usize },
+    Acked { through_seq: u32 },
+    LogChanged,
+    Synced,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// For the session.
+    Answer(Input),
+    /// A page is on disk: so many bytes no longer wait, these documents changed.
+    Page { bytes: usize, received: u64, changed: Vec<DocId>, quarantined: usize },
+    /// Envelopes were sealed; the own stream now ends here.
+    Sealed { envelopes: usize, tip_seq: u32 },
+    /// Bytes were handed out for sending.
+    Loaded { bytes: u64 },
+    /// The connection cannot go on.
+    Failed(EngineError),
+}
+
+/// Runs until the jobs end. Blocking: call on a thread of its own.
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    relay: RelayId,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    done: &mpsc::UnboundedSender<Done>,
+) {
+    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), sealing: true };
+    while let Some(job) = jobs.blocking_recv() {
+        if let Err(error) = worker.perform(job) {
+            worker.tell(Done::Failed(error));
+            return;
+        }
+    }
+}
+
+struct Worker<'a> {
+    shared: &'a Arc<Shared>,
+    relay: RelayId,
+    done: &'a mpsc::UnboundedSender<Done>,
+    /// Pages that met an unknown author or epoch, and those behind them.
+    held: VecDeque<(Vec<Item>, Cursor)>,
+    /// False once the own stream turned out to be longer elsewhere: sealing on would fork it.
+    sealing: bool,
+}
+
+impl Worker<'_> {
+    fn tell(&self, done: Done) {
+        // Nobody listens any more once the connection has ended; the commit stands all the same.
+        let _ = self.done.send(done);
+    }
+
+    fn answer(&self, input: Input) {
+        self.tell(Done::Answer(input));
+    }
+
+    fn perform(&mut self, job: Job) -> Result<(), EngineError> {
+        match job {
+            Job::PinRelay(key) => self.pin_relay(&key)?,
+            Job::StoreRecords(records) => self.store_records(records)?,
+            Job::LoadRecords { known } => {
+                let records = self.shared.store().records(&self.shared.space)?;
+                let beyond = records_beyond(&records, &known);
+                self.answer(Input::Records(beyond.into_iter().map(|record| record.bytes().to_vec()).collect()));
+            }
+            Job::RecordsEqual => self.records_equal()?,
+            Job::Seal => self.seal()?,
+            Job::StorePage { items, cursor } => self.store_page(items, cursor)?,
+            Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
+                let store = self.shared.store();
+                let envelopes = store.outbox(&self.shared.space, after_seq, bytes_max, envelopes_max)?;
+                drop(store);
+                let bytes = envelopes.iter().map(|envelope| envelope.bytes.len() as u64).sum();
+                self.tell(Done::Loaded { bytes });
+                self.answer(Input::Outbox { after_seq, envelopes });
+            }
+            Job::Acked { through_seq } => self.shared.store().acked(self.relay, through_seq)?,
+            Job::LogChanged => self.shared.store().reset_relay(self.relay)?,
+            Job::Synced => self.shared.store().synced(self.relay, wall_ms())?,
+        }
+        Ok(())
+    }
+
+    fn pin_relay(&self, key: &SignPk) -> Result<(), StoreError> {
+        let mut store = self.shared.store();
+        let known = store.relays(&self.shared.space)?.into_iter().find(|known| known.id == self.relay);
+        let url = known.ok_or(StoreError::UnknownRelay)?.url;
+        store.put_relay(&self.shared.space, &url, Some(key)).map(drop)
+    }
+
+    /// Records come from outside: what does not parse, or is another space's, is left out.
+    fn store_records(&self, records: Vec<Vec<u8>>) -> Result<(), EngineError> {
+        let parsed: Vec<_> = records
+            .into_iter()
+            .filter_map(|bytes| Record::parse(bytes).ok())
+            .filter(|record| record.space() == self.shared.space)
+            .collect();
+        let mut store = self.shared.store();
+        if !parsed.is_empty() && store.put_records(&self.shared.space, &parsed)? > 0 {
+            self.shared.refresh_state(&store)?;
+        }
+        drop(store);
+        self.answer(Input::RecordsStored { heads: self.shared.state().membership.heads });
+        Ok(())
+    }
+
+    fn records_equal(&mut self) -> Result<(), EngineError> {
+        for (items, cursor) in std::mem::take(&mut self.held) {
+            self.take_page(items, cursor, Unknown::Quarantine)?;
+        }
+        self.seal_all()
+    }
+
+    fn store_page(&mut self, items: Vec<Item>, cursor: Cursor) -> Result<(), EngineError> {
+        if self.held.is_empty() {
+            return self.take_page(items, cursor, Unknown::Hold);
+        }
+        self.held.push_back((items, cursor));
+        Ok(())
+    }
+
+    fn take_page(&mut self, items: Vec<Item>, cursor: Cursor, unknown: Unknown) -> Result<(), EngineError> {
+        let kept = if unknown == Unknown::Hold { items.clone() } else { Vec::new() };
+        let bytes = items.iter().map(|item| item.envelope.len()).sum();
+        let state = self.shared.state();
+        let page = Page { relay: Some(self.relay), items, next: Some(cursor) };
+        let report = self.shared.store().receive(
+            &self.shared.space,
+            page,
+            &state.membership,
+            &state.keyring,
+            unknown,
+            wall_ms(),
+        )?;
+        self.announce(&report);
+        self.sealing &= !report.own_stream_ahead;
+        let held = report.held.is_some();
+        self.tell(Done::Page {
+            bytes: if held { 0 } else { bytes },
+            received: report.received,
+            changed: report.changed,
+            quarantined: report.quarantined.len(),
+        });
+        if held {
+            self.held.push_back((kept, cursor));
+            self.answer(Input::RecordsWanted);
+        } else {
+            self.answer(Input::PageStored);
+        }
+        Ok(())
+    }
+
+    fn announce(&self, report: &ReceiveReport) {
+        let space = self.shared.space;
+        for (envelope, reason) in &report.quarantined {
+            self.shared.emit(Event::Quarantined { space, envelope: *envelope, reason: reason.clone() });
+        }
+        if !report.changed.is_empty() {
+            let docs = report.changed.clone();
+            self.shared.emit(Event::DocumentsChanged { space, docs, origin: Origin::Remote });
+        }
+    }
+
+    /// For the bell and for edits of another process: looks before it takes the write lock.
+    fn seal(&self) -> Result<(), EngineError> {
+        if self.shared.reader().reads().pending_count(&self.shared.space)? > 0 {
+            self.seal_all()?;
+        }
+        Ok(())
+    }
+
+    /// Seals in small commits, so that a person's edit gets in between.
+    fn seal_all(&self) -> Result<(), EngineError> {
+        if !self.sealing {
+            return Err(EngineError::RestoredHome);
+        }
+        let state = self.shared.state();
+        let pending = self.shared.reader().reads().pending_count(&self.shared.space)?;
+        let mut envelopes = 0;
+        if pending > 0 {
+            let (epoch, secret) = state.current_epoch().ok_or(EngineError::NoEpochKey)?;
+            let mut random = SystemRandom::new();
+            loop {
+                let report = self.shared.store().seal_pending(
+                    &self.shared.space,
+                    &self.shared.keys,
+                    epoch,
+                    secret,
+                    SealBudget::default(),
+                    &mut random,
+                )?;
+                envelopes += report.envelopes;
+                if !report.more {
+                    break;
+                }
+            }
+        }
+        let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
+        self.tell(Done::Sealed { envelopes, tip_seq });
+        self.answer(Input::OutboxChanged);
+        Ok(())
+    }
+}
