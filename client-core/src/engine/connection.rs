@@ -260,9 +260,9 @@ impl Connection<'_> {
     fn handle_done(&mut self, done: Done) -> Result<(), EngineError> {
         match done {
             Done::Answer(input) => self.session.handle(input),
-            Done::Page { bytes, received, changed, quarantined } => {
+            Done::Freed { bytes } => self.store_bytes = self.store_bytes.saturating_sub(bytes),
+            Done::Page { received, changed, quarantined } => {
                 self.touch();
-                self.store_bytes = self.store_bytes.saturating_sub(bytes);
                 self.tally.pulled += received;
                 self.tally.changed.extend(changed);
                 self.tally.quarantined += quarantined as u64;

@@ -38,8 +38,7 @@ impl Mailboxes {
         let handshake = Handshake::new(random_bytes(&mut SystemRandom::new()));
         sender.send(handshake.hello().to_vec()).await?;
         let answer = timeout(ANSWER_TIMEOUT, receiver.recv()).await.map_err(|_| SessionError::Timeout)??;
-        let challenged =
-            handshake.challenge(&answer.ok_or(SessionError::Disconnected)?, url.key().as_ref())?;
+        let challenged = handshake.challenge(&answer.ok_or(SessionError::Disconnected)?, url.key().as_ref())?;
         Ok(Self { sender, receiver, relay_key: challenged.relay_key, last_request: 0 })
     }
 

@@ -27,8 +27,8 @@ impl SpaceState {
     }
 
     fn of_records(space: &SpaceId, records: &[Record], keys: &DeviceKeys) -> Result<Self, StoreError> {
-        let membership = Membership::evaluate(space, records)
-            .map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
+        let membership =
+            Membership::evaluate(space, records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
         let keyring = open_epochs(&membership, records, keys);
         Ok(Self { membership, keyring })
     }

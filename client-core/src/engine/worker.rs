@@ -9,26 +9,40 @@ use lifeos_sync_protocol::record::Record;
 use tokio::sync::mpsc;
 
 use super::shared::wall_ms;
+use super::state::records_beyond;
 use super::{EngineError, Shared};
 use crate::crypto::SystemRandom;
 use crate::event::{Event, Origin};
-use super::state::records_beyond;
-use crate::session::Input;
+use crate::session::{Input, SessionError};
 use crate::store::{Page, ReceiveReport, RelayId, SealBudget, StoreError, Unknown};
+
+/// Bytes of pages that may wait for records.
+const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// One thing to do at the store.
 #[derive(Debug)]
 pub(super) enum Job {
     PinRelay(SignPk),
     StoreRecords(Vec<Vec<u8>>),
-    LoadRecords { known: Vec<RecordId> },
+    LoadRecords {
+        known: Vec<RecordId>,
+    },
     /// Records are equal: pages that waited for them are taken now, then pending changes are sealed.
     RecordsEqual,
     /// Seal what is pending, if anything is.
     Seal,
-    StorePage { items: Vec<Item>, cursor: Cursor },
-    LoadOutbox { after_seq: u32, envelopes_max: usize, bytes_max: usize },
-    Acked { through_seq: u32 },
+    StorePage {
+        items: Vec<Item>,
+        cursor: Cursor,
+    },
+    LoadOutbox {
+        after_seq: u32,
+        envelopes_max: usize,
+        bytes_max: usize,
+    },
+    Acked {
+        through_seq: u32,
+    },
     LogChanged,
     Synced,
 }
@@ -38,8 +52,10 @@ pub(super) enum Job {
 pub(super) enum Done {
     /// For the session.
     Answer(Input),
-    /// A page is on disk: so many bytes no longer wait, these documents changed.
-    Page { bytes: usize, received: u64, changed: Vec<DocId>, quarantined: usize },
+    /// So many bytes of pages no longer wait for the store.
+    Freed { bytes: usize },
+    /// A page was taken in.
+    Page { received: u64, changed: Vec<DocId>, quarantined: usize },
     /// Envelopes were sealed; the own stream now ends here.
     Sealed { envelopes: usize, tip_seq: u32 },
     /// Bytes were handed out for sending.
@@ -55,7 +71,7 @@ pub(super) fn run(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: &mpsc::UnboundedSender<Done>,
 ) {
-    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), sealing: true };
+    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), held_bytes: 0, sealing: true };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
             worker.tell(Done::Failed(error));
@@ -70,6 +86,7 @@ struct Worker<'a> {
     done: &'a mpsc::UnboundedSender<Done>,
     /// Pages that met an unknown author or epoch, and those behind them.
     held: VecDeque<(Vec<Item>, Cursor)>,
+    held_bytes: usize,
     /// False once the own stream turned out to be longer elsewhere: sealing on would fork it.
     sealing: bool,
 }
@@ -138,12 +155,26 @@ impl Worker<'_> {
         for (items, cursor) in std::mem::take(&mut self.held) {
             self.take_page(items, cursor, Unknown::Quarantine)?;
         }
+        self.held_bytes = 0;
         self.seal_all()
     }
 
     fn store_page(&mut self, items: Vec<Item>, cursor: Cursor) -> Result<(), EngineError> {
+        let bytes = page_bytes(&items);
         if self.held.is_empty() {
-            return self.take_page(items, cursor, Unknown::Hold);
+            self.take_page(items, cursor, Unknown::Hold)?;
+        } else {
+            self.hold(items, cursor)?;
+        }
+        self.tell(Done::Freed { bytes });
+        Ok(())
+    }
+
+    /// Keeps a page until the records are equal again. Reading goes on meanwhile, as the records must arrive.
+    fn hold(&mut self, items: Vec<Item>, cursor: Cursor) -> Result<(), EngineError> {
+        self.held_bytes += page_bytes(&items);
+        if self.held_bytes > HELD_BYTES_MAX {
+            return Err(SessionError::Misbehaved("news without the records they need").into());
         }
         self.held.push_back((items, cursor));
         Ok(())
@@ -151,7 +182,6 @@ impl Worker<'_> {
 
     fn take_page(&mut self, items: Vec<Item>, cursor: Cursor, unknown: Unknown) -> Result<(), EngineError> {
         let kept = if unknown == Unknown::Hold { items.clone() } else { Vec::new() };
-        let bytes = items.iter().map(|item| item.envelope.len()).sum();
         let state = self.shared.state();
         let page = Page { relay: Some(self.relay), items, next: Some(cursor) };
         let report = self.shared.store().receive(
@@ -166,13 +196,12 @@ impl Worker<'_> {
         self.sealing &= !report.own_stream_ahead;
         let held = report.held.is_some();
         self.tell(Done::Page {
-            bytes: if held { 0 } else { bytes },
             received: report.received,
             changed: report.changed,
             quarantined: report.quarantined.len(),
         });
         if held {
-            self.held.push_back((kept, cursor));
+            self.hold(kept, cursor)?;
             self.answer(Input::RecordsWanted);
         } else {
             self.answer(Input::PageStored);
@@ -230,4 +259,8 @@ impl Worker<'_> {
         self.answer(Input::OutboxChanged);
         Ok(())
     }
+}
+
+fn page_bytes(items: &[Item]) -> usize {
+    items.iter().map(|item| item.envelope.len()).sum()
 }
