@@ -1,1 +1,32 @@
-//! placeholder
+//! A relay for encrypted spaces: it checks, orders, stores and fans out envelopes that it cannot read.
+//!
+//! One way through it:
+//!
+//! ```text
+//! server      accepts connections, under limits
+//!  connection   handshake → session: frames in, frames out, each half on its own
+//!   space        membership cache, live readers
+//!    store         one writer thread: validate against the tip, group commit, fsync
+//!   space        published: NOTIFY to live readers
+//!  connection   PUSH_ACK
+//! ```
+//!
+//! Acknowledged means on disk: PUSH_ACK, REC_ACK and NOTIFY leave only after `COMMIT` at `synchronous=FULL`.
+//! What is deliberately absent: any cipher, any content key, and any order taken from a clock.
+#![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod http;
+mod identity;
+mod limits;
+mod metrics;
+mod rendezvous;
+mod server;
+mod space;
+mod store;
+
+pub use config::{Config, ConfigError, SpaceCreation};
+pub use limits::Limits;
+pub use server::{Handle, Server, StartError};
+pub use store::{AdminError, SpaceStats, Stats, backup, stats};

@@ -1,0 +1,52 @@
+//! The relay's HTTP surface: `/sync` (websocket), `/healthz`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Extension, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
+
+use crate::connection;
+use crate::server::{Peer, Phase, Relay};
+
+/// Read buffer of a websocket. The default of 128 KiB would be the whole cost of an idle connection.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Written to the socket once this much is buffered, so that many small frames are one system call.
+const WRITE_BUFFER_BYTES: usize = 32 * 1024;
+
+pub(crate) fn router(relay: Arc<Relay>) -> axum::Router {
+    axum::Router::new()
+        .route("/sync", get(sync))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(relay)
+}
+
+async fn sync(State(relay): State<Arc<Relay>>, Extension(peer): Extension<Peer>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * FRAME_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| connection::serve(socket, relay, peer))
+}
+
+/// Ready: serving, and the last commit succeeded.
+async fn ready(State(relay): State<Arc<Relay>>) -> Response {
+    if *relay.phase.borrow() != Phase::Running {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    if relay.metrics.storage_unavailable.value() != 0 {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the last commit failed: is the disk full?\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn metrics(State(relay): State<Arc<Relay>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], relay.metrics.render()).into_response()
+}

@@ -1,0 +1,110 @@
+//! Every limit of the relay in one place, with the default and the reason.
+//!
+//! Limits of the protocol itself (frame size, envelopes in a frame, mailbox sizes) live in
+//! `lifeos_sync_protocol::limits`; these are the relay's own and may be changed by who runs it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// What the relay spends at most, on whom. Times are milliseconds, sizes are bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open TCP connections. Each idle one costs about 10 KB.
+    pub connections_max: usize,
+    /// Open TCP connections of one address. Behind a reverse proxy all clients share one address: raise it there.
+    pub connections_per_address_max: usize,
+    /// Spaces one connection may authenticate for.
+    pub sessions_per_connection_max: usize,
+    /// Failed AUTH and LIST attempts before the connection is closed.
+    pub auth_attempts_max: usize,
+    /// Time to send a complete HTTP request header.
+    pub header_read_ms_max: u64,
+    /// Time from the websocket upgrade to AUTH, LIST or a mailbox frame.
+    pub handshake_ms_max: u64,
+    /// Time a connection that only uses mailboxes may live.
+    pub unauthenticated_ms_max: u64,
+    /// Bytes read before AUTH without a complete, legal frame among them.
+    pub unauthenticated_frame_bytes_max: usize,
+    /// Time between websocket pings. Below the 30–60 s after which home routers forget a connection.
+    pub ping_ms: u64,
+    /// Silence after which a connection counts as dead.
+    pub idle_ms_max: u64,
+    /// Time one batch of writes may take before the connection is cut off.
+    pub write_ms_max: u64,
+    /// Bytes queued for one connection. A live reader that lets it fill is told `behind` and must PULL.
+    pub outgoing_bytes_max: usize,
+    /// Frames queued for one connection.
+    pub outgoing_frames_max: usize,
+    /// Bytes of envelopes in one page of the log; a single larger envelope still fits.
+    pub page_bytes_max: usize,
+    /// Bytes of PUSH frames of one connection that are not yet durable.
+    pub push_bytes_in_flight_max: usize,
+    /// Bytes of PUSH frames of all connections that are not yet durable.
+    pub ingest_bytes_in_flight_max: usize,
+    /// PUSH and REC frames in one commit. More would make the first of them wait too long for its fsync.
+    pub commit_jobs_max: usize,
+    /// Bytes after which a commit takes no further job.
+    pub commit_bytes_max: usize,
+    /// Connections to the database that read; also how many pages are read at the same time.
+    pub readers: usize,
+    /// Spaces the relay holds.
+    pub spaces_max: u64,
+    /// Bytes of envelopes in one space; 0 means no limit. Records and reads are never refused for it.
+    pub space_bytes_max: u64,
+    /// Bytes of records in one space: a budget of their own, so that a full space can still remove a device.
+    pub space_record_bytes_max: u64,
+    /// Records whose parents are missing that are kept in memory per connection and space.
+    pub records_parked_max: usize,
+    /// Rendezvous mailboxes.
+    pub mailboxes_max: usize,
+    /// Rendezvous mailboxes made from one address.
+    pub mailboxes_per_address_max: usize,
+    /// Mailbox messages one connection may wait for at the same time.
+    pub mailbox_waits_max: usize,
+    /// Longest wait for a mailbox message.
+    pub mailbox_wait_ms_max: u64,
+    /// Time that shutdown gives connections to take what was acknowledged.
+    pub shutdown_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            connections_per_address_max: 1_024,
+            sessions_per_connection_max: 64,
+            auth_attempts_max: 3,
+            header_read_ms_max: 10_000,
+            handshake_ms_max: 10_000,
+            unauthenticated_ms_max: 900_000,
+            unauthenticated_frame_bytes_max: 64 * 1024,
+            ping_ms: 25_000,
+            idle_ms_max: 60_000,
+            write_ms_max: 30_000,
+            outgoing_bytes_max: 1024 * 1024,
+            outgoing_frames_max: 4_096,
+            page_bytes_max: 256 * 1024,
+            push_bytes_in_flight_max: 8 * 1024 * 1024,
+            ingest_bytes_in_flight_max: 64 * 1024 * 1024,
+            commit_jobs_max: 1_024,
+            commit_bytes_max: 4 * 1024 * 1024,
+            readers: 4,
+            spaces_max: 100_000,
+            space_bytes_max: 1024 * 1024 * 1024,
+            space_record_bytes_max: 64 * 1024 * 1024,
+            records_parked_max: 64,
+            mailboxes_max: 1_024,
+            mailboxes_per_address_max: 16,
+            mailbox_waits_max: 4,
+            mailbox_wait_ms_max: 30_000,
+            shutdown_ms_max: 10_000,
+        }
+    }
+}
+
+/// A limit in milliseconds as a duration.
+pub(crate) const fn ms(limit: u64) -> Duration {
+    Duration::from_millis(limit)
+}

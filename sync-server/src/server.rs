@@ -1,0 +1,338 @@
+//! Starts and stops a relay: data folder, listener, accept loop, graceful shutdown.
+//!
+//! The accept loop is its own, not `axum::serve`: that one has no time limit for request headers, and one
+//! half-sent request would hold a connection for ever.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use lifeos_sync_protocol::ids::SignPk;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::config::Config;
+use crate::connection::metered::{Metered, ReadBudget};
+use crate::http;
+use crate::identity::Identity;
+use crate::limits::{Limits, ms};
+use crate::metrics::Metrics;
+use crate::rendezvous::Mailboxes;
+use crate::space::Spaces;
+use crate::store::{Store, StoreError};
+
+/// What all connections share.
+pub(crate) struct Relay {
+    pub(crate) limits: Limits,
+    pub(crate) config: Config,
+    pub(crate) origin: String,
+    pub(crate) identity: Identity,
+    pub(crate) store: Arc<Store>,
+    pub(crate) spaces: Spaces,
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.
+    pub(crate) ingest: Arc<Semaphore>,
+    pub(crate) connections: Arc<Connections>,
+}
+
+/// What a running relay is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Serving.
+    Running,
+    /// Saying goodbye to everybody.
+    Draining,
+    /// Gone: connections drop at once.
+    Stopped,
+}
+
+/// Starts relays.
+#[derive(Debug)]
+pub struct Server;
+
+/// A running relay. Dropping it stops it without goodbyes, as a crash would; what was acknowledged is on disk.
+pub struct Handle {
+    addr: SocketAddr,
+    relay: Arc<Relay>,
+    phase: watch::Sender<Phase>,
+    accept: tokio::task::JoinHandle<()>,
+}
+
+/// A relay cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data folder or the key in it cannot be used.
+    #[error("cannot use the data folder {path}: {source}", path = path.display())]
+    DataDir {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}; is another program using the port?")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] crate::store::OpenError),
+}
+
+impl Server {
+    /// Opens the data folder, listens, and serves until the handle is shut down or dropped.
+    /// Must be called inside a tokio runtime with time and I/O enabled.
+    ///
+    /// # Errors
+    /// [`StartError`]; its text tells a person what to do.
+    pub async fn start(config: Config) -> Result<Handle, StartError> {
+        let data_dir = |source| StartError::DataDir { path: config.data_dir.clone(), source };
+        std::fs::create_dir_all(&config.data_dir).map_err(data_dir)?;
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::open(&config.data_dir, &config.limits, Arc::clone(&metrics))?;
+        let identity = Identity::load_or_generate(&config.data_dir).map_err(data_dir)?;
+        let listen = |source| StartError::Listen { addr: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let addr = listener.local_addr().map_err(listen)?;
+
+        let (phase, phases) = watch::channel(Phase::Running);
+        let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases));
+        let accept = tokio::spawn(accept_loop(listener, Arc::clone(&relay)));
+        tracing::info!(%addr, "relay is listening");
+        Ok(Handle { addr, relay, phase, accept })
+    }
+}
+
+impl Relay {
+    fn new(
+        config: Config,
+        addr: SocketAddr,
+        identity: Identity,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let limits = config.limits.clone();
+        let origin = if config.origin.is_empty() { format!("ws://{addr}") } else { config.origin.clone() };
+        Self {
+            spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
+            mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),
+            ingest: Arc::new(Semaphore::new(limits.ingest_bytes_in_flight_max / 1024)),
+            connections: Arc::new(Connections::default()),
+            limits,
+            config,
+            origin,
+            identity,
+            store,
+            metrics,
+            phase,
+        }
+    }
+}
+
+impl Handle {
+    /// Address it listens on, with the real port.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The key clients pin.
+    #[must_use]
+    pub fn relay_key(&self) -> SignPk {
+        self.relay.identity.public()
+    }
+
+    /// What a client is configured with: `ws://ADDRESS#KEY`, the key as 64 hex characters.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let origin = if self.relay.config.origin.is_empty() {
+            format!("ws://{}", self.addr)
+        } else {
+            self.relay.config.origin.clone()
+        };
+        format!("{origin}#{}", self.relay_key())
+    }
+
+    /// Says goodbye to every connection, lets what was acknowledged drain, and stops. Takes at most
+    /// [`Limits::shutdown_ms_max`] plus one commit.
+    pub async fn shutdown(mut self) {
+        self.phase.send_replace(Phase::Draining);
+        let _ = (&mut self.accept).await;
+        let drained = tokio::time::timeout(ms(self.relay.limits.shutdown_ms_max), self.relay.connections.none()).await;
+        if drained.is_err() {
+            tracing::warn!(open = self.relay.connections.count(), "connections were cut off at shutdown");
+        }
+        self.phase.send_replace(Phase::Stopped);
+        let store = Arc::clone(&self.relay.store);
+        // Joining the writer thread waits for one commit at most.
+        let _ = tokio::task::spawn_blocking(move || store.stop()).await;
+        tracing::info!("relay has stopped");
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Stopped);
+        self.accept.abort();
+        self.relay.store.stop();
+    }
+}
+
+async fn accept_loop(listener: TcpListener, relay: Arc<Relay>) {
+    let router = http::router(Arc::clone(&relay));
+    let mut phase = relay.phase.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => accept_one(stream, peer, &relay, &router),
+            Err(error) => {
+                // Out of file descriptors, or the peer is gone already: neither is a reason to stop, and
+                // without a pause the first would spin.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &axum::Router) {
+    let Some(guard) = Connections::enter(&relay.connections, peer.ip(), &relay.limits, &relay.metrics) else {
+        relay.metrics.connections_refused_total.increment();
+        return;
+    };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max);
+    let peer = Peer { address: peer.ip(), budget: Arc::clone(&budget), guard: Arc::new(guard) };
+    let io = TokioIo::new(Metered::new(stream, budget));
+    let service = TowerToHyperService::new(router.clone());
+    let header_read = ms(relay.limits.header_read_ms_max);
+    let mut phase = relay.phase.clone();
+    tokio::spawn(async move {
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            hyper::service::Service::call(&service, request)
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_read)
+            .max_buf_size(16 * 1024)
+            .serve_connection(io, service)
+            .with_upgrades();
+        tokio::select! {
+            result = connection => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "http connection ended");
+                }
+            }
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+        }
+    });
+}
+
+/// What a request handler knows about the connection it came over.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) budget: Arc<ReadBudget>,
+    /// Held as long as the connection counts.
+    pub(crate) guard: Arc<ConnectionGuard>,
+}
+
+/// Counts open connections, in all and by address.
+#[derive(Default)]
+pub(crate) struct Connections {
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    emptied: Notify,
+}
+
+impl Connections {
+    fn enter(
+        connections: &Arc<Self>,
+        address: IpAddr,
+        limits: &Limits,
+        metrics: &Arc<Metrics>,
+    ) -> Option<ConnectionGuard> {
+        let mut by_address = connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if metrics.connections_open.value() >= limits.connections_max as u64 {
+            return None;
+        }
+        let count = by_address.entry(address).or_default();
+        if *count >= limits.connections_per_address_max {
+            return None;
+        }
+        *count += 1;
+        drop(by_address);
+        metrics.connections_open.increment();
+        metrics.connections_total.increment();
+        Some(ConnectionGuard { connections: Arc::clone(connections), metrics: Arc::clone(metrics), address })
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
+        if by_address.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    /// Waits until no connection is open.
+    async fn none(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Registered before the look, so that the last one to leave cannot slip between.
+            emptied.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+/// One counted connection.
+pub(crate) struct ConnectionGuard {
+    connections: Arc<Connections>,
+    metrics: Arc<Metrics>,
+    address: IpAddr,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.metrics.connections_open.decrement();
+        self.connections.leave(self.address);
+    }
+}
+
+impl From<StoreError> for lifeos_sync_protocol::frame::ErrorCode {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable | StoreError::Stopped => Self::Unavailable,
+            StoreError::Corrupt | StoreError::Database => Self::Internal,
+        }
+    }
+}

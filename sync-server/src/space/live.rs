@@ -1,0 +1,214 @@
+//! Live readers of a space: who gets NOTIFY, in which order, and what happens to one that is too slow.
+//!
+//! Everything here happens under one lock, which is what makes "the page ends here" and "NOTIFY continues
+//! from here" one statement without a gap.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lifeos_sync_protocol::frame::{Cursor, Frame, Item};
+use lifeos_sync_protocol::ids::Roll;
+use lifeos_sync_protocol::limits::FRAME_ENVELOPES_MAX;
+
+use crate::connection::outgoing::Outgoing;
+use crate::metrics::Metrics;
+
+/// Bytes of envelopes after which a NOTIFY frame ends at the next verified end.
+const NOTIFY_BYTES: usize = 64 * 1024;
+
+/// One envelope that is durable and not yet known to live readers.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) item: Item,
+    /// Rolling hash after it.
+    pub(crate) roll: Roll,
+    /// Last of a run: a frame may end here.
+    pub(crate) end: bool,
+}
+
+/// Names a reader of a space.
+pub(crate) type ReaderId = u64;
+
+/// A session that has opened the space.
+struct Reader {
+    outgoing: Arc<Outgoing>,
+    session: u32,
+    /// Gets NOTIFY; false before its first complete PULL, and after it fell behind.
+    following: bool,
+}
+
+/// The published end of a log and its readers.
+pub(crate) struct Live {
+    end: Cursor,
+    readers: BTreeMap<ReaderId, Reader>,
+    next_reader: ReaderId,
+    metrics: Arc<Metrics>,
+}
+
+impl Live {
+    pub(crate) fn new(end: Cursor, metrics: Arc<Metrics>) -> Self {
+        Self { end, readers: BTreeMap::new(), next_reader: 0, metrics }
+    }
+
+    /// Where the log ends for readers: everything before is durable and has been offered to live readers.
+    pub(crate) const fn end(&self) -> Cursor {
+        self.end
+    }
+
+    /// A session opens the space: from now on it gets records live.
+    pub(crate) fn enter(&mut self, outgoing: Arc<Outgoing>, session: u32) -> ReaderId {
+        self.next_reader += 1;
+        self.readers.insert(self.next_reader, Reader { outgoing, session, following: false });
+        self.next_reader
+    }
+
+    /// A session ends.
+    pub(crate) fn leave(&mut self, reader: ReaderId) {
+        self.readers.remove(&reader);
+    }
+
+    /// A page has been read up to `next`. If that is still the end, the reader follows from there; the caller
+    /// must queue the page before it lets go of the lock. Answers whether it follows.
+    pub(crate) fn follow(&mut self, reader: ReaderId, next: u64) -> bool {
+        let at_end = next == self.end.pos;
+        if let Some(reader) = self.readers.get_mut(&reader) {
+            reader.following = at_end;
+        }
+        at_end
+    }
+
+    /// Moves the end and queues NOTIFY frames.
+    pub(super) fn publish(&mut self, items: Vec<Published>) {
+        let Some(last) = items.last() else { return };
+        self.end.pos = last.item.pos + 1;
+        self.end.roll = last.roll;
+        if self.readers.values().any(|reader| reader.following) {
+            split(items).into_iter().for_each(|frame| self.notify(frame));
+        }
+    }
+
+    fn notify(&mut self, (items, roll): (Vec<Item>, Roll)) {
+        let mut frame = Encoded::new(items, roll);
+        for reader in self.readers.values_mut().filter(|reader| reader.following) {
+            if reader.outgoing.offer(frame.for_session(reader.session)) {
+                self.metrics.notify_frames_total.increment();
+            } else {
+                reader.following = false;
+                self.metrics.readers_behind_total.increment();
+                let behind =
+                    Frame::Notify { session: reader.session, items: Vec::new(), roll: self.end.roll, behind: true };
+                reader.outgoing.reply(behind.encode(0).into());
+            }
+        }
+    }
+
+    /// Sends records to every session of the space but the one they came from. A session that cannot take them
+    /// is closed: unlike envelopes, records are not asked for again.
+    pub(crate) fn publish_records(&mut self, records: &[Vec<u8>], from: Option<ReaderId>) {
+        for (id, reader) in &self.readers {
+            if Some(*id) != from {
+                let frame = Frame::Rec { session: reader.session, records: records.to_vec(), more: false };
+                reader.outgoing.deliver(frame.encode(0).into());
+            }
+        }
+    }
+}
+
+/// One NOTIFY, encoded once per session number. Sessions are numbered from 1 on every connection, so nearly all
+/// readers share one encoding.
+struct Encoded {
+    items: Vec<Item>,
+    roll: Roll,
+    frames: BTreeMap<u32, Bytes>,
+}
+
+impl Encoded {
+    const fn new(items: Vec<Item>, roll: Roll) -> Self {
+        Self { items, roll, frames: BTreeMap::new() }
+    }
+
+    fn for_session(&mut self, session: u32) -> Bytes {
+        if let Some(frame) = self.frames.get(&session) {
+            return frame.clone();
+        }
+        let frame = Frame::Notify { session, items: std::mem::take(&mut self.items), roll: self.roll, behind: false };
+        let bytes = Bytes::from(frame.encode(0));
+        if let Frame::Notify { items, .. } = frame {
+            self.items = items;
+        }
+        self.frames.insert(session, bytes.clone());
+        bytes
+    }
+}
+
+/// Cuts a commit's items into frames that end at verified ends.
+fn split(items: Vec<Published>) -> Vec<(Vec<Item>, Roll)> {
+    let mut frames = Vec::new();
+    let mut frame: Vec<Item> = Vec::new();
+    let mut bytes = 0;
+    let mut ends = (0, Roll::ZERO);
+    for published in items {
+        if frame.len() >= FRAME_ENVELOPES_MAX && ends.0 > 0 {
+            let rest = frame.split_off(ends.0);
+            frames.push((std::mem::replace(&mut frame, rest), ends.1));
+            bytes = frame.iter().map(|item| item.envelope.len()).sum();
+            ends.0 = 0;
+        }
+        bytes += published.item.envelope.len();
+        frame.push(published.item);
+        if published.end {
+            ends = (frame.len(), published.roll);
+            if bytes >= NOTIFY_BYTES {
+                frames.push((std::mem::take(&mut frame), ends.1));
+                bytes = 0;
+                ends.0 = 0;
+            }
+        }
+    }
+    if !frame.is_empty() {
+        frames.push((frame, ends.1));
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn frames_keep_the_order_end_at_ends_and_never_hold_more_than_the_protocol_allows(
+            runs in prop::collection::vec((1_usize..=FRAME_ENVELOPES_MAX, 1_usize..4_000), 1..40),
+        ) {
+            let mut items = Vec::new();
+            let mut ends = std::collections::BTreeSet::new();
+            for (length, size) in runs {
+                for index in 0..length {
+                    let pos = items.len() as u64 + 1;
+                    let end = index + 1 == length;
+                    if end {
+                        ends.insert(pos);
+                    }
+                    let roll = Roll([u8::try_from(pos % 251).unwrap(); 16]);
+                    items.push(Published { item: Item { pos, envelope: vec![0; size] }, roll, end });
+                }
+            }
+            let count = items.len() as u64;
+            let mut next = 1;
+            for (frame, roll) in split(items) {
+                prop_assert!(frame.len() <= FRAME_ENVELOPES_MAX);
+                for item in &frame {
+                    prop_assert_eq!(item.pos, next);
+                    next += 1;
+                }
+                let last = frame.last().unwrap().pos;
+                prop_assert!(ends.contains(&last));
+                prop_assert_eq!(roll, Roll([u8::try_from(last % 251).unwrap(); 16]));
+            }
+            prop_assert_eq!(next, count + 1);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A space's records at the relay, and the membership they give.
+//!
+//! A record is refused for ever if it is void in its own causal past: nothing that arrives later can change
+//! that past. A record that is void only because of a concurrent one is kept, because others may cite it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use lifeos_sync_protocol::ids::{EpochRef, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::{Membership, MembershipError, VoidReason};
+use lifeos_sync_protocol::record::Record;
+use tokio::sync::oneshot;
+
+use crate::store::{Job, RecordJob, RecordTarget, Store, StoreError};
+
+/// Membership in force, with what every push asks for.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// The evaluated state.
+    pub(crate) membership: Membership,
+    /// The epoch that content should be sealed under.
+    pub(crate) current_epoch: Option<EpochRef>,
+}
+
+impl View {
+    fn new(membership: Membership) -> Self {
+        let current_epoch = membership.current_epoch();
+        Self { membership, current_epoch }
+    }
+
+    /// Devices that may connect.
+    pub(crate) fn readers(&self) -> Vec<SignPk> {
+        let membership = &self.membership;
+        membership.devices.keys().filter(|device| membership.may_read(device)).copied().collect()
+    }
+}
+
+/// What is decided about a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Store it.
+    Accept,
+    /// It is stored.
+    Known,
+    /// A parent is missing.
+    Orphan,
+    /// Never.
+    Refuse,
+}
+
+/// All records of a space, parents first.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordSet {
+    space: SpaceId,
+    records: Vec<Arc<Record>>,
+    index: HashMap<RecordId, usize>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl RecordSet {
+    /// `records` in an order that has parents first.
+    pub(crate) fn new(space: SpaceId, records: Vec<Record>, bytes_max: u64) -> Self {
+        let mut set = Self { space, records: Vec::new(), index: HashMap::new(), bytes: 0, bytes_max };
+        records.into_iter().for_each(|record| set.insert(record));
+        set
+    }
+
+    /// Adds an accepted record.
+    pub(crate) fn insert(&mut self, record: Record) {
+        self.bytes += record.bytes().len() as u64;
+        self.index.insert(record.id(), self.records.len());
+        self.records.push(Arc::new(record));
+    }
+
+    /// Records in the order of arrival.
+    pub(crate) fn records(&self) -> &[Arc<Record>] {
+        &self.records
+    }
+
+    /// The membership all records together give.
+    pub(crate) fn view(&self) -> Result<View, MembershipError> {
+        Membership::evaluate(&self.space, self.records.iter().map(Arc::as_ref)).map(View::new)
+    }
+
+    /// Decides about a record that may be new.
+    pub(crate) fn judge(&self, record: &Record) -> Verdict {
+        if self.index.contains_key(&record.id()) {
+            return Verdict::Known;
+        }
+        if record.space() != self.space || self.bytes + record.bytes().len() as u64 > self.bytes_max {
+            return Verdict::Refuse;
+        }
+        let Some(past) = self.past(record) else { return Verdict::Orphan };
+        let past = past.into_iter().map(|index| self.records[index].as_ref());
+        let Ok(state) = Membership::evaluate(&self.space, past.chain([record])) else { return Verdict::Refuse };
+        match state.void.get(&record.id()) {
+            None => Verdict::Accept,
+            // A later version may know what it means, and later records may cite it.
+            Some(VoidReason::UnknownType) => Verdict::Accept,
+            Some(reason) => {
+                tracing::debug!(?reason, "a record is refused");
+                Verdict::Refuse
+            }
+        }
+    }
+
+    /// Indices of all ancestors, or nothing when one is missing.
+    fn past(&self, record: &Record) -> Option<HashSet<usize>> {
+        let mut past = HashSet::new();
+        let mut open: Vec<RecordId> = record.parents().to_vec();
+        while let Some(id) = open.pop() {
+            let index = *self.index.get(&id)?;
+            if past.insert(index) {
+                open.extend_from_slice(self.records[index].parents());
+            }
+        }
+        Some(past)
+    }
+
+    /// Records that are neither in `heads` nor ancestors of them, parents first.
+    pub(crate) fn beyond(&self, heads: &[RecordId]) -> Vec<Arc<Record>> {
+        let mut held = HashSet::new();
+        let mut open: Vec<usize> = heads.iter().filter_map(|id| self.index.get(id).copied()).collect();
+        while let Some(index) = open.pop() {
+            if held.insert(index) {
+                open.extend(self.records[index].parents().iter().filter_map(|id| self.index.get(id).copied()));
+            }
+        }
+        let missing = self.records.iter().enumerate().filter(|(index, _)| !held.contains(index));
+        missing.map(|(_, record)| Arc::clone(record)).collect()
+    }
+
+    /// The named records that are here, parents first.
+    pub(crate) fn named(&self, ids: &[RecordId]) -> Vec<Arc<Record>> {
+        let mut indices: Vec<usize> = ids.iter().filter_map(|id| self.index.get(id).copied()).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        indices.into_iter().map(|index| Arc::clone(&self.records[index])).collect()
+    }
+}
+
+/// Makes records durable.
+pub(crate) async fn store_records(
+    store: &Store,
+    target: RecordTarget,
+    records: &[Record],
+    readers: Vec<SignPk>,
+) -> Result<(), StoreError> {
+    let (done, stored) = oneshot::channel();
+    let records = records.iter().map(|record| (record.id(), record.bytes().to_vec())).collect();
+    // Who waits may be gone when the commit is done; the records are stored all the same.
+    let reply = Box::new(move |result| drop(done.send(result)));
+    store.submit(Job::Records(RecordJob { target, records, readers, reply }));
+    stored.await.unwrap_or(Err(StoreError::Stopped)).map(|_| ())
+}

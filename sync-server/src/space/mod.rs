@@ -1,0 +1,211 @@
+//! Spaces in memory: membership, stream owners and live readers of every space that somebody is connected to.
+//!
+//! A space is loaded when the first session names it and dropped with the last; the database is the truth.
+
+mod live;
+mod membership;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use lifeos_sync_protocol::envelope::stream_id;
+use lifeos_sync_protocol::frame::Cursor;
+use lifeos_sync_protocol::ids::{LogId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::record::Record;
+
+pub(crate) use live::{Live, Published, ReaderId};
+pub(crate) use membership::{RecordSet, Verdict, View};
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::store::{LoadedSpace, Store, StoreError};
+
+/// One space that somebody is connected to.
+pub(crate) struct Space {
+    /// Its number in the database.
+    pub(crate) no: i64,
+    /// Its id.
+    pub(crate) id: SpaceId,
+    /// This relay's log of it.
+    pub(crate) log_id: LogId,
+    /// Records; the lock is held from the evaluation of new ones until they are durable.
+    pub(crate) records: tokio::sync::Mutex<RecordSet>,
+    view: RwLock<Arc<View>>,
+    owners: RwLock<HashMap<StreamId, SignPk>>,
+    live: Mutex<Live>,
+    bytes: AtomicU64,
+}
+
+impl Space {
+    /// Builds a space from what the database holds. Checks every record again: a database is bytes from outside.
+    fn build(id: SpaceId, loaded: LoadedSpace, limits: &Limits, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+        let records = loaded.records.into_iter().map(Record::parse).collect::<Result<Vec<_>, _>>();
+        let records = records.map_err(|error| damaged(loaded.no, &error))?;
+        let set = RecordSet::new(id, records, limits.space_record_bytes_max);
+        let view = set.view().map_err(|error| damaged(loaded.no, &error))?;
+        let end = Cursor { log_id: loaded.log_id, pos: loaded.next_pos, roll: loaded.roll };
+        Ok(Self {
+            no: loaded.no,
+            id,
+            log_id: loaded.log_id,
+            records: tokio::sync::Mutex::new(set),
+            view: RwLock::new(Arc::new(view)),
+            owners: RwLock::new(loaded.streams.into_iter().collect()),
+            live: Mutex::new(Live::new(end, metrics)),
+            bytes: AtomicU64::new(loaded.bytes),
+        })
+    }
+
+    /// Membership in force.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a new membership in force, after its records are durable.
+    pub(crate) fn set_view(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Who writes a stream, if it is known.
+    pub(crate) fn owner(&self, stream: &StreamId) -> Option<SignPk> {
+        self.owners.read().unwrap_or_else(PoisonError::into_inner).get(stream).copied()
+    }
+
+    /// Finds whose stream begins with `r32`: the pusher's own, or that of another device of the space.
+    pub(crate) fn find_owner(&self, stream: &StreamId, r32: &[u8; 32], pusher: &SignPk) -> Option<SignPk> {
+        let owns = |device: &SignPk| stream_id(&self.id, device, r32) == *stream;
+        if owns(pusher) {
+            return Some(*pusher);
+        }
+        self.view().membership.devices.keys().find(|device| owns(device)).copied()
+    }
+
+    /// Remembers whose stream this is. The stream id commits to the device, so this needs no commit of its own:
+    /// a binding can only be right.
+    pub(crate) fn remember_owner(&self, stream: StreamId, device: SignPk) {
+        self.owners.write().unwrap_or_else(PoisonError::into_inner).insert(stream, device);
+    }
+
+    /// Live readers and the published end of the log.
+    pub(crate) fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of envelopes stored.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Tells live readers about envelopes that are durable. Called by the writer thread alone, in log order.
+    pub(crate) fn publish(&self, items: Vec<Published>) {
+        let bytes: u64 = items.iter().map(|published| published.item.envelope.len() as u64).sum();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.live().publish(items);
+    }
+}
+
+fn damaged(space_no: i64, error: &dyn std::error::Error) -> StoreError {
+    tracing::error!(space_no, %error, "stored records of a space cannot be used");
+    StoreError::Corrupt
+}
+
+/// All spaces in memory.
+pub(crate) struct Spaces {
+    store: Arc<Store>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    slots: Mutex<HashMap<SpaceId, Arc<Slot>>>,
+}
+
+/// The place of one space; its lock makes loading and creating happen once.
+#[derive(Default)]
+struct Slot {
+    space: tokio::sync::Mutex<Weak<Space>>,
+}
+
+/// What became of an attempt to create a space.
+pub(crate) enum Created {
+    /// It is new.
+    New(Arc<Space>),
+    /// It was here already.
+    Existing(Arc<Space>),
+    /// The relay takes no more spaces.
+    Full,
+}
+
+impl Spaces {
+    pub(crate) fn new(store: Arc<Store>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self { store, limits, metrics, slots: Mutex::default() }
+    }
+
+    /// The space, loaded if need be; nothing when the relay does not hold it.
+    pub(crate) async fn find(&self, id: SpaceId) -> Result<Option<Arc<Space>>, StoreError> {
+        let slot = self.slot(id);
+        let mut space = slot.space.lock().await;
+        let found = self.load(&mut space, id).await;
+        drop(space);
+        self.forget_if_empty(id, slot);
+        found
+    }
+
+    /// Creates a space from its first records, unless it is here already.
+    pub(crate) async fn create(
+        &self,
+        id: SpaceId,
+        log_id: LogId,
+        records: &[Record],
+        readers: Vec<SignPk>,
+    ) -> Result<Created, StoreError> {
+        let slot = self.slot(id);
+        let mut space = slot.space.lock().await;
+        if let Some(existing) = self.load(&mut space, id).await? {
+            return Ok(Created::Existing(existing));
+        }
+        if self.store.readers().space_count().await? >= self.limits.spaces_max {
+            return Ok(Created::Full);
+        }
+        membership::store_records(&self.store, crate::store::RecordTarget::New(id, log_id), records, readers).await?;
+        match self.load(&mut space, id).await? {
+            Some(created) => Ok(Created::New(created)),
+            None => Err(StoreError::Database),
+        }
+    }
+
+    async fn load(&self, space: &mut Weak<Space>, id: SpaceId) -> Result<Option<Arc<Space>>, StoreError> {
+        if let Some(space) = space.upgrade() {
+            return Ok(Some(space));
+        }
+        let Some(loaded) = self.store.readers().space(id).await? else { return Ok(None) };
+        let limits = self.limits.clone();
+        let metrics = Arc::clone(&self.metrics);
+        // Checks a signature per record: too long for a thread that serves connections.
+        let built = tokio::task::spawn_blocking(move || Space::build(id, loaded, &limits, metrics)).await;
+        let built = Arc::new(built.unwrap_or(Err(StoreError::Stopped))?);
+        *space = Arc::downgrade(&built);
+        Ok(Some(built))
+    }
+
+    fn slot(&self, id: SpaceId) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(id).or_default())
+    }
+
+    /// Gives back the places of spaces that nobody is connected to, so that made-up ids cost nothing.
+    fn forget_if_empty(&self, id: SpaceId, slot: Arc<Slot>) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ours and the map's: nobody else is about to use it.
+        let unused = Arc::strong_count(&slot) == 2;
+        if unused && slot.space.try_lock().is_ok_and(|space| space.strong_count() == 0) {
+            slots.remove(&id);
+        }
+    }
+
+    /// Called when a session of a space ends.
+    pub(crate) fn left(&self, id: SpaceId) {
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(slot) = slot {
+            self.forget_if_empty(id, slot);
+        }
+    }
+}

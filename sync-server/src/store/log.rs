@@ -1,0 +1,167 @@
+//! The log of one space as the writer thread sees it: tips, position, rolling hash, and the rules by which a
+//! run of envelopes continues a stream.
+
+use std::collections::HashMap;
+
+use lifeos_sync_protocol::frame::PushStatus;
+use lifeos_sync_protocol::ids::{EnvelopeId, Roll, StreamId};
+use rusqlite::{Connection, OptionalExtension, Row, types::FromSql};
+
+use super::{StoreError, position_key};
+
+/// Where a log ends, and what it holds. Written back to `space` once per commit.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    pub(super) space_no: i64,
+    pub(super) next_pos: u64,
+    pub(super) roll: Roll,
+    pub(super) bytes: u64,
+    pub(super) streams: HashMap<StreamId, Tip>,
+    pub(super) dirty: bool,
+}
+
+/// The last envelope of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tip {
+    pub(super) no: i64,
+    pub(super) seq: u32,
+    pub(super) id: EnvelopeId,
+    pub(super) dirty: bool,
+}
+
+/// What to do with the envelope of a run that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Stored already.
+    Dup {
+        /// Where.
+        pos: u64,
+    },
+    /// It continues the tip, and the rest of the run continues it.
+    Append,
+    /// Neither it nor the rest of the run can be stored.
+    Refuse(PushStatus),
+}
+
+impl Log {
+    /// Loads a log's end and checks that the log really ends there: a damaged write-ahead log can lose whole
+    /// commits and still pass SQLite's own checks.
+    pub(super) fn load(db: &Connection, space_no: i64) -> Result<Self, StoreError> {
+        let (next_pos, roll, bytes) = db
+            .prepare_cached("SELECT next_pos, roll, bytes FROM space WHERE no = ?1")?
+            .query_row([space_no], |row| Ok((unsigned(row, 0)?, id::<16>(row, 1)?, unsigned(row, 2)?)))?;
+        check_end(db, space_no, next_pos, &Roll(roll))?;
+        Ok(Self { space_no, next_pos, roll: Roll(roll), bytes, streams: HashMap::new(), dirty: false })
+    }
+
+    /// The tip of a stream, if the stream is stored.
+    pub(super) fn tip(&mut self, db: &Connection, stream: &StreamId) -> Result<Option<Tip>, StoreError> {
+        if let Some(tip) = self.streams.get(stream) {
+            return Ok(Some(*tip));
+        }
+        let stored = db
+            .prepare_cached("SELECT no, tip_seq, tip_id FROM stream WHERE space = ?1 AND id = ?2")?
+            .query_row((self.space_no, stream.as_ref()), |row| {
+                Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), dirty: false })
+            })
+            .optional()?;
+        if let Some(tip) = stored {
+            self.streams.insert(*stream, tip);
+        }
+        Ok(stored)
+    }
+
+    /// Writes the log's end and its streams' tips back.
+    pub(super) fn save(&mut self, db: &Connection) -> Result<(), StoreError> {
+        if !self.dirty {
+            return Ok(());
+        }
+        db.prepare_cached("UPDATE space SET next_pos = ?2, roll = ?3, bytes = ?4 WHERE no = ?1")?.execute((
+            self.space_no,
+            signed(self.next_pos),
+            self.roll.as_ref(),
+            signed(self.bytes),
+        ))?;
+        let mut update = db.prepare_cached("UPDATE stream SET tip_seq = ?2, tip_id = ?3 WHERE no = ?1")?;
+        for tip in self.streams.values_mut().filter(|tip| tip.dirty) {
+            update.execute((tip.no, tip.seq, tip.id.as_ref()))?;
+            tip.dirty = false;
+        }
+        self.dirty = false;
+        Ok(())
+    }
+}
+
+/// Decides about one envelope of a run from its stream's tip.
+pub(super) fn step(
+    db: &Connection,
+    tip: Option<Tip>,
+    seq: u32,
+    prev: &[u8; 32],
+    id: &EnvelopeId,
+) -> Result<Step, StoreError> {
+    let Some(tip) = tip else {
+        let first = Step::Refuse(PushStatus::Gap { expected: 1 });
+        return Ok(if seq == 1 { Step::Append } else { first });
+    };
+    if seq <= tip.seq {
+        return Ok(match stored_at(db, tip.no, seq)? {
+            Some((pos, stored)) if stored == *id => Step::Dup { pos },
+            Some((_, existing)) => Step::Refuse(PushStatus::Fork { existing }),
+            // Below the tip and not there: pruned. Nothing to compare with, nothing to store.
+            None => Step::Refuse(PushStatus::Fork { existing: tip.id }),
+        });
+    }
+    let expected = tip.seq.saturating_add(1);
+    Ok(match () {
+        () if seq != expected => Step::Refuse(PushStatus::Gap { expected }),
+        () if prev != tip.id.as_bytes() => Step::Refuse(PushStatus::Fork { existing: tip.id }),
+        () => Step::Append,
+    })
+}
+
+fn stored_at(db: &Connection, stream_no: i64, seq: u32) -> rusqlite::Result<Option<(u64, EnvelopeId)>> {
+    db.prepare_cached("SELECT key, id FROM envelope WHERE stream = ?1 AND seq = ?2")?
+        .query_row((stream_no, seq), |row| Ok((super::position_of(row.get(0)?), EnvelopeId(self::id::<32>(row, 1)?))))
+        .optional()
+}
+
+/// Compares where a space says its log ends with the log itself.
+pub(super) fn check_end(db: &Connection, space_no: i64, next_pos: u64, roll: &Roll) -> Result<(), StoreError> {
+    let last = db
+        .prepare_cached("SELECT key, roll FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT 1")?
+        .query_row((position_key(space_no, 0), position_key(space_no + 1, 0)), |row| {
+            Ok((super::position_of(row.get(0)?), Roll(id::<16>(row, 1)?)))
+        })
+        .optional()?
+        .unwrap_or((0, Roll::ZERO));
+    if last == (next_pos - 1, *roll) {
+        return Ok(());
+    }
+    tracing::error!(space_no, next_pos, found = last.0 + 1, "the log of a space does not end where it should");
+    Err(StoreError::Corrupt)
+}
+
+/// Reads a fixed-size id; anything else in the column is damage.
+pub(super) fn id<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; N]> {
+    let value = row.get_ref(column)?;
+    let bytes = value.as_blob().map_err(rusqlite::Error::from)?;
+    bytes.try_into().map_err(|_| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Blob,
+            "an id has the wrong length".into(),
+        )
+    })
+}
+
+/// Reads a number that is never negative.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value = i64::column_result(row.get_ref(column)?)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+/// SQLite's integers are signed; none of ours comes near the sign.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

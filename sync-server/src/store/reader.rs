@@ -1,0 +1,255 @@
+//! Reading: a few connections that never wait for the writer, pages of a log, ranges of a stream.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lifeos_sync_protocol::frame::{Have, Item};
+use lifeos_sync_protocol::ids::{LogId, Roll, SignPk, SpaceId, StreamId};
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::Semaphore;
+
+use super::log::{check_end, id, signed, unsigned};
+use super::writer::FLAG_VERIFIED_END;
+use super::{StoreError, open_for_reading, position_key, position_of};
+
+/// Connections that read, opened as they are needed.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A part of a log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Envelopes in log order; ends at a verified end.
+    pub(crate) items: Vec<Item>,
+    /// Position after them.
+    pub(crate) next: u64,
+    /// Rolling hash there.
+    pub(crate) roll: Roll,
+}
+
+/// What a space is loaded from.
+pub(crate) struct LoadedSpace {
+    pub(crate) no: i64,
+    pub(crate) log_id: LogId,
+    pub(crate) next_pos: u64,
+    pub(crate) roll: Roll,
+    pub(crate) bytes: u64,
+    /// In order of arrival: parents first.
+    pub(crate) records: Vec<Vec<u8>>,
+    pub(crate) streams: Vec<(StreamId, SignPk)>,
+}
+
+/// What a page may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageBounds {
+    pub(crate) bytes_max: usize,
+    pub(crate) items_max: usize,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, count: usize) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(count.max(1))) }
+    }
+
+    /// Runs a read on a thread that may block.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let readers = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let db = readers.connection()?;
+            let result = read(&db);
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            result
+        });
+        task.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    fn connection(&self) -> Result<Connection, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| Ok(open_for_reading(&self.path)?), Ok)
+    }
+
+    /// Everything about a space but its envelopes, or nothing when it is not here.
+    pub(crate) async fn space(self: &Arc<Self>, space: SpaceId) -> Result<Option<LoadedSpace>, StoreError> {
+        self.run(move |db| load_space(db, &space)).await
+    }
+
+    /// Spaces that a device may connect to, ascending.
+    pub(crate) async fn spaces_of(self: &Arc<Self>, device: SignPk) -> Result<Vec<SpaceId>, StoreError> {
+        self.run(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space WHERE d.device = ?1 ORDER BY s.id",
+            )?;
+            let rows = query.query_map([device.as_ref()], |row| Ok(SpaceId(id::<32>(row, 0)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Number of spaces.
+    pub(crate) async fn space_count(self: &Arc<Self>) -> Result<u64, StoreError> {
+        self.run(|db| Ok(db.query_row("SELECT count(*) FROM space", [], |row| unsigned(row, 0))?)).await
+    }
+
+    /// The rolling hash at a position of a log, if the log reaches that far.
+    pub(crate) async fn roll_at(self: &Arc<Self>, space_no: i64, pos: u64) -> Result<Option<Roll>, StoreError> {
+        if pos <= 1 {
+            return Ok((pos == 1).then_some(Roll::ZERO));
+        }
+        self.run(move |db| {
+            Ok(db
+                .prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
+                .query_row([position_key(space_no, pos - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))
+                .optional()?)
+        })
+        .await
+    }
+
+    /// A page of positions `from..until`, where `until` is the end of something committed and published.
+    pub(crate) async fn page(
+        self: &Arc<Self>,
+        space_no: i64,
+        from: u64,
+        until: u64,
+        bounds: PageBounds,
+    ) -> Result<Page, StoreError> {
+        self.run(move |db| read_page(db, space_no, from, until, bounds)).await
+    }
+
+    /// Tips of all streams of a space, sorted by stream.
+    pub(crate) async fn have(self: &Arc<Self>, space_no: i64) -> Result<Vec<Have>, StoreError> {
+        self.run(move |db| {
+            let mut query =
+                db.prepare_cached("SELECT id, tip_seq, tip_id FROM stream WHERE space = ?1 ORDER BY id")?;
+            let rows = query.query_map([space_no], |row| {
+                let tip_id = id::<32>(row, 2)?;
+                let mut short = [0; 8];
+                short.copy_from_slice(&tip_id[..8]);
+                Ok(Have {
+                    stream: StreamId(id::<16>(row, 0)?),
+                    floor: 0,
+                    tip: row.get(1)?,
+                    tip_id: short,
+                    holes: Vec::new(),
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Envelopes `from..=to` of a stream as far as they are here, within the bounds.
+    pub(crate) async fn range(
+        self: &Arc<Self>,
+        space_no: i64,
+        stream: StreamId,
+        from: u32,
+        to: u32,
+        bounds: PageBounds,
+    ) -> Result<Vec<Item>, StoreError> {
+        self.run(move |db| read_range(db, space_no, &stream, from, to, bounds)).await
+    }
+}
+
+fn load_space(db: &Connection, space: &SpaceId) -> Result<Option<LoadedSpace>, StoreError> {
+    // One snapshot: a commit between two of the reads below would tear the picture.
+    let snapshot = db.unchecked_transaction()?;
+    let row = snapshot
+        .prepare_cached("SELECT no, log_id, next_pos, roll, bytes FROM space WHERE id = ?1")?
+        .query_row([space.as_ref()], |row| {
+            Ok(LoadedSpace {
+                no: row.get(0)?,
+                log_id: LogId(id::<16>(row, 1)?),
+                next_pos: unsigned(row, 2)?,
+                roll: Roll(id::<16>(row, 3)?),
+                bytes: unsigned(row, 4)?,
+                records: Vec::new(),
+                streams: Vec::new(),
+            })
+        })
+        .optional()?;
+    let Some(mut loaded) = row else { return Ok(None) };
+    check_end(&snapshot, loaded.no, loaded.next_pos, &loaded.roll)?;
+    loaded.records = snapshot
+        .prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY no")?
+        .query_map([loaded.no], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    loaded.streams = snapshot
+        .prepare_cached("SELECT id, device FROM stream WHERE space = ?1")?
+        .query_map([loaded.no], |row| Ok((StreamId(id::<16>(row, 0)?), SignPk(id::<32>(row, 1)?))))?
+        .collect::<Result<_, _>>()?;
+    Ok(Some(loaded))
+}
+
+/// Fills a page up to its bounds, then cuts it back to the last verified end; if a single run is larger than
+/// the bounds it goes out whole (it came in one PUSH frame, so it fits one frame).
+fn read_page(
+    db: &Connection,
+    space_no: i64,
+    from: u64,
+    until: u64,
+    bounds: PageBounds,
+) -> Result<Page, StoreError> {
+    let mut page = Page { items: Vec::new(), next: from, roll: Roll::ZERO };
+    let mut bytes = 0;
+    let mut end = 0;
+    let mut query = db
+        .prepare_cached("SELECT key, flags, roll, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+    let mut rows = query.query((position_key(space_no, from), position_key(space_no, until)))?;
+    while let Some(row) = rows.next()? {
+        let envelope = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        let full = page.items.len() >= bounds.items_max
+            || (bytes + envelope.len() > bounds.bytes_max && !page.items.is_empty());
+        if full && end > 0 {
+            break;
+        }
+        bytes += envelope.len();
+        let pos = position_of(row.get(0)?);
+        page.items.push(Item { pos, envelope: envelope.to_vec() });
+        if row.get::<_, i64>(1)? & FLAG_VERIFIED_END != 0 {
+            end = page.items.len();
+            page.next = pos + 1;
+            page.roll = Roll(id::<16>(row, 2)?);
+        }
+    }
+    page.items.truncate(end);
+    if page.items.is_empty() && from > 1 {
+        page.roll = db
+            .prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
+            .query_row([position_key(space_no, from - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))?;
+    }
+    Ok(page)
+}
+
+fn read_range(
+    db: &Connection,
+    space_no: i64,
+    stream: &StreamId,
+    from: u32,
+    to: u32,
+    bounds: PageBounds,
+) -> Result<Vec<Item>, StoreError> {
+    let mut query = db.prepare_cached(
+        "SELECT e.key, e.bytes FROM envelope e JOIN stream s ON s.no = e.stream
+         WHERE s.space = ?1 AND s.id = ?2 AND e.seq BETWEEN ?3 AND ?4 ORDER BY e.seq LIMIT ?5",
+    )?;
+    let mut rows = query.query((space_no, stream.as_ref(), from, to, signed(bounds.items_max as u64)))?;
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let envelope: Vec<u8> = row.get(1)?;
+        bytes += envelope.len();
+        if bytes > bounds.bytes_max && !items.is_empty() {
+            break;
+        }
+        items.push(Item { pos: position_of(row.get(0)?), envelope });
+    }
+    Ok(items)
+}

@@ -1,0 +1,476 @@
+//! The writer thread: takes every job that waits, validates it against the tips, and makes all of them durable
+//! with one commit.
+//!
+//! ```text
+//! recv ─ one job, and all others that wait (≤ 1024, ≤ 4 MiB)
+//!   BEGIN IMMEDIATE … COMMIT            one fsync
+//!   answers                             PUSH_ACK, REC_ACK
+//!   publish                             NOTIFY, per space, in log order
+//! ```
+//!
+//! While the thread is in its fsync the next jobs queue up, so the batch grows with the load by itself.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use lifeos_sync_protocol::frame::{Item, PushResult, PushStatus};
+use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::log::roll_next;
+use rusqlite::Connection;
+
+use super::log::{Log, Step, signed, step};
+use super::{SPACE_NO_MAX, StoreError, position_key};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::space::{Published, Space};
+
+/// `envelope.flags`: pages and NOTIFY may end here.
+pub(super) const FLAG_VERIFIED_END: i64 = 1;
+/// `envelope.flags`: pushed by another writer after its author had lost the right to write.
+const FLAG_VOUCHED: i64 = 2;
+/// Logs kept in memory; beyond that all are dropped and loaded again as they are needed.
+const LOGS_CACHED_MAX: usize = 4_096;
+/// Streams whose tips are kept per log.
+const TIPS_CACHED_MAX: usize = 4_096;
+
+/// Something to make durable.
+pub(crate) enum Job {
+    /// Envelopes.
+    Push(PushJob),
+    /// Records.
+    Records(RecordJob),
+}
+
+/// Answer to a push, called after the commit with one result per envelope of the frame.
+pub(crate) type PushReply = Box<dyn FnOnce(Result<Vec<PushResult>, StoreError>) + Send>;
+/// Answer to records, called after the commit with the space's number.
+pub(crate) type RecordReply = Box<dyn FnOnce(Result<i64, StoreError>) + Send>;
+
+/// The envelopes of one PUSH frame whose authorship has been checked.
+pub(crate) struct PushJob {
+    /// Where to.
+    pub(crate) space: Arc<Space>,
+    /// What may be stored, in the frame's order.
+    pub(crate) runs: Vec<Run>,
+    /// One result per envelope of the frame; those that are in no run are refused already.
+    pub(crate) results: Vec<PushResult>,
+    /// Bytes of all envelopes.
+    pub(crate) bytes: usize,
+    /// Called once.
+    pub(crate) reply: PushReply,
+}
+
+/// Envelopes of one stream, each the predecessor of the next, the last one's signature verified.
+pub(crate) struct Run {
+    /// The stream.
+    pub(crate) stream: StreamId,
+    /// Its device.
+    pub(crate) device: SignPk,
+    /// Stored on the word of the pusher: the author may not write any more.
+    pub(crate) vouched: bool,
+    /// Not empty.
+    pub(crate) envelopes: Vec<Sealed>,
+}
+
+/// One envelope of a run.
+pub(crate) struct Sealed {
+    /// Which result of the job is its own.
+    pub(crate) index: usize,
+    /// Its content address.
+    pub(crate) id: EnvelopeId,
+    /// Position in its stream.
+    pub(crate) seq: u32,
+    /// Its predecessor.
+    pub(crate) prev: [u8; 32],
+    /// Sealed under an older epoch.
+    pub(crate) stale: bool,
+    /// As pushed.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Records to append to a space, authority checked.
+pub(crate) struct RecordJob {
+    /// Where to.
+    pub(crate) target: RecordTarget,
+    /// Ids and bytes, parents first.
+    pub(crate) records: Vec<(RecordId, Vec<u8>)>,
+    /// Every device that may connect after these records.
+    pub(crate) readers: Vec<SignPk>,
+    /// Called once.
+    pub(crate) reply: RecordReply,
+}
+
+/// The space that records go to.
+pub(crate) enum RecordTarget {
+    /// One that is stored.
+    Existing(i64),
+    /// A new one; the first record is its Genesis.
+    New(SpaceId, LogId),
+}
+
+/// The writer thread and the way to it.
+pub(crate) struct Writer {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    stopping: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread. It owns the folder's lock: the folder is free when the thread has ended.
+    pub(super) fn start(db: Connection, lock: File, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        let (jobs, queue) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut committer = Committer { db, logs: HashMap::new(), limits: limits.clone(), metrics };
+        let stop = Arc::clone(&stopping);
+        let thread = std::thread::Builder::new().name("relay-writer".into()).spawn(move || {
+            committer.run(&queue, &stop);
+            drop(committer);
+            drop(lock);
+        });
+        if let Err(error) = &thread {
+            tracing::error!(%error, "cannot start the writer thread; every push will be refused");
+        }
+        Self { jobs: Mutex::new(Some(jobs)), stopping, thread: Mutex::new(thread.ok()) }
+    }
+
+    /// Queues a job. Its size is bounded by who submits: bytes in flight are counted before validation.
+    pub(super) fn submit(&self, job: Job) {
+        let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refused = match sender {
+            Some(sender) => sender.send(job).err().map(|error| error.0),
+            None => Some(job),
+        };
+        if let Some(job) = refused {
+            job.refuse(StoreError::Stopped);
+        }
+    }
+
+    /// Stops the thread after the commit it is in, and waits for it.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer thread ended in a panic");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Push(job) => job.bytes,
+            Self::Records(job) => job.records.iter().map(|(_, bytes)| bytes.len()).sum(),
+        }
+    }
+
+    fn refuse(self, error: StoreError) {
+        match self {
+            Self::Push(job) => (job.reply)(Err(error)),
+            Self::Records(job) => (job.reply)(Err(error)),
+        }
+    }
+}
+
+/// What a job did to the transaction it was part of.
+enum Outcome {
+    Push(Vec<(usize, Appended)>),
+    Records(i64),
+}
+
+/// Where an envelope of a push went: run, envelope in it, position, roll, end of run.
+struct Appended {
+    envelope: usize,
+    pos: u64,
+    roll: lifeos_sync_protocol::ids::Roll,
+    end: bool,
+}
+
+struct Committer {
+    db: Connection,
+    logs: HashMap<i64, Log>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+impl Committer {
+    fn run(&mut self, queue: &mpsc::Receiver<Job>, stopping: &AtomicBool) {
+        while let Ok(first) = queue.recv() {
+            if stopping.load(Ordering::Acquire) {
+                first.refuse(StoreError::Stopped);
+                continue;
+            }
+            let batch = self.take_waiting(first, queue);
+            self.commit(batch);
+        }
+    }
+
+    fn take_waiting(&self, first: Job, queue: &mpsc::Receiver<Job>) -> Vec<Job> {
+        let mut bytes = first.bytes();
+        let mut batch = vec![first];
+        while batch.len() < self.limits.commit_jobs_max && bytes < self.limits.commit_bytes_max {
+            let Ok(job) = queue.try_recv() else { break };
+            bytes += job.bytes();
+            batch.push(job);
+        }
+        batch
+    }
+
+    fn commit(&mut self, mut batch: Vec<Job>) {
+        let started = Instant::now();
+        match self.transact(&mut batch) {
+            Ok(outcomes) => {
+                self.metrics.committed(batch.len(), started.elapsed());
+                self.answer(batch, outcomes);
+            }
+            Err(error) => self.recover(batch, error),
+        }
+    }
+
+    /// Nothing of the batch is stored. A job that the database itself refuses must not take the others with it,
+    /// so they are tried one by one; when the disk is the reason that would only waste time.
+    fn recover(&mut self, batch: Vec<Job>, error: StoreError) {
+        self.logs.clear();
+        self.metrics.commits_failed_total.increment();
+        if batch.len() > 1 && error != StoreError::Unavailable {
+            for job in batch {
+                self.commit(vec![job]);
+            }
+            return;
+        }
+        if error == StoreError::Unavailable {
+            self.metrics.storage_unavailable.set(1);
+        }
+        for job in batch {
+            job.refuse(error);
+        }
+    }
+
+    fn transact(&mut self, batch: &mut [Job]) -> Result<Vec<Outcome>, StoreError> {
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let done = self.write(batch);
+        let result = match done {
+            Ok(outcomes) => self.db.prepare_cached("COMMIT")?.execute([]).map(|_| outcomes).map_err(StoreError::from),
+            Err(error) => Err(error),
+        };
+        if result.is_err() && !self.db.is_autocommit() {
+            self.db.execute_batch("ROLLBACK")?;
+        }
+        result
+    }
+
+    fn write(&mut self, batch: &mut [Job]) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for job in batch.iter_mut() {
+            outcomes.push(match job {
+                Job::Push(job) => Outcome::Push(self.push(job)?),
+                Job::Records(job) => Outcome::Records(append_records(&self.db, job)?),
+            });
+        }
+        for job in batch {
+            if let Job::Push(job) = job
+                && let Some(log) = self.logs.get_mut(&job.space.no)
+            {
+                log.save(&self.db)?;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn push(&mut self, job: &mut PushJob) -> Result<Vec<(usize, Appended)>, StoreError> {
+        if self.logs.len() >= LOGS_CACHED_MAX && !self.logs.contains_key(&job.space.no) {
+            self.drop_clean_logs();
+        }
+        let log = match self.logs.entry(job.space.no) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Log::load(&self.db, job.space.no)?),
+        };
+        if log.streams.len() > TIPS_CACHED_MAX {
+            log.streams.retain(|_, tip| tip.dirty);
+        }
+        let mut appended = Vec::new();
+        for (index, run) in job.runs.iter().enumerate() {
+            let stored = append_run(&self.db, log, run, &mut job.results, self.limits.space_bytes_max)?;
+            appended.extend(stored.into_iter().map(|stored| (index, stored)));
+        }
+        Ok(appended)
+    }
+
+    fn drop_clean_logs(&mut self) {
+        self.logs.retain(|_, log| log.dirty);
+    }
+
+    /// After the commit: answers first, so that a device learns the position of its own envelope before it
+    /// sees it in a NOTIFY.
+    fn answer(&self, batch: Vec<Job>, outcomes: Vec<Outcome>) {
+        let mut published: Vec<(Arc<Space>, Vec<Published>)> = Vec::new();
+        for (job, outcome) in batch.into_iter().zip(outcomes) {
+            match (job, outcome) {
+                (Job::Push(job), Outcome::Push(appended)) => self.answer_push(job, appended, &mut published),
+                (Job::Records(job), Outcome::Records(space_no)) => {
+                    self.metrics.records_stored_total.add(job.records.len() as u64);
+                    (job.reply)(Ok(space_no));
+                }
+                _ => tracing::error!("an outcome of another job"),
+            }
+        }
+        for (space, items) in published {
+            space.publish(items);
+        }
+    }
+
+    fn answer_push(
+        &self,
+        job: PushJob,
+        appended: Vec<(usize, Appended)>,
+        published: &mut Vec<(Arc<Space>, Vec<Published>)>,
+    ) {
+        let refused = job.results.iter().filter(|result| !result.status.is_stored()).count();
+        self.metrics.envelopes_refused_total.add(refused as u64);
+        (job.reply)(Ok(job.results));
+        if appended.is_empty() {
+            return;
+        }
+        self.metrics.envelopes_stored_total.add(appended.len() as u64);
+        let mut runs: Vec<Vec<Sealed>> = job.runs.into_iter().map(|run| run.envelopes).collect();
+        let items = appended.into_iter().filter_map(|(run, stored)| {
+            let envelope = std::mem::take(&mut runs.get_mut(run)?.get_mut(stored.envelope)?.bytes);
+            self.metrics.envelope_bytes_stored_total.add(envelope.len() as u64);
+            Some(Published { item: Item { pos: stored.pos, envelope }, roll: stored.roll, end: stored.end })
+        });
+        match published.iter_mut().find(|(space, _)| Arc::ptr_eq(space, &job.space)) {
+            Some((_, list)) => list.extend(items),
+            None => {
+                let items = items.collect();
+                published.push((job.space, items));
+            }
+        }
+    }
+}
+
+/// Appends what of a run is new; all of the new part or nothing, so that the log always ends at an envelope whose
+/// signature has been verified.
+fn append_run(
+    db: &Connection,
+    log: &mut Log,
+    run: &Run,
+    results: &mut [PushResult],
+    space_bytes_max: u64,
+) -> Result<Vec<Appended>, StoreError> {
+    let tip = log.tip(db, &run.stream)?;
+    for (first, envelope) in run.envelopes.iter().enumerate() {
+        match step(db, tip, envelope.seq, &envelope.prev, &envelope.id)? {
+            Step::Dup { pos } => set(results, envelope, PushStatus::Dup, Some(pos)),
+            Step::Refuse(status) => {
+                run.envelopes[first..].iter().for_each(|rest| set(results, rest, status, None));
+                return Ok(Vec::new());
+            }
+            Step::Append => {
+                let new = &run.envelopes[first..];
+                let bytes: u64 = new.iter().map(|envelope| envelope.bytes.len() as u64).sum();
+                if space_bytes_max != 0 && log.bytes + bytes > space_bytes_max {
+                    new.iter().for_each(|envelope| set(results, envelope, PushStatus::Quota, None));
+                    return Ok(Vec::new());
+                }
+                log.bytes += bytes;
+                return append(db, log, run, first, results);
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn append(
+    db: &Connection,
+    log: &mut Log,
+    run: &Run,
+    first: usize,
+    results: &mut [PushResult],
+) -> Result<Vec<Appended>, StoreError> {
+    let Some(last) = run.envelopes.last() else { return Ok(Vec::new()) };
+    let stream_no = match log.streams.get(&run.stream) {
+        Some(tip) => tip.no,
+        None => insert_stream(db, log.space_no, run, last)?,
+    };
+    let mut insert = db.prepare_cached(
+        "INSERT INTO envelope (key, stream, seq, id, roll, flags, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let mut appended = Vec::with_capacity(run.envelopes.len() - first);
+    for (index, envelope) in run.envelopes.iter().enumerate().skip(first) {
+        let pos = log.next_pos;
+        let end = index + 1 == run.envelopes.len();
+        let flags = if end { FLAG_VERIFIED_END } else { 0 } | if run.vouched { FLAG_VOUCHED } else { 0 };
+        log.roll = roll_next(&log.roll, pos, &envelope.id);
+        log.next_pos = pos + 1;
+        insert.execute((
+            position_key(log.space_no, pos),
+            stream_no,
+            envelope.seq,
+            envelope.id.as_ref(),
+            log.roll.as_ref(),
+            flags,
+            &envelope.bytes,
+        ))?;
+        let status = if envelope.stale { PushStatus::OkStaleEpoch } else { PushStatus::Ok };
+        set(results, envelope, status, Some(pos));
+        appended.push(Appended { envelope: index, pos, roll: log.roll, end });
+    }
+    let tip = super::log::Tip { no: stream_no, seq: last.seq, id: last.id, dirty: true };
+    log.streams.insert(run.stream, tip);
+    log.dirty = true;
+    Ok(appended)
+}
+
+fn insert_stream(db: &Connection, space_no: i64, run: &Run, last: &Sealed) -> Result<i64, StoreError> {
+    db.prepare_cached("INSERT INTO stream (space, id, device, tip_seq, tip_id) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((space_no, run.stream.as_ref(), run.device.as_ref(), last.seq, last.id.as_ref()))?;
+    Ok(db.last_insert_rowid())
+}
+
+fn set(results: &mut [PushResult], envelope: &Sealed, status: PushStatus, pos: Option<u64>) {
+    if let Some(result) = results.get_mut(envelope.index) {
+        *result = PushResult { status, pos };
+    }
+}
+
+fn append_records(db: &Connection, job: &RecordJob) -> Result<i64, StoreError> {
+    let space_no = match &job.target {
+        RecordTarget::Existing(no) => *no,
+        RecordTarget::New(id, log_id) => insert_space(db, id, log_id)?,
+    };
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO record (space, id, bytes) VALUES (?1, ?2, ?3)")?;
+    let mut bytes = 0;
+    for (id, record) in &job.records {
+        insert.execute((space_no, id.as_ref(), record))?;
+        bytes += record.len() as u64;
+    }
+    db.prepare_cached("UPDATE space SET record_bytes = record_bytes + ?2 WHERE no = ?1")?
+        .execute((space_no, signed(bytes)))?;
+    db.prepare_cached("DELETE FROM device_space WHERE space = ?1")?.execute([space_no])?;
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO device_space (device, space) VALUES (?1, ?2)")?;
+    for device in &job.readers {
+        insert.execute((device.as_ref(), space_no))?;
+    }
+    Ok(space_no)
+}
+
+fn insert_space(db: &Connection, id: &SpaceId, log_id: &LogId) -> Result<i64, StoreError> {
+    db.prepare_cached(
+        "INSERT INTO space (id, log_id, next_pos, roll, bytes, record_bytes) VALUES (?1, ?2, 1, zeroblob(16), 0, 0)",
+    )?
+    .execute((id.as_ref(), log_id.as_ref()))?;
+    let no = db.last_insert_rowid();
+    if no > SPACE_NO_MAX { Err(StoreError::Unavailable) } else { Ok(no) }
+}
