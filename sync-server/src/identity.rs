@@ -52,7 +52,7 @@ impl Identity {
 
 fn read_seed(mut file: File) -> io::Result<[u8; 32]> {
     let mut bytes = Vec::with_capacity(33);
-    file.by_ref().take(33).read_to_end(&mut bytes)?;
+    Read::by_ref(&mut file).take(33).read_to_end(&mut bytes)?;
     bytes.try_into().map_err(|_| {
         io::Error::new(
             io::ErrorKind::InvalidData,
