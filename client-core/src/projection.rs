@@ -2,6 +2,8 @@
 //! writes the difference; rebuilt from documents they are equal, row for row.
 
 use crate::document::Document;
+use crate::modules::{notes, space};
+use crate::registry::{NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
 
 /// A cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,16 +42,48 @@ pub struct SearchText {
     pub body: String,
 }
 
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
 /// All rows of a document, sorted by (table, key). Pure: equal documents give equal rows.
 #[must_use]
 pub fn project(document: &Document) -> Vec<Row> {
-    let _ = document;
-    todo!()
+    project_with_search(document).0
 }
 
 /// What search sees of a document; `None` for kinds that are not searched (and for trashed entities).
 #[must_use]
 pub fn search_text(document: &Document) -> Option<SearchText> {
-    let _ = document;
-    todo!()
+    project_with_search(document).1
+}
+
+/// Rows and search text in one reading of the document.
+#[must_use]
+pub fn project_with_search(document: &Document) -> (Vec<Row>, Option<SearchText>) {
+    let (mut rows, search) = match document.genesis() {
+        NOTE_GENESIS => {
+            let note = notes::project::Projected::new(document);
+            (note.rows(), note.search_text())
+        }
+        NOTE_TREE_GENESIS => (notes::tree::project(document), None),
+        SPACE_GENESIS => (space::project(document), None),
+        _ => (Vec::new(), None),
+    };
+    rows.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+    (rows, search)
 }

@@ -13,6 +13,7 @@ use crate::document::GenesisId;
 mod fields;
 mod tables;
 
+pub(crate) use fields::is_id;
 pub use fields::{
     BODY_BYTES_MAX, Crdt, FIELDS, FRONT_BYTES_MAX, Field, FieldType, LINE_CHARS_MAX, PROPERTY_BYTES_MAX,
     PROPERTY_NAME_CHARS_MAX, TAGS_MAX, Validation, field_of, validate,

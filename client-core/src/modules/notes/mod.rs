@@ -1,3 +1,28 @@
 //! Notes: title, rich-text body, properties, tags, notebooks, links, history.
-// owner: notes helper
+//!
+//! Operations are small functions on an `AutoCommit`, to be run inside `Document::edit`; time is an argument.
+//! They check what is local and refuse it with a typed error; what other devices wrote is never refused.
+//!
+//! | file | what |
+//! |---|---|
+//! | `note` | create, title, Markdown, pin, move, trash |
+//! | `body` | the text object: read, replace by difference, splice, todos |
+//! | `front` | front matter and properties |
+//! | `tags` | tags |
+//! | `tree` | notebooks and the cycle rule |
+//! | `project` | rows and search text |
+//! | `history`, `undo` | versions; taking back one's own edits |
+//! | `markdown` | Markdown to a body and back |
+
+pub mod body;
+pub mod front;
 pub mod markdown;
+pub mod note;
+pub mod project;
+pub mod tags;
+pub mod tree;
+
+pub use note::{
+    Draft, Source, create, is_edited_after_trash, markdown_of, move_to, pin, restore, set_markdown, set_source,
+    set_title, trash,
+};

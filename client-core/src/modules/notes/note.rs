@@ -1,0 +1,159 @@
+//! A note as a whole: create, title, Markdown, pin, move, trash.
+
+use automerge::{AutoCommit, ChangeHash, ROOT, ReadDoc, ScalarValue, legacy};
+
+use super::markdown::{self, Parsed};
+use super::{body, front, tags};
+use crate::document::{Document, DocumentError};
+use crate::modules::register::{clear, cut, flag, is_set, line, put, text, time};
+use crate::registry::{LINE_CHARS_MAX, NOTE_GENESIS};
+
+/// What to make a note from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Draft<'a> {
+    /// Title; empty: shown is the first heading or line.
+    pub title: &'a str,
+    /// Body as Markdown, with optional front matter.
+    pub markdown: &'a str,
+    /// Notebook id.
+    pub notebook: Option<&'a str>,
+    /// Tags.
+    pub tags: &'a [String],
+    /// Where it was imported from.
+    pub source: Option<Source<'a>>,
+}
+
+/// The file a note was imported from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// Path below the imported folder, with `/`.
+    pub path: &'a str,
+    /// SHA-256 of the file's bytes.
+    pub hash: [u8; 32],
+}
+
+/// Fills a new note.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn create(doc: &mut AutoCommit, draft: &Draft<'_>, now_ms: i64) -> Result<(), DocumentError> {
+    put(doc, NOTE_GENESIS, "created", ScalarValue::Timestamp(now_ms))?;
+    if !draft.title.trim().is_empty() {
+        put(doc, NOTE_GENESIS, "title", title_line(draft.title))?;
+    }
+    if draft.notebook.is_some() {
+        move_to(doc, draft.notebook)?;
+    }
+    for name in draft.tags {
+        tags::tag(doc, name)?;
+    }
+    if let Some(source) = &draft.source {
+        set_source(doc, source)?;
+    }
+    set_markdown(doc, draft.markdown)
+}
+
+fn title_line(title: &str) -> String {
+    cut(&line(title), LINE_CHARS_MAX).into_owned()
+}
+
+/// Sets the title; the old one stays an alias, so that links to it still resolve.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn set_title(doc: &mut AutoCommit, title: &str) -> Result<(), DocumentError> {
+    let title = title_line(title);
+    let old = text(doc, "title").unwrap_or_default();
+    if old == title {
+        return Ok(());
+    }
+    if !old.is_empty() {
+        put(doc, NOTE_GENESIS, &format!("alias/{old}"), true)?;
+    }
+    put(doc, NOTE_GENESIS, "title", title)
+}
+
+/// Makes front matter and body what the text says by writing only the difference.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`] for a text above the limits.
+pub fn set_markdown(doc: &mut AutoCommit, markdown: &str) -> Result<(), DocumentError> {
+    let Parsed { front_matter, body } = markdown::parse(markdown);
+    front::replace(doc, front_matter.as_ref())?;
+    body::replace(doc, &body)
+}
+
+/// Remembers the file the note came from.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`] for a path that is too long.
+pub fn set_source(doc: &mut AutoCommit, source: &Source<'_>) -> Result<(), DocumentError> {
+    put(doc, NOTE_GENESIS, "source:path", source.path)?;
+    put(doc, NOTE_GENESIS, "source:hash", ScalarValue::Bytes(source.hash.to_vec()))
+}
+
+/// Pins or unpins.
+///
+/// # Errors
+/// [`DocumentError::Refused`].
+pub fn pin(doc: &mut AutoCommit, pinned: bool) -> Result<(), DocumentError> {
+    if flag(doc, "pinned") == pinned { Ok(()) } else { put(doc, NOTE_GENESIS, "pinned", pinned) }
+}
+
+/// Moves into a notebook, or out of all.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`] for what is no notebook id.
+pub fn move_to(doc: &mut AutoCommit, notebook: Option<&str>) -> Result<(), DocumentError> {
+    match notebook {
+        Some(id) => put(doc, NOTE_GENESIS, "notebook", id),
+        None => clear(doc, NOTE_GENESIS, "notebook"),
+    }
+}
+
+/// Puts into the trash; a note that is there stays as it is.
+///
+/// # Errors
+/// [`DocumentError::Refused`].
+pub fn trash(doc: &mut AutoCommit, now_ms: i64) -> Result<(), DocumentError> {
+    if is_set(doc, "del") { Ok(()) } else { put(doc, NOTE_GENESIS, "del", ScalarValue::Timestamp(now_ms)) }
+}
+
+/// Takes out of the trash.
+///
+/// # Errors
+/// [`DocumentError::Refused`].
+pub fn restore(doc: &mut AutoCommit) -> Result<(), DocumentError> {
+    clear(doc, NOTE_GENESIS, "del")
+}
+
+/// The whole note as Markdown, front matter included; of an unedited import the file's text, byte for byte.
+///
+/// # Errors
+/// [`DocumentError::InvalidEdit`] for a document that is no note.
+pub fn markdown_of(doc: &AutoCommit) -> Result<String, DocumentError> {
+    let parsed = Parsed { front_matter: front::effective(doc), body: body::read(doc, None)? };
+    Ok(markdown::render(&parsed))
+}
+
+/// Whether a trashed note was edited by a change that does not come before its tombstone (on another device, or
+/// here later). Changes that only write the tombstone do not count.
+#[must_use]
+pub fn is_edited_after_trash(document: &Document) -> bool {
+    let doc = document.read();
+    if time(doc, "del").is_none() {
+        return false;
+    }
+    let tombstone = doc.get(ROOT, "del").ok().flatten().and_then(|(_, op)| doc.hash_for_opid(&op));
+    tombstone.is_some_and(|tombstone| document.heads() != [tombstone] && edits_beside(document, tombstone))
+}
+
+fn edits_beside(document: &Document, tombstone: ChangeHash) -> bool {
+    // Reading changes asks for `&mut`; trashed notes with more heads than their tombstone are few.
+    let changes = document.read().clone().get_changes(&[tombstone]);
+    let only_tombstone = |change: &automerge::Change| {
+        let operations = change.decode().operations;
+        operations.iter().all(|op| matches!(&op.key, legacy::Key::Map(key) if key == "del"))
+    };
+    !changes.iter().all(only_tombstone)
+}
