@@ -113,7 +113,7 @@ pub fn many_lines(text: &str) -> String {
 }
 
 /// Control characters, and those that turn the reading direction around.
-const fn steers(character: char) -> bool {
+fn steers(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -43,7 +43,7 @@ pub(super) fn run(args: Init, context: &Context) -> Result<(), Failure> {
     };
     let device_name = options.device_name.clone();
     let (client, phrase) = Client::create(&home, options)?;
-    let words = phrase.words();
+    let words = phrase.words().join(" ");
     let begun = Begun {
         home: home.display().to_string(),
         space: client.space().to_string(),
@@ -56,7 +56,7 @@ pub(super) fn run(args: Init, context: &Context) -> Result<(), Failure> {
         page.line(format_args!("Device   {} ({})", begun.device_name, short(&begun.device)));
         page.line("");
         page.line(page.bold("Recovery phrase"));
-        page.line(&*words);
+        page.line(&words);
         page.line("");
         page.line("Write these words down on paper now: they are not shown again, and nobody can reset them.");
         page.line("Whoever has them can read everything; without them, losing all your devices loses everything.");
