@@ -23,7 +23,8 @@ fn collect(root: &Path, dir: &Path, files: &mut Vec<String>) -> io::Result<()> {
         if path.is_dir() {
             collect(root, &path, files)?;
         } else if let Ok(below) = path.strip_prefix(root) {
-            let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+            let parts: Vec<_> =
+                below.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
             files.push(parts.join("/"));
         }
     }

@@ -57,3 +57,41 @@ pub fn run(cli: Cli) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every command without further commands, with the words that lead to it.
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        if command.get_subcommands().next().is_none() {
+            found.push((path.trim().to_owned(), help));
+        }
+        command.get_subcommands().for_each(|below| leaves(below, &path, found));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", &mut found);
+        assert!(found.len() > 30);
+        let bare: Vec<_> = found.iter().filter(|(_, help)| !help.contains("lifeos ")).map(|(path, _)| path).collect();
+        assert_eq!(bare, Vec::<&String>::new());
+    }
+
+    #[test]
+    fn global_options_may_stand_before_and_after_the_command() {
+        for line in [["lifeos", "--json", "status"], ["lifeos", "status", "--json"]] {
+            assert!(Cli::try_parse_from(line).unwrap().global.json);
+        }
+    }
+}

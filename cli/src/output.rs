@@ -83,7 +83,8 @@ impl Out {
         }
         let message = failure.to_string();
         let line = if self.json {
-            json!({"error": {"kind": failure.kind(), "message": message, "transient": failure.is_transient()}}).to_string()
+            json!({"error": {"kind": failure.kind(), "message": message, "transient": failure.is_transient()}})
+                .to_string()
         } else {
             format!("lifeos: {}", crate::page::many_lines(&message))
         };

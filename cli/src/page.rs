@@ -36,8 +36,9 @@ impl Page {
     /// Adds rows with aligned columns, two spaces between them.
     pub fn table(&mut self, rows: &[Vec<String>]) {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> =
-            (0..columns).map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..columns)
+            .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0))
+            .collect();
         for row in rows {
             let mut line = String::new();
             for (cell, width_max) in row.iter().zip(&widths) {

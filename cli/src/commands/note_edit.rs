@@ -151,7 +151,9 @@ fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
 fn edit_by_hand(markdown: &str) -> Result<String, Failure> {
     let editor = ["VISUAL", "EDITOR"].into_iter().find_map(|name| env::var_os(name).filter(|value| !value.is_empty()));
     let Some(editor) = editor.filter(|_| io::stdin().is_terminal()) else {
-        return Err(Failure::usage("nothing to edit with: pass --file FILE (`-` for stdin), or set EDITOR in a terminal"));
+        return Err(Failure::usage(
+            "nothing to edit with: pass --file FILE (`-` for stdin), or set EDITOR in a terminal",
+        ));
     };
     let failed = |error| Failure::io("cannot edit the note", error);
     let file = tempfile::Builder::new().prefix("note-").suffix(".md").tempfile().map_err(failed)?;

@@ -40,8 +40,7 @@ fn draw_note(page: &mut Page, note: &Note) {
 pub(super) fn list(args: List, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
     let notebook = args.notebook.map(|name| notebook::find(&client, &name)).transpose()?;
-    let filter =
-        NoteFilter { notebook, tag: args.tag, trashed: args.trashed, limit: args.limit, offset: args.offset };
+    let filter = NoteFilter { notebook, tag: args.tag, trashed: args.trashed, limit: args.limit, offset: args.offset };
     let notes = client.notes(filter)?;
     context.out.result(&json!({"notes": notes}), |page| {
         page.table(&notes.iter().map(row).collect::<Vec<_>>());

@@ -89,7 +89,9 @@ fn event_json(event: &Event) -> Value {
             "event": "documents_changed", "space": space.to_string(), "origin": origin_name(*origin),
             "docs": docs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
-        Event::Sync { space, state } => json!({"event": "sync", "space": space.to_string(), "state": state_json(state)}),
+        Event::Sync { space, state } => {
+            json!({"event": "sync", "space": space.to_string(), "state": state_json(state)})
+        }
         Event::Quarantined { space, envelope, reason } => json!({
             "event": "quarantined", "space": space.to_string(), "envelope": envelope.to_string(), "reason": reason,
         }),

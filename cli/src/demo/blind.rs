@@ -79,8 +79,16 @@ pub fn verify(journal: &mut Journal, places: &Places<'_>, secrets: &Secrets) -> 
     );
     journal.end(&step, looked)?;
     journal.check("the scanner finds planted leaks", missed.is_empty(), planted_detail(&missed))?;
-    journal.check("the relay did store something", scan.bytes > empty.bytes, bytes(scan.bytes - empty.bytes.min(scan.bytes)))?;
-    journal.check("the relay's files hold no plaintext", scan.leaks.is_empty(), leak_detail(&scan, &needles, places.relay))
+    journal.check(
+        "the relay did store something",
+        scan.bytes > empty.bytes,
+        bytes(scan.bytes - empty.bytes.min(scan.bytes)),
+    )?;
+    journal.check(
+        "the relay's files hold no plaintext",
+        scan.leaks.is_empty(),
+        leak_detail(&scan, &needles, places.relay),
+    )
 }
 
 /// Looks again at the relay's files after it stopped and folded its write-ahead log into the database.
@@ -122,7 +130,12 @@ fn leak_detail(scan: &Scan, needles: &Needles<'_>, relay: &Path) -> String {
     let Some(leak) = scan.leaks.first() else { return "nothing readable found".to_owned() };
     let kind = if leak.needle < needles.all.len() - needles.titles { "a canary" } else { "a title" };
     let file = leak.file.strip_prefix(relay).unwrap_or(&leak.file).display();
-    format!("{}: the first is {kind} as {:?} in {file} at byte {}", count(scan.leaks.len() as u64, "find"), leak.encoding, leak.offset)
+    format!(
+        "{}: the first is {kind} as {:?} in {file} at byte {}",
+        count(scan.leaks.len() as u64, "find"),
+        leak.encoding,
+        leak.offset
+    )
 }
 
 #[cfg(test)]

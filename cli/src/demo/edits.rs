@@ -94,7 +94,11 @@ fn edit_lives(client: &Client, side: Side, scene: &Scene) -> Result<u64, ClientE
         }
     }
     let markdown = format!("Written while offline: {}\n", side.word(scene, "new"));
-    client.note_create(NoteDraft { title: format!("Demo: new on the {}", side.name()), markdown, ..NoteDraft::default() })?;
+    client.note_create(NoteDraft {
+        title: format!("Demo: new on the {}", side.name()),
+        markdown,
+        ..NoteDraft::default()
+    })?;
     Ok(2)
 }
 
@@ -170,7 +174,8 @@ fn todos_held(note: &Note) -> (bool, String) {
 fn fields_held(note: &Note, scene: &Scene) -> (bool, String) {
     let held = |side: &Side| {
         let value = Value::from(side.word(scene, "property"));
-        note.tags.contains(&side.tag()) && note.properties.iter().any(|(name, set)| *name == side.tag() && *set == value)
+        note.tags.contains(&side.tag())
+            && note.properties.iter().any(|(name, set)| *name == side.tag() && *set == value)
     };
     let title_ok = Side::BOTH.iter().any(|side| note.title == side.title());
     (title_ok && Side::BOTH.iter().all(held), format!("title is now \"{}\"; tags {}", note.title, note.tags.join(" ")))

@@ -160,8 +160,7 @@ impl Journal {
         if report.ok {
             return Ok(report);
         }
-        let names: Vec<_> =
-            report.checks.iter().filter(|check| !check.ok).map(|check| check.name.as_str()).collect();
+        let names: Vec<_> = report.checks.iter().filter(|check| !check.ok).map(|check| check.name.as_str()).collect();
         Err(Failure::Unsound(format!("did not hold: {}", names.join("; "))))
     }
 }

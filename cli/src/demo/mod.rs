@@ -2,7 +2,7 @@
 //! edits on both while they cannot see each other, and then the proof: equal documents, equal lists, equal
 //! files, nothing lost, nothing readable at the relay.
 
-mod blind;
+pub mod blind;
 pub mod edits;
 pub mod journal;
 pub mod sample;
@@ -69,7 +69,8 @@ pub async fn run(options: &Options, out: Out) -> Result<Report, Failure> {
     let root = options.keep.as_deref().unwrap_or(temporary.path());
     let folders = Folders::new(root)?;
     let vault = vault_path(options, &folders)?;
-    let mut journal = Journal::new(out, options.vault.as_deref().map_or("sample".into(), |path| path.display().to_string()));
+    let mut journal =
+        Journal::new(out, options.vault.as_deref().map_or("sample".into(), |path| path.display().to_string()));
     journal.report.kept = options.keep.as_deref().map(|dir| dir.display().to_string());
     let url = play(&mut journal, &folders, &vault).await?;
     if let Some(dir) = &options.keep {
@@ -182,7 +183,12 @@ fn import_detail(report: &ImportReport) -> String {
 }
 
 /// Both sync in turn until neither has anything to say.
-async fn sync_until_quiet(journal: &mut Journal, name: &'static str, one: &Device, two: &Device) -> Result<(), Failure> {
+async fn sync_until_quiet(
+    journal: &mut Journal,
+    name: &'static str,
+    one: &Device,
+    two: &Device,
+) -> Result<(), Failure> {
     let step = journal.begin(name);
     let mut total = SyncReport::default();
     let mut quiet = false;
@@ -201,7 +207,8 @@ async fn sync_until_quiet(journal: &mut Journal, name: &'static str, one: &Devic
             break;
         }
     }
-    let sent = format!("{} sent ({}), {} received", count(total.pushed, "envelope"), bytes(total.bytes_pushed), total.pulled);
+    let sent =
+        format!("{} sent ({}), {} received", count(total.pushed, "envelope"), bytes(total.bytes_pushed), total.pulled);
     journal.end(&step, sent)?;
     let waiting = waiting(one)? + waiting(two)?;
     journal.check("nothing is left to send", quiet && waiting == 0, format!("{waiting} waiting after {name}"))?;

@@ -110,8 +110,7 @@ pub async fn link_device(first: &Client, home: &Path, relay: &str, name: String)
         let _ = show_code.send(code);
         Ok(new.finish().await?)
     };
-    let (client, (wrong_code_refused, name_shown)) =
-        tokio::try_join!(new_side, type_codes(first, &link, code_shown))?;
+    let (client, (wrong_code_refused, name_shown)) = tokio::try_join!(new_side, type_codes(first, &link, code_shown))?;
     Ok(Linked { device: Device { client, name }, wrong_code_refused, name_shown })
 }
 
@@ -127,7 +126,9 @@ async fn type_codes(
     let wrong_code_refused = approve.enter_code(&mistyped(&code)).await?.is_some();
     match approve.enter_code(&code).await? {
         None => Ok((wrong_code_refused, name_shown)),
-        Some(_) => Err(ClientError::Security { message: "the code that the new device showed was refused".into() }.into()),
+        Some(_) => {
+            Err(ClientError::Security { message: "the code that the new device showed was refused".into() }.into())
+        }
     }
 }
 
