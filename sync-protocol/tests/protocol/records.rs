@@ -286,7 +286,8 @@ fn weak_keys_are_refused_wherever_a_record_enrols_them() {
 #[test]
 fn a_genesis_proves_its_own_devices() {
     let founder = kit::founder();
-    let attempt = |change: &dyn Fn(&mut DeviceEntry, &mut DeviceEntry)| {
+    type Change<'a> = dyn Fn(&mut DeviceEntry, &mut DeviceEntry) + 'a;
+    let attempt = |change: &Change| {
         let Body::Genesis { random, member, mut device, mut recovery, relays } = kit::genesis_body() else {
             unreachable!()
         };
@@ -296,7 +297,7 @@ fn a_genesis_proves_its_own_devices() {
     assert!(attempt(&|_, _| {}).is_ok());
     let other = Keys::new(7);
     let as_kind = |keys: &Keys, kind| keys.entry(&RANDOM, &MEMBER, kind);
-    let attempts: [&dyn Fn(&mut DeviceEntry, &mut DeviceEntry); 6] = [
+    let attempts: [&Change; 6] = [
         &|device, _| device.proof.0[0] ^= 1,
         &|_, recovery| recovery.proof.0[0] ^= 1,
         &|device, _| *device = as_kind(&other, DeviceKind::Normal),
