@@ -301,7 +301,7 @@ fn pieces(source: &str) -> Vec<Piece<'_>> {
     signs.sort_by_key(|range| range.start);
     let mut pieces = Vec::with_capacity(signs.len() + 1);
     let mut at = 0;
-    for sign in signs.into_iter().chain([source.len()..source.len()]) {
+    for sign in signs.into_iter().chain(std::iter::once(source.len()..source.len())) {
         if sign.start > at {
             pieces.push(Piece { text: &source[at..sign.start], literal: literal.contains(&at) });
         }

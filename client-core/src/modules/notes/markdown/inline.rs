@@ -467,7 +467,9 @@ impl<'a> Scanner<'a> {
             }
             let open = &self.delimiters[index];
             let both = open.closes || close.opens;
-            let three = both && (open.run + close.run) % 3 == 0 && (open.run % 3 != 0 || close.run % 3 != 0);
+            let three = both
+                && (open.run + close.run).is_multiple_of(3)
+                && !(open.run.is_multiple_of(3) && close.run.is_multiple_of(3));
             if open.opens && open.sign == close.sign && !three {
                 return Some(index);
             }
