@@ -1,9 +1,12 @@
 //! The door for local edits: documents, rows, marks and the undo step in one durable commit.
 
-use automerge::AutoCommit;
+use automerge::{AutoCommit, ChangeHash};
 use lifeos_sync_protocol::ids::{DocId, SpaceId};
+use rusqlite::Connection;
 
-use super::{Reads, Step, Store, StoreError};
+use super::documents::Workspace;
+use super::{Reads, Step, Store, StoreError, begin, schema, undo};
+use crate::delta::CHANGE_BYTES_MAX;
 use crate::document::{Document, GenesisId};
 
 /// What one commit changed; events are built from it, after it.
@@ -15,7 +18,13 @@ pub struct Commit {
 
 /// A write in progress: the database is locked for other writers, nothing is stored yet.
 pub struct Tx<'s> {
-    store: &'s mut Store,
+    conn: &'s Connection,
+    documents: Workspace<'s>,
+    now_ms: i64,
+    step: Step,
+    changes: Vec<(DocId, ChangeHash)>,
+    /// A change was made that no envelope can carry: the whole write must not be stored.
+    too_large: bool,
 }
 
 impl Store {
@@ -31,8 +40,21 @@ impl Store {
         now_ms: i64,
         edit: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<(T, Commit), E> {
-        let _ = (space, now_ms, edit);
-        todo!()
+        let transaction = begin(&self.conn)?;
+        let mut tx = Tx {
+            conn: &self.conn,
+            documents: Workspace::begin(&self.conn, &mut self.documents, space)?,
+            now_ms,
+            step: Step::default(),
+            changes: Vec::new(),
+            too_large: false,
+        };
+        let value = edit(&mut tx)?;
+        let documents = tx.store()?;
+        transaction.commit().map_err(StoreError::from)?;
+        let docs = documents.changed();
+        documents.finish();
+        Ok((value, Commit { docs }))
     }
 
     /// Runs `read` on a document; `None` when there is no such document.
@@ -45,25 +67,40 @@ impl Store {
         doc: &DocId,
         read: impl FnOnce(&Document) -> T,
     ) -> Result<Option<T>, StoreError> {
-        let _ = (space, doc, read);
-        todo!()
+        // One snapshot of the database for row, snapshot and tail: another process may be writing.
+        let transaction = self.conn.unchecked_transaction()?;
+        let mut documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
+        let value = documents.find(doc)?.map(|work| read(&work.entry.document));
+        transaction.commit()?;
+        documents.finish();
+        Ok(value)
     }
 }
 
-impl Tx<'_> {
+impl<'s> Tx<'s> {
     /// Edits a document as one change; a document that does not exist begins with its genesis. An edit that
-    /// changes nothing stores nothing (a new document is still stored).
+    /// changes nothing stores nothing, and a document without any change does not exist afterwards.
     ///
     /// # Errors
-    /// Whatever `edit` returns; [`StoreError::WrongKind`] when the document has another genesis.
+    /// Whatever `edit` returns; [`StoreError::WrongKind`] when the document has another genesis;
+    /// [`StoreError::EditTooLarge`], after which the whole write fails.
     pub fn edit<T, E: From<StoreError>>(
         &mut self,
         doc: &DocId,
         genesis: GenesisId,
         edit: impl FnOnce(&mut AutoCommit) -> Result<T, E>,
     ) -> Result<T, E> {
-        let _ = (doc, genesis, edit);
-        todo!()
+        let work = self.documents.find_or_new(doc, genesis)?;
+        let (value, change) = work.entry.document.edit(self.now_ms, edit)?;
+        if let Some(change) = change {
+            if change.bytes.len() > CHANGE_BYTES_MAX {
+                self.too_large = true;
+                return Err(StoreError::EditTooLarge.into());
+            }
+            self.changes.push((*doc, change.hash));
+            work.add(change.bytes, true);
+        }
+        Ok(value)
     }
 
     /// Runs `read` on a document as this write sees it; `None` when there is no such document.
@@ -71,25 +108,36 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn read<T>(&mut self, doc: &DocId, read: impl FnOnce(&Document) -> T) -> Result<Option<T>, StoreError> {
-        let _ = (doc, read);
-        todo!()
+        Ok(self.documents.find(doc)?.map(|work| read(&work.entry.document)))
+    }
+
+    /// Like [`Tx::read`], for what Automerge offers only on `&mut` although it only reads (history, diffs).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn inspect<T>(
+        &mut self,
+        doc: &DocId,
+        inspect: impl FnOnce(&mut Document) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.documents.find(doc)?.map(|work| inspect(&mut work.entry.document)))
     }
 
     /// The tables, without this write's own edits (their rows are written when the closure has returned).
     #[must_use]
-    pub fn reads(&self) -> Reads<'_> {
-        self.store.reads()
+    pub const fn reads(&self) -> Reads<'s> {
+        Reads { conn: self.conn }
     }
 
     /// Time given to [`Store::write`] (ms UTC).
     #[must_use]
     pub const fn now_ms(&self) -> i64 {
-        0
+        self.now_ms
     }
 
     /// What this write means for undo; [`Step::Edit`] if not called.
     pub const fn step(&mut self, step: Step) {
-        let _ = step;
+        self.step = step;
     }
 
     /// Stores a value under a key of the `meta` table, with this commit.
@@ -97,7 +145,15 @@ impl Tx<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn put_meta(&mut self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        let _ = (key, value);
-        todo!()
+        schema::put_meta(self.conn, key, value)
+    }
+
+    fn store(mut self) -> Result<Workspace<'s>, StoreError> {
+        if self.too_large {
+            return Err(StoreError::EditTooLarge);
+        }
+        self.documents.store()?;
+        undo::record(self.conn, self.documents.space.row, self.step, &self.changes)?;
+        Ok(self.documents)
     }
 }

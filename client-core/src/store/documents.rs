@@ -1,19 +1,544 @@
 //! Documents in memory: an LRU of loaded ones, checked by generation, and the snapshot policy.
+//!
+//! A workspace is what one transaction works in: it takes documents out of the cache (or loads them), and puts
+//! them back only after the commit. Whatever happens before, the cache never holds what the disk does not.
 
-use super::{Store, StoreError};
+use std::collections::HashMap;
+
+use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::records::{SpaceRef, find_space};
+use super::{Store, StoreError, begin, rows, search};
+use crate::crypto;
+use crate::document::{Document, GenesisId};
+use crate::projection::{self, Row, SearchText};
+
+/// Documents kept loaded.
+const CACHED_DOCUMENTS_MAX: usize = 256;
+/// Estimated bytes of documents kept loaded.
+const CACHED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What a loaded document of a few fields takes (engine.md: 17.4 KB RSS).
+const DOCUMENT_BYTES: usize = 16 * 1024;
+/// A loaded document is so many times larger than its stored bytes.
+const DOCUMENT_FACTOR: usize = 8;
+
+/// A tail this small is never a reason for a snapshot.
+const TAIL_BYTES_MIN: i64 = 4 * 1024;
+/// A tail with more changes loads too slowly.
+const TAIL_CHANGES_MAX: i64 = 64;
+/// A transaction that writes at least so many documents indexes them at once: in a batch that is cheaper
+/// than loading them again later.
+const INDEX_AT_ONCE_DOCUMENTS: usize = 16;
+
+/// Work put off (`mark.kind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The search index does not show the document as it is.
+    Search = 1,
+    /// The document has changes that are not sealed.
+    Pending = 2,
+    /// The document's tail is too long.
+    Tail = 3,
+}
+
+/// Leaves a note that work is to be done; reads only when it is there already.
+pub(super) fn mark(conn: &Connection, mark: Mark, doc: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR IGNORE INTO mark(kind, doc) VALUES (?1, ?2)")?.execute((mark as i64, doc))?;
+    Ok(())
+}
+
+/// The work is done.
+pub(super) fn unmark(conn: &Connection, mark: Mark, doc: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM mark WHERE kind = ?1 AND doc = ?2")?.execute((mark as i64, doc))?;
+    Ok(())
+}
+
+/// Documents with a mark, oldest document first.
+pub(super) fn marked(conn: &Connection, mark: Mark, limit: usize) -> Result<Vec<i64>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT doc FROM mark WHERE kind = ?1 ORDER BY doc LIMIT ?2")?;
+    let rows = select.query_map((mark as i64, i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The row of table `document`.
+#[derive(Debug, Clone)]
+pub(super) struct DocRow {
+    pub(super) id: i64,
+    pub(super) space: i64,
+    pub(super) doc: DocId,
+    pub(super) genesis: GenesisId,
+    generation: i64,
+    next_change: i64,
+    tail_changes: i64,
+    tail_bytes: i64,
+    snapshot_bytes: i64,
+    search_hash: Option<i64>,
+}
+
+const ROW_COLUMNS: &str = "id, space, doc, genesis, generation, next_change, tail_changes, tail_bytes, snapshot_bytes,
+                           search_hash";
+
+impl DocRow {
+    fn new(space: i64, doc: DocId, genesis: GenesisId) -> Self {
+        Self {
+            id: 0,
+            space,
+            doc,
+            genesis,
+            generation: 0,
+            next_change: 0,
+            tail_changes: 0,
+            tail_bytes: 0,
+            snapshot_bytes: 0,
+            search_hash: None,
+        }
+    }
+
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            space: row.get(1)?,
+            doc: DocId(row.get(2)?),
+            genesis: GenesisId(row.get(3)?),
+            generation: row.get(4)?,
+            next_change: row.get(5)?,
+            tail_changes: row.get(6)?,
+            tail_bytes: row.get(7)?,
+            snapshot_bytes: row.get(8)?,
+            search_hash: row.get(9)?,
+        })
+    }
+
+    /// Finds the row of a document by its id.
+    pub(super) fn find(conn: &Connection, space: i64, doc: &DocId) -> Result<Option<Self>, StoreError> {
+        let sql = format!("SELECT {ROW_COLUMNS} FROM document WHERE space = ?1 AND doc = ?2");
+        let mut select = conn.prepare_cached(&sql)?;
+        Ok(select.query_row((space, doc.as_ref()), Self::read).optional()?)
+    }
+
+    /// Finds the row of a document by its number.
+    pub(super) fn by_id(conn: &Connection, id: i64) -> Result<Option<Self>, StoreError> {
+        let sql = format!("SELECT {ROW_COLUMNS} FROM document WHERE id = ?1");
+        Ok(conn.prepare_cached(&sql)?.query_row([id], Self::read).optional()?)
+    }
+
+    /// Loads the document: snapshot, then tail.
+    pub(super) fn load(&self, conn: &Connection, actor: StreamId) -> Result<Document, StoreError> {
+        let snapshot: Vec<u8> = if self.snapshot_bytes == 0 {
+            Vec::new()
+        } else {
+            let mut select = conn.prepare_cached("SELECT bytes FROM snapshot WHERE doc = ?1")?;
+            let missing = StoreError::Corrupt { what: "the snapshot of a document" };
+            select.query_row([self.id], |row| row.get(0)).optional()?.ok_or(missing)?
+        };
+        let mut tail = Vec::with_capacity(usize::try_from(self.tail_bytes).unwrap_or(0));
+        let mut select = conn.prepare_cached("SELECT bytes FROM change WHERE doc = ?1 AND state < 2 ORDER BY n")?;
+        let mut rows = select.query([self.id])?;
+        while let Some(row) = rows.next()? {
+            tail.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        }
+        Ok(Document::load(self.doc, self.genesis, actor, &snapshot, &tail)?)
+    }
+
+    /// Whether the tail asks for a new snapshot.
+    fn tail_is_long(&self) -> bool {
+        self.tail_changes > TAIL_CHANGES_MAX || self.tail_bytes > TAIL_BYTES_MIN.max(self.snapshot_bytes / 2)
+    }
+
+    fn weight(&self) -> usize {
+        let stored = usize::try_from(self.snapshot_bytes + self.tail_bytes).unwrap_or(0);
+        DOCUMENT_BYTES + stored.saturating_mul(DOCUMENT_FACTOR)
+    }
+}
+
+/// A loaded document with what is known of its rows.
+pub(super) struct Entry {
+    pub(super) row: DocRow,
+    pub(super) document: Document,
+    /// Its projection rows on disk, when known.
+    rows: Option<Vec<Row>>,
+    used: u64,
+    /// Nobody else has written to the database since the generation was compared.
+    checked: bool,
+}
 
 /// Loaded documents.
 #[derive(Default)]
-pub(super) struct Cache {}
+pub(super) struct Cache {
+    entries: HashMap<(i64, DocId), Entry>,
+    spaces: HashMap<SpaceId, SpaceRef>,
+    bytes: usize,
+    clock: u64,
+    data_version: i64,
+}
+
+impl Cache {
+    /// Notices what other connections wrote since the last look; to be called with a transaction open.
+    fn revalidate(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let version = conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if version != self.data_version {
+            self.data_version = version;
+            self.spaces.clear();
+            self.entries.values_mut().for_each(|entry| entry.checked = false);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, conn: &Connection, space: i64, doc: &DocId) -> Result<Option<Entry>, StoreError> {
+        let Some(mut entry) = self.entries.remove(&(space, *doc)) else { return Ok(None) };
+        self.bytes -= entry.row.weight();
+        if !entry.checked {
+            let sql = "SELECT generation FROM document WHERE id = ?1";
+            let stored: Option<i64> =
+                conn.prepare_cached(sql)?.query_row([entry.row.id], |row| row.get(0)).optional()?;
+            if stored != Some(entry.row.generation) {
+                return Ok(None);
+            }
+            entry.checked = true;
+        }
+        Ok(Some(entry))
+    }
+
+    fn put(&mut self, mut entry: Entry) {
+        self.clock += 1;
+        entry.used = self.clock;
+        self.bytes += entry.row.weight();
+        self.entries.insert((entry.row.space, entry.row.doc), entry);
+        while self.entries.len() > CACHED_DOCUMENTS_MAX || (self.bytes > CACHED_BYTES_MAX && self.entries.len() > 1) {
+            let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else {
+                return;
+            };
+            if let Some(gone) = self.entries.remove(&oldest) {
+                self.bytes -= gone.row.weight();
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self { data_version: self.data_version, ..Self::default() };
+    }
+}
+
+/// A document inside a workspace.
+pub(super) struct Work {
+    pub(super) entry: Entry,
+    /// Changes to store, in order.
+    added: Vec<AddedChange>,
+    /// Store the whole document anew, instead of `added`, when none of it waits for sealing.
+    stored: bool,
+}
+
+struct AddedChange {
+    bytes: Vec<u8>,
+    pending: bool,
+}
+
+impl Work {
+    /// A change that is in the document now and has to be stored.
+    pub(super) fn add(&mut self, bytes: Vec<u8>, pending: bool) {
+        self.added.push(AddedChange { bytes, pending });
+    }
+
+    /// Whether there is something to store or to tell.
+    pub(super) fn changed(&self) -> bool {
+        self.stored || !self.added.is_empty()
+    }
+}
+
+/// The documents of one transaction.
+pub(super) struct Workspace<'s> {
+    conn: &'s Connection,
+    cache: &'s mut Cache,
+    pub(super) space: SpaceRef,
+    works: Vec<Work>,
+    by_doc: HashMap<DocId, usize>,
+}
+
+impl<'s> Workspace<'s> {
+    /// Begins; a transaction must be open.
+    pub(super) fn begin(conn: &'s Connection, cache: &'s mut Cache, space: &SpaceId) -> Result<Self, StoreError> {
+        cache.revalidate(conn)?;
+        let space = match cache.spaces.get(space) {
+            Some(known) => *known,
+            None => {
+                let found = find_space(conn, space)?;
+                cache.spaces.insert(*space, found);
+                found
+            }
+        };
+        Ok(Self { conn, cache, space, works: Vec::new(), by_doc: HashMap::new() })
+    }
+
+    /// A document that exists.
+    pub(super) fn find(&mut self, doc: &DocId) -> Result<Option<&mut Work>, StoreError> {
+        let at = match self.by_doc.get(doc) {
+            Some(at) => *at,
+            None => match self.load(doc)? {
+                Some(entry) => self.push(entry),
+                None => return Ok(None),
+            },
+        };
+        Ok(self.works.get_mut(at))
+    }
+
+    /// A document, new if it does not exist.
+    pub(super) fn find_or_new(&mut self, doc: &DocId, genesis: GenesisId) -> Result<&mut Work, StoreError> {
+        let at = match self.by_doc.get(doc) {
+            Some(at) => *at,
+            None => {
+                let entry = match self.load(doc)? {
+                    Some(entry) => entry,
+                    None => Entry {
+                        row: DocRow::new(self.space.row, *doc, genesis),
+                        document: Document::new(*doc, genesis, self.space.stream)?,
+                        rows: Some(Vec::new()),
+                        used: 0,
+                        checked: true,
+                    },
+                };
+                self.push(entry)
+            }
+        };
+        let work = &mut self.works[at];
+        if work.entry.row.genesis == genesis { Ok(work) } else { Err(StoreError::WrongKind) }
+    }
+
+    fn load(&mut self, doc: &DocId) -> Result<Option<Entry>, StoreError> {
+        if let Some(entry) = self.cache.take(self.conn, self.space.row, doc)? {
+            return Ok(Some(entry));
+        }
+        let Some(row) = DocRow::find(self.conn, self.space.row, doc)? else { return Ok(None) };
+        let document = row.load(self.conn, self.space.stream)?;
+        Ok(Some(Entry { row, document, rows: None, used: 0, checked: true }))
+    }
+
+    fn push(&mut self, entry: Entry) -> usize {
+        let at = self.works.len();
+        self.by_doc.insert(entry.row.doc, at);
+        self.works.push(Work { entry, added: Vec::new(), stored: false });
+        at
+    }
+
+    /// Documents that changed, in the order they were first touched.
+    pub(super) fn changed(&self) -> Vec<DocId> {
+        self.works.iter().filter(|work| work.changed()).map(|work| work.entry.row.doc).collect()
+    }
+
+    /// Forgets a document without storing it.
+    pub(super) fn discard(&mut self, doc: &DocId) {
+        if let Some(at) = self.by_doc.remove(doc) {
+            self.works.swap_remove(at);
+            if let Some(moved) = self.works.get(at) {
+                self.by_doc.insert(moved.entry.row.doc, at);
+            }
+        }
+    }
+
+    /// Stores every change: change rows or snapshot, projection rows, search, document row.
+    pub(super) fn store(&mut self) -> Result<(), StoreError> {
+        let at_once = self.works.iter().filter(|work| !work.added.is_empty()).count() >= INDEX_AT_ONCE_DOCUMENTS;
+        for work in &mut self.works {
+            if !work.added.is_empty() {
+                store_work(self.conn, work, at_once)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After the commit: what is loaded is what the disk holds.
+    pub(super) fn finish(self) {
+        for work in self.works {
+            // A document that was only begun does not exist.
+            if work.entry.row.id != 0 {
+                self.cache.put(work.entry);
+            }
+        }
+    }
+
+    /// Between two batches of one transaction: puts down what is stored already. An error later on must clear
+    /// the cache.
+    pub(super) fn put_down(&mut self) {
+        self.by_doc.clear();
+        for work in self.works.drain(..) {
+            if work.entry.row.id != 0 {
+                self.cache.put(work.entry);
+            }
+        }
+    }
+}
+
+fn store_work(conn: &Connection, work: &mut Work, index_at_once: bool) -> Result<(), StoreError> {
+    let new = work.entry.row.id == 0;
+    if new {
+        work.entry.row.id = insert_row(conn, &work.entry.row)?;
+    }
+    let added = std::mem::take(&mut work.added);
+    work.stored = true;
+    let entry = &mut work.entry;
+    if new && !added.iter().any(|change| change.pending) {
+        entry.row.next_change = i64::try_from(added.len()).unwrap_or(i64::MAX);
+        write_snapshot(conn, entry)?;
+    } else {
+        append(conn, &mut entry.row, &added)?;
+    }
+    store_projection(conn, entry, index_at_once)?;
+    entry.row.generation += 1;
+    update_row(conn, entry)
+}
+
+fn append(conn: &Connection, row: &mut DocRow, added: &[AddedChange]) -> Result<(), StoreError> {
+    let mut insert = conn.prepare_cached("INSERT INTO change(doc, n, state, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+    for change in added {
+        insert.execute((row.id, row.next_change, change.pending, &change.bytes))?;
+        row.next_change += 1;
+        row.tail_changes += 1;
+        row.tail_bytes += i64::try_from(change.bytes.len()).unwrap_or(i64::MAX);
+    }
+    if added.iter().any(|change| change.pending) {
+        mark(conn, Mark::Pending, row.id)?;
+    }
+    if row.tail_is_long() { mark(conn, Mark::Tail, row.id) } else { Ok(()) }
+}
+
+/// Replaces the snapshot by the document as it is; the tail becomes empty, unsealed changes are kept for sealing.
+fn write_snapshot(conn: &Connection, entry: &mut Entry) -> Result<(), StoreError> {
+    let bytes = entry.document.snapshot();
+    let row = &mut entry.row;
+    conn.prepare_cached("INSERT OR REPLACE INTO snapshot(doc, bytes) VALUES (?1, ?2)")?.execute((row.id, &bytes))?;
+    if row.tail_changes > 0 {
+        conn.prepare_cached("DELETE FROM change WHERE doc = ?1 AND state = 0")?.execute([row.id])?;
+        conn.prepare_cached("UPDATE change SET state = 2 WHERE doc = ?1 AND state = 1")?.execute([row.id])?;
+    }
+    (row.tail_changes, row.tail_bytes) = (0, 0);
+    row.snapshot_bytes = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    Ok(())
+}
+
+/// Writes the rows that differ, and leaves the search index right or marked.
+fn store_projection(conn: &Connection, entry: &mut Entry, index_at_once: bool) -> Result<(), StoreError> {
+    let (new, text) = projection::project_with_search(&entry.document);
+    let old = match entry.rows.take() {
+        Some(known) => known,
+        None => rows::load(conn, entry.row.id)?,
+    };
+    rows::write_difference(conn, entry.row.id, &old, &new)?;
+    entry.rows = Some(new);
+    let hash = text.as_ref().map(search_hash);
+    if hash == entry.row.search_hash {
+        return Ok(());
+    }
+    entry.row.search_hash = hash;
+    if index_at_once {
+        search::index(conn, entry.row.id, text.as_ref())
+    } else {
+        mark(conn, Mark::Search, entry.row.id)
+    }
+}
+
+/// Eight bytes that tell whether the text that search sees has changed.
+pub(super) fn search_hash(text: &SearchText) -> i64 {
+    let SearchText { title, headings, tags, body } = text;
+    let parts = [title, headings, tags, body].map(|part| part.as_bytes());
+    let lengths = parts.map(|part| (part.len() as u64).to_be_bytes());
+    let digest = crypto::sha256_plain(&[
+        &lengths[0],
+        parts[0],
+        &lengths[1],
+        parts[1],
+        &lengths[2],
+        parts[2],
+        &lengths[3],
+        parts[3],
+    ]);
+    i64::from_be_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
+}
+
+fn insert_row(conn: &Connection, row: &DocRow) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO document(space, doc, genesis, generation, heads, next_change, tail_changes, tail_bytes,
+                                    snapshot_bytes)
+               VALUES (?1, ?2, ?3, 0, x'', 0, 0, 0, 0)";
+    Ok(conn.prepare_cached(sql)?.insert((row.space, row.doc.as_ref(), row.genesis.0))?)
+}
+
+fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
+    let heads: Vec<u8> = entry.document.heads().iter().flat_map(|head| head.0).collect();
+    let row = &entry.row;
+    let sql = "UPDATE document SET generation = ?2, heads = ?3, next_change = ?4, tail_changes = ?5, tail_bytes = ?6,
+                                   snapshot_bytes = ?7, search_hash = ?8 WHERE id = ?1";
+    conn.prepare_cached(sql)?.execute((
+        row.id,
+        row.generation,
+        heads,
+        row.next_change,
+        row.tail_changes,
+        row.tail_bytes,
+        row.snapshot_bytes,
+        row.search_hash,
+    ))?;
+    Ok(())
+}
+
+/// Writes projection rows and search of a document whose rows and index were emptied before.
+pub(super) fn rebuild(conn: &Connection, row: DocRow, document: Document) -> Result<(), StoreError> {
+    let mut entry = Entry { row, document, rows: Some(Vec::new()), used: 0, checked: true };
+    entry.row.search_hash = None;
+    store_projection(conn, &mut entry, true)?;
+    entry.row.generation += 1;
+    update_row(conn, &entry)
+}
 
 impl Store {
     /// Re-snapshots documents whose tail of changes has grown too long, at most `documents_max`; returns how
-    /// many. Off the edit path.
+    /// many. Off the edit path; each document is its own transaction, so that an edit never waits for many.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn compact_tails(&mut self, documents_max: usize) -> Result<usize, StoreError> {
-        let _ = documents_max;
-        todo!()
+        let waiting = marked(&self.conn, Mark::Tail, documents_max)?;
+        for doc in &waiting {
+            self.compact_tail(*doc)?;
+        }
+        Ok(waiting.len())
     }
+
+    fn compact_tail(&mut self, id: i64) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        unmark(&tx, Mark::Tail, id)?;
+        let Some(row) = DocRow::by_id(&tx, id)? else { return Ok(tx.commit()?) };
+        self.documents.revalidate(&tx)?;
+        let mut entry = match self.documents.take(&tx, row.space, &row.doc)? {
+            Some(entry) => entry,
+            None => {
+                let document = row.load(&tx, actor(&tx, row.space)?)?;
+                Entry { row, document, rows: None, used: 0, checked: true }
+            }
+        };
+        write_snapshot(&tx, &mut entry)?;
+        verify_snapshot(&tx, &entry)?;
+        entry.row.generation += 1;
+        update_row(&tx, &entry)?;
+        tx.commit()?;
+        self.documents.put(entry);
+        Ok(())
+    }
+}
+
+/// Reads the new snapshot back before the changes it stands for are gone for good.
+fn verify_snapshot(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
+    let mut select = conn.prepare_cached("SELECT bytes FROM snapshot WHERE doc = ?1")?;
+    let bytes: Vec<u8> = select.query_row([entry.row.id], |row| row.get(0))?;
+    let copy = Document::load(entry.row.doc, entry.row.genesis, StreamId::ZERO, &bytes, &[])?;
+    if copy.heads() == entry.document.heads() {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt { what: "a new snapshot of a document" })
+    }
+}
+
+/// The stream this device writes in a space.
+fn actor(conn: &Connection, space: i64) -> Result<StreamId, StoreError> {
+    let sql = "SELECT stream.stream FROM space JOIN stream ON stream.id = space.own_stream WHERE space.id = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([space], |row| Ok(StreamId(row.get(0)?)))?)
 }

@@ -56,6 +56,9 @@ pub enum StoreError {
     /// The document exists and is of another kind.
     #[error("the document is of another kind")]
     WrongKind,
+    /// One edit made a change that no envelope can carry.
+    #[error("the edit is too large to be synced as one: split it")]
+    EditTooLarge,
     /// The edit does not fit the document, or a stored document does not load.
     #[error(transparent)]
     Document(#[from] DocumentError),

@@ -2,13 +2,24 @@
 //!
 //! The rename of `lifeos.db.new` to `lifeos.db` is the moment a home exists. Whatever lies there before it
 //! (a half-made home after a crash) is cleared away by the next creation.
+//!
+//! ```text
+//! device.key: "LSDEVKEY" ‖ u8 version = 1 ‖ root seed (32) ‖ first 4 bytes of SHA-256(ctx("device-key") ‖ seed)
+//! ```
 
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use lifeos_sync_protocol::hash;
 use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::record::Record;
+use rusqlite::{Connection, OpenFlags};
+use zeroize::Zeroizing;
 
-use super::{Store, StoreError};
+use super::documents::Cache;
+use super::{Store, StoreError, schema};
 use crate::keys::DeviceRoot;
 
 /// Name of the database inside a home.
@@ -17,6 +28,16 @@ pub const DATABASE_FILE: &str = "lifeos.db";
 pub const DEVICE_KEY_FILE: &str = "device.key";
 /// Name of the file whose lock says that a process is syncing.
 pub const SYNC_LOCK_FILE: &str = "sync.lock";
+
+const DATABASE_NEW_FILE: &str = "lifeos.db.new";
+const KEY_MAGIC: &[u8; 9] = b"LSDEVKEY\x01";
+const KEY_FILE_BYTES: usize = 9 + 32 + 4;
+/// How long a statement waits for another process before [`StoreError::Busy`].
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The write-ahead log is cut back to this after a checkpoint.
+const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
+/// A commit checkpoints by itself only when nobody did it for so many pages (64 MiB).
+const WAL_PAGES_MAX: i64 = 16_384;
 
 /// A space this device takes part in, with the stream it will write there.
 #[derive(Debug, Clone)]
@@ -43,10 +64,10 @@ pub struct NewHome<'a> {
     pub meta: &'a [(&'a str, &'a [u8])],
 }
 
-/// Held while a process syncs; released when it is dropped or the process dies.
+/// Held while a process syncs (or makes a home); released when it is dropped or the process dies.
 #[derive(Debug)]
 pub struct SyncLock {
-    _file: std::fs::File,
+    _file: File,
 }
 
 impl SyncLock {
@@ -55,12 +76,12 @@ impl SyncLock {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn try_acquire(home: &Path) -> Result<Option<Self>, StoreError> {
-        let file =
-            std::fs::OpenOptions::new().create(true).write(true).truncate(false).open(home.join(SYNC_LOCK_FILE))?;
+        let path = home.join(SYNC_LOCK_FILE);
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error.into()),
         }
     }
 }
@@ -70,18 +91,119 @@ impl SyncLock {
 /// # Errors
 /// [`StoreError::DeviceKey`] when it is missing or damaged.
 pub fn load_device_root(home: &Path) -> Result<DeviceRoot, StoreError> {
-    let _ = home;
-    todo!()
+    let bytes = match fs::read(home.join(DEVICE_KEY_FILE)) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::DeviceKey),
+        Err(error) => return Err(error.into()),
+    };
+    let seed = bytes.strip_prefix(KEY_MAGIC).and_then(|rest| rest.first_chunk::<32>()).ok_or(StoreError::DeviceKey)?;
+    if bytes.len() != KEY_FILE_BYTES || bytes[KEY_FILE_BYTES - 4..] != key_check(seed) {
+        return Err(StoreError::DeviceKey);
+    }
+    Ok(DeviceRoot::from_bytes(*seed))
+}
+
+fn key_check(seed: &[u8; 32]) -> [u8; 4] {
+    let digest = hash::sha256("device-key", &[seed]);
+    [digest[0], digest[1], digest[2], digest[3]]
+}
+
+fn write_device_root(home: &Path, root: &DeviceRoot) -> Result<(), StoreError> {
+    let seed = root.to_bytes();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES));
+    bytes.extend_from_slice(KEY_MAGIC);
+    bytes.extend_from_slice(&*seed);
+    bytes.extend_from_slice(&key_check(&seed));
+    let mut file = create_private(&home.join(DEVICE_KEY_FILE))?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+/// A new file that only its owner can read.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+fn create_folder(home: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(home)
+}
+
+/// Makes names in a folder durable. Platforms that cannot open a folder do not need it.
+fn sync_folder(home: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(home)?.sync_all() } else { Ok(()) }
+}
+
+/// Removes what a crashed creation left. Its key was never used: no database ever named it.
+fn clear_half_made(home: &Path) -> Result<(), StoreError> {
+    let half_made = home.join(DATABASE_NEW_FILE).exists();
+    if home.join(DEVICE_KEY_FILE).exists() {
+        if !half_made {
+            return Err(StoreError::KeyWithoutDatabase);
+        }
+        fs::remove_file(home.join(DEVICE_KEY_FILE))?;
+    }
+    for suffix in ["-journal", "-wal", "-shm", ""] {
+        match fs::remove_file(home.join(format!("{DATABASE_NEW_FILE}{suffix}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes a complete database under the new name, in rollback-journal mode: one file, nothing beside it.
+fn write_new_database(path: &Path, new: &NewHome<'_>) -> Result<(), StoreError> {
+    let mut conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    schema::migrate(&mut conn)?;
+    let tx = conn.transaction()?;
+    schema::recreate_projections(&tx)?;
+    schema::stamp_projections(&tx)?;
+    for (key, value) in new.meta {
+        schema::put_meta(&tx, key, value)?;
+    }
+    super::records::insert_space(&tx, &new.space, true)?;
+    tx.commit()?;
+    conn.close().map_err(|(_, error)| error.into())
 }
 
 impl Store {
     /// Makes a home: folder, device key, database, home space. A half-made home is replaced.
     ///
     /// # Errors
-    /// [`StoreError::HomeExists`], [`StoreError::KeyWithoutDatabase`], or the disk's.
+    /// [`StoreError::HomeExists`], [`StoreError::KeyWithoutDatabase`], [`StoreError::Busy`] when another
+    /// process is making it, or the disk's.
     pub fn create(home: &Path, new: &NewHome<'_>) -> Result<Self, StoreError> {
-        let _ = (home, new);
-        todo!()
+        create_folder(home)?;
+        let _lock = SyncLock::try_acquire(home)?.ok_or(StoreError::Busy)?;
+        if home.join(DATABASE_FILE).exists() {
+            return Err(StoreError::HomeExists);
+        }
+        clear_half_made(home)?;
+        let path_new = home.join(DATABASE_NEW_FILE);
+        // Empty at first: from here on a device.key without a database is known to be a crashed creation's.
+        create_private(&path_new)?.sync_all()?;
+        sync_folder(home)?;
+        write_device_root(home, new.root)?;
+        write_new_database(&path_new, new)?;
+        fs::rename(&path_new, home.join(DATABASE_FILE))?;
+        sync_folder(home)?;
+        Self::open(home)
     }
 
     /// Opens a home, brings its format up to date and rebuilds projections of an older version.
@@ -89,7 +211,48 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoHome`], [`StoreError::NewerVersion`], [`StoreError::Corrupt`], [`StoreError::Busy`].
     pub fn open(home: &Path) -> Result<Self, StoreError> {
-        let _ = home;
-        todo!()
+        let mut conn = connect(home, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+        conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+        schema::refuse_foreign(&conn)?;
+        schema::migrate(&mut conn)?;
+        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default() };
+        if !schema::projections_are_current(&store.conn)? {
+            store.rebuild_projections(&mut |_, _| {})?;
+        }
+        Ok(store)
     }
+
+    /// The home folder.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Moves what the write-ahead log holds into the database as far as readers allow; off the edit path.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        Ok(self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+    }
+}
+
+/// Opens the database with what both kinds of connection share.
+pub(super) fn connect(home: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
+    let path: PathBuf = home.join(DATABASE_FILE);
+    if !path.is_file() {
+        return Err(StoreError::NoHome);
+    }
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    for (name, value) in [("foreign_keys", "ON"), ("trusted_schema", "OFF"), ("cell_size_check", "ON")] {
+        conn.pragma_update(None, name, value)?;
+    }
+    conn.pragma_update(None, "cache_size", -8192)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(conn)
 }

@@ -18,6 +18,7 @@ mod commit;
 mod documents;
 mod error;
 mod home;
+mod notes;
 mod outbox;
 mod quarantine;
 mod query;
@@ -36,10 +37,11 @@ pub use check::CheckOutcome;
 pub use commit::{Commit, Tx};
 pub use error::StoreError;
 pub use home::{DATABASE_FILE, DEVICE_KEY_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock, load_device_root};
+pub use notes::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, SourceRow, TagRow};
 pub use outbox::{RelayId, RelayState};
 pub use quarantine::QuarantinedEnvelope;
 pub use query::QueryError;
-pub use reads::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, Reader, Reads, SpaceRow, StreamRow, TagRow};
+pub use reads::{Reader, Reads, SpaceRow, StreamRow};
 pub use receive::{NeedRecords, Page, ReceiveReport, Unknown};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};
@@ -48,11 +50,16 @@ pub use undo::{Step, UndoStep};
 
 use std::path::PathBuf;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// An open home: the only writer of its database in this process.
 pub struct Store {
     home: PathBuf,
     conn: Connection,
     documents: documents::Cache,
+}
+
+/// Begins a transaction that may write: waits for other writers, up to the busy timeout.
+fn begin(conn: &Connection) -> Result<Transaction<'_>, StoreError> {
+    Ok(Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?)
 }

@@ -1,9 +1,11 @@
 //! What goes out: sealed envelopes in stream order, and where each relay stands.
 
 use lifeos_sync_protocol::frame::{Cursor, Have};
-use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
+use rusqlite::Connection;
 
-use super::{Store, StoreError};
+use super::records::find_space;
+use super::{Reads, Store, StoreError, begin, seal};
 use crate::envelope::{SealedEnvelope, StreamTip};
 
 /// A relay of a space, inside this home.
@@ -33,8 +35,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_relay(&mut self, space: &SpaceId, url: &str, key: Option<&SignPk>) -> Result<RelayId, StoreError> {
-        let _ = (space, url, key);
-        todo!()
+        let tx = begin(&self.conn)?;
+        let space = find_space(&tx, space)?.row;
+        let sql = "INSERT INTO relay(space, url, key) VALUES (?1, ?2, ?3)
+                   ON CONFLICT(space, url) DO UPDATE SET key = coalesce(excluded.key, key) RETURNING id";
+        let id = tx.prepare_cached(sql)?.query_row((space, url, key.map(SignPk::as_bytes)), |row| row.get(0))?;
+        tx.commit()?;
+        Ok(RelayId(id))
     }
 
     /// Forgets a relay.
@@ -42,8 +49,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn remove_relay(&mut self, relay: RelayId) -> Result<(), StoreError> {
-        let _ = relay;
-        todo!()
+        self.conn.execute("DELETE FROM relay WHERE id = ?1", [relay.0])?;
+        Ok(())
     }
 
     /// Relays of a space, in the order they were added.
@@ -60,8 +67,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn reset_relay(&mut self, relay: RelayId) -> Result<(), StoreError> {
-        let _ = relay;
-        todo!()
+        let sql = "UPDATE relay SET log_id = NULL, pos = NULL, roll = NULL, own_acked_seq = 0 WHERE id = ?1";
+        self.conn.execute(sql, [relay.0])?;
+        Ok(())
     }
 
     /// The relay holds the own stream up to `through_seq`. Not durable at once: a lost acknowledgement is
@@ -70,8 +78,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn acked(&mut self, relay: RelayId, through_seq: u32) -> Result<(), StoreError> {
-        let _ = (relay, through_seq);
-        todo!()
+        let sql = "UPDATE relay SET own_acked_seq = ?2 WHERE id = ?1 AND own_acked_seq < ?2";
+        self.lazily(|conn| Ok(conn.prepare_cached(sql)?.execute((relay.0, through_seq))?))?;
+        Ok(())
     }
 
     /// A sync with the relay ended well at `now_ms`. Not durable at once.
@@ -79,8 +88,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn synced(&mut self, relay: RelayId, now_ms: i64) -> Result<(), StoreError> {
-        let _ = (relay, now_ms);
-        todo!()
+        let sql = "UPDATE relay SET synced_ms = ?2 WHERE id = ?1";
+        self.lazily(|conn| Ok(conn.prepare_cached(sql)?.execute((relay.0, now_ms))?))?;
+        Ok(())
+    }
+
+    /// Commits without waiting for the disk: written with the next durable commit at the latest.
+    fn lazily<T>(&self, write: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.conn.pragma_update(None, "synchronous", "NORMAL")?;
+        let result = write(&self.conn);
+        self.conn.pragma_update(None, "synchronous", "FULL")?;
+        result
     }
 
     /// Own envelopes after `after_seq`, in order: at least one if there is one, else up to the limits.
@@ -94,8 +112,8 @@ impl Store {
         bytes_max: usize,
         items_max: usize,
     ) -> Result<Vec<SealedEnvelope>, StoreError> {
-        let _ = (space, after_seq, bytes_max, items_max);
-        todo!()
+        let stream = find_space(&self.conn, space)?.stream_row;
+        range(&self.conn, stream, after_seq.saturating_add(1), u32::MAX, bytes_max, items_max)
     }
 
     /// Stored envelopes `from..=to` of any stream, in order, to seed a peer that lacks them.
@@ -110,17 +128,25 @@ impl Store {
         to: u32,
         bytes_max: usize,
     ) -> Result<Vec<SealedEnvelope>, StoreError> {
-        let _ = (space, stream, from, to, bytes_max);
-        todo!()
+        let space = find_space(&self.conn, space)?.row;
+        match stream_row(&self.conn, space, stream)? {
+            Some(row) => range(&self.conn, row, from, to, bytes_max, usize::MAX),
+            None => Ok(Vec::new()),
+        }
     }
 
-    /// What this device holds of every stream, sorted by stream id.
+    /// What this device holds of every stream, sorted by stream id. Streams nothing was held of are left out.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn have(&self, space: &SpaceId) -> Result<Vec<Have>, StoreError> {
-        let _ = space;
-        todo!()
+        let reads = self.reads();
+        let sql = "SELECT stream, seq, tip FROM stream WHERE space = ?1 AND seq > 0 ORDER BY stream";
+        reads.all(sql, [reads.space_row(space)?], |row| {
+            let tip: [u8; 32] = row.get(2)?;
+            let tip_id = [tip[0], tip[1], tip[2], tip[3], tip[4], tip[5], tip[6], tip[7]];
+            Ok(Have { stream: StreamId(row.get(0)?), floor: 0, tip: row.get(1)?, tip_id, holes: Vec::new() })
+        })
     }
 
     /// The own stream's tip.
@@ -128,7 +154,40 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownSpace`].
     pub fn own_tip(&self, space: &SpaceId) -> Result<StreamTip, StoreError> {
-        let _ = space;
-        todo!()
+        seal::own_tip(&self.conn, find_space(&self.conn, space)?)
     }
+}
+
+/// The row of a stream.
+pub(super) fn stream_row(conn: &Connection, space: i64, stream: &StreamId) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT id FROM stream WHERE space = ?1 AND stream = ?2";
+    Reads { conn }.one(sql, (space, stream.as_ref()), |row| row.get(0))
+}
+
+fn range(
+    conn: &Connection,
+    stream: i64,
+    from: u32,
+    to: u32,
+    bytes_max: usize,
+    items_max: usize,
+) -> Result<Vec<SealedEnvelope>, StoreError> {
+    let sql = "SELECT position, envelope, bytes FROM envelope WHERE position BETWEEN ?1 AND ?2 ORDER BY position";
+    let mut select = conn.prepare_cached(sql)?;
+    let mut rows = select.query((seal::position(stream, from), seal::position(stream, to)))?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(0)?;
+        let sealed = SealedEnvelope {
+            seq: u32::try_from(position & i64::from(u32::MAX)).unwrap_or(0),
+            id: EnvelopeId(row.get(1)?),
+            bytes: row.get(2)?,
+        };
+        bytes += sealed.bytes.len();
+        if !found.is_empty() && (bytes > bytes_max || found.len() >= items_max) {
+            break;
+        }
+        found.push(sealed);
+    }
+    Ok(found)
 }

@@ -2,21 +2,24 @@
 
 use std::path::Path;
 
-use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId, StreamId};
-use rusqlite::Connection;
+use lifeos_sync_protocol::frame::Cursor;
+use lifeos_sync_protocol::ids::{DocId, LogId, Roll, SignPk, SpaceId, StreamId};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
-use super::{QuarantinedEnvelope, RelayState, StoreError, UndoStep};
+use super::documents::{DocRow, Mark};
+use super::records::find_space;
+use super::{RelayId, RelayState, StoreError, home, rows, schema};
 use crate::projection::Row;
 
 /// A read-only connection: reads go on while the writer writes.
 pub struct Reader {
-    conn: Connection,
+    pub(super) conn: Connection,
 }
 
 /// The queries.
 #[derive(Clone, Copy)]
 pub struct Reads<'c> {
-    conn: &'c Connection,
+    pub(super) conn: &'c Connection,
 }
 
 /// A space of this home.
@@ -43,102 +46,15 @@ pub struct StreamRow {
     pub seq: u32,
 }
 
-/// Which notes to list.
-#[derive(Debug, Clone, Default)]
-pub struct NotesFilter<'a> {
-    /// In this notebook.
-    pub notebook: Option<&'a str>,
-    /// With this tag.
-    pub tag: Option<&'a str>,
-    /// The trash instead of the living.
-    pub trashed: bool,
-    /// At most.
-    pub limit: u32,
-    /// Skip the first.
-    pub offset: u32,
-}
-
-/// A note's main row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoteRow {
-    /// The document.
-    pub doc: DocId,
-    /// Title.
-    pub title: String,
-    /// First words.
-    pub excerpt: String,
-    /// Notebook id.
-    pub notebook: Option<String>,
-    /// Tags, sorted.
-    pub tags: Vec<String>,
-    /// Pinned.
-    pub pinned: bool,
-    /// Made (ms UTC).
-    pub created_ms: i64,
-    /// Newest change (ms UTC).
-    pub updated_ms: i64,
-    /// In the trash since (ms UTC).
-    pub trashed_ms: Option<i64>,
-}
-
-/// A notebook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotebookRow {
-    /// Its id.
-    pub id: String,
-    /// Name.
-    pub name: String,
-    /// Parent, after the cycle rule.
-    pub parent: Option<String>,
-    /// Order among its siblings.
-    pub rank: String,
-    /// Moved to the top by the cycle rule.
-    pub recovered: bool,
-    /// Living notes directly inside.
-    pub notes: u64,
-}
-
-/// A tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagRow {
-    /// What it says.
-    pub label: String,
-    /// Living notes that have it.
-    pub notes: u64,
-}
-
-/// A property.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PropRow {
-    /// Name.
-    pub name: String,
-    /// Value, as JSON.
-    pub json: String,
-}
-
-/// A link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkRow {
-    /// The note that links.
-    pub from: DocId,
-    /// Its title.
-    pub from_title: String,
-    /// The note that is linked, if there is one.
-    pub to: Option<DocId>,
-    /// What the link says.
-    pub target: String,
-    /// `wikilink`, `embed` or `link`.
-    pub kind: String,
-}
-
 impl Reader {
-    /// Opens the home's database for reading. The home must be open in a [`super::Store`] or closed cleanly.
+    /// Opens the home's database for reading, beside a [`super::Store`] of this or another process.
     ///
     /// # Errors
     /// [`StoreError::NoHome`], [`StoreError::NewerVersion`].
     pub fn open(home: &Path) -> Result<Self, StoreError> {
-        let _ = home;
-        todo!()
+        let conn = home::connect(home, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        schema::refuse_foreign(&conn)?;
+        Ok(Self { conn })
     }
 
     /// The queries.
@@ -156,66 +72,209 @@ impl super::Store {
     }
 }
 
-macro_rules! todo_reads {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        impl Reads<'_> {
-            $($(#[$doc])*
-            ///
-            /// # Errors
-            /// [`StoreError`].
-            pub fn $name(&self $(, $arg: $type)*) -> Result<$out, StoreError> {
-                let _ = (self.conn, $($arg),*);
-                todo!()
-            })*
+impl<'c> Reads<'c> {
+    /// One row, or none.
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.conn.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    /// All rows.
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut select = self.conn.prepare_cached(sql)?;
+        let rows = select.query_map(params, read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn count(&self, sql: &str, params: impl Params) -> Result<u64, StoreError> {
+        let count: i64 = self.conn.prepare_cached(sql)?.query_row(params, |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    pub(super) fn space_row(&self, space: &SpaceId) -> Result<i64, StoreError> {
+        Ok(find_space(self.conn, space)?.row)
+    }
+
+    /// A value of the `meta` table.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        schema::meta(self.conn, key)
+    }
+
+    /// The spaces of this home, the home space first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn spaces(&self) -> Result<Vec<SpaceRow>, StoreError> {
+        let sql = "SELECT space.space, space.device, stream.stream, space.home FROM space
+                   JOIN stream ON stream.id = space.own_stream ORDER BY space.home DESC, space.id";
+        self.all(sql, [], |row| {
+            Ok(SpaceRow {
+                space: SpaceId(row.get(0)?),
+                device: SignPk(row.get(1)?),
+                stream: StreamId(row.get(2)?),
+                home: row.get(3)?,
+            })
+        })
+    }
+
+    /// Relays of a space, in the order they were added.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn relays(&self, space: &SpaceId) -> Result<Vec<RelayState>, StoreError> {
+        let sql = "SELECT id, url, key, log_id, pos, roll, own_acked_seq, synced_ms FROM relay
+                   WHERE space = ?1 ORDER BY id";
+        self.all(sql, [self.space_row(space)?], relay_state)
+    }
+
+    /// One relay.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRelay`].
+    pub fn relay(&self, relay: RelayId) -> Result<RelayState, StoreError> {
+        let sql = "SELECT id, url, key, log_id, pos, roll, own_acked_seq, synced_ms FROM relay WHERE id = ?1";
+        self.one(sql, [relay.0], relay_state)?.ok_or(StoreError::UnknownRelay)
+    }
+
+    /// Streams of a space, sorted by stream id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn streams(&self, space: &SpaceId) -> Result<Vec<StreamRow>, StoreError> {
+        let sql = "SELECT stream, device, seq FROM stream WHERE space = ?1 ORDER BY stream";
+        self.all(sql, [self.space_row(space)?], |row| {
+            Ok(StreamRow { stream: StreamId(row.get(0)?), device: SignPk(row.get(1)?), seq: row.get(2)? })
+        })
+    }
+
+    /// Documents held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn document_count(&self, space: &SpaceId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM document WHERE space = ?1", [self.space_row(space)?])
+    }
+
+    /// Heads of every document, sorted by document id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn heads(&self, space: &SpaceId) -> Result<Vec<(DocId, Vec<[u8; 32]>)>, StoreError> {
+        let sql = "SELECT doc, heads FROM document WHERE space = ?1 ORDER BY doc";
+        self.all(sql, [self.space_row(space)?], |row| {
+            let heads = row.get_ref(1)?.as_blob()?;
+            Ok((DocId(row.get(0)?), heads.as_chunks::<32>().0.to_vec()))
+        })
+    }
+
+    /// Local changes that are not sealed yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pending_count(&self, space: &SpaceId) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM mark JOIN document ON document.id = mark.doc AND document.space = ?1
+                   JOIN change ON change.doc = mark.doc AND change.state > 0 WHERE mark.kind = ?2";
+        self.count(sql, (self.space_row(space)?, Mark::Pending as i64))
+    }
+
+    /// Own envelopes after `acked_seq`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unsent_count(&self, space: &SpaceId, acked_seq: u32) -> Result<u64, StoreError> {
+        let stream = find_space(self.conn, space)?.stream_row;
+        self.count("SELECT max(0, seq - ?2) FROM stream WHERE id = ?1", (stream, acked_seq))
+    }
+
+    /// Changes that wait for others they depend on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn waiting_count(&self, space: &SpaceId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM waiting WHERE space = ?1", [self.space_row(space)?])
+    }
+
+    /// Documents that wait for the search index.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn search_dirty_count(&self) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM mark WHERE kind = ?1", [Mark::Search as i64])
+    }
+
+    /// All projection rows of one document, sorted by (table, key).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rows(&self, space: &SpaceId, doc: &DocId) -> Result<Vec<Row>, StoreError> {
+        match DocRow::find(self.conn, self.space_row(space)?, doc)? {
+            Some(row) => rows::load(self.conn, row.id),
+            None => Ok(Vec::new()),
         }
-    };
+    }
+
+    /// Documents whose id begins with these hex digits, sorted, at most `limit`; none for what is not hex.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn documents_by_prefix(&self, space: &SpaceId, prefix: &str, limit: u32) -> Result<Vec<DocId>, StoreError> {
+        let Some((low, high)) = prefix_range(prefix) else { return Ok(Vec::new()) };
+        let sql = "SELECT doc FROM document WHERE space = ?1 AND doc BETWEEN ?2 AND ?3 ORDER BY doc LIMIT ?4";
+        self.all(sql, (self.space_row(space)?, low, high, limit), |row| Ok(DocId(row.get(0)?)))
+    }
 }
 
-todo_reads! {
-    /// A value of the `meta` table.
-    meta(key: &str) -> Option<Vec<u8>>;
-    /// The spaces of this home, the home space first.
-    spaces() -> Vec<SpaceRow>;
-    /// Relays of a space.
-    relays(space: &SpaceId) -> Vec<RelayState>;
-    /// Streams of a space, sorted by stream id.
-    streams(space: &SpaceId) -> Vec<StreamRow>;
-    /// Documents held.
-    document_count(space: &SpaceId) -> u64;
-    /// Heads of every document, sorted by document id.
-    heads(space: &SpaceId) -> Vec<(DocId, Vec<[u8; 32]>)>;
-    /// Local changes that are not sealed yet.
-    pending_count(space: &SpaceId) -> u64;
-    /// Own envelopes after `acked_seq`.
-    unsent_count(space: &SpaceId, acked_seq: u32) -> u64;
-    /// Changes that wait for others they depend on.
-    waiting_count(space: &SpaceId) -> u64;
-    /// Envelopes in quarantine, oldest first, at most `limit`.
-    quarantine(space: &SpaceId, limit: u32) -> Vec<QuarantinedEnvelope>;
-    /// Documents that wait for the search index.
-    search_dirty_count() -> u64;
-    /// The newest step that can be undone.
-    undo_top(space: &SpaceId) -> Option<UndoStep>;
-    /// The newest step that can be redone.
-    redo_top(space: &SpaceId) -> Option<UndoStep>;
-    /// All projection rows of one document, sorted by (table, key).
-    rows(space: &SpaceId, doc: &DocId) -> Vec<Row>;
-    /// Documents whose id begins with these hex digits, at most `limit`.
-    documents_by_prefix(space: &SpaceId, prefix: &str, limit: u32) -> Vec<DocId>;
-    /// Notes: pinned before the others, newest first.
-    notes(space: &SpaceId, filter: &NotesFilter<'_>) -> Vec<NoteRow>;
-    /// Living notes.
-    note_count(space: &SpaceId) -> u64;
-    /// One note's main row.
-    note(space: &SpaceId, doc: &DocId) -> Option<NoteRow>;
-    /// The notebooks, in no particular order.
-    notebooks(space: &SpaceId) -> Vec<NotebookRow>;
-    /// The tags of living notes, sorted.
-    tags(space: &SpaceId) -> Vec<TagRow>;
-    /// Properties of a note, sorted by name.
-    props(space: &SpaceId, doc: &DocId) -> Vec<PropRow>;
-    /// Links out of a note, in order.
-    links_from(space: &SpaceId, doc: &DocId) -> Vec<LinkRow>;
-    /// Links to a note.
-    links_to(space: &SpaceId, doc: &DocId) -> Vec<LinkRow>;
+/// The smallest and largest id that begin with these hex digits.
+fn prefix_range(prefix: &str) -> Option<([u8; 16], [u8; 16])> {
+    if prefix.len() > 32 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let fill = |digit: &str| {
+        let digits = format!("{prefix}{}", digit.repeat(32 - prefix.len()));
+        digits.parse::<DocId>().ok().map(|id| id.0)
+    };
+    Some((fill("0")?, fill("f")?))
+}
+
+fn relay_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<RelayState> {
+    let cursor = match (row.get::<_, Option<[u8; 16]>>(3)?, row.get::<_, Option<i64>>(4)?, row.get(5)?) {
+        (Some(log), Some(pos), Some(roll)) => {
+            Some(Cursor { log_id: LogId(log), pos: u64::try_from(pos).unwrap_or(0), roll: Roll(roll) })
+        }
+        _ => None,
+    };
+    Ok(RelayState {
+        id: RelayId(row.get(0)?),
+        url: row.get(1)?,
+        key: row.get::<_, Option<[u8; 32]>>(2)?.map(SignPk),
+        cursor,
+        own_acked_seq: row.get(6)?,
+        synced_ms: row.get(7)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_hex_digits_is_a_range_of_ids() {
+        let (low, high) = prefix_range("a1b").unwrap();
+        assert_eq!((low[0], low[1], low[2]), (0xa1, 0xb0, 0));
+        assert_eq!((high[0], high[1], high[15]), (0xa1, 0xbf, 0xff));
+        assert_eq!(prefix_range("xyz"), None);
+        assert_eq!(prefix_range(&"0".repeat(33)), None);
+    }
 }

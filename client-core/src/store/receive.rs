@@ -1,11 +1,13 @@
 //! Receiving: a page of envelopes becomes changed documents, rows, quarantine and a moved cursor in one commit.
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
 
-use super::{RelayId, Store, StoreError};
+use super::{Reads, RelayId, Store, StoreError};
+use crate::envelope::StreamTip;
 use crate::keys::Keyring;
+use rusqlite::Connection;
 
 /// Envelopes from one peer, in order.
 #[derive(Debug, Clone)]
@@ -72,4 +74,12 @@ impl Store {
         let _ = (space, page, membership, keyring, unknown, now_ms);
         todo!()
     }
+}
+
+/// Where a stream stands, by its row.
+pub(super) fn tip_by_row(conn: &Connection, row: i64) -> Result<Option<StreamTip>, StoreError> {
+    let sql = "SELECT stream, device, seq, tip FROM stream WHERE id = ?1";
+    Reads { conn }.one(sql, [row], |row| {
+        Ok(StreamTip { stream: StreamId(row.get(0)?), device: SignPk(row.get(1)?), seq: row.get(2)?, id: row.get(3)? })
+    })
 }

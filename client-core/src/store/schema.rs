@@ -1,4 +1,272 @@
-//! The format of the database: numbered migrations, each in one transaction.
+//! The format of the database: numbered migrations, each in one transaction, and the projection tables that
+//! the registry declares.
+//!
+//! Row ids never leave the device: `document.id`, `stream.id` and `space.id` stand for the long ids in every
+//! other table. `envelope.position` is `stream.id << 32 | seq`, so that one B-tree serves every stream.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use std::fmt::Write as _;
+
+use super::StoreError;
+use crate::crypto;
+use crate::projection::Value;
+use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
 pub const SCHEMA_VERSION: u32 = 1;
+/// Oldest version that can still work with what this version writes.
+const MIN_READER: u32 = 1;
+/// `PRAGMA application_id`: "LIFE".
+const APPLICATION_ID: i64 = 0x4c49_4645;
+
+/// `migrations[n]` brings format n to n + 1. Rows are only ever added.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1];
+
+const V1: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE space(
+    id INTEGER PRIMARY KEY,
+    space BLOB NOT NULL UNIQUE CHECK(length(space) = 32),
+    device BLOB NOT NULL CHECK(length(device) = 32),
+    own_stream INTEGER NOT NULL,
+    home INTEGER NOT NULL);
+
+CREATE TABLE record(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL REFERENCES space(id),
+    record BLOB NOT NULL CHECK(length(record) = 32),
+    bytes BLOB NOT NULL,
+    UNIQUE(space, record));
+
+-- seq and tip: the last envelope that was taken in; told_seq: what the own frontier last said of it.
+CREATE TABLE stream(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL REFERENCES space(id),
+    stream BLOB NOT NULL CHECK(length(stream) = 16),
+    device BLOB NOT NULL CHECK(length(device) = 32),
+    seq INTEGER NOT NULL,
+    tip BLOB NOT NULL CHECK(length(tip) = 32),
+    told_seq INTEGER NOT NULL DEFAULT 0,
+    UNIQUE(space, stream));
+
+CREATE TABLE envelope(
+    position INTEGER PRIMARY KEY,
+    envelope BLOB NOT NULL CHECK(length(envelope) = 32),
+    bytes BLOB NOT NULL);
+
+-- One row is all that an edit changes of a document besides its new change and its projection rows.
+CREATE TABLE document(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    doc BLOB NOT NULL CHECK(length(doc) = 16),
+    genesis INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    heads BLOB NOT NULL,
+    next_change INTEGER NOT NULL,
+    tail_changes INTEGER NOT NULL,
+    tail_bytes INTEGER NOT NULL,
+    snapshot_bytes INTEGER NOT NULL,
+    search_hash INTEGER,
+    UNIQUE(space, doc));
+
+CREATE TABLE snapshot(doc INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+
+-- state 0: in the tail; 1: in the tail and not sealed; 2: not sealed, and in the snapshot already.
+CREATE TABLE change(
+    doc INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY(doc, n)) WITHOUT ROWID;
+
+-- Work that is put off: kind 1 search index, 2 sealing, 3 snapshot.
+CREATE TABLE mark(kind INTEGER NOT NULL, doc INTEGER NOT NULL, PRIMARY KEY(kind, doc)) WITHOUT ROWID;
+
+-- Changes from elsewhere whose dependencies have not arrived.
+CREATE TABLE waiting(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    genesis INTEGER NOT NULL,
+    stream BLOB NOT NULL,
+    envelope BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    bytes BLOB NOT NULL,
+    UNIQUE(space, doc, hash));
+
+-- bytes: only when the envelope is not a part of its stream (else it lies in `envelope`).
+CREATE TABLE quarantine(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    envelope BLOB NOT NULL,
+    stream BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    author BLOB,
+    reason TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    bytes BLOB,
+    UNIQUE(space, envelope));
+
+CREATE TABLE relay(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL REFERENCES space(id),
+    url TEXT NOT NULL,
+    key BLOB,
+    log_id BLOB,
+    pos INTEGER,
+    roll BLOB,
+    own_acked_seq INTEGER NOT NULL DEFAULT 0,
+    synced_ms INTEGER,
+    UNIQUE(space, url));
+
+-- changes: (document id 16, change hash 32) each, oldest first.
+CREATE TABLE undo(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    undone INTEGER NOT NULL,
+    changes BLOB NOT NULL);
+
+CREATE VIRTUAL TABLE search USING fts5(
+    title, headings, tags, body, tokenize = 'unicode61 remove_diacritics 2');
+INSERT INTO search(search, rank) VALUES ('rank', 'bm25(8.0, 3.0, 5.0, 1.0)');
+";
+
+/// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.
+pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+    if version(conn)? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    loop {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let from = version(&tx)?;
+        refuse_newer(&tx, from)?;
+        let Some(sql) = MIGRATIONS.get(from as usize) else { return Ok(()) };
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", from + 1)?;
+        put_meta(&tx, "min_reader", &MIN_READER.to_be_bytes())?;
+        tx.commit()?;
+    }
+}
+
+/// Refuses what is no home, or one that only a newer version understands.
+pub(super) fn refuse_foreign(conn: &Connection) -> Result<(), StoreError> {
+    let id: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        return Err(StoreError::Corrupt { what: "lifeos.db is not a home's database" });
+    }
+    refuse_newer(conn, version(conn)?)
+}
+
+fn version(conn: &Connection) -> Result<u32, StoreError> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+fn refuse_newer(conn: &Connection, found: u32) -> Result<(), StoreError> {
+    if found <= SCHEMA_VERSION {
+        return Ok(());
+    }
+    let min_reader = meta(conn, "min_reader")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    match min_reader {
+        Some(min_reader) if min_reader <= SCHEMA_VERSION => Ok(()),
+        _ => Err(StoreError::NewerVersion { found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// A value of the `meta` table.
+pub(super) fn meta(conn: &Connection, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    Ok(select.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// Stores a value of the `meta` table.
+pub(super) fn put_meta(conn: &Connection, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")?.execute((key, value))?;
+    Ok(())
+}
+
+/// `CREATE TABLE` and `CREATE INDEX` of one projection table.
+fn projection_ddl(table: &Table) -> String {
+    let mut sql = format!("CREATE TABLE {}(doc INTEGER NOT NULL, key TEXT NOT NULL", table.name);
+    for column in table.columns {
+        let _ = write!(sql, ", {} {}", column.name, column.sql_type);
+    }
+    sql.push_str(", PRIMARY KEY(doc, key)) WITHOUT ROWID;\n");
+    for column in table.columns.iter().filter(|column| column.indexed) {
+        let _ = writeln!(sql, "CREATE INDEX {0}_{1} ON {0}({1});", table.name, column.name);
+    }
+    sql
+}
+
+/// What the projections of this version look like: their version and a hash of their tables.
+fn projection_stamp() -> Vec<u8> {
+    let ddl: String = registry::TABLES.iter().map(projection_ddl).collect();
+    let mut stamp = registry::PROJECTION_VERSION.to_be_bytes().to_vec();
+    stamp.extend_from_slice(&crypto::sha256_plain(&[ddl.as_bytes()])[..8]);
+    stamp
+}
+
+/// Whether the projections on disk are those of this version.
+pub(super) fn projections_are_current(conn: &Connection) -> Result<bool, StoreError> {
+    Ok(meta(conn, "projections")? == Some(projection_stamp()))
+}
+
+/// Drops every projection table and makes those of this version, empty.
+pub(super) fn recreate_projections(conn: &Connection) -> Result<(), StoreError> {
+    let known = meta(conn, "projection_tables")?.unwrap_or_default();
+    for table in String::from_utf8_lossy(&known).split('\n').filter(|name| is_plain_name(name)) {
+        conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+    }
+    for table in registry::TABLES {
+        conn.execute_batch(&projection_ddl(table))?;
+    }
+    let names: Vec<&str> = registry::TABLES.iter().map(|table| table.name).collect();
+    put_meta(conn, "projection_tables", names.join("\n").as_bytes())
+}
+
+/// Says that the projections on disk are complete and of this version.
+pub(super) fn stamp_projections(conn: &Connection) -> Result<(), StoreError> {
+    put_meta(conn, "projections", &projection_stamp())
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::{ToSqlOutput, ValueRef};
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Blob(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn projection_tables_do_not_collide_with_the_stores_own() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn).unwrap();
+        recreate_projections(&conn).unwrap();
+        recreate_projections(&conn).unwrap();
+        assert!(registry::TABLES.iter().all(|table| is_plain_name(table.name)));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_unless_it_says_that_this_version_can_read_it() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn).unwrap();
+        conn.pragma_update(None, "user_version", 7).unwrap();
+        assert!(refuse_foreign(&conn).is_ok());
+        put_meta(&conn, "min_reader", &7_u32.to_be_bytes()).unwrap();
+        let error = refuse_foreign(&conn).unwrap_err();
+        assert!(matches!(error, StoreError::NewerVersion { found: 7, known: SCHEMA_VERSION }), "{error}");
+    }
+}
