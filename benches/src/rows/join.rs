@@ -1,0 +1,122 @@
+//! The first sync: a vault on one device reaches a second, empty one over loopback.
+
+use std::path::Path;
+
+use lifeos_client_core::client::Client;
+
+use crate::report::Figure;
+use crate::rows::device;
+use crate::{child::Child, measure, vault};
+
+/// 10,000 notes as imported, and again with ten times the changes.
+pub(super) fn join(short: bool) -> Vec<Figure> {
+    let n = if short { 300 } else { 10_000 };
+    let plain = measure_join(n, 0);
+    let edited = measure_join(n, 9);
+    let growth = edited.reader_rss_mib / plain.reader_rss_mib;
+    vec![
+        plain.figure(n, "as imported", plain.reader_rss_mib <= 150.0 && plain.writer_rss_mib <= 150.0, 1.0),
+        edited.figure(
+            n,
+            "each note with ten times the changes",
+            edited.reader_rss_mib <= 150.0 && growth <= 1.1,
+            growth,
+        ),
+    ]
+}
+
+struct Join {
+    import_cpu_s: f64,
+    push_cpu_s: f64,
+    push_wall_s: f64,
+    pull_cpu_s: f64,
+    pull_wall_s: f64,
+    wire_mib: f64,
+    relay_cpu_s: f64,
+    relay_rss_mib: f64,
+    writer_rss_mib: f64,
+    reader_rss_mib: f64,
+    copy_cpu_s: f64,
+}
+
+impl Join {
+    fn figure(&self, n: usize, what: &str, met: bool, growth: f64) -> Figure {
+        Figure {
+            name: "join",
+            what: format!("notes to a second, empty device over loopback, {what}"),
+            n,
+            value: ("cpu_s", self.pull_cpu_s),
+            yardstick: Some(("the reader's finished database file copied row by row".into(), self.copy_cpu_s)),
+            target: "peak RSS ≤ 150 MiB, ≤ 10 % more with ten times the changes",
+            met,
+            extra: vec![
+                ("reader_peak_rss_mib", self.reader_rss_mib),
+                ("writer_peak_rss_mib", self.writer_rss_mib),
+                ("rss_growth_ratio", growth),
+                ("pull_wall_s", self.pull_wall_s),
+                ("push_wall_s", self.push_wall_s),
+                ("push_cpu_s", self.push_cpu_s),
+                ("import_cpu_s", self.import_cpu_s),
+                ("relay_cpu_s", self.relay_cpu_s),
+                ("relay_peak_rss_mib", self.relay_rss_mib),
+                ("wire_mib", self.wire_mib),
+            ],
+        }
+    }
+}
+
+fn measure_join(n: usize, edits: usize) -> Join {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    vault::write(Path::new(&path("vault")), n);
+    let relay = Child::serve(&["relay", &path("relay")]);
+    link(Path::new(&path("writer")), Path::new(&path("reader")), &relay.line);
+    let number = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap_or_default();
+    let import = Child::finish(&["import", &path("writer"), &path("vault")]);
+    if edits > 0 {
+        Child::finish(&["edit", &path("writer"), &edits.to_string()]);
+    }
+    let push = Child::finish(&["sync", &path("writer")]);
+    let pull = Child::finish(&["sync", &path("reader")]);
+    compare(Path::new(&path("writer")), Path::new(&path("reader")));
+    Join {
+        import_cpu_s: number(&import, "cpu_s"),
+        push_cpu_s: number(&push, "cpu_s"),
+        push_wall_s: number(&push, "wall_s"),
+        pull_cpu_s: number(&pull, "cpu_s"),
+        pull_wall_s: number(&pull, "wall_s"),
+        wire_mib: number(&pull, "bytes_pulled") / 1048576.0,
+        relay_cpu_s: measure::cpu_total_s(relay.pid()),
+        relay_rss_mib: measure::peak_rss_mib(relay.pid()),
+        writer_rss_mib: number(&import, "peak_rss_mib").max(number(&push, "peak_rss_mib")),
+        reader_rss_mib: number(&pull, "peak_rss_mib"),
+        copy_cpu_s: copy(&Path::new(&path("reader")).join("lifeos.db"), Path::new(&path("copy.db"))),
+    }
+}
+
+fn link(writer: &Path, reader: &Path, url: &str) {
+    let client = device::home(writer, Some(url.to_owned()));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        client.sync(&mut |_| {}).await.expect("a sync");
+        let mut new = Client::link_new(reader, url, "reader").await.expect("a link");
+        let mut approve = client.link_approve(new.link()).await.expect("an answer");
+        let code = new.code().await.expect("a code");
+        assert_eq!(approve.enter_code(&code).await.expect("the code is taken"), None);
+        new.finish().await.expect("a device");
+    });
+}
+
+fn compare(writer: &Path, reader: &Path) {
+    let open = |path| Client::open(path).expect("a home");
+    let (writer, reader) = (open(writer), open(reader));
+    assert!(writer.heads().expect("heads") == reader.heads().expect("heads"), "the devices differ");
+}
+
+/// The least anybody could pay for the same bytes: reading the finished file's rows and writing them again.
+fn copy(from: &Path, to: &Path) -> f64 {
+    let before = measure::cpu_ns(std::process::id());
+    let db = rusqlite::Connection::open(from).expect("a database");
+    db.execute("VACUUM INTO ?1", [to.to_string_lossy().into_owned()]).expect("a copy");
+    (measure::cpu_ns(std::process::id()) - before) as f64 / 1e9
+}
