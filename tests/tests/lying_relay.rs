@@ -1,0 +1,80 @@
+//! A relay (or whoever sits before it) that spoils frames: the client answers with a typed error or takes nothing,
+//! never panics, never loses or doubles anything, and converges as soon as an honest relay is reached.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lifeos_client_core::client::{Client, InitOptions, NoteDraft, NoteFilter};
+use lifeos_sync_server::{Config, Server};
+use lifeos_tests::middle::{Harm, Middle};
+
+async fn two_devices(folder: &std::path::Path, url: &str) -> (Client, Client) {
+    let options = InitOptions { device_name: "one".into(), person_name: "tester".into(), relay: Some(url.to_owned()) };
+    let one = Client::create(&folder.join("one"), options).unwrap().0;
+    one.sync(&mut |_| {}).await.unwrap();
+    let mut new = Client::link_new(&folder.join("two"), url, "two").await.unwrap();
+    let mut approve = one.link_approve(new.link()).await.unwrap();
+    let code = new.code().await.unwrap();
+    assert_eq!(approve.enter_code(&code).await.unwrap(), None);
+    let two = new.finish().await.unwrap();
+    two.sync(&mut |_| {}).await.unwrap();
+    (one, two)
+}
+
+fn add(client: &Client, title: &str) {
+    let draft =
+        NoteDraft { title: title.into(), markdown: format!("text of {title}\n").repeat(8), ..NoteDraft::default() };
+    client.note_create(draft).unwrap();
+}
+
+const HARMS: [Harm; 12] = [
+    Harm::None,
+    Harm::Flip { at: 0 },
+    Harm::Flip { at: 9 },
+    Harm::Flip { at: 333 },
+    Harm::Flip { at: 666 },
+    Harm::Flip { at: 999 },
+    Harm::Truncate,
+    Harm::Empty,
+    Harm::Garbage,
+    Harm::Replay,
+    Harm::Oversize,
+    Harm::Text,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_spoilt_frame_is_refused_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Server::start(Config::local(folder.path().join("relay"))).await.unwrap();
+    let honest = format!("ws://{}#{}", relay.addr(), relay.relay_key());
+    let (one, two) = two_devices(folder.path(), &honest).await;
+    let (mut cases, mut harmed, mut refused) = (0_usize, 0_usize, 0_usize);
+    // The frames of one round are: challenge, welcome, state, records, items, acknowledgements.
+    for nth in 0..7 {
+        for harm in HARMS {
+            cases += 1;
+            add(&one, &format!("case {nth} {harm:?}"));
+            add(&two, &format!("answer {nth} {harm:?}"));
+            one.sync(&mut |_| {}).await.unwrap();
+            let middle = Middle::start(relay.addr(), nth, harm).await;
+            two.set_relay(&format!("ws://{}#{}", middle.addr, relay.relay_key())).unwrap();
+            let outcome = tokio::time::timeout(Duration::from_secs(40), two.sync(&mut |_| {})).await;
+            let outcome = outcome.unwrap_or_else(|_| panic!("frame {nth} {harm:?}: the client hangs"));
+            if harm == Harm::None {
+                outcome.as_ref().unwrap_or_else(|error| panic!("the unspoilt twin of frame {nth} fails: {error}"));
+            }
+            refused += usize::from(outcome.is_err());
+            harmed += middle.harmed.load(Ordering::SeqCst);
+            two.set_relay(&honest).unwrap();
+            two.sync(&mut |_| {}).await.unwrap_or_else(|error| panic!("after frame {nth} {harm:?}: {error}"));
+            one.sync(&mut |_| {}).await.unwrap();
+            assert_eq!(one.heads().unwrap(), two.heads().unwrap(), "after frame {nth} {harm:?} the devices differ");
+        }
+    }
+    assert_eq!(one.projection_digest().unwrap(), two.projection_digest().unwrap());
+    let count = two.notes(NoteFilter { limit: 1000, ..NoteFilter::default() }).unwrap().len();
+    assert_eq!(count, cases * 2, "notes were lost or doubled");
+    assert!(harmed > cases / 2, "only {harmed} of {cases} rounds reached the frame: the check is blind");
+    assert!(refused > harmed / 3, "only {refused} of {harmed} spoilt frames were noticed");
+    relay.shutdown().await;
+}
