@@ -2,11 +2,11 @@
 //! with nothing behind them that could slow the side under test down.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use lifeos_client_core::crypto::SeededRandom;
+use lifeos_client_core::crypto::{SeededRandom, random_bytes};
 use lifeos_client_core::delta::Delta;
 use lifeos_client_core::envelope::{self, StreamTip};
 use lifeos_client_core::keys::{DeviceKeys, DeviceRoot, EpochSecret, PhraseLength, RecoveryPhrase};
-use lifeos_client_core::records::{self, NewSpace};
+use lifeos_client_core::records::{self, Founding};
 use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::frame::{Frame, PeerRole};
 use lifeos_sync_protocol::handshake::{PROTO_MAX, PROTO_MIN, auth_message, transcript_hash};
@@ -34,13 +34,16 @@ impl Author {
     /// Founds a space.
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = SeededRandom::new(seed);
-        let root = DeviceRoot::generate(&mut random);
-        let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut random);
-        let founded = found(&root, &phrase, &mut random);
-        let r32 = lifeos_client_core::crypto::random_bytes::<32>(&mut random);
-        let device = founded.keys.sign_pk();
-        let tip = StreamTip { stream: stream_id(&founded.space, &device, &r32), device, seq: 0, id: r32 };
-        Self { tip, random, ..founded }
+        let genesis_random = random_bytes::<32>(&mut random);
+        let keys = DeviceRoot::generate(&mut random).derive_space(&genesis_random);
+        let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
+        let member = MemberId(random_bytes(&mut random));
+        let founding = Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };
+        let founded = records::found_space(&founding, &mut random).expect("a space");
+        let (space, device, r32) = (founded.space, keys.sign_pk(), random_bytes::<32>(&mut random));
+        let tip = StreamTip { stream: stream_id(&space, &device, &r32), device, seq: 0, id: r32 };
+        let records = vec![founded.genesis.bytes().to_vec(), founded.epoch.bytes().to_vec()];
+        Self { keys, space, epoch: founded.epoch_ref, secret: founded.secret, tip, random, records }
     }
 
     /// Seals `count` envelopes of 428 bytes, the smallest there are.
@@ -64,17 +67,6 @@ impl Author {
             })
             .collect()
     }
-}
-
-fn found(root: &DeviceRoot, phrase: &RecoveryPhrase, random: &mut SeededRandom) -> Author {
-    let member = MemberId(lifeos_client_core::crypto::random_bytes(random));
-    let NewSpace { keys, genesis, epoch_record, epoch, secret } =
-        records::found_space(root, phrase, member, &[], random).expect("a space");
-    let space = genesis.space();
-    let tip =
-        StreamTip { stream: lifeos_sync_protocol::ids::StreamId::ZERO, device: keys.sign_pk(), seq: 0, id: [0; 32] };
-    let records = vec![genesis.bytes().to_vec(), epoch_record.bytes().to_vec()];
-    Author { keys, space, epoch, secret, tip, random: SeededRandom::new(0), records }
 }
 
 /// A connection to either relay.
