@@ -82,8 +82,7 @@ impl Config {
         }
         if let Some(founders) = file.founders {
             let keys = founders.iter().map(|key| key.parse()).collect::<Result<_, _>>();
-            self.creation =
-                SpaceCreation::Allowlist(keys.map_err(|_| ConfigError::Founder { path: path.to_owned() })?);
+            self.creation = SpaceCreation::Allowlist(keys.map_err(|_| ConfigError::Founder { path: path.to_owned() })?);
         }
         Ok(())
     }

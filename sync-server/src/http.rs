@@ -26,7 +26,11 @@ pub(crate) fn router(relay: Arc<Relay>) -> axum::Router {
         .with_state(relay)
 }
 
-async fn sync(State(relay): State<Arc<Relay>>, Extension(peer): Extension<Peer>, upgrade: WebSocketUpgrade) -> Response {
+async fn sync(
+    State(relay): State<Arc<Relay>>,
+    Extension(peer): Extension<Peer>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)

@@ -51,6 +51,17 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// Waits until the relay does not simply run any more.
+pub(crate) async fn until_not_running(phase: &mut watch::Receiver<Phase>) {
+    // The borrow that `wait_for` answers must not live across an await. An error means the sender is gone.
+    drop(phase.wait_for(|phase| *phase != Phase::Running).await);
+}
+
+/// Waits until the relay is gone.
+pub(crate) async fn until_stopped(phase: &mut watch::Receiver<Phase>) {
+    drop(phase.wait_for(|phase| *phase == Phase::Stopped).await);
+}
+
 /// Starts relays.
 #[derive(Debug)]
 pub struct Server;
@@ -194,7 +205,7 @@ async fn accept_loop(listener: TcpListener, relay: Arc<Relay>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+            () = until_not_running(&mut phase) => return,
         };
         match accepted {
             Ok((stream, peer)) => accept_one(stream, peer, &relay, &router),
@@ -217,7 +228,7 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
         return;
     }
     let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max);
-    let peer = Peer { address: peer.ip(), budget: Arc::clone(&budget), guard: Arc::new(guard) };
+    let peer = Peer { address: peer.ip(), budget: Arc::clone(&budget), _guard: Arc::new(guard) };
     let io = TokioIo::new(Metered::new(stream, budget));
     let service = TowerToHyperService::new(router.clone());
     let header_read = ms(relay.limits.header_read_ms_max);
@@ -239,7 +250,7 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
                     tracing::debug!(%error, "http connection ended");
                 }
             }
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+            () = until_not_running(&mut phase) => {}
         }
     });
 }
@@ -250,7 +261,7 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     pub(crate) budget: Arc<ReadBudget>,
     /// Held as long as the connection counts.
-    pub(crate) guard: Arc<ConnectionGuard>,
+    _guard: Arc<ConnectionGuard>,
 }
 
 /// Counts open connections, in all and by address.

@@ -1,13 +1,266 @@
-//! One websocket connection.
+//! One websocket connection: a reading half that turns frames into work, a writing half that empties a bounded
+//! queue. Neither waits for the other to finish something; the reading half only waits for *room* in the queue
+//! before it takes the next request, and the writing half gives up on a peer that makes no room.
+//!
+//! ```text
+//! HELLO → CHALLENGE → AUTH → WELCOME      handshake   (mailboxes and LIST need no AUTH)
+//! OPEN, REC, PUSH, PULL, …                session, records, push
+//! ```
 
+mod handshake;
 pub(crate) mod metered;
 pub(crate) mod outgoing;
+mod push;
+mod records;
+mod session;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
+use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::SplitStream;
+use lifeos_sync_protocol::frame::{ErrorCode, Frame, FrameError};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::server::{Peer, Relay};
+use crate::limits::ms;
+use crate::server::{Peer, Phase, Relay, until_not_running, until_stopped};
+use crate::store::StoreError;
+use handshake::Handshake;
+use outgoing::{Outgoing, close};
+use session::Session;
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(_socket: WebSocket, _relay: Arc<Relay>, _peer: Peer) {}
+pub(crate) async fn serve(socket: WebSocket, relay: Arc<Relay>, peer: Peer) {
+    let (sink, stream) = socket.split();
+    let outgoing = Outgoing::new(&relay.limits);
+    let mut stopped = relay.phase.clone();
+    let write_patience = ms(relay.limits.write_ms_max);
+    let writing = outgoing::write(sink, Arc::clone(&outgoing), Arc::clone(&relay));
+    let mut connection = Connection::new(relay, peer, Arc::clone(&outgoing));
+    tokio::pin!(writing);
+    tokio::select! {
+        ended = &mut writing => tracing::debug!(?ended, "connection ended"),
+        code = connection.read(stream) => {
+            outgoing.close(code);
+            // What was acknowledged is worth a moment; a peer that does not take it is not worth more.
+            let _ = timeout(write_patience, writing).await;
+        }
+        () = until_stopped(&mut stopped) => {}
+    }
+}
+
+/// The reading half's state.
+struct Connection {
+    relay: Arc<Relay>,
+    peer: Peer,
+    outgoing: Arc<Outgoing>,
+    handshake: Handshake,
+    /// By session number.
+    sessions: BTreeMap<u32, Session>,
+    /// When the connection ends if it has not authenticated.
+    deadline: Option<Instant>,
+    started: Instant,
+    /// KiB of PUSH frames that may still be in flight.
+    window: Arc<Semaphore>,
+    /// Mailbox messages that are waited for.
+    waits: JoinSet<()>,
+}
+
+/// A request that is not done.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    code: ErrorCode,
+    /// Closes the connection.
+    fatal: bool,
+    retry_after_ms: u32,
+    message: &'static str,
+}
+
+impl Refusal {
+    const fn fatal(code: ErrorCode, message: &'static str) -> Self {
+        Self { code, fatal: true, retry_after_ms: 0, message }
+    }
+
+    const fn mild(code: ErrorCode, message: &'static str) -> Self {
+        Self { code, fatal: false, retry_after_ms: 0, message }
+    }
+
+    fn frame(self, request: u32) -> Bytes {
+        let Self { code, fatal, retry_after_ms, message } = self;
+        Frame::Error { code, fatal, retry_after_ms, message: message.to_owned() }.encode(request).into()
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let message = match error {
+            StoreError::Unavailable => "the relay cannot store now; what it holds can still be read",
+            StoreError::Stopped => "the relay is stopping",
+            StoreError::Corrupt => "the relay's copy of this space is damaged; its operator has to restore a backup",
+            StoreError::Database => "a fault inside the relay",
+        };
+        Self { code: error.into(), fatal: false, retry_after_ms: 5_000, message }
+    }
+}
+
+impl Connection {
+    fn new(relay: Arc<Relay>, peer: Peer, outgoing: Arc<Outgoing>) -> Self {
+        let now = Instant::now();
+        Self {
+            deadline: Some(now + ms(relay.limits.handshake_ms_max)),
+            window: Arc::new(Semaphore::new(relay.limits.push_bytes_in_flight_max / 1024)),
+            relay,
+            peer,
+            outgoing,
+            handshake: Handshake::default(),
+            sessions: BTreeMap::new(),
+            started: now,
+            waits: JoinSet::new(),
+        }
+    }
+
+    /// Reads until the connection should be closed, and answers the close code.
+    async fn read(&mut self, mut stream: SplitStream<WebSocket>) -> u16 {
+        let mut phase = self.relay.phase.clone();
+        loop {
+            let next = receive(&mut stream, self.deadline);
+            let message = tokio::select! {
+                message = next => message,
+                () = until_not_running(&mut phase) => return self.go_away().await,
+            };
+            let frame = match message {
+                Received::Frame(bytes) => bytes,
+                Received::Control => {
+                    self.outgoing.received();
+                    continue;
+                }
+                Received::Closed => return close::NORMAL,
+                Received::Bad(refusal) => {
+                    self.relay.metrics.frames_bad_total.increment();
+                    self.outgoing.reply(refusal.frame(0));
+                    return close::PROTOCOL;
+                }
+                Received::Late => {
+                    self.outgoing.reply(Refusal::fatal(ErrorCode::AuthFailed, "no AUTH in time").frame(0));
+                    return close::POLICY;
+                }
+            };
+            self.outgoing.received();
+            self.relay.metrics.frames_received_total.increment();
+            if let Some(code) = self.take(frame, &mut phase).await {
+                return code;
+            }
+        }
+    }
+
+    /// Takes one frame; answers a close code when it ends the connection.
+    async fn take(&mut self, bytes: Bytes, phase: &mut watch::Receiver<Phase>) -> Option<u16> {
+        let (request, frame) = match Frame::decode(&bytes) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.relay.metrics.frames_bad_total.increment();
+                self.outgoing.reply(undecodable(&error).frame(0));
+                return Some(close::PROTOCOL);
+            }
+        };
+        tokio::select! {
+            () = self.outgoing.room() => {}
+            () = until_not_running(phase) => return Some(self.go_away().await),
+        }
+        match self.dispatch(request, frame, bytes).await {
+            Ok(()) => {
+                self.peer.budget.refill();
+                None
+            }
+            Err(refusal) => {
+                tracing::debug!(code = ?refusal.code, fatal = refusal.fatal, "refused");
+                self.outgoing.reply(refusal.frame(request));
+                refusal.fatal.then_some(close::POLICY)
+            }
+        }
+    }
+
+    async fn dispatch(&mut self, request: u32, frame: Frame, bytes: Bytes) -> Result<(), Refusal> {
+        match frame {
+            // The only frame that comes often; the others are boxed so that an idle connection stays small.
+            Frame::Push { session, envelopes } => self.push(request, session, envelopes, bytes.len()).await,
+            Frame::Ping { payload } => {
+                self.reply(request, &Frame::Pong { payload });
+                Ok(())
+            }
+            Frame::Pong { .. } => Ok(()),
+            Frame::Hello { .. } | Frame::Auth { .. } | Frame::List { .. } => {
+                Box::pin(self.handshake(request, frame, bytes)).await
+            }
+            Frame::RdvCreate { .. } | Frame::RdvPut { .. } | Frame::RdvGet { .. } | Frame::RdvDrop { .. } => {
+                self.rendezvous(request, frame)
+            }
+            _ => Box::pin(self.in_session(request, frame)).await,
+        }
+    }
+
+    fn reply(&self, request: u32, frame: &Frame) {
+        self.outgoing.reply(frame.encode(request).into());
+    }
+
+    /// The relay is stopping: acknowledge what is in flight, say so, and close.
+    async fn go_away(&self) -> u16 {
+        let all = u32::try_from(self.relay.limits.push_bytes_in_flight_max / 1024).unwrap_or(u32::MAX);
+        let _ = timeout(ms(self.relay.limits.shutdown_ms_max / 2), self.window.acquire_many(all)).await;
+        let mut refusal = Refusal::fatal(ErrorCode::GoingAway, "the relay is stopping; reconnect later");
+        // Spread over some seconds, so that not everybody returns at once.
+        refusal.retry_after_ms = 500 + self.handshake.jitter() * 15;
+        self.outgoing.reply(refusal.frame(0));
+        close::GOING_AWAY
+    }
+}
+
+/// One websocket message, or its absence.
+enum Received {
+    Frame(Bytes),
+    Control,
+    Closed,
+    Bad(Refusal),
+    Late,
+}
+
+async fn receive(stream: &mut SplitStream<WebSocket>, deadline: Option<Instant>) -> Received {
+    let message = match deadline {
+        Some(deadline) => match timeout_at(deadline, stream.next()).await {
+            Ok(message) => message,
+            Err(_) => return Received::Late,
+        },
+        None => stream.next().await,
+    };
+    match message {
+        Some(Ok(Message::Binary(bytes))) => Received::Frame(bytes),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Control,
+        Some(Ok(Message::Text(_))) => Received::Bad(Refusal::fatal(ErrorCode::BadFrame, "frames are binary messages")),
+        Some(Ok(Message::Close(_))) | None => Received::Closed,
+        Some(Err(error)) => Received::Bad(unreadable(&error)),
+    }
+}
+
+/// The websocket layer gave up on the peer. Its error type is not public here, only its text.
+fn unreadable(error: &axum::Error) -> Refusal {
+    let text = error.to_string();
+    tracing::debug!(error = text, "connection cannot be read");
+    if text.contains("too long") || text.contains("too many bytes") {
+        Refusal::fatal(ErrorCode::TooLarge, "message is larger than the limit")
+    } else {
+        Refusal::fatal(ErrorCode::BadFrame, "not a websocket message")
+    }
+}
+
+fn undecodable(error: &FrameError) -> Refusal {
+    tracing::debug!(%error, "frame cannot be decoded");
+    match error {
+        FrameError::TooLarge { .. } => Refusal::fatal(ErrorCode::TooLarge, "frame is larger than the limit"),
+        FrameError::UnknownType(_) => Refusal::fatal(ErrorCode::BadFrame, "unknown frame type"),
+        _ => Refusal::fatal(ErrorCode::BadFrame, "malformed frame"),
+    }
+}

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::limits::{Limits, ms};
-use crate::metrics::Metrics;
+use crate::server::Relay;
 
 /// Websocket close codes (RFC 6455 §7.4.1).
 pub(crate) mod close {
@@ -186,12 +186,11 @@ pub(crate) enum Ended {
 pub(crate) async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     outgoing: Arc<Outgoing>,
-    limits: Limits,
-    metrics: Arc<Metrics>,
+    relay: Arc<Relay>,
 ) -> Ended {
-    let ended = write_until_end(&mut sink, &outgoing, &limits).await;
+    let ended = write_until_end(&mut sink, &outgoing, &relay.limits).await;
     if ended == Ended::Stalled {
-        metrics.writes_timed_out_total.increment();
+        relay.metrics.writes_timed_out_total.increment();
     }
     outgoing.end();
     ended

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lifeos_sync_protocol::frame::{Cursor, Frame, Item};
-use lifeos_sync_protocol::ids::Roll;
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Item};
+use lifeos_sync_protocol::ids::{Roll, SignPk};
 use lifeos_sync_protocol::limits::FRAME_ENVELOPES_MAX;
 
-use crate::connection::outgoing::Outgoing;
+use super::View;
+use crate::connection::outgoing::{Outgoing, close};
 use crate::metrics::Metrics;
 
 /// Bytes of envelopes after which a NOTIFY frame ends at the next verified end.
@@ -34,6 +35,7 @@ pub(crate) type ReaderId = u64;
 struct Reader {
     outgoing: Arc<Outgoing>,
     session: u32,
+    device: SignPk,
     /// Gets NOTIFY; false before its first complete PULL, and after it fell behind.
     following: bool,
 }
@@ -57,9 +59,9 @@ impl Live {
     }
 
     /// A session opens the space: from now on it gets records live.
-    pub(crate) fn enter(&mut self, outgoing: Arc<Outgoing>, session: u32) -> ReaderId {
+    pub(crate) fn enter(&mut self, outgoing: Arc<Outgoing>, session: u32, device: SignPk) -> ReaderId {
         self.next_reader += 1;
-        self.readers.insert(self.next_reader, Reader { outgoing, session, following: false });
+        self.readers.insert(self.next_reader, Reader { outgoing, session, device, following: false });
         self.next_reader
     }
 
@@ -100,6 +102,28 @@ impl Live {
                     Frame::Notify { session: reader.session, items: Vec::new(), roll: self.end.roll, behind: true };
                 reader.outgoing.reply(behind.encode(0).into());
             }
+        }
+    }
+
+    /// Offers a presence message to everybody who follows but its sender.
+    pub(crate) fn forward(&mut self, envelope: &[u8], from: Option<ReaderId>) {
+        for (_, reader) in self.readers.iter().filter(|(id, reader)| reader.following && Some(**id) != from) {
+            let frame = Frame::Ephemeral { session: reader.session, envelope: envelope.to_vec() };
+            reader.outgoing.offer(frame.encode(0).into());
+        }
+    }
+
+    /// Closes the sessions of devices that may not read any more.
+    pub(crate) fn recheck(&mut self, view: &View) {
+        for reader in self.readers.values().filter(|reader| !view.membership.may_read(&reader.device)) {
+            let removed = Frame::Error {
+                code: ErrorCode::Removed,
+                fatal: true,
+                retry_after_ms: 0,
+                message: "this device was removed from the space".to_owned(),
+            };
+            reader.outgoing.reply(removed.encode(0).into());
+            reader.outgoing.close(close::POLICY);
         }
     }
 

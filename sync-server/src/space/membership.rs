@@ -6,7 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use lifeos_sync_protocol::dag;
 use lifeos_sync_protocol::ids::{EpochRef, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
 use lifeos_sync_protocol::membership::{Membership, MembershipError, VoidReason};
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::oneshot;
@@ -73,9 +75,9 @@ impl RecordSet {
         self.records.push(Arc::new(record));
     }
 
-    /// Records in the order of arrival.
-    pub(crate) fn records(&self) -> &[Arc<Record>] {
-        &self.records
+    /// Records that no other one names as a parent, ascending.
+    pub(crate) fn heads(&self) -> Vec<RecordId> {
+        dag::heads(self.records.iter().map(Arc::as_ref))
     }
 
     /// The membership all records together give.
@@ -88,7 +90,8 @@ impl RecordSet {
         if self.index.contains_key(&record.id()) {
             return Verdict::Known;
         }
-        if record.space() != self.space || self.bytes + record.bytes().len() as u64 > self.bytes_max {
+        let full = self.records.len() >= SPACE_RECORDS_MAX || self.bytes + record.bytes().len() as u64 > self.bytes_max;
+        if record.space() != self.space || full {
             return Verdict::Refuse;
         }
         let Some(past) = self.past(record) else { return Verdict::Orphan };
@@ -150,7 +153,9 @@ pub(crate) async fn store_records(
     let (done, stored) = oneshot::channel();
     let records = records.iter().map(|record| (record.id(), record.bytes().to_vec())).collect();
     // Who waits may be gone when the commit is done; the records are stored all the same.
-    let reply = Box::new(move |result| drop(done.send(result)));
+    let reply = Box::new(move |result| {
+        let _ = done.send(result);
+    });
     store.submit(Job::Records(RecordJob { target, records, readers, reply }));
     stored.await.unwrap_or(Err(StoreError::Stopped)).map(|_| ())
 }

@@ -15,7 +15,7 @@ use lifeos_sync_protocol::ids::{LogId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::record::Record;
 
 pub(crate) use live::{Live, Published, ReaderId};
-pub(crate) use membership::{RecordSet, Verdict, View};
+pub(crate) use membership::{RecordSet, Verdict, View, store_records};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;

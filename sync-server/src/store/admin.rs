@@ -122,8 +122,7 @@ pub fn stats(data_dir: &Path) -> Result<Stats, AdminError> {
     let db = open(data_dir)?;
     let number = |sql: &str| db.query_row(sql, [], |row| unsigned(row, 0));
     let path = data_dir.join(DATABASE_FILE);
-    let database_bytes =
-        std::fs::metadata(&path).map_err(|source| AdminError::Io { path, source })?.len();
+    let database_bytes = std::fs::metadata(&path).map_err(|source| AdminError::Io { path, source })?.len();
     Ok(Stats {
         schema: db.pragma_query_value(None, "user_version", |row| row.get(0))?,
         database_bytes,

@@ -126,8 +126,7 @@ impl Readers {
     /// Tips of all streams of a space, sorted by stream.
     pub(crate) async fn have(self: &Arc<Self>, space_no: i64) -> Result<Vec<Have>, StoreError> {
         self.run(move |db| {
-            let mut query =
-                db.prepare_cached("SELECT id, tip_seq, tip_id FROM stream WHERE space = ?1 ORDER BY id")?;
+            let mut query = db.prepare_cached("SELECT id, tip_seq, tip_id FROM stream WHERE space = ?1 ORDER BY id")?;
             let rows = query.query_map([space_no], |row| {
                 let tip_id = id::<32>(row, 2)?;
                 let mut short = [0; 8];
@@ -190,18 +189,12 @@ fn load_space(db: &Connection, space: &SpaceId) -> Result<Option<LoadedSpace>, S
 
 /// Fills a page up to its bounds, then cuts it back to the last verified end; if a single run is larger than
 /// the bounds it goes out whole (it came in one PUSH frame, so it fits one frame).
-fn read_page(
-    db: &Connection,
-    space_no: i64,
-    from: u64,
-    until: u64,
-    bounds: PageBounds,
-) -> Result<Page, StoreError> {
+fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: PageBounds) -> Result<Page, StoreError> {
     let mut page = Page { items: Vec::new(), next: from, roll: Roll::ZERO };
     let mut bytes = 0;
     let mut end = 0;
-    let mut query = db
-        .prepare_cached("SELECT key, flags, roll, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+    let mut query =
+        db.prepare_cached("SELECT key, flags, roll, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
     let mut rows = query.query((position_key(space_no, from), position_key(space_no, until)))?;
     while let Some(row) = rows.next()? {
         let envelope = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;

@@ -1,0 +1,257 @@
+//! A session: one space on one connection, after AUTH. OPEN, PULL, HAVE, WANT and presence; pushing and records
+//! have files of their own.
+
+use std::sync::Arc;
+
+use lifeos_sync_protocol::envelope::{Envelope, Kind};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, Quota, Want};
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
+use lifeos_sync_protocol::limits::FRAME_ENVELOPES_MAX;
+use lifeos_sync_protocol::record::Record;
+
+use super::{Connection, Refusal};
+use crate::server::Relay;
+use crate::space::{ReaderId, Space};
+use crate::store::PageBounds;
+
+/// Largest ciphertext of a presence message; it is forwarded to everybody and stored nowhere.
+const PRESENCE_CT_BYTES_MAX: u32 = 16 * 1024;
+
+/// One authenticated device in one space.
+pub(super) struct Session {
+    pub(super) space_id: SpaceId,
+    pub(super) device: SignPk,
+    /// Nothing until the space has been created.
+    pub(super) space: Option<Arc<Space>>,
+    /// Its place among the live readers, after OPEN.
+    pub(super) reader: Option<ReaderId>,
+    /// Records whose parents are not here yet.
+    pub(super) parked: Vec<Record>,
+    relay: Arc<Relay>,
+}
+
+impl Session {
+    pub(super) fn new(space_id: SpaceId, device: SignPk, space: Option<Arc<Space>>, relay: Arc<Relay>) -> Self {
+        relay.metrics.sessions_open.increment();
+        Self { space_id, device, space, reader: None, parked: Vec::new(), relay }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.relay.metrics.sessions_open.decrement();
+        let Some(space) = self.space.take() else { return };
+        if let Some(reader) = self.reader.take() {
+            space.live().leave(reader);
+        }
+        drop(space);
+        self.relay.spaces.left(self.space_id);
+    }
+}
+
+const NO_SESSION: Refusal = Refusal::fatal(ErrorCode::Unexpected, "no such session on this connection");
+const NO_SPACE: Refusal =
+    Refusal::mild(ErrorCode::Unexpected, "the relay does not hold this space yet: send its Genesis first");
+
+impl Connection {
+    pub(super) async fn in_session(&mut self, request: u32, frame: Frame) -> Result<(), Refusal> {
+        match frame {
+            Frame::Open { session, cursor, .. } => self.open(request, session, cursor).await,
+            Frame::Rec { session, records, .. } => self.records(request, session, records).await,
+            Frame::RecWant { session, ids, heads } => self.wanted_records(request, session, ids, heads).await,
+            Frame::Pull { session, from, bytes_max, items_max } => {
+                self.pull(request, session, from, bytes_max, items_max).await
+            }
+            Frame::Have { session, .. } => self.have(request, session).await,
+            Frame::Want { session, ranges, objects } => self.want(request, session, ranges, &objects).await,
+            Frame::Ephemeral { session, envelope } => self.presence(session, envelope),
+            _ => Err(Refusal::fatal(ErrorCode::Unexpected, "this frame is not for a relay")),
+        }
+    }
+
+    pub(super) fn session(&mut self, number: u32) -> Result<&mut Session, Refusal> {
+        self.sessions.get_mut(&number).ok_or(NO_SESSION)
+    }
+
+    /// The space of a session, if it exists.
+    pub(super) fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
+        let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
+        session.space.clone().ok_or(NO_SPACE)
+    }
+
+    /// Puts a session among the live readers of its space.
+    fn enter(&mut self, number: u32, space: &Space) -> Result<ReaderId, Refusal> {
+        let outgoing = Arc::clone(&self.outgoing);
+        let session = self.session(number)?;
+        let device = session.device;
+        Ok(*session.reader.get_or_insert_with(|| space.live().enter(outgoing, number, device)))
+    }
+
+    async fn open(&mut self, request: u32, session: u32, cursor: Option<Cursor>) -> Result<(), Refusal> {
+        let space = self.space(session)?;
+        // Before the heads are read: a record that comes between is then told live, and none is missed.
+        self.enter(session, &space)?;
+        let rec_heads = space.records.lock().await.heads();
+        let end = space.live().end();
+        let cursor_ok = match cursor {
+            Some(cursor) => self.is_on_log(&space, cursor, end).await?,
+            None => true,
+        };
+        let have = self.relay.store.readers().have(space.no).await?;
+        let quota = Quota { bytes_used: space.bytes(), bytes_max: self.relay.limits.space_bytes_max };
+        let state = Frame::State {
+            session,
+            rec_heads,
+            log: Some(end),
+            cursor_ok,
+            have_digest: have_digest(&have),
+            quota,
+            checkpoints: Vec::new(),
+        };
+        self.reply(request, &state);
+        Ok(())
+    }
+
+    async fn is_on_log(&self, space: &Space, cursor: Cursor, end: Cursor) -> Result<bool, Refusal> {
+        if cursor.log_id != space.log_id || cursor.pos > end.pos {
+            return Ok(false);
+        }
+        Ok(self.relay.store.readers().roll_at(space.no, cursor.pos).await? == Some(cursor.roll))
+    }
+
+    async fn pull(
+        &mut self,
+        request: u32,
+        session: u32,
+        from: u64,
+        bytes_max: u32,
+        items_max: u32,
+    ) -> Result<(), Refusal> {
+        let space = self.space(session)?;
+        let reader = self.enter(session, &space)?;
+        let end = space.live().end();
+        if from == 0 || from > end.pos {
+            return Err(Refusal::mild(ErrorCode::Unexpected, "the log does not reach this position"));
+        }
+        let bounds = self.bounds(bytes_max, items_max);
+        let page = self.relay.store.readers().page(space.no, from, end.pos, bounds).await?;
+        self.relay.metrics.pages_read_total.increment();
+        let next = page.next;
+        let more = next != end.pos;
+        let mut frame = Frame::Items { session, items: page.items, next, roll: page.roll, more };
+        let bytes = frame.encode(request);
+        {
+            // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
+            let mut live = space.live();
+            if live.follow(reader, next) != more {
+                self.outgoing.reply(bytes.into());
+                return Ok(());
+            }
+        }
+        // The log has grown since the page was read: it is not the last one after all.
+        if let Frame::Items { more, .. } = &mut frame {
+            *more = true;
+        }
+        self.reply(request, &frame);
+        Ok(())
+    }
+
+    fn bounds(&self, bytes_max: u32, items_max: u32) -> PageBounds {
+        let limit = |wish: u32, max: usize| usize::try_from(wish).unwrap_or(max).clamp(1, max);
+        PageBounds {
+            bytes_max: limit(bytes_max, self.relay.limits.page_bytes_max),
+            items_max: limit(items_max, FRAME_ENVELOPES_MAX),
+        }
+    }
+
+    async fn have(&mut self, request: u32, session: u32) -> Result<(), Refusal> {
+        let space = self.space(session)?;
+        let streams = self.relay.store.readers().have(space.no).await?;
+        self.reply(request, &Frame::Have { session, streams });
+        Ok(())
+    }
+
+    /// Answers with ITEMS frames; their `next` and `roll` are zero, because ranges are no part of a log.
+    async fn want(
+        &mut self,
+        request: u32,
+        session: u32,
+        ranges: Vec<Want>,
+        objects: &[EnvelopeId],
+    ) -> Result<(), Refusal> {
+        let space = self.space(session)?;
+        if !objects.is_empty() {
+            return Err(Refusal::mild(ErrorCode::Unexpected, "this relay holds no chunks or blob parts"));
+        }
+        let bounds = self.bounds(u32::MAX, u32::MAX);
+        for Want { stream, mut from, to } in ranges {
+            while from <= to {
+                self.outgoing.room().await;
+                let items = self.relay.store.readers().range(space.no, stream, from, to, bounds).await?;
+                let Ok(count) = u32::try_from(items.len()) else { break };
+                if count == 0 {
+                    break;
+                }
+                self.reply(request, &Frame::Items { session, items, next: 0, roll: Roll::ZERO, more: true });
+                let Some(next) = from.checked_add(count) else { break };
+                from = next;
+            }
+        }
+        self.reply(request, &Frame::Items { session, items: Vec::new(), next: 0, roll: Roll::ZERO, more: false });
+        Ok(())
+    }
+
+    /// Forwards presence to those who follow; whoever is slow misses it.
+    fn presence(&mut self, session: u32, envelope: Vec<u8>) -> Result<(), Refusal> {
+        let space = self.space(session)?;
+        let from = self.session(session)?.reader;
+        let bad = Refusal::mild(ErrorCode::BadFrame, "not a presence message");
+        let parsed = Envelope::parse(envelope).map_err(|_| bad)?;
+        if parsed.header().kind != Kind::Ephemeral || parsed.header().ct_len > PRESENCE_CT_BYTES_MAX {
+            return Err(bad);
+        }
+        space.live().forward(&parsed.into_bytes(), from);
+        Ok(())
+    }
+
+    pub(super) async fn wanted_records(
+        &mut self,
+        request: u32,
+        session: u32,
+        ids: Vec<RecordId>,
+        heads: Vec<RecordId>,
+    ) -> Result<(), Refusal> {
+        let space = self.space(session)?;
+        let records = {
+            let set = space.records.lock().await;
+            if ids.is_empty() { set.beyond(&heads) } else { set.named(&ids) }
+        };
+        let mut rest = records.as_slice();
+        loop {
+            let count = super::records::fit_frame(rest);
+            let (now, later) = rest.split_at(count);
+            rest = later;
+            let more = !rest.is_empty();
+            self.outgoing.room().await;
+            let records = now.iter().map(|record| record.bytes().to_vec()).collect();
+            self.reply(request, &Frame::Rec { session, records, more });
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// One hash over what is held: ctx("have") ‖ for each stream, ascending: id ‖ u32 floor ‖ u32 tip ‖ first 8 bytes
+/// of the tip's id.
+fn have_digest(streams: &[Have]) -> [u8; 32] {
+    let mut held = Vec::with_capacity(streams.len() * 32);
+    for have in streams {
+        held.extend_from_slice(have.stream.as_ref());
+        held.extend_from_slice(&have.floor.to_be_bytes());
+        held.extend_from_slice(&have.tip.to_be_bytes());
+        held.extend_from_slice(&have.tip_id);
+    }
+    sha256("have", &[&held])
+}
