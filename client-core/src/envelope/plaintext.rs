@@ -18,9 +18,13 @@ const DEFLATED: u8 = 1;
 const LENGTH_BYTES: usize = 4;
 const INNER_HEADER_BYTES: usize = 6;
 
-/// Lays a body out, compressed when that saves more than 5 %. `None`: longer than a length field can say.
+/// Lays a body out, compressed when that saves more than 5 % and stays within the ratio that receivers accept.
+/// `None`: longer than a length field can say.
 pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
-    let deflated = deflate(body).filter(|deflated| deflated.len() < body.len() / 20 * 19);
+    let accepted = |deflated: &Vec<u8>| {
+        deflated.len() < body.len() / 20 * 19 && deflated.len() >= body.len() / INFLATE_RATIO_MAX
+    };
+    let deflated = deflate(body).filter(accepted);
     let (compression, payload) = match &deflated {
         Some(deflated) => (DEFLATED, deflated.as_slice()),
         None => (STORED, body),
@@ -80,16 +84,22 @@ fn deflate(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Inflates to exactly `raw_len` bytes; stops there, whatever the stream would still give.
-pub(crate) fn inflate(payload: &[u8], raw_len: usize) -> Option<Vec<u8>> {
+fn inflate(payload: &[u8], raw_len: usize) -> Option<Vec<u8>> {
     if raw_len / INFLATE_RATIO_MAX > payload.len() {
         return None;
     }
-    let mut out = Vec::with_capacity(raw_len);
-    let limit = u64::try_from(raw_len).ok()?.checked_add(1)?;
+    inflate_at_most(payload, raw_len).filter(|out| out.len() == raw_len)
+}
+
+/// Inflates a whole stream to at most `bytes_max` bytes and at most 256 times its size.
+pub(crate) fn inflate_at_most(payload: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let bytes_max = bytes_max.min(payload.len().saturating_mul(INFLATE_RATIO_MAX).saturating_add(INFLATE_RATIO_MAX));
+    let mut out = Vec::new();
+    let limit = u64::try_from(bytes_max).ok()?.checked_add(1)?;
     let mut decoder = DeflateDecoder::new(payload);
     decoder.by_ref().take(limit).read_to_end(&mut out).ok()?;
     let whole = usize::try_from(decoder.total_in()).ok()? == payload.len();
-    (whole && out.len() == raw_len).then_some(out)
+    (whole && out.len() <= bytes_max).then_some(out)
 }
 
 #[cfg(test)]
@@ -154,6 +164,14 @@ mod tests {
         assert_eq!(inflate(&payload, 1000), Some(body));
         payload.push(0);
         assert_eq!(inflate(&payload, 1000), None);
+    }
+
+    #[test]
+    fn what_compresses_beyond_the_ratio_is_stored_so_that_it_opens() {
+        let zeros = vec![0; 500_000];
+        let packed = pack(&zeros).unwrap();
+        assert_eq!(packed[5], STORED);
+        assert_eq!(unpack(&packed, zeros.len()), Some(zeros));
     }
 
     proptest! {
