@@ -44,7 +44,7 @@ pub struct WaitingChange {
     pub envelope: EnvelopeId,
     /// Its author's stream.
     pub stream: StreamId,
-    /// Hashes that are neither in the document nor in the batch.
+    /// Dependencies that are not in the document: one of them has to come first.
     pub missing: Vec<ChangeHash>,
 }
 
@@ -63,18 +63,26 @@ struct Entry {
     change: Change,
 }
 
+/// What is known while a batch is under way.
+#[derive(Default)]
+struct Run {
+    applied: Vec<AppliedChange>,
+    waiting: Vec<Entry>,
+    refused: Vec<(EnvelopeId, FenceError)>,
+}
+
 /// Applies the changes of one document in one batch. The document is replaced only by a fork in which every
 /// change is present and that can be saved and loaded again; if the batch fails, its envelopes are tried by
 /// halves, the culprits are refused and the others applied. Changes already there are passed over.
 ///
 /// Costs one apply, one save and one load for a good batch; each bad envelope adds about 2·log₂(envelopes) applies.
 pub fn apply(document: &mut Document, deltas: Vec<CheckedDelta>) -> Applied {
-    let mut applied = Applied::default();
+    let mut run = Run::default();
     let mut entries: BTreeMap<ChangeHash, Entry> = BTreeMap::new();
     for delta in deltas {
         if delta.genesis != document.genesis() || delta.doc != document.id() {
             let refused = delta.changes.first().map(|change| (change.envelope, FenceError::Genesis));
-            applied.refused.extend(refused);
+            run.refused.extend(refused);
             continue;
         }
         for checked in delta.changes {
@@ -83,24 +91,78 @@ pub fn apply(document: &mut Document, deltas: Vec<CheckedDelta>) -> Applied {
         }
     }
     entries.retain(|hash, _| document.inspect().get_change_meta_by_hash(hash).is_none());
-
-    let (ready, waiting) = sort_ready(document.inspect(), entries.into_values().collect());
-    applied.waiting = waiting;
-    let envelopes = by_envelope(ready);
-    apply_envelopes(document, envelopes, &mut applied);
-    applied
+    run.waiting = entries.into_values().collect();
+    // Again while there is progress: bisecting may separate envelopes that depend on each other.
+    loop {
+        let entries = std::mem::take(&mut run.waiting);
+        let (ready, waiting) = sort_ready(document.inspect(), entries);
+        run.waiting = waiting;
+        if ready.is_empty() {
+            break;
+        }
+        run.apply_envelopes(document, by_envelope(ready));
+    }
+    let waiting = run.waiting.into_iter().map(|entry| entry.into_waiting(document.inspect())).collect();
+    Applied { applied: run.applied, waiting, refused: run.refused }
 }
 
-/// Orders what can be applied, dependencies first; the rest waits, with what it waits for.
-fn sort_ready(doc: &mut AutoCommit, entries: Vec<Entry>) -> (Vec<Entry>, Vec<WaitingChange>) {
-    let mut present: BTreeMap<ChangeHash, bool> = BTreeMap::new();
+impl Run {
+    /// Applies envelopes in order, by halves when they do not go in together.
+    fn apply_envelopes(&mut self, document: &mut Document, mut envelopes: Vec<Vec<Entry>>) {
+        let all: Vec<Entry> = envelopes.iter().flatten().cloned().collect();
+        // The half before may have lost what these depend on.
+        let (ready, waiting) = sort_ready(document.inspect(), all);
+        self.waiting.extend(waiting);
+        if ready.is_empty() {
+            return;
+        }
+        match (attempt(document, &ready), envelopes.len()) {
+            (Ok(fork), _) => {
+                document.replace(fork);
+                self.applied.extend(ready.into_iter().map(Entry::into_applied));
+            }
+            (Err(error), 0 | 1) => self.refused.push((ready[0].envelope, error)),
+            (Err(_), count) => {
+                let ready: BTreeSet<ChangeHash> = ready.iter().map(|entry| entry.change.hash()).collect();
+                for entries in &mut envelopes {
+                    entries.retain(|entry| ready.contains(&entry.change.hash()));
+                }
+                let second_half = envelopes.split_off(count / 2);
+                self.apply_envelopes(document, envelopes);
+                self.apply_envelopes(document, second_half);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn into_applied(self) -> AppliedChange {
+        AppliedChange {
+            hash: self.change.hash(),
+            bytes: self.change.raw_bytes().to_vec(),
+            envelope: self.envelope,
+        }
+    }
+
+    fn into_waiting(self, doc: &mut AutoCommit) -> WaitingChange {
+        let deps = self.change.deps().iter();
+        WaitingChange {
+            hash: self.change.hash(),
+            bytes: self.change.raw_bytes().to_vec(),
+            envelope: self.envelope,
+            stream: self.stream,
+            missing: deps.filter(|dep| doc.get_change_meta_by_hash(dep).is_none()).copied().collect(),
+        }
+    }
+}
+
+/// Orders what can be applied, dependencies first; the second list has to wait.
+fn sort_ready(doc: &mut AutoCommit, entries: Vec<Entry>) -> (Vec<Entry>, Vec<Entry>) {
     let mut dependants: BTreeMap<ChangeHash, Vec<usize>> = BTreeMap::new();
-    let in_batch: BTreeSet<ChangeHash> = entries.iter().map(|entry| entry.change.hash()).collect();
     let mut open = vec![0_usize; entries.len()];
     for (index, entry) in entries.iter().enumerate() {
         for dep in entry.change.deps() {
-            let here = *present.entry(*dep).or_insert_with(|| doc.get_change_meta_by_hash(dep).is_some());
-            if !here {
+            if doc.get_change_meta_by_hash(dep).is_none() {
                 open[index] += 1;
                 dependants.entry(*dep).or_default().push(index);
             }
@@ -120,28 +182,13 @@ fn sort_ready(doc: &mut AutoCommit, entries: Vec<Entry>) -> (Vec<Entry>, Vec<Wai
             }
         }
     }
-    let missing = |entry: &Entry| {
-        let known = |dep: &&ChangeHash| !present.get(*dep).copied().unwrap_or(false) && !in_batch.contains(*dep);
-        entry.change.deps().iter().filter(known).copied().collect()
-    };
-    let waits = entries.iter().enumerate().filter(|(index, _)| open[*index] > 0);
-    let waiting = waits.map(|(_, entry)| waiting(entry, missing(entry))).collect();
     let mut entries: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
-    (order.into_iter().filter_map(|index| entries[index].take()).collect(), waiting)
+    let ready = order.into_iter().filter_map(|index| entries[index].take()).collect();
+    (ready, entries.into_iter().flatten().collect())
 }
 
-fn waiting(entry: &Entry, missing: Vec<ChangeHash>) -> WaitingChange {
-    WaitingChange {
-        hash: entry.change.hash(),
-        bytes: entry.change.raw_bytes().to_vec(),
-        envelope: entry.envelope,
-        stream: entry.stream,
-        missing,
-    }
-}
-
-/// Groups by envelope, in the order of each envelope's last change: then whatever an envelope depends on
-/// comes before it, as far as envelopes do not depend on each other both ways.
+/// Groups by envelope, in the order of each envelope's last change: whatever an envelope depends on comes
+/// before it, unless envelopes depend on each other both ways.
 fn by_envelope(ready: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut groups: BTreeMap<EnvelopeId, (usize, Vec<Entry>)> = BTreeMap::new();
     for (index, entry) in ready.into_iter().enumerate() {
@@ -152,36 +199,6 @@ fn by_envelope(ready: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by_key(|(last, _)| *last);
     groups.into_iter().map(|(_, entries)| entries).collect()
-}
-
-fn apply_envelopes(document: &mut Document, envelopes: Vec<Vec<Entry>>, applied: &mut Applied) {
-    let Some(first) = envelopes.first().and_then(|entries| entries.first()) else { return };
-    let culprit = first.envelope;
-    // An earlier half may have lost what these depend on, so what is ready is asked again.
-    let count = envelopes.len();
-    let all: Vec<Entry> = envelopes.iter().flatten().cloned().collect();
-    let (ready, waits) = sort_ready(document.inspect(), all);
-    if !waits.is_empty() {
-        applied.waiting.extend(waits);
-        return apply_envelopes(document, by_envelope(ready), applied);
-    }
-    match attempt(document, &ready) {
-        Ok(fork) => {
-            document.replace(fork);
-            applied.applied.extend(ready.into_iter().map(|entry| AppliedChange {
-                hash: entry.change.hash(),
-                bytes: entry.change.raw_bytes().to_vec(),
-                envelope: entry.envelope,
-            }));
-        }
-        Err(error) if count == 1 => applied.refused.push((culprit, error)),
-        Err(_) => {
-            let mut first_half = envelopes;
-            let second_half = first_half.split_off(count / 2);
-            apply_envelopes(document, first_half, applied);
-            apply_envelopes(document, second_half, applied);
-        }
-    }
 }
 
 fn attempt(document: &mut Document, ready: &[Entry]) -> Result<AutoCommit, FenceError> {

@@ -3,8 +3,8 @@
 //! A thread cannot be killed, so a hung worker is left behind with the one document it holds; its caller loads
 //! that document again from the store. One worker serves a whole page, so the normal cost is one thread start.
 
-use std::collections::VecDeque;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,31 +55,35 @@ pub fn apply_guarded(jobs: Vec<Job>, timeout: Duration) -> Vec<Guarded> {
 }
 
 type Work = fn(Job) -> (Document, Applied);
-type Answer = (Document, Applied);
 
-/// Jobs that wait. A worker that was given up finds its token gone and takes no more.
+/// Jobs that wait. A worker that was given up finds another one's number here and takes no more.
 struct Queue {
     jobs: VecDeque<Job>,
+    taken: usize,
     worker: u32,
 }
 
 fn run_guarded(jobs: Vec<Job>, timeout: Duration, work: Work) -> Vec<Guarded> {
-    let given_up: Vec<(DocId, Vec<EnvelopeId>)> = jobs.iter().map(names).collect();
-    let queue = Arc::new(Mutex::new(Queue { jobs: jobs.into(), worker: 0 }));
-    let mut answers = Vec::with_capacity(given_up.len());
+    let names: Vec<_> = jobs.iter().map(names).collect();
+    let mut answers: BTreeMap<usize, Guarded> = BTreeMap::new();
+    let queue = Arc::new(Mutex::new(Queue { jobs: jobs.into(), taken: 0, worker: 0 }));
     let mut worker = start_worker(&queue, work);
-    while answers.len() < given_up.len() {
-        match worker.recv_timeout(timeout) {
-            Ok((document, applied)) => answers.push(Guarded::Done { document, applied }),
-            // Disconnected: the worker ended without an answer, which only a bug outside the fence can cause.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let (doc, envelopes) = given_up[answers.len()].clone();
-                answers.push(Guarded::Timeout { doc, envelopes });
-                worker = start_worker(&queue, work);
-            }
+    while answers.len() < names.len() {
+        if let Ok((index, answer)) = worker.recv_timeout(timeout) {
+            answers.insert(index, answer);
+            continue;
         }
+        // The old worker takes nothing more from here on; what it answered meanwhile still counts.
+        let taken = retire(&queue);
+        answers.extend(worker.try_iter());
+        for (index, (doc, envelopes)) in names.iter().enumerate().take(taken) {
+            answers
+                .entry(index)
+                .or_insert_with(|| Guarded::Timeout { doc: *doc, envelopes: envelopes.clone() });
+        }
+        worker = start_worker(&queue, work);
     }
-    answers
+    answers.into_values().collect()
 }
 
 fn names(job: &Job) -> (DocId, Vec<EnvelopeId>) {
@@ -90,39 +94,87 @@ fn names(job: &Job) -> (DocId, Vec<EnvelopeId>) {
     (job.document.id(), envelopes)
 }
 
-fn start_worker(queue: &Arc<Mutex<Queue>>, work: Work) -> Receiver<Answer> {
+fn start_worker(queue: &Arc<Mutex<Queue>>, work: Work) -> Receiver<(usize, Guarded)> {
     let (sender, receiver) = mpsc::channel();
-    let token = {
-        let mut queue = lock(queue);
-        queue.worker += 1;
-        queue.worker
-    };
-    let shared = Arc::clone(queue);
-    let sender_here = sender.clone();
-    let started = std::thread::Builder::new()
-        .name("apply".into())
-        .spawn(move || serve(&shared, token, work, &sender));
-    if started.is_err() {
+    let number = lock(queue).worker;
+    let (shared, here) = (Arc::clone(queue), sender.clone());
+    let thread = std::thread::Builder::new().name("apply".into());
+    if thread.spawn(move || serve(&shared, number, work, &sender)).is_err() {
         // No thread can be had: go on without the watchdog rather than not at all.
-        serve(queue, token, work, &sender_here);
+        serve(queue, number, work, &here);
     }
     receiver
 }
 
-fn serve(queue: &Mutex<Queue>, token: u32, work: Work, answers: &Sender<Answer>) {
-    while let Some(job) = take(queue, token) {
-        if answers.send(work(job)).is_err() {
+fn serve(queue: &Mutex<Queue>, number: u32, work: Work, answers: &Sender<(usize, Guarded)>) {
+    while let Some((index, job)) = take(queue, number) {
+        let (document, applied) = work(job);
+        if answers.send((index, Guarded::Done { document, applied })).is_err() {
             return;
         }
     }
 }
 
-fn take(queue: &Mutex<Queue>, token: u32) -> Option<Job> {
+fn take(queue: &Mutex<Queue>, number: u32) -> Option<(usize, Job)> {
     let mut queue = lock(queue);
-    if queue.worker == token { queue.jobs.pop_front() } else { None }
+    if queue.worker != number {
+        return None;
+    }
+    let job = queue.jobs.pop_front()?;
+    queue.taken += 1;
+    Some((queue.taken - 1, job))
+}
+
+/// Gives the present worker up; returns how many jobs were taken until now.
+fn retire(queue: &Mutex<Queue>) -> usize {
+    let mut queue = lock(queue);
+    queue.worker += 1;
+    queue.taken
 }
 
 /// A panic while the queue was locked cannot have left it half changed.
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeos_sync_protocol::ids::StreamId;
+
+    use super::*;
+    use crate::document::GenesisId;
+
+    fn job(doc: u8) -> Job {
+        let document = Document::new(DocId([doc; 16]), GenesisId(1), StreamId([1; 16])).unwrap();
+        Job { document, deltas: vec![] }
+    }
+
+    /// Hangs on document 2, panics on document 4.
+    fn work(job: Job) -> (Document, Applied) {
+        match job.document.id().0[0] {
+            2 => loop {
+                std::thread::park();
+            },
+            4 => panic!("outside the fence"),
+            _ => (job.document, Applied::default()),
+        }
+    }
+
+    #[test]
+    fn a_document_that_hangs_is_given_up_and_all_others_are_answered_in_order() {
+        let answers = run_guarded((1..=5).map(job).collect(), Duration::from_millis(50), work);
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|answer| match answer {
+                Guarded::Done { document, .. } => (document.id().0[0], true),
+                Guarded::Timeout { doc, .. } => (doc.0[0], false),
+            })
+            .collect();
+        assert_eq!(answers, [(1, true), (2, false), (3, true), (4, false), (5, true)]);
+    }
+
+    #[test]
+    fn nothing_to_do_is_done_at_once() {
+        assert!(apply_guarded(vec![], APPLY_TIMEOUT).is_empty());
+    }
 }
