@@ -21,9 +21,8 @@ const INNER_HEADER_BYTES: usize = 6;
 /// Lays a body out, compressed when that saves more than 5 % and stays within the ratio that receivers accept.
 /// `None`: longer than a length field can say.
 pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
-    let accepted = |deflated: &Vec<u8>| {
-        deflated.len() < body.len() / 20 * 19 && deflated.len() >= body.len() / INFLATE_RATIO_MAX
-    };
+    let accepted =
+        |deflated: &Vec<u8>| deflated.len() < body.len() / 20 * 19 && deflated.len() >= body.len() / INFLATE_RATIO_MAX;
     let deflated = deflate(body).filter(accepted);
     let (compression, payload) = match &deflated {
         Some(deflated) => (DEFLATED, deflated.as_slice()),

@@ -137,11 +137,7 @@ impl Run {
 
 impl Entry {
     fn into_applied(self) -> AppliedChange {
-        AppliedChange {
-            hash: self.change.hash(),
-            bytes: self.change.raw_bytes().to_vec(),
-            envelope: self.envelope,
-        }
+        AppliedChange { hash: self.change.hash(), bytes: self.change.raw_bytes().to_vec(), envelope: self.envelope }
     }
 
     fn into_waiting(self, doc: &mut AutoCommit) -> WaitingChange {

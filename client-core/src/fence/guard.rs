@@ -77,9 +77,7 @@ fn run_guarded(jobs: Vec<Job>, timeout: Duration, work: Work) -> Vec<Guarded> {
         let taken = retire(&queue);
         answers.extend(worker.try_iter());
         for (index, (doc, envelopes)) in names.iter().enumerate().take(taken) {
-            answers
-                .entry(index)
-                .or_insert_with(|| Guarded::Timeout { doc: *doc, envelopes: envelopes.clone() });
+            answers.entry(index).or_insert_with(|| Guarded::Timeout { doc: *doc, envelopes: envelopes.clone() });
         }
         worker = start_worker(&queue, work);
     }

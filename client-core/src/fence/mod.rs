@@ -111,11 +111,7 @@ pub fn check(opened: &OpenedDelta) -> Result<Vec<CheckedDelta>, FenceError> {
 ///
 /// # Errors
 /// [`FenceError`].
-pub fn check_document(
-    envelope: EnvelopeId,
-    stream: StreamId,
-    doc: &DocDelta,
-) -> Result<CheckedDelta, FenceError> {
+pub fn check_document(envelope: EnvelopeId, stream: StreamId, doc: &DocDelta) -> Result<CheckedDelta, FenceError> {
     check_with(envelope, stream, doc, &mut Budget::default())
 }
 

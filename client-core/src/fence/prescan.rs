@@ -37,6 +37,9 @@ pub(super) fn scan(chunk: &[u8], bytes_max: usize) -> Result<Scanned, FenceError
     }
     let checksum: [u8; 4] = cursor.take(4)?.try_into().map_err(|_| FenceError::Parse)?;
     let kind = cursor.take(1)?[0];
+    if !matches!(kind, TYPE_CHANGE | TYPE_DEFLATED_CHANGE) {
+        return Err(FenceError::ChunkType);
+    }
     let length = cursor.unsigned()?;
     let data = cursor.take(length)?;
     if !cursor.0.is_empty() {
@@ -45,8 +48,7 @@ pub(super) fn scan(chunk: &[u8], bytes_max: usize) -> Result<Scanned, FenceError
     let bytes = match kind {
         TYPE_CHANGE if chunk.len() > bytes_max => return Err(FenceError::TooLarge),
         TYPE_CHANGE => chunk.to_vec(),
-        TYPE_DEFLATED_CHANGE => inflate_chunk(checksum, data, bytes_max)?,
-        _ => return Err(FenceError::ChunkType),
+        _ => inflate_chunk(checksum, data, bytes_max)?,
     };
     let body = bytes.len() - body_bytes(&bytes)?;
     let ops = count_ops(&bytes[body..])?;

@@ -1,6 +1,6 @@
 use std::sync::Once;
 
-use automerge::transaction::{CommitOptions, Transactable};
+use automerge::transaction::Transactable;
 use automerge::{ActorId, AutoCommit, ObjType, ROOT, ReadDoc};
 use lifeos_sync_protocol::ids::{MemberId, SignPk};
 
@@ -14,8 +14,8 @@ const DOC: DocId = DocId([7; 16]);
 const ALICE: StreamId = StreamId([0xa1; 16]);
 const BOB: StreamId = StreamId([0xb0; 16]);
 const HERE: StreamId = StreamId([0xee; 16]);
-/// Automerge 0.12.0 does not come back from parsing this bundle.
-const HANGING_BUNDLE: &str = include_str!("../../vectors/hanging_bundle.hex");
+/// The start of a bundle chunk found by mutation; parsing bundles can hang, so their type alone is refused.
+const BUNDLE: &str = include_str!("../../vectors/automerge_bundle.hex");
 
 /// Panics inside Automerge are expected here by the thousand; all others still show.
 fn quiet_automerge() {
@@ -195,9 +195,10 @@ fn a_change_that_names_an_author_is_refused() {
 
 #[test]
 fn only_change_chunks_are_parsed() {
-    let bundle = unhex(HANGING_BUNDLE);
-    assert_eq!((bundle.len(), bundle[8]), (281 - 147, 3));
+    let bundle = unhex(BUNDLE);
+    assert_eq!(bundle[8], 3);
     assert_eq!(refused(ALICE, &bundle), FenceError::ChunkType);
+    assert_eq!(refused(ALICE, &chunk(3, &bundle[11..])), FenceError::ChunkType, "with a right length and checksum");
     let whole_document = document(ALICE).snapshot();
     assert_eq!(whole_document[8], 0);
     assert_eq!(refused(ALICE, &whole_document), FenceError::ChunkType);
@@ -298,10 +299,7 @@ fn a_change_that_names_an_unknown_actor_is_refused_and_the_rest_goes_in() {
     let mut carol = document(StreamId([0xcc; 16]));
     let carols = set(&mut carol, "kind", "task");
     let mut here = document(HERE);
-    let applied = apply(
-        &mut here,
-        vec![checked(1, ALICE, &[&forged]), checked(2, StreamId([0xcc; 16]), &[&carols])],
-    );
+    let applied = apply(&mut here, vec![checked(1, ALICE, &[&forged]), checked(2, StreamId([0xcc; 16]), &[&carols])]);
     assert_eq!(applied.refused, [(envelope(1), FenceError::UnknownActor)]);
     assert_eq!(applied.applied.len(), 1);
     assert_eq!(get(&here, "kind").as_deref(), Some("task"));
@@ -358,7 +356,7 @@ fn thousands_of_mutated_changes_never_escape_and_leave_the_document_as_it_was() 
     let mut here = document(HERE);
     let mut random = SeededRandom::new(99);
     let (mut parsed, mut taken, mut outcomes) = (0, 0, std::collections::BTreeMap::new());
-    for round in 0..6_000 {
+    for round in 0..12_000 {
         let base = &corpus[round % corpus.len()];
         let mut body = body_of(base);
         let [count, seeds @ ..]: [u8; 9] = random.bytes();
@@ -391,6 +389,7 @@ fn thousands_of_mutated_changes_never_escape_and_leave_the_document_as_it_was() 
     }
     assert!(parsed > 300 && taken > 30, "the mutations reach Automerge: {parsed} parsed, {taken} taken, {outcomes:?}");
     assert!(outcomes.len() >= 4, "and fail in different ways: {outcomes:?}");
+    println!("{parsed} parsed, {taken} taken, {outcomes:?}");
     set(&mut here, "title", "alive");
 }
 
