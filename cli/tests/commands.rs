@@ -1,0 +1,351 @@
+//! The program as scripts and people use it: processes, exit codes, JSON on stdout, messages on stderr.
+// The lint that forbids these in production code does not know helpers of tests for tests.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use lifeos_sync_server::{Config, Handle, Server};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lifeos");
+
+/// A folder with room for homes and files, removed at the end.
+struct Desk {
+    dir: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, home: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.env_remove("LIFEOS_HOME").env_remove("LIFEOS_LOG").env_remove("EDITOR").env_remove("VISUAL");
+        command.arg("--home").arg(self.path(home)).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, home: &str, args: &[&str]) -> Output {
+        self.command(home, args).output().unwrap()
+    }
+
+    /// Runs with `--json`, which must succeed and print one document.
+    fn json(&self, home: &str, args: &[&str]) -> Value {
+        let output = self.run(home, &[args, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn init(&self, home: &str, relay: Option<&str>) -> Value {
+        let relay = relay.map_or_else(Vec::new, |url| vec!["--relay", url]);
+        self.json(home, &[&["init", "--name", home, "--person", "Kim"], &relay[..]].concat())
+    }
+
+    fn add(&self, home: &str, title: &str, markdown: &str) -> String {
+        let note = self.json(home, &["note", "add", title, "--text", markdown]);
+        note["id"].as_str().unwrap().to_owned()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A command that must fail: its kind, message and exit code.
+fn failure(output: &Output) -> (String, String, Option<i32>) {
+    assert_eq!(text(&output.stdout), "", "a failure prints nothing on stdout");
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let field = |name: &str| error["error"][name].as_str().unwrap().to_owned();
+    assert!(error["error"]["transient"].is_boolean());
+    (field("kind"), field("message"), output.status.code())
+}
+
+/// A relay in this process, on a runtime of its own.
+struct Relay {
+    runtime: tokio::runtime::Runtime,
+    handle: Option<Handle>,
+    _data: tempfile::TempDir,
+}
+
+impl Relay {
+    fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let handle = runtime.block_on(Server::start(Config::local(data.path()))).unwrap();
+        Self { runtime, handle: Some(handle), _data: data }
+    }
+
+    fn address(&self) -> String {
+        format!("ws://{}", self.handle.as_ref().unwrap().addr())
+    }
+
+    fn url(&self) -> String {
+        format!("{}#{}", self.address(), self.handle.as_ref().unwrap().relay_key())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            self.runtime.block_on(handle.shutdown());
+        }
+    }
+}
+
+/// `link new` under way in another process, read line by line.
+struct LinkNew {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl LinkNew {
+    fn start(desk: &Desk, home: &str, relay: &str) -> Self {
+        let mut child =
+            desk.command(home, &["link", "new", "--relay", relay, "--name", home, "--json"]).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next event, which must be `name`; its field `field`.
+    fn expect(&mut self, name: &str, field: &str) -> String {
+        let Some(line) = self.lines.next() else {
+            let mut message = String::new();
+            self.child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+            panic!("ended before {name}: {message}");
+        };
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(event["event"], name);
+        event[field].as_str().unwrap().to_owned()
+    }
+
+    fn stop(mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Links `new` to `old`; the person mistypes `wrong` codes first.
+fn link(desk: &Desk, old: &str, new: &str, relay: &str, wrong: usize) -> Output {
+    let mut linking = LinkNew::start(desk, new, relay);
+    let link = linking.expect("link", "link");
+    let mut approve = desk.command(old, &["link", "approve", &link, "--json"]);
+    let mut approve = approve.stdin(Stdio::piped()).spawn().unwrap();
+    let code = linking.expect("code", "code");
+    let mistyped = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
+    let mut stdin = approve.stdin.take().unwrap();
+    for _ in 0..wrong {
+        let _ = writeln!(stdin, "{mistyped}");
+    }
+    let _ = writeln!(stdin, "{} {}", &code[..3], &code[3..]);
+    drop(stdin);
+    let output = approve.wait_with_output().unwrap();
+    if output.status.success() {
+        linking.expect("linked", "device");
+        assert!(linking.child.wait().unwrap().success());
+    } else {
+        linking.stop();
+    }
+    output
+}
+
+#[test]
+fn without_a_home_every_command_says_how_to_begin() {
+    let desk = Desk::new();
+    for args in [&["status"][..], &["note", "list"], &["sync"], &["search", "x"], &["doctor"], &["undo"]] {
+        let output = desk.run("none", &[args, &["--json"]].concat());
+        let (kind, message, code) = failure(&output);
+        assert_eq!((kind.as_str(), code), ("home", Some(1)), "{args:?}");
+        assert!(message.contains("lifeos init") && message.contains("lifeos link new"), "{message}");
+    }
+    assert!(!desk.path("none").exists(), "looking does not make a home");
+}
+
+#[test]
+fn a_home_is_made_once_and_its_phrase_shown_once() {
+    let desk = Desk::new();
+    let made = desk.init("laptop", None);
+    assert!(matches!(made["recovery_phrase"].as_str().unwrap().split(' ').count(), 12 | 24));
+    let (kind, _, code) = failure(&desk.run("laptop", &["init", "--json"]));
+    assert_eq!((kind.as_str(), code), ("home", Some(1)));
+    let status = desk.run("laptop", &["status"]);
+    assert!(!text(&status.stdout).contains(made["recovery_phrase"].as_str().unwrap()));
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_exits_with_two() {
+    let desk = Desk::new();
+    assert_eq!(desk.run("x", &["frobnicate"]).status.code(), Some(2));
+    assert_eq!(desk.run("x", &["note", "todo", "abcd", "0"]).status.code(), Some(2));
+    desk.init("laptop", None);
+    let id = desk.add("laptop", "One", "text");
+    let (kind, message, code) = failure(&desk.run("laptop", &["note", "edit", &id, "--json"]));
+    assert_eq!((kind.as_str(), code), ("usage", Some(2)));
+    assert!(message.contains("--file"), "{message}");
+}
+
+#[test]
+fn a_note_lives_from_its_first_word_to_the_trash_and_back() {
+    let desk = Desk::new();
+    desk.init("laptop", None);
+    let id = desk.add("laptop", "Groceries", "- [ ] milk\n- [ ] bread\n");
+    let json = |args: &[&str]| desk.json("laptop", args);
+
+    assert!(json(&["note", "todo", &id, "2"])["markdown"].as_str().unwrap().contains("- [x] bread"));
+    assert_eq!(json(&["note", "tag", &id, "home"])["tags"][0], "home");
+    assert_eq!(json(&["note", "prop", &id, "rating", "4"])["properties"][0][1], 4);
+    assert_eq!(json(&["note", "rename", &id[..8], "Shopping"])["title"], "Shopping");
+    assert_eq!(json(&["note", "pin", &id])["pinned"], true);
+    assert!(json(&["note", "append", &id, "and rhubarb"])["markdown"].as_str().unwrap().contains("and rhubarb"));
+
+    let notebook = json(&["notebook", "add", "Household"])["id"].as_str().unwrap().to_owned();
+    assert_eq!(json(&["note", "move", &id, "Household"])["notebook"], notebook.as_str());
+    assert_eq!(json(&["notebook", "list"])["notebooks"][0]["notes"], 1);
+    assert_eq!(json(&["note", "list", "--notebook", "Household"])["notes"][0]["id"], id.as_str());
+
+    assert_eq!(json(&["search", "rhubarb"])["hits"][0]["id"], id.as_str());
+    assert_eq!(json(&["search", "xylophone"])["hits"].as_array().unwrap().len(), 0);
+
+    assert!(json(&["note", "trash", &id])["trashed_ms"].is_i64());
+    assert_eq!(json(&["note", "list"])["notes"].as_array().unwrap().len(), 0);
+    assert_eq!(json(&["note", "list", "--trashed"])["notes"].as_array().unwrap().len(), 1);
+    assert!(json(&["note", "restore", &id])["trashed_ms"].is_null());
+    assert_eq!(json(&["doctor"])["ok"], true);
+}
+
+#[test]
+fn an_edit_from_a_file_can_be_undone_and_an_old_version_brought_back() {
+    let desk = Desk::new();
+    desk.init("laptop", None);
+    let id = desk.add("laptop", "Plan", "first\n");
+    std::fs::write(desk.path("new.md"), "second\n").unwrap();
+    let file = desk.path("new.md");
+    let edited = desk.json("laptop", &["note", "edit", &id, "--file", file.to_str().unwrap()]);
+    assert!(edited["markdown"].as_str().unwrap().contains("second"));
+    let versions = desk.json("laptop", &["note", "history", &id]);
+    assert!(!versions["versions"].as_array().unwrap().is_empty());
+    assert_eq!(desk.json("laptop", &["undo"])["undone"], true);
+    assert!(desk.json("laptop", &["note", "show", &id])["markdown"].as_str().unwrap().contains("first"));
+    assert_eq!(desk.json("laptop", &["redo"])["redone"], true);
+    assert!(desk.json("laptop", &["note", "show", &id])["markdown"].as_str().unwrap().contains("second"));
+}
+
+#[test]
+fn a_folder_goes_in_and_comes_out() {
+    let desk = Desk::new();
+    desk.init("laptop", None);
+    let vault = desk.path("vault");
+    std::fs::create_dir_all(vault.join("Recipes")).unwrap();
+    std::fs::write(vault.join("Recipes/Soup.md"), "---\nrating: 4\n---\n# Soup\n\nSee [[Bread]].\n").unwrap();
+    std::fs::write(vault.join("Bread.md"), "# Bread\n\nflour\n").unwrap();
+    let path = vault.to_str().unwrap();
+    assert_eq!(desk.json("laptop", &["import", "markdown", path, "--dry-run"])["created"], 2);
+    assert_eq!(desk.json("laptop", &["note", "list"])["notes"].as_array().unwrap().len(), 0);
+    assert_eq!(desk.json("laptop", &["import", "markdown", path])["created"], 2);
+    assert_eq!(desk.json("laptop", &["import", "markdown", path])["created"], 0);
+    let out = desk.path("out");
+    assert_eq!(desk.json("laptop", &["export", out.to_str().unwrap()])["notes"], 2);
+
+    std::fs::write(vault.join("broken.md"), b"\xff\xfe\xfd").unwrap();
+    let output = desk.run("laptop", &["import", "markdown", path, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "a file that did not come in is not a success");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["failed"], 1);
+    assert!(text(&output.stderr).contains("\"kind\":\"check\""));
+}
+
+#[test]
+fn two_devices_are_linked_across_processes_and_exchange_notes() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    let id = desk.add("laptop", "From the laptop", "hello");
+    desk.json("laptop", &["sync"]);
+    let approved = link(&desk, "laptop", "phone", &relay.url(), 1);
+    assert_eq!(approved.status.code(), Some(0), "{}", text(&approved.stderr));
+    desk.json("phone", &["sync"]);
+    assert_eq!(desk.json("phone", &["note", "show", &id])["title"], "From the laptop");
+    desk.add("phone", "From the phone", "hello back");
+    assert!(desk.json("phone", &["sync"])["pushed"].as_u64().unwrap() >= 1);
+    desk.json("laptop", &["sync"]);
+    assert_eq!(desk.json("laptop", &["search", "back"])["hits"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        desk.json("laptop", &["device", "list"])["devices"].as_array().unwrap().len(),
+        3,
+        "two and the paper key"
+    );
+}
+
+#[test]
+fn three_wrong_codes_end_a_link() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    desk.json("laptop", &["sync"]);
+    let refused = link(&desk, "laptop", "phone", &relay.url(), 3);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("\"kind\":\"security\""), "{}", text(&refused.stderr));
+    assert_eq!(text(&refused.stdout), "");
+}
+
+#[test]
+fn a_relay_with_another_key_is_refused_and_one_that_is_not_there_may_be_tried_again() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&format!("{}#{}", relay.address(), "11".repeat(32))));
+    desk.add("laptop", "Safe", "kept");
+    let (kind, _, code) = failure(&desk.run("laptop", &["sync", "--json"]));
+    assert_eq!((kind.as_str(), code), ("security", Some(1)));
+    desk.init("lonely", Some("ws://127.0.0.1:9"));
+    let output = desk.run("lonely", &["sync", "--json"]);
+    let (kind, _, code) = failure(&output);
+    assert_eq!((kind.as_str(), code), ("network", Some(1)));
+    assert!(text(&output.stderr).contains("\"transient\":true"));
+    assert_eq!(desk.json("laptop", &["note", "list"])["notes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_not_an_error() {
+    let desk = Desk::new();
+    desk.init("laptop", None);
+    // More than a pipe holds, so that writing goes on after the reader is gone.
+    let id = desk.add("laptop", "Long", &"a line of a long note\n\n".repeat(5000));
+    let mut child = desk.command("laptop", &["note", "show", &id]).spawn().unwrap();
+    let mut first = [0; 10];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_watching_sync_ends_cleanly_when_it_is_told_to() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    let mut child = desk.command("laptop", &["sync", "--watch", "--json"]).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let live = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let live = live.filter(|event| event["event"] == "sync").find(|event| event["state"]["name"] == "live");
+    assert!(live.is_some(), "it never came up");
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_demonstration_holds_on_the_sample() {
+    let desk = Desk::new();
+    let report = desk.json("unused", &["demo", "--keep", desk.path("kept").to_str().unwrap()]);
+    assert_eq!(report["ok"], true);
+    assert!(report["checks"].as_array().unwrap().len() >= 20);
+    assert!(Path::new(&desk.path("kept")).join("laptop-export").is_dir());
+    assert!(!desk.path("unused").exists(), "the demonstration leaves the person's own home alone");
+    let again = desk.run("unused", &["demo", "--keep", desk.path("kept").to_str().unwrap(), "--json"]);
+    assert_eq!(failure(&again).2, Some(2), "a folder with something in it is not used");
+}
