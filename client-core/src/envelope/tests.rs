@@ -1,3 +1,5 @@
+//! Sealed bytes, flipped, cut, moved and forged; and the twin of each that opens.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeos_sync_protocol::envelope::{HEADER_BYTES, OVERHEAD_BYTES, SIGNATURE_BYTES};
