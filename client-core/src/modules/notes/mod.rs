@@ -16,13 +16,20 @@
 
 pub mod body;
 pub mod front;
+pub mod history;
 pub mod markdown;
 pub mod note;
 pub mod project;
 pub mod tags;
 pub mod tree;
+pub mod undo;
 
+#[cfg(test)]
+mod tests;
+
+pub use history::{Version, markdown_at, restore_version};
 pub use note::{
     Draft, Source, create, is_edited_after_trash, markdown_of, move_to, pin, restore, set_markdown, set_source,
     set_title, trash,
 };
+pub use undo::apply_undo;

@@ -21,7 +21,7 @@ use crate::registry::BODY_BYTES_MAX;
 
 pub(crate) use apply::apply;
 pub(crate) use diff::{Script, Step, compose_positions, script};
-pub(crate) use flat::{BLOCK, Flat};
+pub(crate) use flat::{BLOCK, Flat, Marker};
 
 /// The text object, made by the genesis.
 pub(crate) fn object(doc: &AutoCommit) -> Result<ObjId, DocumentError> {
