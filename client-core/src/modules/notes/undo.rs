@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use automerge::transaction::Transactable;
 use automerge::{AutoCommit, ChangeHash, ObjId, Patch, PatchAction, ROOT, ReadDoc, ScalarValue, Value};
 
-use super::body::{self, BLOCK, Flat, Marker, Script, Step, compose_positions};
+use super::body::{self, BLOCK, Flat, Marker, Script, Step, compose_positions, push};
 use crate::document::{DocumentError, GenesisId};
 use crate::modules::register::put;
 use crate::registry::{self, FieldType, NOTE_GENESIS, NOTE_TREE_GENESIS};
@@ -220,13 +220,14 @@ impl Rope {
         for piece in self.pieces {
             match piece {
                 Piece::Old { start, length } => {
-                    script.extend([Step::Delete(start - old_at), Step::Keep(length)]);
+                    push(&mut script, Step::Delete(start - old_at));
+                    push(&mut script, Step::Keep(length));
                     old_at = start + length;
                 }
-                Piece::New(count) => script.push(Step::Insert(count)),
+                Piece::New(count) => push(&mut script, Step::Insert(count)),
             }
         }
-        script.push(Step::Delete(old_length - old_at));
+        push(&mut script, Step::Delete(old_length - old_at));
         script
     }
 }
@@ -271,25 +272,34 @@ impl<'f> Merge<'f> {
                 },
             }
         }
-        Self { before, after, now, sources, returning, target: Flat::default(), script: Script::new(), delta: BTreeMap::new() }
+        Self {
+            before,
+            after,
+            now,
+            sources,
+            returning,
+            target: Flat::default(),
+            script: Script::new(),
+            delta: BTreeMap::new(),
+        }
     }
 
     fn run(mut self) -> (Flat, Script) {
         let (before, after, now) = (Units::of(self.before), Units::of(self.after), Units::of(self.now));
         for place in 0..=self.now.units.len() {
             for back in self.returning.remove(&place).unwrap_or_default() {
-                self.script.push(Step::Insert(1));
+                push(&mut self.script, Step::Insert(1));
                 self.push(self.before.units[back], before.marker(back).cloned(), &before.marks(back));
             }
             let Some(unit) = self.now.units.get(place) else { break };
             match self.sources[place] {
                 // In `after` but not in `before`: the change inserted it.
-                (Some(_), None) => self.script.push(Step::Delete(1)),
+                (Some(_), None) => push(&mut self.script, Step::Delete(1)),
                 (Some(after_place), Some(before_place)) => {
                     self.delta = changed(&before.marks(before_place), &after.marks(after_place));
-                    let marker = now.marker(place).map(|marker| {
-                        reverted_marker(before.marker(before_place), after.marker(after_place), marker)
-                    });
+                    let marker = now
+                        .marker(place)
+                        .map(|marker| reverted_marker(before.marker(before_place), after.marker(after_place), marker));
                     self.keep(*unit, marker, now.marks(place));
                 }
                 (None, _) => self.keep(*unit, now.marker(place).cloned(), now.marks(place)),
@@ -299,7 +309,7 @@ impl<'f> Merge<'f> {
     }
 
     fn keep(&mut self, unit: u32, marker: Option<Marker>, marks: BTreeMap<String, String>) {
-        self.script.push(Step::Keep(1));
+        push(&mut self.script, Step::Keep(1));
         let marks = reverted(&self.delta, marks);
         self.push(unit, marker, &marks);
     }

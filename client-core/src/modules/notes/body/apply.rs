@@ -12,7 +12,7 @@ use automerge::{AutoCommit, ObjId, ObjType, ReadDoc, Value};
 use super::flat::{Marker, Marks};
 use super::{BLOCK, Flat, Step};
 use crate::document::DocumentError;
-use crate::modules::notes::markdown::{TODO_OPEN, attr, mark};
+use crate::modules::notes::markdown::mark;
 
 /// Makes the text what `target` is: `script` leads from `now`'s units to `target`'s.
 pub(crate) fn apply(
@@ -138,24 +138,13 @@ fn write_marker(
     if old == new {
         return Ok(());
     }
-    for (name, value) in &new.attrs {
-        if old.attrs.get(name) != Some(value) && !(is_open(name, value) && !old.attrs.contains_key(name)) {
-            put_attr(doc, text, place, name, Some(value))?;
-        }
+    for (name, value) in new.attrs.iter().filter(|(name, value)| old.attrs.get(*name) != Some(value)) {
+        put_attr(doc, text, place, name, Some(value))?;
     }
-    for (name, value) in old.attrs.iter().filter(|(name, _)| !new.attrs.contains_key(*name)) {
-        match name.as_str() {
-            // "Open" is what an absent state means; writing it lets two devices meet on one register.
-            attr::STATE if is_open(name, value) => {}
-            attr::STATE => put_attr(doc, text, place, name, Some(TODO_OPEN))?,
-            _ => put_attr(doc, text, place, name, None)?,
-        }
+    for name in old.attrs.keys().filter(|name| !new.attrs.contains_key(*name)) {
+        put_attr(doc, text, place, name, None)?;
     }
     Ok(())
-}
-
-fn is_open(name: &str, value: &str) -> bool {
-    name == attr::STATE && value == TODO_OPEN
 }
 
 /// Sets or takes away one attribute of the block marker at `place`.

@@ -45,6 +45,17 @@ fn common_ends(old: &[u32], new: &[u32]) -> (usize, usize) {
 /// Equal stretches: start in the old text, start in the new text, length.
 type Matches = Vec<(usize, usize, usize)>;
 
+/// Adds a step, joined with the one before if it is of the same kind.
+pub(crate) fn push(script: &mut Script, step: Step) {
+    match (script.last_mut(), step) {
+        (_, Step::Keep(0) | Step::Delete(0) | Step::Insert(0)) => {}
+        (Some(Step::Keep(count)), Step::Keep(more))
+        | (Some(Step::Delete(count)), Step::Delete(more))
+        | (Some(Step::Insert(count)), Step::Insert(more)) => *count += more,
+        _ => script.push(step),
+    }
+}
+
 #[derive(Default)]
 struct Builder {
     steps: Script,
@@ -52,13 +63,7 @@ struct Builder {
 
 impl Builder {
     fn push(&mut self, step: Step) {
-        match (self.steps.last_mut(), step) {
-            (_, Step::Keep(0) | Step::Delete(0) | Step::Insert(0)) => {}
-            (Some(Step::Keep(count)), Step::Keep(more))
-            | (Some(Step::Delete(count)), Step::Delete(more))
-            | (Some(Step::Insert(count)), Step::Insert(more)) => *count += more,
-            _ => self.steps.push(step),
-        }
+        push(&mut self.steps, step);
     }
 
     fn keep(&mut self, count: usize) {

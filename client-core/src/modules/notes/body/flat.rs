@@ -8,7 +8,7 @@ use automerge::marks::MarkSet;
 use automerge::{AutoCommit, ChangeHash, ObjId, ReadDoc, ScalarValue, hydrate};
 
 use crate::document::DocumentError;
-use crate::modules::notes::markdown::{Block, BlockKind, Body, Span};
+use crate::modules::notes::markdown::{Block, BlockKind, Body, Span, TODO_OPEN, attr};
 
 /// The unit that stands for a block marker; characters are their own number, which is smaller.
 pub(crate) const BLOCK: u32 = 0x11_0000;
@@ -34,7 +34,15 @@ impl Marker {
             BlockKind::Paragraph => attrs.remove(TYPE),
             _ => attrs.insert(TYPE.to_owned(), block.kind.as_str().to_owned()),
         };
-        Self { attrs }
+        Self { attrs }.with_state()
+    }
+
+    /// A todo always has a state: two devices that tick it then write one register.
+    fn with_state(mut self) -> Self {
+        if self.kind() == BlockKind::Todo && !self.attrs.contains_key(attr::STATE) {
+            self.attrs.insert(attr::STATE.to_owned(), TODO_OPEN.to_owned());
+        }
+        self
     }
 
     fn from_map(map: &hydrate::Map) -> Self {
@@ -42,7 +50,7 @@ impl Marker {
             hydrate::Value::Scalar(value) => Some((key.clone(), scalar_text(value)?)),
             _ => None,
         });
-        Self { attrs: attrs.collect() }
+        Self { attrs: attrs.collect() }.with_state()
     }
 
     fn to_block(&self) -> Block {

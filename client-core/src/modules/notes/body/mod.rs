@@ -20,7 +20,7 @@ use crate::document::DocumentError;
 use crate::registry::BODY_BYTES_MAX;
 
 pub(crate) use apply::apply;
-pub(crate) use diff::{Script, Step, compose_positions, script};
+pub(crate) use diff::{Script, Step, compose_positions, push, script};
 pub(crate) use flat::{BLOCK, Flat, Marker};
 
 /// The text object, made by the genesis.

@@ -1,0 +1,69 @@
+use automerge::{ROOT, ReadDoc};
+use serde_json::json;
+
+use super::super::{Source, body, front, history, move_to, pin, restore, set_title, tags, trash, tree};
+use super::*;
+use crate::modules::space;
+use crate::registry::{FIELDS, NOTE_TREE_GENESIS, SPACE_GENESIS, field_of};
+use lifeos_sync_protocol::ids::{MemberId, SignPk};
+
+/// Root keys of a document, each of which must be declared; returns the ids of the fields they belong to.
+fn declared(document: &Document) -> Vec<&'static str> {
+    let keys = document.read().keys(ROOT);
+    let field =
+        |key: String| field_of(document.genesis(), &key).unwrap_or_else(|| panic!("{key} is not in the registry")).id;
+    keys.map(field).collect()
+}
+
+fn note_after_every_operation() -> Document {
+    let mut devices = Devices::new(NOTE_GENESIS, 1);
+    let notebook = "0".repeat(32);
+    let draft = Draft {
+        title: "T",
+        markdown: "---\np: 1\n---\n- [ ] a **b**\n",
+        notebook: Some(&notebook),
+        tags: &["tag".to_owned()],
+        source: Some(Source { path: "x.md", hash: [0; 32] }),
+    };
+    devices.edit(0, |doc, now| create(doc, &draft, now));
+    let first = devices.documents[0].heads()[0];
+    devices.edit(0, |doc, _| set_title(doc, "U"));
+    devices.edit(0, |doc, _| pin(doc, true));
+    devices.edit(0, |doc, _| move_to(doc, None));
+    devices.edit(0, |doc, _| tags::untag(doc, "tag"));
+    devices.edit(0, |doc, _| front::set_property(doc, "q", Some(&json!(true))));
+    devices.edit(0, |doc, _| body::set_todo(doc, 0, true));
+    devices.edit(0, |doc, _| body::splice(doc, 1, 0, "x"));
+    devices.edit(0, trash);
+    devices.edit(0, |doc, _| restore(doc));
+    devices.edit(0, |doc, _| history::restore_version(doc, &first));
+    devices.documents.remove(0)
+}
+
+#[test]
+fn every_operation_writes_declared_fields_only() {
+    let mut seen = declared(&note_after_every_operation());
+    let mut devices = Devices::new(NOTE_TREE_GENESIS, 1);
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    devices.edit(0, |doc, _| tree::create(doc, &a, "A", None));
+    devices.edit(0, |doc, _| tree::create(doc, &b, "B", Some(&a)));
+    devices.edit(0, |doc, now| tree::delete(doc, &b, now));
+    seen.extend(declared(&devices.documents[0]));
+    let mut devices = Devices::new(SPACE_GENESIS, 1);
+    devices.edit(0, |doc, _| space::set_device_name(doc, &SignPk([1; 32]), "d"));
+    devices.edit(0, |doc, _| space::set_member_name(doc, &MemberId([1; 16]), "m"));
+    seen.extend(declared(&devices.documents[0]));
+    // Every declared field has an operation that writes it; `kind` waits for journals and templates.
+    for field in FIELDS.iter().filter(|field| field.id != "note.kind") {
+        assert!(seen.contains(&field.id), "nothing writes {}", field.id);
+    }
+}
+
+#[test]
+fn a_key_written_past_the_registry_is_found() {
+    use automerge::transaction::Transactable;
+    let mut devices = Devices::new(NOTE_GENESIS, 1);
+    devices.edit(0, |doc, _| Ok(doc.put(ROOT, "colour", "red")?));
+    let found = std::panic::catch_unwind(|| declared(&devices.documents[0]));
+    assert!(found.is_err());
+}
