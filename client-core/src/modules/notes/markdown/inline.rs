@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use super::{Span, mark};
+use super::{Span, mark, step};
 
 /// A destination or target longer than this stays text: values are copied to every span they cover.
 const VALUE_BYTES_MAX: usize = 2_000;
@@ -88,6 +88,7 @@ impl<'a> Painter<'a> {
             return Some(());
         }
         let piece = &self.text[self.at..end];
+        step(piece.len());
         self.at = end;
         // Values are copied to every piece: a long one over many pieces would multiply the text.
         self.copied_bytes += self.active.iter().map(|found| found.value.len()).sum::<usize>();
@@ -175,6 +176,7 @@ impl<'a> Scanner<'a> {
 
     fn run(&mut self) {
         while let Some(byte) = self.bytes.get(self.at).copied() {
+            step(1);
             match byte {
                 b'\\' => self.at += if self.byte(1).is_some_and(|next| next.is_ascii_punctuation()) { 2 } else { 1 },
                 b'`' => self.code(),
@@ -197,7 +199,9 @@ impl<'a> Scanner<'a> {
 
     fn run_len(&self, start: usize) -> usize {
         let sign = self.bytes[start];
-        self.bytes[start..].iter().take_while(|byte| **byte == sign).count()
+        let len = self.bytes[start..].iter().take_while(|byte| **byte == sign).count();
+        step(len);
+        len
     }
 
     fn push(&mut self, name: &'static str, outer: Range<usize>, inner: Range<usize>, value: &str) {
@@ -244,6 +248,7 @@ impl<'a> Scanner<'a> {
     fn find_unescaped(&self, from: usize, sign: u8) -> Option<usize> {
         let mut at = from;
         while let Some(byte) = self.bytes.get(at) {
+            step(1);
             match byte {
                 b'\\' => at += 2,
                 byte if *byte == sign => return Some(at),
@@ -260,6 +265,7 @@ impl<'a> Scanner<'a> {
             self.at = start + 1;
             return;
         };
+        step(length);
         let close = self.at + length;
         if self.bytes[close] == b'<' {
             return;
@@ -289,6 +295,7 @@ impl<'a> Scanner<'a> {
     fn wikilink(&mut self, embed: bool, from: usize) -> bool {
         let stop = |byte: &u8| matches!(byte, b'[' | b']' | b'\n');
         let Some(length) = self.bytes[from..].iter().position(stop) else { return false };
+        step(length);
         let close = from + length;
         if length == 0 || !self.text[close..].starts_with("]]") || self.bytes.get(close + 2) == Some(&b'(') {
             return false;
@@ -356,6 +363,7 @@ impl<'a> Scanner<'a> {
     fn bare_destination_end(&self, from: usize) -> Option<usize> {
         let (mut at, mut depth) = (from, 0);
         while let Some(byte) = self.bytes.get(at) {
+            step(1);
             match byte {
                 b'\\' => at += 1,
                 b' ' | b'\n' | b'\t' => return Some(at),
@@ -407,6 +415,7 @@ impl<'a> Scanner<'a> {
         let mut floors: HashMap<(u8, bool, usize), usize> = HashMap::new();
         let mut current = self.first_after(bottom);
         while let Some(closer) = current {
+            step(1);
             if !self.delimiters[closer].closes {
                 current = self.delimiters[closer].after;
                 continue;
@@ -440,6 +449,7 @@ impl<'a> Scanner<'a> {
             None => {
                 let mut first = self.last?;
                 while let Some(before) = self.delimiters[first].before {
+                    step(1);
                     first = before;
                 }
                 Some(first)
@@ -451,12 +461,15 @@ impl<'a> Scanner<'a> {
         let close = &self.delimiters[closer];
         let mut current = close.before;
         while let Some(index) = current {
+            step(1);
             if Some(index) == bottom || floor.is_some_and(|floor| index < floor) {
                 return None;
             }
             let open = &self.delimiters[index];
             let both = open.closes || close.opens;
-            let three = both && (open.run + close.run) % 3 == 0 && (open.run % 3 != 0 || close.run % 3 != 0);
+            let three = both
+                && (open.run + close.run).is_multiple_of(3)
+                && !(open.run.is_multiple_of(3) && close.run.is_multiple_of(3));
             if open.opens && open.sign == close.sign && !three {
                 return Some(index);
             }

@@ -26,9 +26,24 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+thread_local! {
+    /// Work done by the scanners on this thread; what tests measure instead of time.
+    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts work in tests; nothing else.
+#[inline]
+fn step(count: usize) {
+    #[cfg(test)]
+    STEPS.with(|steps| steps.set(steps.get() + count));
+    #[cfg(not(test))]
+    let _ = count;
+}
+
 use std::collections::BTreeMap;
 
-pub use derive::{Heading, LinkKind, LinkRef, headings, links, plain_text, tags, title};
+pub use derive::{Heading, LinkKind, LinkRef, TAGS_MAX, TITLE_CHARS_MAX, headings, links, plain_text, tags, title};
 pub use front_matter::{FrontMatter, set_property};
 
 /// Names of block attributes. A missing attribute means the default in brackets.

@@ -3,8 +3,8 @@
 //! Every line is looked at a bounded number of times: a search for an end that is not there (a formula, a comment) is
 //! remembered, or takes the rest of the text.
 
-use super::BlockKind;
 use super::write::closing_fence;
+use super::{BlockKind, step};
 
 /// One line: its text without end, and where that stands.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,7 @@ impl Line<'_> {
     }
 
     pub(super) fn is_blank(&self) -> bool {
+        step(1);
         self.text.trim_matches([' ', '\t']).is_empty()
     }
 }
@@ -141,6 +142,7 @@ impl<'a, 'l> Blocks<'a, 'l> {
     /// The kind of block that begins with line `at`; `None`: a paragraph.
     fn kind_at(&mut self, at: usize) -> Option<BlockKind> {
         let line = self.lines[at].text;
+        step(line.len() + 1);
         let indent = indent_of(line);
         let rest = &line[indent.len()..];
         if is_code_indent(indent) && !self.in_list {
@@ -167,6 +169,7 @@ impl<'a, 'l> Blocks<'a, 'l> {
     fn fence_end(&self, at: usize, sign: char, len: usize) -> usize {
         let indent = indent_of(self.lines[at].text);
         let closes = |line: &Line<'_>| {
+            step(1);
             let text = line.text.strip_prefix(indent).unwrap_or(line.text);
             closing_fence(text, sign).is_some_and(|found| found >= len)
         };
@@ -209,7 +212,10 @@ impl<'a, 'l> Blocks<'a, 'l> {
         if self.no_formula_end {
             return None;
         }
-        let closes = |line: &Line<'_>| line.text.trim_end_matches([' ', '\t']).ends_with("$$");
+        let closes = |line: &Line<'_>| {
+            step(1);
+            line.text.trim_end_matches([' ', '\t']).ends_with("$$")
+        };
         let inside = self.lines[at + 1..].iter().position(closes);
         self.no_formula_end = inside.is_none();
         inside.map(|inside| at + 1 + inside + 1)

@@ -155,3 +155,307 @@ proptest! {
         assert_round_trip(&text);
     }
 }
+
+#[test]
+fn marks_are_found_where_commonmark_finds_them() {
+    for (text, expected) in [
+        ("a **b** _c_", &[("a ", ""), ("b", "strong"), (" ", ""), ("c", "emphasis=_")][..]),
+        ("***both***", &[("both", "emphasis+strong")]),
+        ("**_in_**", &[("in", "emphasis=_+strong")]),
+        ("*a **b***", &[("a ", "emphasis"), ("b", "emphasis+strong")]),
+        ("snake_case_name 2 * 3 * 4", &[("snake_case_name 2 * 3 * 4", "")]),
+        ("~~no~~ ==yes== a == b", &[("no", "strike"), (" ", ""), ("yes", "highlight"), (" a == b", "")]),
+        ("`a*b*` ``c`d``", &[("a*b*", "code"), (" ", ""), ("c`d", "code")]),
+        ("[t *e*](u \"x\")", &[("t ", "link=u \"x\""), ("e", "emphasis+link=u \"x\"")]),
+        ("[![alt](i.png)](u)", &[("alt", "image=i.png+link=u")]),
+        ("[[Note#H|shown]] [[N]]", &[("shown", "wikilink=Note#H"), (" ", ""), ("N", "wikilink=N")]),
+        ("![[p.png|300]]", &[("300", "embed=p.png")]),
+        ("$x_1$ costs $5 and $6", &[("x_1", "math"), (" costs $5 and $6", "")]),
+        ("\\*no\\* <https://a.b> <b>", &[("\\*no\\* ", ""), ("https://a.b", "autolink"), (" <b>", "")]),
+        ("[a](<x y>) [b][c] ![](e)", &[("a", "link=<x y>"), (" [b][c] ![](e)", "")]),
+        ("[a [b](c) d](e)", &[("[a ", ""), ("b", "link=c"), (" d](e)", "")]),
+        ("日本**語**です*x*", &[("日本", ""), ("語", "strong"), ("です", ""), ("x", "emphasis")]),
+    ] {
+        assert_eq!(marks(text), pairs(expected), "{text}");
+        assert_round_trip(text);
+    }
+}
+
+#[test]
+fn blocks_are_found() {
+    for (text, expected) in [
+        ("# T\ntext\nmore\n\n- a\n  - b\n1. c\n", &["h1", "paragraph", "bullet", "bullet", "ordered"][..]),
+        ("- [ ] a\n- [x] b\n1. [/] c\n", &["todo", "todo", "todo"]),
+        ("> q\n> q\n\n> [!note]- T\n> x\n", &["quote", "callout"]),
+        ("```rust\nfn x() {}\n```\n~~~\n```\n~~~\n", &["code", "code"]),
+        ("| a | b |\n|:--|--:|\n| 1 | 2 |\nend", &["table", "paragraph"]),
+        ("$$\nx\n$$\n\n$$y$$\n", &["math", "math"]),
+        ("<div>\nx\n</div>\n\n<!-- a\n\nb -->\n", &["html", "html"]),
+        ("T\n===\nU\n---\n\n---\n***\n", &["h1", "h2", "rule", "rule"]),
+        ("[^1]: note\n    more\n", &["footnote"]),
+        ("text\n    not code\n\n    code\n", &["paragraph", "code"]),
+        ("#tag\n####### no\n", &["paragraph"]),
+        ("year\n1986. was\n", &["paragraph"]),
+        ("", &[]),
+        ("\n \n", &["paragraph"]),
+    ] {
+        assert_eq!(kinds(text), expected, "{text:?}");
+        assert_round_trip(text);
+    }
+}
+
+#[test]
+fn usual_syntax_needs_no_attributes() {
+    let text = "# T\n\nText with [[L]].\n\n- a\n- b\n\nText.\n\n1. c\n2. d\n\n> q\n\n```\nx\n```\n\n---\n";
+    let body = parse_body(text);
+    assert_eq!(render_body(&body), text);
+    assert!(body.blocks.iter().all(|block| block.attrs.is_empty()), "{body:#?}");
+    assert_eq!(only("- [ ] a\n").attrs, [("state".to_owned(), "open".to_owned())].into());
+}
+
+#[test]
+fn line_ends_cost_one_attribute_in_a_whole_text() {
+    let text = "# T\r\n\r\na\r\nb\r\n- c\r\n";
+    let body = parse_body(text);
+    let stated: Vec<_> = body.blocks.iter().filter_map(|block| block.attr(attr::EOL)).collect();
+    assert_eq!(stated, ["crlf"]);
+    assert_eq!(body.blocks[1].text(), "a\nb");
+}
+
+#[test]
+fn toggling_a_todo_changes_its_box_only() {
+    let text = "# T\r\n\r\n* [ ] one *two*\r\n\t- [X] three\r\n10) [/] four\r\n- [ ]\r\n";
+    let mut body = parse_body(text);
+    for block in body.blocks.iter_mut().filter(|block| block.kind == BlockKind::Todo) {
+        let state = if block.is_done() == Some(true) { TODO_OPEN } else { TODO_DONE };
+        block.attrs.insert(attr::STATE.to_owned(), state.to_owned());
+    }
+    let expected = "# T\r\n\r\n* [x] one *two*\r\n\t- [ ] three\r\n10) [x] four\r\n- [x]\r\n";
+    assert_eq!(render_body(&body), expected);
+    assert_eq!(parse_body(expected).blocks.iter().filter(|block| block.is_done() == Some(true)).count(), 3);
+}
+
+#[test]
+fn a_hostile_state_does_not_leave_its_box() {
+    for state in ["", "xx", "]", "\n", "[x] - [x"] {
+        let block = Block::new(BlockKind::Todo, "a").with(attr::STATE, state);
+        assert_eq!(render_body(&Body { blocks: vec![block] }), "- [ ] a\n");
+    }
+}
+
+fn edited(text: &str, edit: impl FnOnce(&mut Body)) -> String {
+    let mut body = parse_body(text);
+    edit(&mut body);
+    render_body(&body)
+}
+
+fn set_span(body: &mut Body, block: usize, span: usize, text: &str) {
+    text.clone_into(&mut body.blocks[block].spans[span].text);
+}
+
+#[test]
+fn text_typed_into_a_block_leaves_its_neighbours_alone() {
+    for (text, span, typed, expected) in [
+        ("a **b** c\n", 1, "b d ", "a **b d**  c\n"),
+        ("a **b** c\n", 1, " ", "a   c\n"),
+        ("x `c` y\n", 1, "c`d", "x ``c`d`` y\n"),
+        ("x ``c`` y\n", 1, "`", "x `` ` `` y\n"),
+        ("[[N]] y\n", 0, "Nn", "[[N|Nn]] y\n"),
+        ("[t](u) y\n", 0, "tt", "[tt](u) y\n"),
+        ("## h\n", 0, "h\nk", "## h k\n"),
+        ("- a\n", 0, "a\nb", "- a\n  b\n"),
+        ("> a\n", 0, "a\n\nb", "> a\n>\n> b\n"),
+        ("```\na\n```\n", 0, "a\n```\nb", "````\na\n```\nb\n````\n"),
+    ] {
+        let found = edited(&format!("before\n\n{text}\nafter\n"), |body| set_span(body, 1, span, typed));
+        assert_eq!(found, format!("before\n\n{expected}\nafter\n"));
+        assert_eq!(kinds(&found).len(), 3);
+    }
+}
+
+#[test]
+fn marks_that_cross_are_closed_and_opened_again() {
+    let marks = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+    let span = |text: &str, names: &[&str]| Span { text: text.to_owned(), marks: marks(names) };
+    let block = |spans| Body { blocks: vec![Block { spans, ..Block::default() }] };
+    let crossed = block(vec![span("a", &["strong"]), span("b", &["strong", "emphasis"]), span("c", &["emphasis"])]);
+    assert_eq!(render_body(&crossed), "**a*b***c*\n".replace("b***c*", "b****c*"));
+    let in_code = block(vec![span("a", &["code"]), span("b", &["code", "strong"])]);
+    assert_eq!(render_body(&in_code), "**`ab`**\n");
+}
+
+#[test]
+fn a_block_put_behind_an_unclosed_fence_stays_outside() {
+    let found = edited("```\na\n", |body| body.blocks.push(Block::new(BlockKind::Paragraph, "b")));
+    assert_eq!(found, "```\na\n```\n\nb\n");
+}
+
+#[test]
+fn an_item_put_between_others_is_counted() {
+    let found = edited("1. a\n2. b\n", |body| body.blocks.insert(1, Block::new(BlockKind::Ordered, "x")));
+    assert_eq!(found, "1. a\n2. x\n3. b\n");
+}
+
+#[test]
+fn a_hostile_gap_does_not_grow_the_text() {
+    let block = Block::new(BlockKind::Paragraph, "a").with(attr::GAP, "4000000000");
+    assert!(render_body(&Body { blocks: vec![block] }).len() < 2_000);
+}
+
+#[test]
+fn unknown_kinds_attributes_and_marks_are_kept() {
+    assert_eq!(BlockKind::from_name("kanban").as_str(), "kanban");
+    let mut block = Block::new(BlockKind::from_name("kanban"), "text").with("lane", "2");
+    block.spans[0].marks.insert("x-colour".to_owned(), "red".to_owned());
+    assert_eq!(render_body(&Body { blocks: vec![block] }), "text\n");
+}
+
+#[test]
+fn every_kind_has_its_name() {
+    for name in [
+        "paragraph",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "bullet",
+        "ordered",
+        "todo",
+        "quote",
+        "callout",
+        "code",
+        "table",
+        "math",
+        "html",
+        "rule",
+        "footnote",
+    ] {
+        let kind = BlockKind::from_name(name);
+        assert_eq!(kind.as_str(), name);
+        assert!(!matches!(kind, BlockKind::Other(_)));
+    }
+}
+
+const NOTE: &str = "---\ntags: [Sea, trip/2026]\n---\n# The *long* way\n\nSee [[Harbour#Pier|the pier]], ![[map.png]] and \
+    [rules](My%20Note.md#two \"t\"), <https://a.b/#c> #boats, a#no `#code` #12 (#日本).\n\n| a | b |\n|---|---|\n| [[X\\|y]] | \\* |\n\n\
+    ```\n[[no]] #no\n```\n\n## Next \\# one\n\n<p>Some <b>bold</b></p>\n";
+
+#[test]
+fn links_are_read_from_marks_and_tables() {
+    let links = links(&parse(NOTE).body);
+    let said: Vec<String> = links
+        .iter()
+        .map(|link| {
+            let anchor = link.anchor.as_deref().unwrap_or("-");
+            format!("{} {} {anchor} {}", link.kind.as_str(), link.target, link.alias.as_deref().unwrap_or("-"))
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "wikilink Harbour Pier the pier",
+            "embed map.png - -",
+            "link My Note.md two rules",
+            "link https://a.b/#c - -",
+            "wikilink X - y"
+        ]
+    );
+}
+
+#[test]
+fn a_link_typed_as_text_counts_like_a_mark() {
+    let typed = Body { blocks: vec![Block::new(BlockKind::Paragraph, "see [[Harbour]]")] };
+    assert_eq!(links(&typed), links(&parse_body("see [[Harbour]]\n")));
+    assert_eq!(links(&typed).len(), 1);
+}
+
+#[test]
+fn title_headings_tags_and_plain_text_are_read() {
+    let parsed = parse(NOTE);
+    assert_eq!(title(&parsed, "file"), "The long way");
+    assert_eq!(title(&parse("## only\n"), "file"), "file");
+    assert_eq!(title(&parse("---\ntitle: ' T '\n---\n# H\n"), "file"), "T");
+    assert_eq!(title(&parse("text\n## only\n"), ""), "only");
+    assert_eq!(title(&parse("\n- first line\n"), " "), "first line");
+    assert_eq!(headings(&parsed.body)[1], Heading { level: 2, text: "Next # one".to_owned() });
+    assert_eq!(tags(&parsed), ["boats", "Sea", "trip/2026", "日本"]);
+    let plain = plain_text(&parsed.body);
+    assert!(plain.contains("See the pier, map.png and rules, https://a.b/#c #boats"), "{plain}");
+    assert!(plain.contains("a b\nX\\ y *\n") || plain.contains("a b\ny *\n"), "{plain}");
+    assert!(plain.contains("Some  bold"), "{plain}");
+}
+
+/// Work done on a text, in steps of the scanners.
+fn steps(text: &str) -> usize {
+    STEPS.with(|steps| steps.set(0));
+    let parsed = parse(text);
+    let _ = (links(&parsed.body), tags(&parsed), plain_text(&parsed.body));
+    STEPS.with(std::cell::Cell::get)
+}
+
+#[test]
+fn work_is_linear_in_hostile_text() {
+    for unit in [
+        "*[",
+        "[",
+        "[[",
+        "![[a",
+        "*a ",
+        "*a _b ",
+        "a** ",
+        "_a*",
+        "***",
+        "**x",
+        "`a``b```",
+        "` ",
+        "$a ",
+        "$$a\n",
+        "<a ",
+        "<!--",
+        "[a](b",
+        "[a](",
+        "[a](<b",
+        "[a](b \"",
+        "[a](b (",
+        "![a](![",
+        "[a](b) ![",
+        "\\$",
+        "$\\$",
+        "> ",
+        "> > a\n",
+        "- ",
+        "- a\n ",
+        " - a\n",
+        "1. a\n",
+        "a\n    b\n",
+        "a\n<b>\n",
+        "```\n",
+        "~~~a\n",
+        "| a\n",
+        "|a|\n|-|\n",
+        "[^a]: \n",
+        "a\n===\n",
+        "\n",
+        " \n",
+        "\r\n",
+        "# ",
+        "#a",
+        "a|",
+        "==a",
+        "~~a~~",
+        "*a*",
+        "**a*",
+        "a*b_c",
+        "<a@b",
+        "%%",
+        "---\n",
+        "a: 1\n",
+        "\t",
+    ] {
+        let work = |count: usize| steps(&unit.repeat(count));
+        let (small, large) = (work(1_000), work(4_000));
+        assert!(large <= small * 5 + 2_000, "{unit:?}: {small} steps, four times the text: {large}");
+    }
+}

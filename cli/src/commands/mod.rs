@@ -1,0 +1,88 @@
+//! The commands, one file a family; each parses its arguments, calls the client and shows what came back.
+
+mod device;
+mod doctor;
+mod export;
+mod import;
+mod init;
+mod link;
+mod note;
+mod note_edit;
+mod note_view;
+mod notebook;
+mod relay;
+mod search;
+mod status;
+mod sync;
+mod undo;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::demo;
+use crate::failure::Failure;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show everything work: a relay, two devices, offline edits, convergence, nothing readable at the relay
+    Demo(demo::Demo),
+    /// Begin on the first device: keys, a home, the recovery phrase
+    Init(init::Init),
+    /// Add a device of yours
+    #[command(subcommand)]
+    Link(link::Link),
+    /// Write, read and arrange notes
+    #[command(subcommand)]
+    Note(note::NoteCommand),
+    /// Arrange notebooks
+    #[command(subcommand)]
+    Notebook(notebook::NotebookCommand),
+    /// Find notes by what is in them
+    Search(search::Search),
+    /// Send and receive
+    Sync(sync::Sync),
+    /// What is not sent yet, what every relay and device has
+    Status(status::StatusArgs),
+    /// Bring in notes from elsewhere
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Write all notes as Markdown files
+    Export(export::Export),
+    /// Check the home: database, documents, projections, keys
+    Doctor(doctor::Doctor),
+    /// Take back the newest edit made on this device
+    Undo(undo::Undo),
+    /// Do again what was undone last
+    Redo(undo::Redo),
+    /// Which relay to use
+    #[command(subcommand)]
+    Relay(relay::Relay),
+    /// The devices of this space
+    #[command(subcommand)]
+    Device(device::Device),
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// [`Failure`], with its exit code.
+pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => demo::command(args, context),
+        Command::Init(args) => init::run(args, context),
+        Command::Link(args) => link::run(args, context),
+        Command::Note(args) => note::run(args, context),
+        Command::Notebook(args) => notebook::run(args, context),
+        Command::Search(args) => search::run(&args, context),
+        Command::Sync(args) => sync::run(&args, context),
+        Command::Status(_) => status::run(context),
+        Command::Import(args) => import::run(args, context),
+        Command::Export(args) => export::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Undo(_) => undo::undo(context),
+        Command::Redo(_) => undo::redo(context),
+        Command::Relay(args) => relay::run(args, context),
+        Command::Device(args) => device::run(&args, context),
+    }
+}

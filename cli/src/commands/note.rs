@@ -1,0 +1,280 @@
+//! `lifeos note …`: the commands and where each goes; writing is in `note_edit`, reading in `note_view`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{note_edit, note_view};
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// Write, read and arrange notes.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "ID is the id that `lifeos note list` shows, or its first characters (4 at least).")]
+pub enum NoteCommand {
+    /// Write a note
+    Add(Add),
+    /// Show a note, as it is or as it was
+    Show(Show),
+    /// List notes, newest first
+    List(List),
+    /// Change the text: in $EDITOR, or from a file
+    Edit(Edit),
+    /// Add a paragraph at the end
+    Append(Append),
+    /// Give a new title
+    Rename(Rename),
+    /// Put into a notebook, or out of all
+    Move(Move),
+    /// Add a tag
+    Tag(Tag),
+    /// Remove a tag
+    Untag(Tag),
+    /// Pin to the top of lists
+    Pin(Pin),
+    /// Set or remove a property
+    Prop(Prop),
+    /// Tick a todo
+    Todo(Todo),
+    /// Put into the trash
+    Trash(One),
+    /// Take out of the trash
+    Restore(One),
+    /// List the versions of a note
+    History(History),
+    /// Make a note what it was
+    RestoreVersion(RestoreVersion),
+    /// Where a note points to
+    Links(One),
+    /// What points to a note
+    Backlinks(One),
+}
+
+/// Write a note.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note add \"Groceries\" --text \"- [ ] milk\" --tag home\n  \
+                        cat plan.md | lifeos note add --file -")]
+pub struct Add {
+    /// Title; without one the first heading or line is taken
+    #[arg(value_name = "TITLE")]
+    pub(super) title: Option<String>,
+    /// Text as Markdown
+    #[arg(long, value_name = "MARKDOWN", conflicts_with = "file")]
+    pub(super) text: Option<String>,
+    /// Text from a file; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// Notebook: id or name
+    #[arg(long, value_name = "NOTEBOOK")]
+    pub(super) notebook: Option<String>,
+    /// Tag; may be given more than once
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(super) tags: Vec<String>,
+}
+
+/// Show a note.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note show 1a2b3c4d\n  lifeos note show 1a2b3c4d --version 9f8e7d6c")]
+pub struct Show {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// As it was at this version (see `note history`)
+    #[arg(long, value_name = "VERSION")]
+    pub(super) version: Option<String>,
+}
+
+/// List notes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note list --tag home --limit 20")]
+pub struct List {
+    /// Only in this notebook: id or name
+    #[arg(long, value_name = "NOTEBOOK")]
+    pub(super) notebook: Option<String>,
+    /// Only with this tag
+    #[arg(long, value_name = "TAG")]
+    pub(super) tag: Option<String>,
+    /// The trash instead
+    #[arg(long)]
+    pub(super) trashed: bool,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: u32,
+    /// Skip the first
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) offset: u32,
+}
+
+/// Change the text.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note edit 1a2b3c4d\n  lifeos note edit 1a2b3c4d --file new.md\n\n\
+                        The new text is compared with the old one: edits made elsewhere meanwhile survive.")]
+pub struct Edit {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// New text from a file instead of $VISUAL or $EDITOR; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+}
+
+/// Add a paragraph.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note append 1a2b3c4d \"Seen again today.\"")]
+pub struct Append {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Markdown to add
+    #[arg(value_name = "MARKDOWN")]
+    pub(super) text: String,
+}
+
+/// Give a new title.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note rename 1a2b3c4d \"Groceries for May\"\n\n\
+                        Links to the old title still find the note.")]
+pub struct Rename {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// New title
+    #[arg(value_name = "TITLE")]
+    pub(super) title: String,
+}
+
+/// Put into a notebook.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note move 1a2b3c4d Home\n  lifeos note move 1a2b3c4d --out")]
+pub struct Move {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Notebook: id or name
+    #[arg(value_name = "NOTEBOOK", required_unless_present = "out", conflicts_with = "out")]
+    pub(super) notebook: Option<String>,
+    /// Out of all notebooks
+    #[arg(long)]
+    pub(super) out: bool,
+}
+
+/// Add or remove a tag.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note tag 1a2b3c4d home\n  lifeos note untag 1a2b3c4d home")]
+pub struct Tag {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Tag
+    #[arg(value_name = "TAG")]
+    pub(super) tag: String,
+}
+
+/// Pin.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note pin 1a2b3c4d\n  lifeos note pin 1a2b3c4d --off")]
+pub struct Pin {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Unpin
+    #[arg(long)]
+    pub(super) off: bool,
+}
+
+/// Set or remove a property.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note prop 1a2b3c4d status draft\n  lifeos note prop 1a2b3c4d rating 4\n  \
+                        lifeos note prop 1a2b3c4d status --remove\n\n\
+                        A value that is valid JSON is taken as such, anything else as text.")]
+pub struct Prop {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Name of the property
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    /// Its value
+    #[arg(value_name = "VALUE", required_unless_present = "remove", conflicts_with = "remove")]
+    pub(super) value: Option<String>,
+    /// Remove it
+    #[arg(long)]
+    pub(super) remove: bool,
+}
+
+/// Tick a todo.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note todo 1a2b3c4d 2\n  lifeos note todo 1a2b3c4d 2 --off")]
+pub struct Todo {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Which todo of the note, counted from 1
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) number: u32,
+    /// Not done after all
+    #[arg(long)]
+    pub(super) off: bool,
+}
+
+/// One note.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note trash 1a2b3c4d\n  lifeos note restore 1a2b3c4d\n  \
+                        lifeos note backlinks 1a2b3c4d")]
+pub struct One {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+}
+
+/// List the versions of a note.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note history 1a2b3c4d --limit 10")]
+pub struct History {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: u32,
+    /// Skip the newest
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) offset: u32,
+}
+
+/// Make a note what it was.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note restore-version 1a2b3c4d 9f8e7d6c\n\n\
+                        This is a new change: nothing is lost, and `lifeos undo` takes it back.")]
+pub struct RestoreVersion {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Version (see `note history`)
+    #[arg(value_name = "VERSION")]
+    pub(super) version: String,
+}
+
+pub(super) fn run(command: NoteCommand, context: &Context) -> Result<(), Failure> {
+    use NoteCommand as C;
+    match command {
+        C::Add(args) => note_edit::add(args, context),
+        C::Show(args) => note_view::show(&args, context),
+        C::List(args) => note_view::list(args, context),
+        C::Edit(args) => note_edit::edit(&args, context),
+        C::Append(args) => note_edit::append(&args, context),
+        C::Rename(args) => note_edit::rename(&args, context),
+        C::Move(args) => note_edit::move_to(&args, context),
+        C::Tag(args) => note_edit::tag(&args, true, context),
+        C::Untag(args) => note_edit::tag(&args, false, context),
+        C::Pin(args) => note_edit::pin(&args, context),
+        C::Prop(args) => note_edit::property(&args, context),
+        C::Todo(args) => note_edit::todo(&args, context),
+        C::Trash(args) => note_edit::trash(&args, true, context),
+        C::Restore(args) => note_edit::trash(&args, false, context),
+        C::History(args) => note_view::history(&args, context),
+        C::RestoreVersion(args) => note_edit::restore_version(&args, context),
+        C::Links(args) => note_view::links(&args, context),
+        C::Backlinks(args) => note_view::backlinks(&args, context),
+    }
+}

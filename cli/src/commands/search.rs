@@ -1,0 +1,33 @@
+//! `lifeos search`: full text over everything on this device.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::page::{one_line, short};
+
+/// Find notes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos search 'rhubarb \"sour cream\" -cake tag:recipes pla*'\n\n\
+                        Words must all occur; \"phrases\" as they stand; prefix*; -without; tag:name.")]
+pub struct Search {
+    /// What to look for
+    #[arg(value_name = "QUERY", required = true, allow_hyphen_values = true)]
+    query: Vec<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+}
+
+pub(super) fn run(args: &Search, context: &Context) -> Result<(), Failure> {
+    let query = args.query.join(" ");
+    let hits = context.open()?.search(&query, args.limit)?;
+    context.out.result(&json!({"query": query, "hits": hits}), |page| {
+        let rows: Vec<_> = hits
+            .iter()
+            .map(|hit| vec![short(&hit.id), one_line(&hit.title), page.dim(&one_line(&hit.snippet))])
+            .collect();
+        page.table(&rows);
+    })
+}

@@ -1,0 +1,78 @@
+//! What every command gets: the home folder, the output, and a runtime for those that use the network.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use clap::Args;
+use lifeos_client_core::client::Client;
+
+use crate::failure::Failure;
+use crate::home;
+use crate::output::Out;
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Folder that holds this device's data [default: the platform's data folder]
+    #[arg(long, global = true, env = "LIFEOS_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Print one JSON document (JSON Lines where a command streams)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No messages and no progress, only results
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub struct Context {
+    home: Option<PathBuf>,
+    /// Where results and messages go.
+    pub out: Out,
+}
+
+impl Context {
+    /// A context for these options.
+    #[must_use]
+    pub fn new(global: Global, out: Out) -> Self {
+        Self { home: global.home, out }
+    }
+
+    /// The home folder, whether or not there is something in it.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the platform names no data folder.
+    pub fn home(&self) -> Result<PathBuf, Failure> {
+        match &self.home {
+            Some(dir) => Ok(dir.clone()),
+            None => home::default_dir()
+                .ok_or_else(|| Failure::usage("this system names no data folder: pass --home DIR or set LIFEOS_HOME")),
+        }
+    }
+
+    /// Opens the home.
+    ///
+    /// # Errors
+    /// [`Failure::Client`] when there is none or it cannot be used.
+    pub fn open(&self) -> Result<Client, Failure> {
+        Ok(Client::open(&self.home()?)?)
+    }
+
+    /// Runs network work to its end.
+    ///
+    /// # Errors
+    /// What the work returns, or [`Failure::Io`] when the system gives no threads.
+    pub fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        runtime()?.block_on(work)
+    }
+}
+
+/// A runtime with two workers: enough for one connection and the store's blocking work.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("cannot start worker threads", error))
+}

@@ -1,0 +1,49 @@
+//! Golden vectors: what the code makes today is what the files say, and nothing in the files is forgotten.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use lifeos_sync_protocol::envelope::Envelope;
+use lifeos_sync_protocol::frame::Frame;
+use lifeos_sync_protocol::record::Record;
+
+use super::generate::{files, hex, parse};
+use super::kit;
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name)).unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn every_golden_vector_is_what_the_code_makes() {
+    for file in files() {
+        let text = read(file.name);
+        let stored = parse(&text);
+        for (name, bytes) in &file.vectors {
+            let line = stored.iter().find(|(stored, _)| stored == name);
+            let (_, expected) = line.unwrap_or_else(|| panic!("{}: add {name} with the vectors example", file.name));
+            assert_eq!(hex(bytes), *expected, "{}: {name}", file.name);
+        }
+        assert_eq!(stored.len(), file.vectors.len(), "{}: a vector is no longer made", file.name);
+        let names: BTreeSet<&str> = stored.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), stored.len(), "{}: a name is used twice", file.name);
+    }
+}
+
+#[test]
+fn every_golden_frame_record_and_envelope_is_read() {
+    for (name, frame) in parse(&read("frames.txt")) {
+        assert!(Frame::decode(&bytes(frame)).is_ok(), "frame {name}");
+    }
+    for (name, record) in parse(&read("records.txt")).into_iter().filter(|(name, _)| !name.contains('.')) {
+        assert!(Record::parse(bytes(record)).is_ok(), "record {name}");
+    }
+    for (name, envelope) in parse(&read("envelopes.txt")).into_iter().filter(|(name, _)| !name.contains('.')) {
+        let envelope = Envelope::parse(bytes(envelope)).unwrap();
+        assert!(envelope.verify_signature(&kit::space(), &kit::founder().sign_pk).is_ok(), "envelope {name}");
+    }
+}
