@@ -184,7 +184,11 @@ impl LifeOs {
     pub async fn stop_sync(&self) -> Result<(), LifeOsError> {
         let handle = lock(&self.live).take();
         let Some(handle) = handle else { return Ok(()) };
-        self.engine.run(async move { Ok(handle.stop().await) }).await
+        let work = async move {
+            handle.stop().await;
+            Ok(())
+        };
+        self.engine.run(work).await
     }
 
     /// Events from now on.
@@ -212,7 +216,7 @@ impl LifeOs {
     pub async fn shutdown(&self) -> Result<(), LifeOsError> {
         self.stop_sync().await?;
         self.stopped.send_replace(true);
-        drop(lock(&self.client).take());
+        lock(&self.client).take();
         Ok(())
     }
 }

@@ -102,7 +102,7 @@ fn base64_inner(needle: &[u8], before: usize) -> Vec<u8> {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(needle);
     let mut text = STANDARD_NO_PAD.encode(&bytes).into_bytes();
-    if bytes.len() % 3 != 0 {
+    if !bytes.len().is_multiple_of(3) {
         text.pop();
     }
     text.split_off((before * 8).div_ceil(6))
