@@ -47,3 +47,29 @@ fn every_golden_frame_record_and_envelope_is_read() {
         assert!(envelope.verify_signature(&kit::space(), &kit::founder().sign_pk).is_ok(), "envelope {name}");
     }
 }
+
+/// The second column of the table rows whose first is this byte.
+fn documented<'t>(document: &'t str, section: &str, byte: u8) -> Option<&'t str> {
+    let (_, section) = document.split_once(section)?;
+    let section = section.split("\n## ").next()?;
+    let row = section.lines().find_map(|line| line.strip_prefix(&format!("| 0x{byte:02x} | ")))?;
+    row.split(" |").next()
+}
+
+#[test]
+fn the_specification_names_every_frame_and_record_type() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    for (_, frame) in kit::frames() {
+        assert_eq!(documented(&document, "\n## Frames", frame.kind()), Some(frame.name()));
+    }
+    for (_, body) in kit::bodies().into_iter().filter(|(name, _)| *name != "unknown") {
+        let name = format!("{body:?}");
+        let name = name.split(' ').next().unwrap();
+        assert_eq!(documented(&document, "\n## Records", body.kind()), Some(name));
+    }
+    for (_, envelope) in kit::envelopes() {
+        let name = format!("{:?}", envelope.header().kind);
+        assert_eq!(documented(&document, "\n## Envelopes", envelope.header().kind as u8), Some(name.as_str()));
+    }
+}
