@@ -90,7 +90,6 @@ impl ClientError {
     }
 }
 
-
 impl ClientError {
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { message: message.into() }

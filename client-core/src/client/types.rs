@@ -332,4 +332,3 @@ pub struct DoctorCheck {
     /// In words.
     pub detail: String,
 }
-
