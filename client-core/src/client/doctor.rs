@@ -33,7 +33,8 @@ impl Client {
     }
 
     fn check_membership(&self) -> DoctorCheck {
-        let membership = self.shared.state().membership;
+        let state = self.shared.state();
+        let membership = &state.membership;
         let devices = membership.devices.values().filter(|device| device.removed_by.is_none()).count();
         if membership.may_write(&self.device()) {
             check("membership", true, &format!("this device may write; {devices} keys are enrolled"))

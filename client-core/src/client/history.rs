@@ -27,10 +27,10 @@ impl Client {
             .read(&self.space(), &doc, |document| history::page(document, limit as usize, offset as usize))?
             .unwrap_or_default();
         let (devices, names) = (self.devices_by_stream()?, self.names()?);
-        let membership = self.shared.state().membership;
+        let state = self.shared.state();
         let described = versions.into_iter().map(|version| {
             let device = devices.get(&version.actor);
-            let member = device.and_then(|device| membership.devices.get(device)).map(|device| device.member);
+            let member = device.and_then(|device| state.membership.devices.get(device)).map(|device| device.member);
             Version {
                 version: version.hash.to_string(),
                 time_ms: version.time_ms,
