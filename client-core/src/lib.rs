@@ -10,7 +10,6 @@ pub mod delta;
 pub mod document;
 pub mod envelope;
 pub mod event;
-pub mod export;
 pub mod fence;
 pub mod keys;
 pub mod link;
@@ -24,8 +23,6 @@ pub mod session;
 pub mod client;
 #[cfg(feature = "io")]
 pub mod engine;
-#[cfg(feature = "io")]
-pub mod import;
 #[cfg(feature = "io")]
 pub mod store;
 #[cfg(feature = "io")]

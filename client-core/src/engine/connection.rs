@@ -31,8 +31,6 @@ const COALESCE: Duration = Duration::from_secs(1);
 const RESTED: Duration = Duration::from_secs(2);
 /// How often edits of another process are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often the session is told the time.
-const TICK: Duration = Duration::from_secs(1);
 /// Nothing happened for so long: time for upkeep.
 const UPKEEP_AFTER: Duration = Duration::from_secs(3);
 
@@ -122,7 +120,7 @@ fn begin(shared: &Shared, relay: &RelayState) -> Session {
         device: shared.device,
         relay_key: relay.key,
         nonce: random_bytes(&mut SystemRandom::new()),
-        rec_heads: shared.state().membership.heads.clone(),
+        rec_heads: shared.state().membership.heads,
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
         now_ms: 0,
@@ -186,7 +184,7 @@ impl Connection<'_> {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
         let shared = Arc::clone(self.shared);
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(Duration::from_millis(500));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.emit(SyncState::Connecting);
         loop {

@@ -141,11 +141,6 @@ impl DocRow {
         Ok(Document::load(self.doc, self.genesis, actor, &snapshot, &tail)?)
     }
 
-    /// Whether the tail asks for a new snapshot.
-    fn tail_is_long(&self) -> bool {
-        self.tail_changes > TAIL_CHANGES_MAX || self.tail_bytes > TAIL_BYTES_MIN.max(self.snapshot_bytes / 2)
-    }
-
     fn weight(&self) -> usize {
         let stored = usize::try_from(self.snapshot_bytes + self.tail_bytes).unwrap_or(0);
         DOCUMENT_BYTES + stored.saturating_mul(DOCUMENT_FACTOR)
@@ -162,6 +157,15 @@ pub(super) struct Entry {
     /// Nobody else has written to the database since the generation was compared.
     checked: bool,
 }
+
+/// What is known of a document that was taken out to be changed.
+pub(super) struct Detached {
+    row: DocRow,
+    rows: Option<Vec<Row>>,
+}
+
+/// What a document projects to.
+type Projected = (Vec<Row>, Option<SearchText>);
 
 /// Loaded documents.
 #[derive(Default)]
@@ -226,7 +230,9 @@ pub(super) struct Work {
     pub(super) entry: Entry,
     /// Changes to store, in order.
     added: Vec<AddedChange>,
-    /// Store the whole document anew, instead of `added`, when none of it waits for sealing.
+    /// Rows and search text, when they were made already.
+    projected: Option<Projected>,
+    /// It is in the database as it is here, with changes of this transaction.
     stored: bool,
 }
 
@@ -317,7 +323,7 @@ impl<'s> Workspace<'s> {
     fn push(&mut self, entry: Entry) -> usize {
         let at = self.works.len();
         self.by_doc.insert(entry.row.doc, at);
-        self.works.push(Work { entry, added: Vec::new(), stored: false });
+        self.works.push(Work { entry, added: Vec::new(), projected: None, stored: false });
         at
     }
 
@@ -326,14 +332,37 @@ impl<'s> Workspace<'s> {
         self.works.iter().filter(|work| work.changed()).map(|work| work.entry.row.doc).collect()
     }
 
-    /// Forgets a document without storing it.
-    pub(super) fn discard(&mut self, doc: &DocId) {
-        if let Some(at) = self.by_doc.remove(doc) {
-            self.works.swap_remove(at);
-            if let Some(moved) = self.works.get(at) {
-                self.by_doc.insert(moved.entry.row.doc, at);
+    /// Takes a document out to be changed elsewhere; one that does not exist begins with `genesis`. An existing
+    /// one may be of another kind.
+    pub(super) fn take_out(&mut self, doc: &DocId, genesis: GenesisId) -> Result<(Detached, Document), StoreError> {
+        match self.load(doc)? {
+            Some(entry) => Ok((Detached { row: entry.row, rows: entry.rows }, entry.document)),
+            None => {
+                let row = DocRow::new(self.space.row, *doc, genesis);
+                Ok((Detached { row, rows: Some(Vec::new()) }, Document::new(*doc, genesis, self.space.stream)?))
             }
         }
+    }
+
+    /// Puts an unchanged document back.
+    pub(super) fn put_back(&mut self, detached: Detached, document: Document) {
+        let Detached { row, rows } = detached;
+        self.push(Entry { row, document, rows, used: 0, checked: true });
+    }
+
+    /// Puts a document back that changes from elsewhere went into, to be stored.
+    pub(super) fn put_changed(
+        &mut self,
+        detached: Detached,
+        document: Document,
+        projected: Projected,
+        changes: Vec<Vec<u8>>,
+    ) {
+        let Detached { row, rows } = detached;
+        let at = self.push(Entry { row, document, rows, used: 0, checked: true });
+        let work = &mut self.works[at];
+        work.projected = Some(projected);
+        changes.into_iter().for_each(|bytes| work.add(bytes, false));
     }
 
     /// Stores every change: change rows or snapshot, projection rows, search, document row.
@@ -376,16 +405,31 @@ fn store_work(conn: &Connection, work: &mut Work, index_at_once: bool) -> Result
     }
     let added = std::mem::take(&mut work.added);
     work.stored = true;
+    let projected = work.projected.take();
     let entry = &mut work.entry;
-    if new && !added.iter().any(|change| change.pending) {
-        entry.row.next_change = i64::try_from(added.len()).unwrap_or(i64::MAX);
+    if snapshot_instead(&entry.row, &added) {
         write_snapshot(conn, entry)?;
     } else {
         append(conn, &mut entry.row, &added)?;
     }
-    store_projection(conn, entry, index_at_once)?;
+    store_projection(conn, entry, projected, index_at_once)?;
     entry.row.generation += 1;
     update_row(conn, entry)
+}
+
+/// Changes from elsewhere that make a document, or its tail too long, are stored as a snapshot: the document is
+/// at hand, and nobody is typing.
+fn snapshot_instead(row: &DocRow, added: &[AddedChange]) -> bool {
+    let bytes: usize = added.iter().map(|change| change.bytes.len()).sum();
+    let tail_changes = row.tail_changes + i64::try_from(added.len()).unwrap_or(i64::MAX);
+    let tail_bytes = row.tail_bytes + i64::try_from(bytes).unwrap_or(i64::MAX);
+    let long = tail_is_long(tail_changes, tail_bytes, row.snapshot_bytes);
+    !added.iter().any(|change| change.pending) && (row.generation == 0 || long)
+}
+
+/// Whether a tail asks for a new snapshot.
+fn tail_is_long(changes: i64, bytes: i64, snapshot_bytes: i64) -> bool {
+    changes > TAIL_CHANGES_MAX || bytes > TAIL_BYTES_MIN.max(snapshot_bytes / 2)
 }
 
 fn append(conn: &Connection, row: &mut DocRow, added: &[AddedChange]) -> Result<(), StoreError> {
@@ -399,7 +443,11 @@ fn append(conn: &Connection, row: &mut DocRow, added: &[AddedChange]) -> Result<
     if added.iter().any(|change| change.pending) {
         mark(conn, Mark::Pending, row.id)?;
     }
-    if row.tail_is_long() { mark(conn, Mark::Tail, row.id) } else { Ok(()) }
+    if tail_is_long(row.tail_changes, row.tail_bytes, row.snapshot_bytes) {
+        mark(conn, Mark::Tail, row.id)
+    } else {
+        Ok(())
+    }
 }
 
 /// Replaces the snapshot by the document as it is; the tail becomes empty, unsealed changes are kept for sealing.
@@ -417,8 +465,13 @@ fn write_snapshot(conn: &Connection, entry: &mut Entry) -> Result<(), StoreError
 }
 
 /// Writes the rows that differ, and leaves the search index right or marked.
-fn store_projection(conn: &Connection, entry: &mut Entry, index_at_once: bool) -> Result<(), StoreError> {
-    let (new, text) = projection::project_with_search(&entry.document);
+fn store_projection(
+    conn: &Connection,
+    entry: &mut Entry,
+    projected: Option<Projected>,
+    index_at_once: bool,
+) -> Result<(), StoreError> {
+    let (new, text) = projected.unwrap_or_else(|| projection::project_with_search(&entry.document));
     let old = match entry.rows.take() {
         Some(known) => known,
         None => rows::load(conn, entry.row.id)?,
@@ -484,7 +537,7 @@ fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
 pub(super) fn rebuild(conn: &Connection, row: DocRow, document: Document) -> Result<(), StoreError> {
     let mut entry = Entry { row, document, rows: Some(Vec::new()), used: 0, checked: true };
     entry.row.search_hash = None;
-    store_projection(conn, &mut entry, true)?;
+    store_projection(conn, &mut entry, None, true)?;
     entry.row.generation += 1;
     update_row(conn, &entry)
 }

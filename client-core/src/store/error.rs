@@ -59,6 +59,11 @@ pub enum StoreError {
     /// One edit made a change that no envelope can carry.
     #[error("the edit is too large to be synced as one: split it")]
     EditTooLarge,
+    /// Another copy of this home has gone on writing its stream.
+    #[error(
+        "another copy of this home has synced already: its newest edits here cannot be sent; export them and link this device again"
+    )]
+    StreamForked,
     /// The edit does not fit the document, or a stored document does not load.
     #[error(transparent)]
     Document(#[from] DocumentError),

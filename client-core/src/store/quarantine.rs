@@ -53,6 +53,13 @@ pub(super) fn insert(
     Ok(inserted > 0)
 }
 
+/// The envelope came again, as a good part of its stream (the id does not cover the signature).
+pub(super) fn release(conn: &Connection, space: i64, envelope: &EnvelopeId) -> Result<(), StoreError> {
+    let sql = "DELETE FROM quarantine WHERE space = ?1 AND envelope = ?2";
+    conn.prepare_cached(sql)?.execute((space, envelope.as_ref()))?;
+    Ok(())
+}
+
 fn foreign_rows(conn: &Connection, space: i64) -> Result<i64, StoreError> {
     let sql = "SELECT count(*) FROM quarantine WHERE space = ?1 AND bytes IS NOT NULL";
     Ok(conn.prepare_cached(sql)?.query_row([space], |row| row.get(0))?)

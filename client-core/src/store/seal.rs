@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::documents::{Mark, marked, unmark};
 use super::records::{SpaceRef, find_space};
-use super::{Reads, Store, StoreError, begin};
+use super::{Reads, Store, StoreError, begin, schema};
 use crate::crypto::Random;
 use crate::delta::{self, DELTA_FRONTIER_MAX, Delta, DeltaError, DocDelta};
 use crate::document::GenesisId;
@@ -58,7 +58,8 @@ impl Store {
     /// marks in one durable commit. Call only when the records are equal with a peer (amendment 6).
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing was sealed.
+    /// [`StoreError::StreamForked`] when another copy of this home has written the stream; with any error nothing
+    /// was sealed.
     pub fn seal_pending(
         &mut self,
         space: &SpaceId,
@@ -70,6 +71,9 @@ impl Store {
     ) -> Result<SealReport, StoreError> {
         let transaction = begin(&self.conn)?;
         let space_ref = find_space(&transaction, space)?;
+        if schema::meta(&transaction, &forked_key(space))?.is_some() {
+            return Err(StoreError::StreamForked);
+        }
         let (taken, more) = take(&transaction, space_ref.row, budget)?;
         if taken.is_empty() {
             return Ok(SealReport::default());
@@ -166,6 +170,11 @@ fn tell_frontier(conn: &Connection, deltas: &[Delta], space: i64) -> Result<(), 
         update.execute((space, stream.as_ref(), seq))?;
     }
     Ok(())
+}
+
+/// Key of the mark that this home must not write its stream any more.
+pub(super) fn forked_key(space: &SpaceId) -> String {
+    format!("forked:{space}")
 }
 
 /// Where the own stream stands.

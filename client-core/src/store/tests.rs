@@ -12,6 +12,8 @@ use crate::document::{Document, DocumentError};
 use crate::keys::DeviceRoot;
 use crate::registry::NOTE_GENESIS;
 
+mod sync;
+
 const SPACE: SpaceId = SpaceId([3; 32]);
 
 /// A home of a space without records: enough for everything that is not sync.
@@ -294,4 +296,48 @@ fn an_edit_that_no_envelope_can_carry_is_refused() {
     let result = store.write(&SPACE, 2, |tx| tx.edit(&doc(1), NOTE_GENESIS, |doc| set(doc, "title", &big)));
     assert!(matches!(result, Err(StoreError::EditTooLarge)));
     assert_eq!(store.reads().document_count(&SPACE).unwrap(), 0);
+}
+
+#[test]
+fn the_doctor_sees_what_is_wrong_and_a_rebuild_makes_rows_equal_again() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = create(home.path());
+    for n in 1..30 {
+        write_title(&mut store, n.into(), &doc(n), &format!("note {n}"));
+    }
+    let failing = |store: &mut Store| -> Vec<&'static str> {
+        let outcomes = store.check(&mut |_, _| {}).unwrap();
+        outcomes.into_iter().filter(|outcome| !outcome.ok).map(|outcome| outcome.name).collect()
+    };
+    // A space without records is what these tests begin with.
+    assert_eq!(failing(&mut store), ["records"]);
+    let digest = store.projection_digest(&SPACE).unwrap();
+    store.conn.execute("UPDATE note SET title = 'wrong' WHERE doc = 3", []).unwrap();
+    assert_eq!(failing(&mut store), ["records", "projections"]);
+    assert_ne!(store.projection_digest(&SPACE).unwrap(), digest);
+    let mut last = (0, 0);
+    assert_eq!(store.rebuild_projections(&mut |done, total| last = (done, total)).unwrap(), 29);
+    assert_eq!(last, (29, 29));
+    assert_eq!(failing(&mut store), ["records"]);
+    assert_eq!(store.projection_digest(&SPACE).unwrap(), digest);
+    assert_eq!(found(&mut store, "\"note 7\""), vec![doc(7)]);
+
+    store.conn.execute("DELETE FROM mark WHERE kind = 2 AND doc = 5", []).unwrap();
+    store.conn.execute("DELETE FROM search WHERE rowid = 6", []).unwrap();
+    store.conn.execute("UPDATE change SET bytes = x'00' WHERE doc = 7", []).unwrap();
+    store.conn.execute("UPDATE document SET heads = zeroblob(32) WHERE id = 8", []).unwrap();
+    assert_eq!(failing(&mut store), ["records", "pending changes", "documents", "document heads", "search"]);
+}
+
+#[test]
+fn a_home_with_other_projections_rebuilds_them_when_it_is_opened() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = create(home.path());
+    write_title(&mut store, 1, &doc(1), "one");
+    let digest = store.projection_digest(&SPACE).unwrap();
+    schema::put_meta(&store.conn, "projections", b"other").unwrap();
+    store.conn.execute("DELETE FROM note", []).unwrap();
+    drop(store);
+    let store = Store::open(home.path()).unwrap();
+    assert_eq!(store.projection_digest(&SPACE).unwrap(), digest);
 }

@@ -1,0 +1,250 @@
+//! Receiving: a page of envelopes becomes changed documents, rows, quarantine and a moved cursor in one commit.
+//!
+//! ```text
+//! items ─ verify (chain for all, signature at the last of each stream) ─▶ envelope rows, tips
+//!       ─ open ─ fence::check ─▶ batch by document ─ fence, one batch each ─▶ change rows, projection rows
+//!       └ whatever fails ─▶ quarantine; the cursor moves on in the same commit
+//! ```
+
+mod apply;
+mod verify;
+
+use std::collections::{BTreeMap, HashMap};
+
+use lifeos_sync_protocol::frame::{Cursor, Item};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::membership::Membership;
+use rusqlite::Connection;
+
+use self::apply::Batch;
+use self::verify::{Outcome, Streams, verify_page};
+use super::documents::Workspace;
+use super::{QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, quarantine, records, schema, seal};
+use crate::envelope::{self, SealedEnvelope, StreamTip, VerifiedEnvelope};
+use crate::fence;
+use crate::keys::Keyring;
+
+/// Envelopes from one peer, in order.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Whose log; `None` for envelopes from elsewhere (another device, a bundle): no cursor moves.
+    pub relay: Option<RelayId>,
+    /// The envelopes.
+    pub items: Vec<Item>,
+    /// The cursor after the page.
+    pub next: Option<Cursor>,
+}
+
+/// What to do with an envelope whose author or epoch is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// Apply what lies before it, leave the cursor where it was and say so: records are to be fetched, then the
+    /// page is to be given again.
+    Hold,
+    /// Records are equal with the peer: put it into quarantine.
+    Quarantine,
+}
+
+/// Why a page was not taken whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeedRecords {
+    /// No enrolled device writes this stream.
+    Author(StreamId),
+    /// The epoch's secret is not held.
+    Epoch(EpochRef),
+}
+
+/// What a page did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReceiveReport {
+    /// Documents that changed, each once.
+    pub changed: Vec<DocId>,
+    /// Envelopes that were new here (quarantined ones included).
+    pub received: u64,
+    /// Envelopes held already, own ones included.
+    pub duplicates: u64,
+    /// Set aside, with the reason in words.
+    pub quarantined: Vec<(EnvelopeId, String)>,
+    /// Only with [`Unknown::Hold`]: the page stopped here and must be given again after fetching records.
+    pub held: Option<NeedRecords>,
+    /// The own stream is longer elsewhere than here: this home was restored from an older copy, or there are
+    /// two copies of it.
+    pub own_stream_ahead: bool,
+}
+
+/// What stays the same for a whole page.
+#[derive(Clone, Copy)]
+struct Context<'p> {
+    conn: &'p Connection,
+    space: &'p SpaceId,
+    row: i64,
+    membership: &'p Membership,
+    keyring: &'p Keyring,
+    unknown: Unknown,
+    now_ms: i64,
+}
+
+impl Store {
+    /// Verifies, opens, fences and applies a page: one batch per document, one commit for everything.
+    /// Giving a page again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a bad envelope is never an error.
+    pub fn receive(
+        &mut self,
+        space: &SpaceId,
+        page: Page,
+        membership: &Membership,
+        keyring: &Keyring,
+        unknown: Unknown,
+        now_ms: i64,
+    ) -> Result<ReceiveReport, StoreError> {
+        let transaction = begin(&self.conn)?;
+        let space_ref = records::find_space(&transaction, space)?;
+        let row = space_ref.row;
+        let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
+        let documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
+        let mut receiver = Receiver { context, documents, report: ReceiveReport::default(), origins: HashMap::new() };
+        let taken = receiver.take(page, Streams::new(space_ref));
+        let report = receiver.report;
+        match taken.and_then(|()| Ok(transaction.commit()?)) {
+            Ok(()) => Ok(report),
+            Err(error) => {
+                // Documents of a page are put into the cache as it goes: nothing of it is on the disk now.
+                self.documents.clear();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Where an envelope came from, for its quarantine row.
+#[derive(Clone, Copy)]
+struct Origin {
+    stream: StreamId,
+    seq: u32,
+    author: Option<SignPk>,
+}
+
+/// Takes one page in, inside a transaction.
+struct Receiver<'p> {
+    context: Context<'p>,
+    documents: Workspace<'p>,
+    report: ReceiveReport,
+    origins: HashMap<EnvelopeId, Origin>,
+}
+
+impl Receiver<'_> {
+    fn take(&mut self, page: Page, mut streams: Streams) -> Result<(), StoreError> {
+        let verified = verify_page(&self.context, &mut streams, page.items)?;
+        let mut batch = Batch::default();
+        for outcome in verified.outcomes {
+            match outcome {
+                Outcome::Duplicate => self.report.duplicates += 1,
+                Outcome::Refused { id, origin, reason, bytes } => {
+                    self.quarantine(id, origin, &reason.to_string(), Some(&bytes))?;
+                }
+                Outcome::Verified(envelope) => {
+                    self.keep(&mut streams, &envelope)?;
+                    self.open(*envelope, &mut batch)?;
+                    if batch.is_full() {
+                        self.apply(std::mem::take(&mut batch))?;
+                    }
+                }
+            }
+        }
+        self.apply(batch)?;
+        streams.store(self.context.conn)?;
+        self.report.held = verified.held;
+        self.report.own_stream_ahead = streams.own_ahead;
+        if streams.own_ahead {
+            self.note_second_copy()?;
+        }
+        if let (Some(relay), None) = (page.relay, verified.held) {
+            move_cursor(self.context.conn, relay, page.next, streams.own_seen)?;
+        }
+        Ok(())
+    }
+
+    /// Stores the envelope as a part of its stream, whatever becomes of its content.
+    fn keep(&mut self, streams: &mut Streams, verified: &VerifiedEnvelope) -> Result<(), StoreError> {
+        let header = verified.envelope.header();
+        let origin = Origin { stream: header.stream, seq: header.seq, author: Some(verified.author) };
+        self.origins.insert(verified.id, origin);
+        quarantine::release(self.context.conn, self.context.row, &verified.id)?;
+        let row = streams.row_of(&self.context, header.stream)?;
+        let sealed = SealedEnvelope { seq: header.seq, id: verified.id, bytes: verified.envelope.bytes().to_vec() };
+        seal::insert_envelope(self.context.conn, row, &sealed)
+    }
+
+    fn open(&mut self, verified: VerifiedEnvelope, batch: &mut Batch) -> Result<(), StoreError> {
+        let id = verified.id;
+        let opened = match envelope::open(self.context.space, &verified, self.context.keyring) {
+            Ok(opened) => opened,
+            Err(refused) => return self.quarantine_known(id, &refused.to_string()),
+        };
+        match fence::check(&opened) {
+            Ok(deltas) => {
+                self.report.received += 1;
+                batch.add(deltas);
+                Ok(())
+            }
+            Err(refused) => self.quarantine_known(id, &refused.to_string()),
+        }
+    }
+
+    /// Sets aside an envelope that is kept as a part of its stream.
+    fn quarantine_known(&mut self, id: EnvelopeId, reason: &str) -> Result<(), StoreError> {
+        let unknown = Origin { stream: StreamId::ZERO, seq: 0, author: None };
+        let origin = self.origins.get(&id).copied().unwrap_or(unknown);
+        self.quarantine(id, origin, reason, None)
+    }
+
+    fn quarantine(
+        &mut self,
+        envelope: EnvelopeId,
+        origin: Origin,
+        reason: &str,
+        bytes: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let Origin { stream, seq, author } = origin;
+        let since_ms = self.context.now_ms;
+        let entry = QuarantinedEnvelope { envelope, stream, seq, author, reason: reason.to_owned(), since_ms };
+        if quarantine::insert(self.context.conn, self.context.row, &entry, bytes)? {
+            self.report.received += 1;
+            self.report.quarantined.push((envelope, entry.reason));
+        } else {
+            self.report.duplicates += 1;
+        }
+        Ok(())
+    }
+
+    /// The own stream goes on elsewhere. Without unsealed changes this home has simply caught up with itself;
+    /// with some, their positions are taken, and sealing them would fork the stream for everybody.
+    fn note_second_copy(&self) -> Result<(), StoreError> {
+        let reads = Reads { conn: self.context.conn };
+        if reads.pending_count(self.context.space)? > 0 {
+            schema::put_meta(self.context.conn, &seal::forked_key(self.context.space), &[1])?;
+        }
+        Ok(())
+    }
+}
+
+fn move_cursor(conn: &Connection, relay: RelayId, next: Option<Cursor>, own_seen: u32) -> Result<(), StoreError> {
+    if let Some(next) = next {
+        let sql = "UPDATE relay SET log_id = ?2, pos = ?3, roll = ?4 WHERE id = ?1";
+        let pos = i64::try_from(next.pos).unwrap_or(i64::MAX);
+        conn.prepare_cached(sql)?.execute((relay.0, next.log_id.as_ref(), pos, next.roll.as_ref()))?;
+    }
+    let sql = "UPDATE relay SET own_acked_seq = ?2 WHERE id = ?1 AND own_acked_seq < ?2";
+    conn.prepare_cached(sql)?.execute((relay.0, own_seen))?;
+    Ok(())
+}
+
+/// Where a stream stands, by its row.
+pub(super) fn tip_by_row(conn: &Connection, row: i64) -> Result<Option<StreamTip>, StoreError> {
+    let sql = "SELECT stream, device, seq, tip FROM stream WHERE id = ?1";
+    Reads { conn }.one(sql, [row], |row| {
+        Ok(StreamTip { stream: StreamId(row.get(0)?), device: SignPk(row.get(1)?), seq: row.get(2)?, id: row.get(3)? })
+    })
+}

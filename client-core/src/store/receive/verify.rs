@@ -1,0 +1,246 @@
+//! Which envelopes of a page continue their streams, and whose they are.
+//!
+//! Every envelope's place in its hash chain is checked; the signature only at the last one of each stream, for
+//! the chain vouches for those before it. If that one fails, every envelope of the stream is checked.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lifeos_sync_protocol::envelope::Envelope;
+use lifeos_sync_protocol::frame::Item;
+use lifeos_sync_protocol::hash;
+use lifeos_sync_protocol::ids::{EnvelopeId, SpaceId, StreamId};
+use rusqlite::Connection;
+
+use super::{Context, NeedRecords, Origin, Unknown, tip_by_row};
+use crate::envelope::{self, RefusedEnvelope, SignatureCheck, StreamTip, VerifiedEnvelope};
+use crate::store::records::SpaceRef;
+use crate::store::{Reads, StoreError, outbox, seal};
+
+/// What is to be done with one envelope.
+pub(super) enum Outcome {
+    /// Held already.
+    Duplicate,
+    /// To quarantine; it is no part of its stream.
+    Refused { id: EnvelopeId, origin: Origin, reason: RefusedEnvelope, bytes: Vec<u8> },
+    /// The next of its stream.
+    Verified(Box<VerifiedEnvelope>),
+}
+
+/// A page after verification.
+pub(super) struct VerifiedPage {
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) held: Option<NeedRecords>,
+}
+
+/// The streams that a page touches.
+pub(super) struct Streams {
+    own: StreamId,
+    tips: HashMap<StreamId, Known>,
+    /// The own stream goes on elsewhere.
+    pub(super) own_ahead: bool,
+    /// Highest own sequence that came back.
+    pub(super) own_seen: u32,
+}
+
+/// A stream as it is stored (`row` 0: not yet) and as it stands after what was verified.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    row: i64,
+    tip: Option<StreamTip>,
+    moved: bool,
+}
+
+impl Streams {
+    pub(super) fn new(space: SpaceRef) -> Self {
+        Self { own: space.stream, tips: HashMap::new(), own_ahead: false, own_seen: 0 }
+    }
+
+    fn known(&mut self, context: &Context<'_>, stream: StreamId) -> Result<Known, StoreError> {
+        if let Some(known) = self.tips.get(&stream) {
+            return Ok(*known);
+        }
+        let known = match outbox::stream_row(context.conn, context.row, &stream)? {
+            Some(row) => Known { row, tip: tip_by_row(context.conn, row)?, moved: false },
+            None => Known { row: 0, tip: None, moved: false },
+        };
+        self.tips.insert(stream, known);
+        Ok(known)
+    }
+
+    /// The row of a stream that was verified, made if it is new.
+    pub(super) fn row_of(&mut self, context: &Context<'_>, stream: StreamId) -> Result<i64, StoreError> {
+        let missing = StoreError::Corrupt { what: "a stream that was just verified" };
+        let Some(known) = self.tips.get_mut(&stream) else { return Err(missing) };
+        if known.row == 0 {
+            let tip = known.tip.ok_or(missing)?;
+            let sql = "INSERT INTO stream(space, stream, device, seq, tip) VALUES (?1, ?2, ?3, 0, ?4)";
+            let mut insert = context.conn.prepare_cached(sql)?;
+            known.row = insert.insert((context.row, stream.as_ref(), tip.device.as_ref(), [0_u8; 32]))?;
+        }
+        Ok(known.row)
+    }
+
+    /// Stores the new tips.
+    pub(super) fn store(&self, conn: &Connection) -> Result<(), StoreError> {
+        for known in self.tips.values().filter(|known| known.moved) {
+            if let Some(tip) = &known.tip {
+                seal::move_tip(conn, known.row, tip)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An envelope whose layout is right, or why it is not.
+enum Parsed {
+    Envelope { envelope: Envelope, id: EnvelopeId },
+    Garbage { id: EnvelopeId, bytes: Vec<u8> },
+}
+
+fn parse(space: &SpaceId, bytes: Vec<u8>) -> Parsed {
+    match Envelope::parse(bytes.clone()) {
+        Ok(envelope) => Parsed::Envelope { id: envelope.id(space), envelope },
+        // It has no id of its own; its bytes stand for it.
+        Err(_) => Parsed::Garbage { id: EnvelopeId(hash::sha256("garbage", &[space.as_ref(), &bytes])), bytes },
+    }
+}
+
+/// Verifies a page from the stored tips on.
+pub(super) fn verify_page(
+    context: &Context<'_>,
+    streams: &mut Streams,
+    items: Vec<Item>,
+) -> Result<VerifiedPage, StoreError> {
+    let mut items: Vec<Parsed> = items.into_iter().map(|item| parse(context.space, item.envelope)).collect();
+    let mut pass = Pass::default();
+    let mut held = None;
+    loop {
+        pass = pass.run(context, streams, &items)?;
+        if let Some((at, need)) = pass.hold.take() {
+            held = Some(need);
+            items.truncate(at);
+        } else if pass.uncovered.is_empty() {
+            break;
+        }
+    }
+    let Pass { outcomes, tips, own_ahead, own_seen, .. } = pass;
+    (streams.tips, streams.own_ahead, streams.own_seen) = (tips, own_ahead, own_seen);
+    Ok(VerifiedPage { outcomes, held })
+}
+
+/// One try to verify a page.
+#[derive(Default)]
+struct Pass {
+    outcomes: Vec<Outcome>,
+    tips: HashMap<StreamId, Known>,
+    /// Ids verified in this page.
+    ids: HashMap<(StreamId, u32), EnvelopeId>,
+    own_ahead: bool,
+    own_seen: u32,
+    /// Streams whose last good envelope was not signature-checked in this pass.
+    uncovered: BTreeSet<StreamId>,
+    /// Streams to check one by one.
+    careful: BTreeSet<StreamId>,
+    hold: Option<(usize, NeedRecords)>,
+}
+
+impl Pass {
+    /// Another try that knows what the one before found out.
+    fn run(self, context: &Context<'_>, streams: &mut Streams, items: &[Parsed]) -> Result<Self, StoreError> {
+        let mut careful = self.careful;
+        careful.extend(self.uncovered);
+        let mut pass = Self { careful, ..Self::default() };
+        let mut last: HashMap<StreamId, usize> = HashMap::new();
+        for (at, item) in items.iter().enumerate() {
+            if let Parsed::Envelope { envelope, .. } = item {
+                let stream = envelope.header().stream;
+                last.insert(stream, at);
+                pass.tips.insert(stream, streams.known(context, stream)?);
+            }
+        }
+        for (at, item) in items.iter().enumerate() {
+            match item {
+                Parsed::Garbage { id, bytes } => {
+                    let origin = Origin { stream: StreamId::ZERO, seq: 0, author: None };
+                    pass.refuse(*id, origin, RefusedEnvelope::Layout, bytes);
+                }
+                Parsed::Envelope { envelope, id } => {
+                    let newest = last.get(&envelope.header().stream) == Some(&at);
+                    if let Some(need) = pass.envelope(context, streams.own, envelope, *id, newest)? {
+                        pass.hold = Some((at, need));
+                        return Ok(pass);
+                    }
+                }
+            }
+        }
+        Ok(pass)
+    }
+
+    fn envelope(
+        &mut self,
+        context: &Context<'_>,
+        own: StreamId,
+        envelope: &Envelope,
+        id: EnvelopeId,
+        newest: bool,
+    ) -> Result<Option<NeedRecords>, StoreError> {
+        let header = *envelope.header();
+        let known = self.tips.get(&header.stream).copied().unwrap_or(Known { row: 0, tip: None, moved: false });
+        let origin = Origin { stream: header.stream, seq: header.seq, author: known.tip.map(|tip| tip.device) };
+        let is_own = header.stream == own;
+        if known.tip.is_some_and(|tip| header.seq <= tip.seq) {
+            if self.is_held(context.conn, known.row, &header.stream, header.seq, id)? {
+                self.outcomes.push(Outcome::Duplicate);
+                self.own_seen = self.own_seen.max(if is_own { header.seq } else { 0 });
+            } else {
+                self.own_ahead |= is_own;
+                self.refuse(id, origin, RefusedEnvelope::Fork, envelope.bytes());
+            }
+            return Ok(None);
+        }
+        self.own_ahead |= is_own;
+        if context.unknown == Unknown::Hold && context.keyring.find(&header.epoch).is_none() {
+            return Ok(Some(NeedRecords::Epoch(header.epoch)));
+        }
+        let now = newest || self.careful.contains(&header.stream);
+        let check = if now { SignatureCheck::Now } else { SignatureCheck::CoveredByDescendant };
+        match envelope::verify(context.space, context.membership, known.tip.as_ref(), envelope.clone(), check) {
+            Ok((verified, tip)) => {
+                if now {
+                    self.uncovered.remove(&header.stream);
+                } else {
+                    self.uncovered.insert(header.stream);
+                }
+                self.tips.insert(header.stream, Known { row: known.row, tip: Some(tip), moved: true });
+                self.ids.insert((header.stream, header.seq), id);
+                self.outcomes.push(Outcome::Verified(Box::new(verified)));
+            }
+            Err(RefusedEnvelope::UnknownAuthor) if context.unknown == Unknown::Hold => {
+                return Ok(Some(NeedRecords::Author(header.stream)));
+            }
+            Err(reason) => self.refuse(id, origin, reason, envelope.bytes()),
+        }
+        Ok(None)
+    }
+
+    fn refuse(&mut self, id: EnvelopeId, origin: Origin, reason: RefusedEnvelope, bytes: &[u8]) {
+        self.outcomes.push(Outcome::Refused { id, origin, reason, bytes: bytes.to_vec() });
+    }
+
+    /// Whether the envelope at this place is this one. One that was dropped here counts as this one.
+    fn is_held(
+        &self,
+        conn: &Connection,
+        row: i64,
+        stream: &StreamId,
+        seq: u32,
+        id: EnvelopeId,
+    ) -> Result<bool, StoreError> {
+        if let Some(known) = self.ids.get(&(*stream, seq)) {
+            return Ok(*known == id);
+        }
+        let sql = "SELECT envelope FROM envelope WHERE position = ?1";
+        let stored = Reads { conn }.one(sql, [seal::position(row, seq)], |row| Ok(EnvelopeId(row.get(0)?)))?;
+        Ok(stored.is_none_or(|stored| stored == id))
+    }
+}
