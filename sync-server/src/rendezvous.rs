@@ -178,7 +178,9 @@ mod tests {
         assert_eq!(mailboxes.create(RdvId([3; 16]), 60, elsewhere), Err(Refused::Limit));
 
         assert_eq!(mailboxes.put(&MAILBOX, vec![0; RDV_MESSAGE_BYTES_MAX + 1]), Err(Refused::TooLarge));
-        (0..RDV_MESSAGES_MAX).for_each(|_| drop(mailboxes.put(&MAILBOX, vec![0; RDV_MESSAGE_BYTES_MAX]).unwrap()));
+        for index in 0..RDV_MESSAGES_MAX {
+            assert_eq!(mailboxes.put(&MAILBOX, vec![0; RDV_MESSAGE_BYTES_MAX]), Ok(u32::try_from(index).unwrap()));
+        }
         assert_eq!(mailboxes.put(&MAILBOX, vec![]), Err(Refused::Limit));
         tokio::time::advance(Duration::from_secs(u64::from(RDV_TTL_S_MAX) + 1)).await;
         mailboxes.create(RdvId([3; 16]), 60, elsewhere).unwrap();

@@ -339,11 +339,11 @@ impl Committer {
     ) {
         let refused = job.results.iter().filter(|result| !result.status.is_stored()).count();
         self.metrics.envelopes_refused_total.add(refused as u64);
+        self.metrics.envelopes_stored_total.add(appended.len() as u64);
         (job.reply)(Ok(job.results));
         if appended.is_empty() {
             return;
         }
-        self.metrics.envelopes_stored_total.add(appended.len() as u64);
         let mut runs: Vec<Vec<Sealed>> = job.runs.into_iter().map(|run| run.envelopes).collect();
         let items = appended.into_iter().filter_map(|(run, stored)| {
             let envelope = std::mem::take(&mut runs.get_mut(run)?.get_mut(stored.envelope)?.bytes);

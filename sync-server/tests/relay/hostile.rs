@@ -1,0 +1,249 @@
+//! Bytes and behaviour that no honest device shows: a typed answer, a closed connection where it must be, and
+//! nobody else notices.
+
+use futures_util::SinkExt;
+use lifeos_sync_protocol::envelope::{HEADER_BYTES, SIGNATURE_BYTES};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PeerRole, PushStatus};
+use lifeos_sync_protocol::ids::Roll;
+use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
+use lifeos_sync_server::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::fixture::{Client, Device, Space, patiently, relay, relay_with};
+
+/// Asserts that an honest pair still works.
+async fn still_serves(client: &mut Client, session: u32) {
+    assert_eq!(client.ask(&Frame::Ping { payload: 1 }).await, Frame::Pong { payload: 1 });
+    client.open(session, None).await;
+}
+
+#[tokio::test]
+async fn garbage_ends_the_connection_that_sent_it_and_no_other() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut honest, session) = Client::found(&relay, &space).await;
+    let whole = Frame::Pull { session: 1, from: 1, bytes_max: 1, items_max: 1 }.encode(7);
+    let mut garbage = vec![Vec::new(), vec![0xff], vec![0; 64], b"GET / HTTP/1.1".to_vec(), vec![0xab; 5_000]];
+    garbage.extend((1..whole.len()).map(|length| whole[..length].to_vec()));
+    garbage.push([whole.as_slice(), &[0]].concat());
+    for bytes in garbage {
+        let (mut hostile, _) = Client::join(&relay, &space, &space.founder).await;
+        hostile.send_bytes(bytes.clone()).await;
+        assert_eq!(hostile.last_words().await, Some(ErrorCode::BadFrame), "{bytes:?}");
+    }
+    still_serves(&mut honest, session).await;
+}
+
+#[tokio::test]
+async fn what_is_no_binary_websocket_message_ends_the_connection() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut honest, session) = Client::found(&relay, &space).await;
+    let mut hostile = Client::connect(&relay).await;
+    hostile.socket.send(Message::Text("hello".into())).await.unwrap();
+    assert_eq!(hostile.last_words().await, Some(ErrorCode::BadFrame));
+    // Raw bytes after the upgrade: reserved opcode, a length of 2^62, no mask, all bits.
+    for raw in [
+        &[0x8b_u8, 0x80, 1, 2, 3, 4][..],
+        &[0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4],
+        &[0x82, 0x01, 0x00],
+        &[0xff; 64],
+    ] {
+        let mut hostile = Client::connect(&relay).await;
+        let tokio_tungstenite::MaybeTlsStream::Plain(stream) = hostile.socket.get_mut() else { panic!("tls") };
+        stream.write_all(raw).await.unwrap();
+        hostile.last_words().await;
+    }
+    still_serves(&mut honest, session).await;
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_is_refused_before_it_is_taken_in() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut honest, session) = Client::found(&relay, &space).await;
+    let (mut hostile, _) = Client::join(&relay, &space, &space.founder).await;
+    // The relay may close while this is still being sent.
+    let _ = hostile.socket.send(Message::Binary(vec![0; FRAME_BYTES_MAX + 1].into())).await;
+    let words = hostile.last_words().await;
+    assert!(matches!(words, Some(ErrorCode::TooLarge) | None), "{words:?}");
+    still_serves(&mut honest, session).await;
+}
+
+#[tokio::test]
+async fn before_authentication_a_frame_has_to_be_small() {
+    let (relay, _dir) = relay().await;
+    let limit = Limits::default().unauthenticated_frame_bytes_max;
+    let mut hostile = Client::connect(&relay).await;
+    let _ = hostile.socket.send(Message::Binary(vec![0x20; 3 * limit].into())).await;
+    let words = hostile.last_words().await;
+    assert!(matches!(words, Some(ErrorCode::TooLarge) | None), "{words:?}");
+    // The accepted twin: the same size after authentication is only a malformed frame.
+    let space = Space::new(1);
+    Client::found(&relay, &space).await;
+    let (mut known, _) = Client::join(&relay, &space, &space.founder).await;
+    known.send_bytes(vec![0x20; 3 * limit]).await;
+    assert_eq!(known.last_words().await, Some(ErrorCode::BadFrame));
+}
+
+#[tokio::test]
+async fn a_half_sent_request_header_does_not_hold_a_connection() {
+    let limits = Limits { header_read_ms_max: 100, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    for bytes in [&b""[..], b"GET /sync HTTP/1.1\r\nHost: re"] {
+        let mut stream = TcpStream::connect(relay.addr()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut rest = Vec::new();
+        // Ends, or is reset: in any case it does not stay.
+        let _ = patiently("the end of the connection", stream.read_to_end(&mut rest)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_never_authenticates_is_closed() {
+    let limits = Limits { handshake_ms_max: 100, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    assert_eq!(Client::dial(&relay).await.last_words().await, Some(ErrorCode::AuthFailed));
+    assert_eq!(Client::connect(&relay).await.last_words().await, Some(ErrorCode::AuthFailed));
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let limits = Limits { connections_per_address_max: 2, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let first = Client::connect(&relay).await;
+    let _second = Client::connect(&relay).await;
+    let url = format!("ws://{}/sync", relay.addr());
+    assert!(tokio_tungstenite::connect_async(&url).await.is_err());
+    drop(first);
+    patiently("a free place", async {
+        while tokio_tungstenite::connect_async(&url).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_auth_fits_one_connection_one_space_and_one_key() {
+    let (relay, _dir) = relay().await;
+    let (space, other) = (Space::new(1), Space::new(2));
+    Client::found(&relay, &space).await;
+    Client::found(&relay, &other).await;
+    let recorded = Client::connect(&relay).await.auth_frame(&space, &space.founder);
+    let mut client = Client::connect(&relay).await;
+    let Frame::Auth { signature: for_other, .. } = client.auth_frame(&other, &space.founder) else { unreachable!() };
+    let Frame::Auth { signature: by_other, .. } = client.auth_frame(&space, &Device::new(9)) else { unreachable!() };
+    let (space_id, device) = (space.id, space.founder.pk);
+    let replays = [
+        recorded,
+        Frame::Auth { space: space_id, device, signature: for_other },
+        Frame::Auth { space: space_id, device, signature: by_other },
+    ];
+    // The third failure ends the connection.
+    for (auth, last) in replays.iter().zip([false, false, true]) {
+        let answer = client.ask(auth).await;
+        assert!(matches!(answer, Frame::Error { code: ErrorCode::AuthFailed, fatal, .. } if fatal == last));
+    }
+    assert!(client.next().await.is_none());
+    // The accepted twin.
+    Client::connect(&relay).await.auth(&space, &space.founder).await;
+}
+
+#[tokio::test]
+async fn a_session_of_one_space_does_not_reach_another() {
+    let (relay, _dir) = relay().await;
+    let (space, other) = (Space::new(1), Space::new(2));
+    Client::found(&relay, &space).await;
+    let (mut client, session) = Client::found(&relay, &other).await;
+    // An envelope of one space, pushed into the other by somebody who is in both.
+    let results = client.push(session, space.stream(&other.founder, 1).seal_many(1)).await;
+    assert!(!results[0].status.is_stored());
+    client.send(&Frame::Pull { session: session + 1, from: 1, bytes_max: 1, items_max: 1 }).await;
+    assert_eq!(client.last_words().await, Some(ErrorCode::Unexpected));
+}
+
+#[tokio::test]
+async fn frames_out_of_turn_end_the_connection() {
+    let (relay, _dir) = relay().await;
+    let hello = Frame::Hello { proto_min: 1, proto_max: 1, role: PeerRole::Client, nonce: [0; 32], features: 0 };
+    let newer = Frame::Hello { proto_min: 9, proto_max: 12, role: PeerRole::Client, nonce: [0; 32], features: 0 };
+    let welcome = Frame::Spaces { spaces: Vec::new() };
+    let pull = Frame::Pull { session: 1, from: 1, bytes_max: 1, items_max: 1 };
+    for (frame, code) in
+        [(&hello, ErrorCode::Unexpected), (&welcome, ErrorCode::Unexpected), (&pull, ErrorCode::Unexpected)]
+    {
+        let mut client = Client::connect(&relay).await;
+        client.send(frame).await;
+        assert_eq!(client.last_words().await, Some(code));
+    }
+    let mut client = Client::dial(&relay).await;
+    client.send(&newer).await;
+    assert_eq!(client.last_words().await, Some(ErrorCode::Version));
+}
+
+#[tokio::test]
+async fn a_forged_tip_or_middle_is_refused_before_anybody_sees_it() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let other = space.enrol(2);
+    let (mut writer, session) = Client::found(&relay, &space).await;
+    let (mut reader, reading) = Client::join(&relay, &space, &other).await;
+    let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..reader.open(reading, None).await.0 };
+    reader.catch_up(&space, reading, &mut cursor).await;
+
+    let mut stream = space.stream(&space.founder, 1);
+    let sealed = stream.seal_many(5);
+    let signature_at = sealed[0].len() - SIGNATURE_BYTES;
+
+    let mut forged_tip = sealed.clone();
+    forged_tip[4][signature_at] ^= 1;
+    let results = writer.push(session, forged_tip).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::BadSignature), "{results:?}");
+
+    let mut forged_middle = sealed.clone();
+    forged_middle[2][HEADER_BYTES] ^= 1;
+    let results = writer.push(session, forged_middle).await;
+    assert!(results[..3].iter().all(|result| result.status == PushStatus::BadSignature), "{results:?}");
+    assert!(results[3..].iter().all(|result| !result.status.is_stored()), "{results:?}");
+
+    let mut by_another = space.stream(&other, 1);
+    by_another.id = stream.id;
+    let results = writer.push(session, vec![by_another.seal()]).await;
+    assert!(!results[0].status.is_stored());
+
+    for at in 0..HEADER_BYTES {
+        let mut flipped = sealed[0].clone();
+        flipped[at] ^= 1;
+        let results = writer.push(session, vec![flipped]).await;
+        assert!(!results[0].status.is_stored(), "byte {at}: {results:?}");
+    }
+
+    // The accepted twin; it is also the first thing the reader hears of.
+    let results = writer.push(session, sealed.clone()).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::Ok), "{results:?}");
+    let heard = reader.notified(&space, &mut cursor).await.unwrap();
+    assert_eq!(heard.into_iter().map(|item| item.envelope).collect::<Vec<_>>(), sealed);
+}
+
+#[tokio::test]
+async fn a_full_space_refuses_envelopes_but_not_records_or_reads() {
+    let (relay, _dir) = relay_with(Limits { space_bytes_max: 2_000, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let results = client.push(session, stream.seal_many(3)).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::Ok));
+    let results = client.push(session, stream.seal_many(3)).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::Quota), "{results:?}");
+    space.enrol(2);
+    let records = vec![space.records.last().unwrap().bytes().to_vec()];
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    assert!(
+        matches!(answer, Frame::RecAck { results, .. } if results[0] == lifeos_sync_protocol::frame::RecordStatus::Ok)
+    );
+    let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..client.open(session, None).await.0 };
+    assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 3);
+}

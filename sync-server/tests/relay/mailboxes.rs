@@ -1,0 +1,35 @@
+//! Rendezvous mailboxes without authentication.
+
+use lifeos_sync_protocol::frame::{ErrorCode, Frame};
+use lifeos_sync_protocol::ids::RdvId;
+
+use crate::fixture::{Client, relay};
+
+const RDV: RdvId = RdvId([3; 16]);
+
+#[tokio::test]
+async fn two_devices_that_share_nothing_exchange_messages() {
+    let (relay, _dir) = relay().await;
+    let mut new = Client::connect(&relay).await;
+    let mut existing = Client::connect(&relay).await;
+    let done = Frame::RdvItem { rdv: RDV, index: 0, message: None };
+    assert_eq!(new.ask(&Frame::RdvCreate { rdv: RDV, ttl_s: 60 }).await, done);
+    // The wait begins before the message is there, and the connection can go on meanwhile.
+    let waiting = new.send(&Frame::RdvGet { rdv: RDV, index: 0 }).await;
+    assert_eq!(new.ask(&Frame::Ping { payload: 9 }).await, Frame::Pong { payload: 9 });
+    assert_eq!(existing.ask(&Frame::RdvPut { rdv: RDV, message: b"hello".to_vec() }).await, done);
+    let message = Frame::RdvItem { rdv: RDV, index: 0, message: Some(b"hello".to_vec()) };
+    assert_eq!(new.answer(waiting).await, message);
+
+    assert_eq!(new.ask(&Frame::RdvDrop { rdv: RDV }).await, done);
+    let gone = existing.ask(&Frame::RdvGet { rdv: RDV, index: 0 }).await;
+    assert!(matches!(gone, Frame::Error { code: ErrorCode::NoMailbox, fatal: false, .. }));
+}
+
+#[tokio::test]
+async fn a_mailbox_comes_after_the_challenge() {
+    let (relay, _dir) = relay().await;
+    let mut client = Client::dial(&relay).await;
+    client.send(&Frame::RdvCreate { rdv: RDV, ttl_s: 60 }).await;
+    assert_eq!(client.last_words().await, Some(ErrorCode::Unexpected));
+}

@@ -1,0 +1,10 @@
+//! The relay over real sockets: what devices rely on, and what hostile peers must not reach.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod fixture;
+mod hostile;
+mod mailboxes;
+mod membership;
+mod restart;
+mod slow;
+mod sync;

@@ -1,0 +1,130 @@
+//! Who may connect, who may create, and how records travel.
+
+use std::collections::BTreeSet;
+
+use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, RecordStatus};
+use lifeos_sync_server::{Config, Server, SpaceCreation};
+
+use crate::fixture::{Client, Device, Space, relay};
+
+fn code(frame: &Frame) -> Option<ErrorCode> {
+    match frame {
+        Frame::Error { code, .. } => Some(*code),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_enrolled_is_told_nothing_about_the_space() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    Client::found(&relay, &space).await;
+    let stranger = Device::new(99);
+    let mut client = Client::connect(&relay).await;
+    let auth = client.auth_frame(&space, &stranger);
+    assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::NotMember));
+    let Frame::Spaces { spaces } = ({
+        let list = client.list_frame(&stranger);
+        client.ask(&list).await
+    }) else {
+        panic!("not a list")
+    };
+    assert!(spaces.is_empty());
+    let list = client.list_frame(&space.founder);
+    assert_eq!(client.ask(&list).await, Frame::Spaces { spaces: vec![space.id] });
+}
+
+#[tokio::test]
+async fn a_new_record_reaches_open_sessions_and_lets_the_new_device_in() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let (mut founder, session) = Client::found(&relay, &space).await;
+    let (mut watching, _) = Client::join(&relay, &space, &space.founder).await;
+    let old_heads = vec![space.records.last().unwrap().id()];
+    let device = space.enrol(2);
+    let added = space.records.last().unwrap().clone();
+
+    let mut early = Client::connect(&relay).await;
+    let auth = early.auth_frame(&space, &device);
+    assert_eq!(code(&early.ask(&auth).await), Some(ErrorCode::NotMember));
+
+    let rec = Frame::Rec { session, records: vec![added.bytes().to_vec()], more: false };
+    assert_eq!(founder.ask(&rec).await, Frame::RecAck { session, results: vec![RecordStatus::Ok] });
+    assert_eq!(founder.ask(&rec).await, Frame::RecAck { session, results: vec![RecordStatus::Dup] });
+    let (request, live) = watching.next().await.unwrap();
+    assert_eq!(request, 0);
+    assert!(matches!(live, Frame::Rec { records, .. } if records == [added.bytes().to_vec()]));
+
+    let session = early.auth(&space, &device).await;
+    let wish = Frame::RecWant { session, ids: Vec::new(), heads: old_heads };
+    assert!(matches!(early.ask(&wish).await, Frame::Rec { records, more: false, .. } if records.len() == 1));
+    let all = Frame::RecWant { session, ids: Vec::new(), heads: Vec::new() };
+    assert!(matches!(early.ask(&all).await, Frame::Rec { records, .. } if records == space.record_bytes()));
+    let results = early.push(session, space.stream(&device, 5).seal_many(1)).await;
+    assert_eq!(results[0].status, PushStatus::Ok);
+}
+
+#[tokio::test]
+async fn records_without_their_parents_wait_and_forged_ones_are_refused() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    space.enrol(2);
+    space.enrol(3);
+    let [first, second] = [3, 2].map(|index| space.records[index].bytes().to_vec());
+    let ask = |records| Frame::Rec { session, records, more: false };
+
+    let parked = client.ask(&ask(vec![first])).await;
+    assert_eq!(parked, Frame::RecAck { session, results: vec![RecordStatus::Parked] });
+    let mut forged = second.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let refused = client.ask(&ask(vec![forged, vec![0; 10], Vec::new()])).await;
+    assert_eq!(refused, Frame::RecAck { session, results: vec![RecordStatus::Refused; 3] });
+    assert_eq!(client.ask(&ask(vec![second])).await, Frame::RecAck { session, results: vec![RecordStatus::Ok] });
+    // The parked one came in with its parent.
+    let all = Frame::RecWant { session, ids: Vec::new(), heads: Vec::new() };
+    assert!(matches!(client.ask(&all).await, Frame::Rec { records, .. } if records == space.record_bytes()));
+}
+
+#[tokio::test]
+async fn a_record_of_somebody_without_authority_is_refused() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    // The stranger builds on the real Genesis: well signed, wrong author.
+    let mut usurper = Space::new(1);
+    usurper.founder = Device::new(77);
+    usurper.enrol(78);
+    let records = vec![usurper.records.last().unwrap().bytes().to_vec()];
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![RecordStatus::Refused] });
+}
+
+#[tokio::test]
+async fn only_the_founder_creates_a_space_and_only_with_its_genesis() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let second = space.enrol(2);
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&space, &second).await;
+    let open = Frame::Open { session, rec_heads: Vec::new(), cursor: None };
+    assert_eq!(code(&client.ask(&open).await), Some(ErrorCode::Unexpected));
+    let push = Frame::Push { session, envelopes: space.stream(&second, 1).seal_many(1) };
+    assert_eq!(code(&client.ask(&push).await), Some(ErrorCode::Unexpected));
+    let rec = Frame::Rec { session, records: space.record_bytes(), more: false };
+    assert_eq!(code(&client.ask(&rec).await), Some(ErrorCode::CreateRefused));
+    Client::found(&relay, &space).await;
+}
+
+#[tokio::test]
+async fn a_relay_for_named_founders_refuses_others_as_if_nothing_were_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (allowed, other) = (Space::new(1), Space::new(2));
+    let mut config = Config::local(dir.path());
+    config.creation = SpaceCreation::Allowlist(BTreeSet::from([allowed.founder.pk]));
+    let relay = Server::start(config).await.unwrap();
+    Client::found(&relay, &allowed).await;
+    let mut client = Client::connect(&relay).await;
+    let auth = client.auth_frame(&other, &other.founder);
+    assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::NotMember));
+}
