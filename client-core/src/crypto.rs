@@ -9,7 +9,7 @@ use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::rand_core::{TryCryptoRng, TryRng};
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
+use hpke::{Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable};
 use lifeos_sync_protocol::handshake::check_hpke_key;
 use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{HpkePk, SignPk, Signature};
@@ -250,12 +250,14 @@ pub struct HpkeSealed {
     pub export: Zeroizing<[u8; 32]>,
 }
 
-/// Seals to a public key, in base mode: the receiver learns nothing about who sealed.
+/// Seals to a public key. In base mode (no `psk`) the receiver learns nothing about who sealed; with a shared
+/// secret (PSK mode, RFC 9180 §5.1.2) it knows that the sender holds it.
 ///
 /// # Errors
 /// [`CryptoError`] for a key that is weak or no key at all.
 pub fn hpke_seal(
     to: &HpkePk,
+    psk: Option<&[u8; 32]>,
     info: &[u8],
     aad: &[u8],
     plaintext: &[u8],
@@ -263,8 +265,13 @@ pub fn hpke_seal(
 ) -> Result<HpkeSealed, CryptoError> {
     check_hpke_key(to).map_err(|_| CryptoError)?;
     let to = <HpkeKem as Kem>::PublicKey::from_bytes(&to.0).map_err(|_| CryptoError)?;
+    let psk_id = ctx("psk");
+    let mode = match psk {
+        Some(psk) => OpModeS::Psk(PskBundle::new(psk, &psk_id).map_err(|_| CryptoError)?),
+        None => OpModeS::Base,
+    };
     let (enc, mut context) = hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(
-        &OpModeS::Base,
+        &mode,
         &to,
         info,
         &mut HpkeRandom(random),
@@ -291,8 +298,13 @@ pub struct HpkeOpened {
 pub fn hpke_open(key: &HpkeKey, info: &[u8], aad: &[u8], enc: &[u8; 32], ct: &[u8]) -> Result<HpkeOpened, CryptoError> {
     check_hpke_key(&HpkePk(*enc)).map_err(|_| CryptoError)?;
     let enc = <HpkeKem as Kem>::EncappedKey::from_bytes(enc).map_err(|_| CryptoError)?;
+    let psk_id = ctx("psk");
+    let mode = match psk {
+        Some(psk) => OpModeR::Psk(PskBundle::new(psk, &psk_id).map_err(|_| CryptoError)?),
+        None => OpModeR::Base,
+    };
     let mut context =
-        hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(&OpModeR::Base, &key.private, &enc, info)
+        hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(&mode, &key.private, &enc, info)
             .map_err(|_| CryptoError)?;
     let plaintext = Zeroizing::new(context.open(ct, aad).map_err(|_| CryptoError)?);
     let mut export = Zeroizing::new([0; 32]);
@@ -373,13 +385,24 @@ mod tests {
     fn an_hpke_message_opens_only_with_its_key_info_and_aad_and_exports_one_secret() {
         let mut random = SeededRandom::new(1);
         let (key, other) = (HpkeKey::generate(&mut random), HpkeKey::generate(&mut random));
-        let sealed = hpke_seal(&key.public(), b"info", b"aad", b"secret", &mut random).unwrap();
-        let opened = hpke_open(&key, b"info", b"aad", &sealed.enc, &sealed.ct).unwrap();
+        let sealed = hpke_seal(&key.public(), None, b"info", b"aad", b"secret", &mut random).unwrap();
+        let opened = hpke_open(&key, None, b"info", b"aad", &sealed.enc, &sealed.ct).unwrap();
         assert_eq!(&opened.plaintext[..], b"secret");
         assert_eq!(*opened.export, *sealed.export);
-        assert!(hpke_open(&other, b"info", b"aad", &sealed.enc, &sealed.ct).is_err());
-        assert!(hpke_open(&key, b"inf0", b"aad", &sealed.enc, &sealed.ct).is_err());
-        assert!(hpke_open(&key, b"info", b"aaD", &sealed.enc, &sealed.ct).is_err());
+        assert!(hpke_open(&other, None, b"info", b"aad", &sealed.enc, &sealed.ct).is_err());
+        assert!(hpke_open(&key, None, b"inf0", b"aad", &sealed.enc, &sealed.ct).is_err());
+        assert!(hpke_open(&key, None, b"info", b"aaD", &sealed.enc, &sealed.ct).is_err());
+    }
+
+    #[test]
+    fn with_a_shared_secret_only_its_holder_can_have_sealed() {
+        let mut random = SeededRandom::new(1);
+        let key = HpkeKey::generate(&mut random);
+        let sealed = hpke_seal(&key.public(), Some(&[1; 32]), b"info", b"aad", b"secret", &mut random).unwrap();
+        let open = |psk| hpke_open(&key, psk, b"info", b"aad", &sealed.enc, &sealed.ct).is_ok();
+        assert!(open(Some(&[1; 32])));
+        assert!(!open(Some(&[2; 32])));
+        assert!(!open(None));
     }
 
     #[test]
@@ -388,7 +411,7 @@ mod tests {
         let mut one = HpkePk::ZERO;
         one.0[0] = 1;
         for weak in [HpkePk::ZERO, one] {
-            assert!(hpke_seal(&weak, b"", b"", b"secret", &mut random).is_err());
+            assert!(hpke_seal(&weak, None, b"", b"", b"secret", &mut random).is_err());
         }
     }
 

@@ -262,7 +262,7 @@ fn seal_epoch(
     secret: &EpochSecret,
     random: &mut dyn Random,
 ) -> Result<Seal, CryptoError> {
-    let sealed = hpke_seal(hpke_pk, &ctx("epoch-seal"), &facts.aad(space, device), &*secret.to_bytes(), random)?;
+    let sealed = hpke_seal(hpke_pk, None, &ctx("epoch-seal"), &facts.aad(space, device), &*secret.to_bytes(), random)?;
     let ct = sealed.ct.try_into().map_err(|_| CryptoError)?;
     Ok(Seal { device_ref: device_ref(device), enc: sealed.enc, ct })
 }
@@ -272,7 +272,7 @@ fn open_seal(space: &SpaceId, facts: &EpochFacts<'_>, keys: &DeviceKeys, seal: &
         return None;
     }
     let aad = facts.aad(space, &keys.sign_pk());
-    let opened = hpke_open(&keys.hpke, &ctx("epoch-seal"), &aad, &seal.enc, &seal.ct).ok()?;
+    let opened = hpke_open(&keys.hpke, None, &ctx("epoch-seal"), &aad, &seal.enc, &seal.ct).ok()?;
     committed(&opened.plaintext, facts.commit)
 }
 
