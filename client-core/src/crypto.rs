@@ -270,13 +270,9 @@ pub fn hpke_seal(
         Some(psk) => OpModeS::Psk(PskBundle::new(psk, &psk_id).map_err(|_| CryptoError)?),
         None => OpModeS::Base,
     };
-    let (enc, mut context) = hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(
-        &mode,
-        &to,
-        info,
-        &mut HpkeRandom(random),
-    )
-    .map_err(|_| CryptoError)?;
+    let (enc, mut context) =
+        hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(&mode, &to, info, &mut HpkeRandom(random))
+            .map_err(|_| CryptoError)?;
     let ct = context.seal(plaintext, aad).map_err(|_| CryptoError)?;
     let mut export = Zeroizing::new([0; 32]);
     context.export(&ctx("export"), &mut *export).map_err(|_| CryptoError)?;
@@ -295,7 +291,14 @@ pub struct HpkeOpened {
 ///
 /// # Errors
 /// [`CryptoError`] when anything does not match.
-pub fn hpke_open(key: &HpkeKey, info: &[u8], aad: &[u8], enc: &[u8; 32], ct: &[u8]) -> Result<HpkeOpened, CryptoError> {
+pub fn hpke_open(
+    key: &HpkeKey,
+    psk: Option<&[u8; 32]>,
+    info: &[u8],
+    aad: &[u8],
+    enc: &[u8; 32],
+    ct: &[u8],
+) -> Result<HpkeOpened, CryptoError> {
     check_hpke_key(&HpkePk(*enc)).map_err(|_| CryptoError)?;
     let enc = <HpkeKem as Kem>::EncappedKey::from_bytes(enc).map_err(|_| CryptoError)?;
     let psk_id = ctx("psk");
@@ -303,9 +306,8 @@ pub fn hpke_open(key: &HpkeKey, info: &[u8], aad: &[u8], enc: &[u8; 32], ct: &[u
         Some(psk) => OpModeR::Psk(PskBundle::new(psk, &psk_id).map_err(|_| CryptoError)?),
         None => OpModeR::Base,
     };
-    let mut context =
-        hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(&mode, &key.private, &enc, info)
-            .map_err(|_| CryptoError)?;
+    let mut context = hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, HpkeKem>(&mode, &key.private, &enc, info)
+        .map_err(|_| CryptoError)?;
     let plaintext = Zeroizing::new(context.open(ct, aad).map_err(|_| CryptoError)?);
     let mut export = Zeroizing::new([0; 32]);
     context.export(&ctx("export"), &mut *export).map_err(|_| CryptoError)?;

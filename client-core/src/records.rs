@@ -573,7 +573,7 @@ mod tests {
 
     #[test]
     fn a_seal_moved_to_another_epoch_or_author_does_not_open() {
-        let mut space = space();
+        let space = space();
         let records = space.records();
         let Body::Epoch { commit, seals, .. } = records[1].body() else { panic!("an epoch") };
         let own = device_ref(&space.keys.sign_pk());
@@ -588,7 +588,6 @@ mod tests {
         assert!(!open(2, &author, &id));
         assert!(!open(1, &other, &id));
         assert!(!open(1, &author, &SpaceId([1; 32])));
-        let _ = space.device();
     }
 
     #[test]

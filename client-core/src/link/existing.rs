@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::message::{Grant, Keys, Kind, Offer, PERSON_BYTES_MAX, RELAYS_MAX, frame, split_hpke};
 use super::{
-    CODE_TRIES_MAX, INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LINK_SPACES_MAX, LinkError, LinkStep, LinkText,
-    OfferedSpace, Shared, check_name, keys_info, offer_info,
+    CODE_TRIES_MAX, INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LINK_SPACES_MAX, LinkError, LinkStep, LinkText, OfferedSpace,
+    Shared, check_name, keys_info, offer_info,
 };
 use crate::crypto::{HpkeKey, Random, equal_constant_time, hpke_open, hpke_seal, seal_once};
 
@@ -201,12 +201,7 @@ impl ExistingDevice {
     /// # Errors
     /// [`LinkError::Over`] before the right code; [`LinkError::TooLarge`] for too many or long relay addresses or
     /// a person's name above 256 bytes, or other spaces than the offered ones: it can then be called again.
-    pub fn grant(
-        &mut self,
-        person: &str,
-        relays: &[String],
-        spaces: &[GrantedSpaceInput],
-    ) -> Result<(), LinkError> {
+    pub fn grant(&mut self, person: &str, relays: &[String], spaces: &[GrantedSpaceInput]) -> Result<(), LinkError> {
         let (State::Publish, Some(new)) = (&self.state, &self.new) else { return Err(LinkError::Over) };
         let same = spaces.iter().map(|granted| granted.space).eq(self.spaces.iter().map(|offered| offered.space));
         if !same || relays.len() > RELAYS_MAX || person.len() > PERSON_BYTES_MAX {

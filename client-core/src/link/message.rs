@@ -168,7 +168,9 @@ impl Grant {
     pub(super) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, LinkError> {
         let mut writer = Writer::default();
         writer.map(3).uint(1).text(&self.person).uint(2).array(self.relays.len());
-        self.relays.iter().for_each(|relay| drop(writer.text(relay)));
+        for relay in &self.relays {
+            writer.text(relay);
+        }
         writer.uint(3).array(self.spaces.len());
         for (space, device_add, head) in &self.spaces {
             writer.array(3).bytes(&space.0).bytes(&device_add.0).bytes(&head.0);
@@ -206,10 +208,7 @@ fn relay(reader: &mut Reader<'_>) -> Result<String, LinkError> {
 }
 
 /// Reads the one map of a padded plaintext.
-fn read(
-    plaintext: &[u8],
-    entry: impl FnMut(&mut Reader<'_>, u64) -> Result<(), LinkError>,
-) -> Result<(), LinkError> {
+fn read(plaintext: &[u8], entry: impl FnMut(&mut Reader<'_>, u64) -> Result<(), LinkError>) -> Result<(), LinkError> {
     let mut reader = Reader::new(unpad(plaintext)?);
     let mut entry = entry;
     reader.map(|reader, key| entry(reader, key))?;

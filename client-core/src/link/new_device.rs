@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::message::{Grant, Keys, Kind, Offer, body, frame, split_hpke};
 use super::{
-    INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LinkError, LinkStep, LinkText, OfferedSpace, Shared, check_name,
-    keys_info, offer_info,
+    INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LinkError, LinkStep, LinkText, OfferedSpace, Shared, check_name, keys_info,
+    offer_info,
 };
 use crate::crypto::{HpkeKey, Random, hpke_open, hpke_seal, open_once, random_bytes};
 use crate::keys::DeviceRoot;
@@ -222,8 +222,7 @@ impl GrantedSpace {
         };
         in_force(&self.head).ok_or(LinkError::Records)?;
         let added = in_force(&self.device_add).ok_or(LinkError::Records)?;
-        let offered =
-            OfferedSpace { space: self.space, member: self.member, genesis_random: self.genesis_random };
+        let offered = OfferedSpace { space: self.space, member: self.member, genesis_random: self.genesis_random };
         let own = entry(root, &offered);
         let agreed = match added.body() {
             Body::DeviceAdd { member, device, .. } => *member == self.member && *device == own,

@@ -1,9 +1,10 @@
-use lifeos_sync_protocol::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId};
-use lifeos_sync_protocol::record::{DeviceKind, Record};
+use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::Record;
 
 use super::message::{Kind, Offer, frame, split_hpke};
 use super::*;
-use crate::crypto::{HpkeKey, Random, SeededRandom, hpke_seal};
+use crate::crypto::{HpkeKey, SeededRandom, hpke_seal};
 use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
 use crate::records::{AddDevice, Founded, Founding, add_device, found_space, open_epochs};
 
@@ -23,7 +24,8 @@ fn world() -> World {
     let mut random = SeededRandom::new(5);
     let keys = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
     let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
-    let founding = Founding { genesis_random: RANDOM, member: MEMBER, keys: &keys, recovery: &recovery, relays: vec![] };
+    let founding =
+        Founding { genesis_random: RANDOM, member: MEMBER, keys: &keys, recovery: &recovery, relays: vec![] };
     let founded = found_space(&founding, &mut random).unwrap();
     let root = DeviceRoot::generate(&mut random);
     let new = NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut random).unwrap();
@@ -85,8 +87,6 @@ impl World {
     }
 }
 
-use lifeos_sync_protocol::membership::Membership;
-
 #[test]
 fn a_new_device_is_linked_and_can_read_the_space() {
     let mut world = world();
@@ -111,8 +111,7 @@ fn a_new_device_is_linked_and_can_read_the_space() {
     let membership = space.check(&records, world.new.root()).unwrap();
     let keys = world.new.root().derive_space(&space.genesis_random);
     assert!(membership.may_write(&keys.sign_pk()));
-    let epoch: EpochRef = world.founded.epoch_ref;
-    assert!(open_epochs(&membership, &records, &keys).find(&epoch).is_some());
+    assert!(open_epochs(&membership, &records, &keys).find(&world.founded.epoch_ref).is_some());
 }
 
 #[test]
@@ -195,8 +194,7 @@ fn a_relay_that_exchanges_the_keys_is_noticed() {
 fn an_offer_by_somebody_who_saw_the_link_gives_another_code() {
     let mut world = world();
     let link = world.new.link().clone();
-    let mut stranger =
-        ExistingDevice::start(link, RELAY, vec![offered(&world.founded)], &mut world.random).unwrap();
+    let mut stranger = ExistingDevice::start(link, RELAY, vec![offered(&world.founded)], &mut world.random).unwrap();
     world.new.handle(0, &message(stranger.poll()), &mut world.random).unwrap();
     stranger.sent(0).unwrap();
     let keys = message(world.new.poll());
@@ -234,8 +232,7 @@ fn a_grant_of_another_attempt_does_not_open() {
     let root = DeviceRoot::generate(&mut second.random);
     second.new = NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut second.random).unwrap();
     let link = second.new.link().clone();
-    second.existing =
-        ExistingDevice::start(link, RELAY, vec![offered(&second.founded)], &mut second.random).unwrap();
+    second.existing = ExistingDevice::start(link, RELAY, vec![offered(&second.founded)], &mut second.random).unwrap();
     for world in [&mut first, &mut second] {
         world.exchange();
         let code = world.new.code().unwrap();
@@ -322,11 +319,7 @@ fn the_most_spaces_fit_into_the_mailbox() {
     };
     let granted: Vec<_> = spaces(64).into_iter().map(granted).collect();
     world.existing.grant("Ada", &vec!["w".repeat(512); 8], &granted).unwrap();
-    let kind = DeviceKind::Normal;
-    assert!(world.existing.poll() != LinkStep::Over && kind == DeviceKind::Normal);
     let grant = message(world.existing.poll());
     world.new.handle(2, &grant, &mut world.random).unwrap();
     assert_eq!(world.new.granted().unwrap().spaces.len(), 64);
-    let _: [u8; 1] = world.random.bytes();
-    assert_ne!(world.new.link().link_pk, HpkePk::ZERO);
 }
