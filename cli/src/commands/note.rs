@@ -56,8 +56,11 @@ pub enum NoteCommand {
                         cat plan.md | lifeos note add --file -")]
 pub struct Add {
     /// Title; without one the first heading or line is taken
-    #[arg(value_name = "TITLE")]
-    pub(super) title: Option<String>,
+    #[arg(value_name = "TITLE", conflicts_with = "title_option")]
+    title: Option<String>,
+    /// The same as an option, for a title that begins with a dash
+    #[arg(long = "title", value_name = "TITLE", allow_hyphen_values = true)]
+    title_option: Option<String>,
     /// Text as Markdown
     #[arg(long, value_name = "MARKDOWN", conflicts_with = "file")]
     pub(super) text: Option<String>,
@@ -70,6 +73,13 @@ pub struct Add {
     /// Tag; may be given more than once
     #[arg(long = "tag", value_name = "TAG")]
     pub(super) tags: Vec<String>,
+}
+
+impl Add {
+    /// The title, however it was given.
+    pub(super) fn title(&self) -> Option<&str> {
+        self.title.as_deref().or(self.title_option.as_deref())
+    }
 }
 
 /// Show a note.

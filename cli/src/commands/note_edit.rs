@@ -44,12 +44,13 @@ pub(super) fn add(args: Add, context: &Context) -> Result<(), Failure> {
         (None, Some(file)) => read_text(file)?,
         (None, None) => String::new(),
     };
-    if args.title.is_none() && markdown.is_empty() {
+    let title = args.title().unwrap_or_default().to_owned();
+    if title.is_empty() && markdown.is_empty() {
         return Err(Failure::usage("an empty note: give a title, --text or --file"));
     }
     let client = context.open()?;
     let notebook = args.notebook.map(|name| notebook::find(&client, &name)).transpose()?;
-    let draft = NoteDraft { title: args.title.unwrap_or_default(), markdown, notebook, tags: args.tags };
+    let draft = NoteDraft { title, markdown, notebook, tags: args.tags };
     let id = client.note_create(draft)?.to_string();
     shown(&client, context, &id, "Added")
 }

@@ -65,7 +65,7 @@ pub async fn start_relay(dir: &Path) -> Result<Handle, Failure> {
 /// The relay's address with its key, so that no device trusts whoever answers first.
 #[must_use]
 pub fn relay_url(relay: &Handle) -> String {
-    format!("ws://{}#{}", relay.addr(), relay.relay_key())
+    relay.url()
 }
 
 /// A device as the demonstration sees it.
