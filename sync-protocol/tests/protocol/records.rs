@@ -1,5 +1,7 @@
 //! Records: one encoding each, and a valid signature does not excuse another one.
 
+use std::sync::LazyLock;
+
 use curve25519_dalek::constants::EIGHT_TORSION;
 use lifeos_sync_protocol::hash::{ctx, sha256};
 use lifeos_sync_protocol::ids::{HpkePk, RecordId, SignPk, SpaceId};
@@ -9,17 +11,24 @@ use proptest::prelude::*;
 
 use super::kit::{self, Keys, MEMBER, RANDOM};
 
+/// Made once: each costs signatures.
+static RECORDS: LazyLock<Vec<(&str, Record)>> = LazyLock::new(kit::records);
+
+static SPACE: LazyLock<SpaceId> = LazyLock::new(kit::space);
+static FOUNDER: LazyLock<Keys> = LazyLock::new(kit::founder);
+
 /// A correctly signed record with any bytes as body.
 fn signed_raw(kind: u8, parents: &[RecordId], depth: u64, body: &[u8]) -> Vec<u8> {
+    let (space, founder) = (&*SPACE, &*FOUNDER);
     let mut bytes = vec![1, kind, 1, parents.len() as u8];
-    bytes.extend_from_slice(&kit::space().0);
-    bytes.extend_from_slice(&kit::founder().sign_pk.0);
+    bytes.extend_from_slice(&space.0);
+    bytes.extend_from_slice(&founder.sign_pk.0);
     bytes.extend_from_slice(&depth.to_be_bytes());
     parents.iter().for_each(|parent| bytes.extend_from_slice(&parent.0));
     bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
     bytes.extend_from_slice(body);
     let message = [ctx("rec-sig"), sha256("rec-id", &[&bytes]).to_vec()].concat();
-    bytes.extend_from_slice(&kit::founder().sign(&message).0);
+    bytes.extend_from_slice(&founder.sign(&message).0);
     bytes
 }
 
@@ -38,10 +47,10 @@ const CLOSE: u8 = 0x2f;
 #[test]
 fn every_record_survives_a_round_trip() {
     let bodies = kit::bodies();
-    for (name, record) in kit::records() {
+    for (name, record) in RECORDS.iter() {
         let parsed = Record::parse(record.bytes().to_vec()).unwrap();
-        assert_eq!(parsed, record, "{name}");
-        if let Some((_, body)) = bodies.iter().find(|(body, _)| *body == name) {
+        assert_eq!(parsed, *record, "{name}");
+        if let Some((_, body)) = bodies.iter().find(|(body, _)| body == name) {
             assert_eq!(parsed.body(), body, "{name}");
             assert_eq!(parsed.bytes()[1], body.kind(), "{name}");
         }
@@ -90,7 +99,7 @@ fn rewrite(from: &mut minicbor::Decoder<'_>, to: &mut minicbor::Encoder<Vec<u8>>
 
 #[test]
 fn another_cbor_library_reads_every_body() {
-    for (name, record) in kit::records() {
+    for (name, record) in RECORDS.iter() {
         let body = body_of(&record);
         let (mut decoder, mut again) = (minicbor::Decoder::new(body), minicbor::Encoder::new(Vec::new()));
         rewrite(&mut decoder, &mut again);
@@ -101,7 +110,7 @@ fn another_cbor_library_reads_every_body() {
 
 #[test]
 fn a_flipped_bit_anywhere_is_refused() {
-    for (name, record) in kit::records() {
+    for (name, record) in RECORDS.iter() {
         for at in 0..record.bytes().len() {
             let mut bytes = record.bytes().to_vec();
             bytes[at] ^= 1 << (at % 8);
@@ -112,7 +121,7 @@ fn a_flipped_bit_anywhere_is_refused() {
 
 #[test]
 fn a_record_cut_or_extended_anywhere_is_refused() {
-    for (name, record) in kit::records() {
+    for (name, record) in RECORDS.iter() {
         for length in 0..record.bytes().len() {
             assert!(Record::parse(record.bytes()[..length].to_vec()).is_err(), "{name} cut to {length}");
         }
@@ -319,12 +328,12 @@ proptest! {
     #[test]
     fn a_signed_random_body_is_refused_or_is_the_one_encoding(
         kind in 1..=0x2f_u8,
-        sample in 0..kit::bodies().len(),
+        sample in 0..RECORDS.len(),
         at in any::<proptest::sample::Index>(),
         patch in proptest::collection::vec(any::<u8>(), 1..6),
     ) {
-        let record = kit::records().swap_remove(sample).1;
-        let mut body = body_of(&record).to_vec();
+        let record = &RECORDS[sample].1;
+        let mut body = body_of(record).to_vec();
         let start = at.index(body.len());
         for (byte, new) in body[start..].iter_mut().zip(patch) {
             *byte = new;
