@@ -57,6 +57,33 @@ impl Space {
         })
     }
 
+    /// A space without records or readers, for tests of storage.
+    #[cfg(test)]
+    pub(crate) fn bare(no: i64) -> Arc<Self> {
+        let id = SpaceId::ZERO;
+        let membership = lifeos_sync_protocol::membership::Membership {
+            space: id,
+            genesis_random: [0; 32],
+            members: Default::default(),
+            devices: Default::default(),
+            epochs: Default::default(),
+            heads: Vec::new(),
+            depth: 0,
+            void: Default::default(),
+        };
+        let end = Cursor { log_id: LogId::ZERO, pos: 1, roll: lifeos_sync_protocol::ids::Roll::ZERO };
+        Arc::new(Self {
+            no,
+            id,
+            log_id: LogId::ZERO,
+            records: tokio::sync::Mutex::new(RecordSet::new(id, Vec::new(), 0)),
+            view: RwLock::new(Arc::new(View { membership, current_epoch: None })),
+            owners: RwLock::default(),
+            live: Mutex::new(Live::new(end, Arc::default())),
+            bytes: AtomicU64::new(0),
+        })
+    }
+
     /// Membership in force.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))

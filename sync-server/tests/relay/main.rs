@@ -1,5 +1,5 @@
 //! The relay over real sockets: what devices rely on, and what hostile peers must not reach.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod fixture;
 mod hostile;
