@@ -10,6 +10,7 @@ pub mod delta;
 pub mod document;
 pub mod envelope;
 pub mod event;
+pub mod export;
 pub mod fence;
 pub mod keys;
 pub mod link;
@@ -23,6 +24,8 @@ pub mod session;
 pub mod client;
 #[cfg(feature = "io")]
 pub mod engine;
+#[cfg(feature = "io")]
+pub mod import;
 #[cfg(feature = "io")]
 pub mod store;
 #[cfg(feature = "io")]

@@ -113,12 +113,12 @@ pub enum VoidReason {
 }
 
 impl VoidReason {
-    /// Whether a relay need not keep such a record: nothing that arrives later gives it a meaning, and no
-    /// enrolled device wrote it. A record with a missing parent may be parked; the others are kept, so that
-    /// all sides hold equal sets.
+    /// Whether a relay refuses a record that is void for this reason *in its own past*: evaluate exactly that
+    /// past and the record, so that every relay gives the same answer whatever else it holds. A record with a
+    /// missing parent may be parked; one that only a later version understands is kept.
     #[must_use]
     pub const fn is_refusable(self) -> bool {
-        matches!(self, Self::Depth | Self::Space | Self::NotEnrolled | Self::Proof)
+        !matches!(self, Self::MissingParent | Self::UnknownType | Self::NotYet)
     }
 }
 

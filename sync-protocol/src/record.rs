@@ -18,6 +18,8 @@
 mod body;
 mod cbor;
 
+use std::sync::OnceLock;
+
 use crate::handshake::{self, KeyError, check_hpke_key, check_sign_key};
 use crate::hash::{ctx, sha256};
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
@@ -240,6 +242,18 @@ impl Body {
         pair.into_iter().flatten().chain(list)
     }
 
+    fn check_proofs(&self, genesis_random: &[u8; 32]) -> Result<(), KeyError> {
+        match self {
+            Self::Genesis { member, .. }
+            | Self::MemberAdd { member, .. }
+            | Self::DeviceAdd { member, .. }
+            | Self::Join { member, .. } => {
+                self.devices().try_for_each(|device| device.check_proof(genesis_random, member))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_limits(&self) -> Result<(), RecordError> {
         match self {
             Self::Genesis { relays, .. } | Self::Policy { relays, .. } if relays.len() > RECORD_RELAYS_MAX => {
@@ -332,15 +346,13 @@ impl<'a> Layout<'a> {
 
 /// A Genesis carries everything its own proofs need: a normal device that signs it and a recovery device.
 fn check_genesis(author: &SignPk, body: &Body) -> Result<(), RecordError> {
-    let Body::Genesis { random, member, device, recovery, .. } = body else { return Ok(()) };
+    let Body::Genesis { random, device, recovery, .. } = body else { return Ok(()) };
     let kinds_fit = device.kind == DeviceKind::Normal && recovery.kind == DeviceKind::Recovery;
     let keys_differ = device.sign_pk != recovery.sign_pk && device.hpke_pk != recovery.hpke_pk;
     if !kinds_fit || !keys_differ || device.sign_pk != *author {
         return Err(RecordError::Key);
     }
-    device.check_proof(random, member)?;
-    recovery.check_proof(random, member)?;
-    Ok(())
+    Ok(body.check_proofs(random)?)
 }
 
 /// A record whose layout, canonical form, keys and signature have been checked; its authority has not, nor
@@ -355,7 +367,21 @@ pub struct Record {
     parents: Vec<RecordId>,
     body: Body,
     bytes: Vec<u8>,
+    proofs: ProofMemo,
 }
+
+/// Whether the proofs in a record verify, once somebody has asked: membership is evaluated anew for every record
+/// that arrives, and a signature costs more than all the rest. No part of what the record is.
+#[derive(Debug, Clone, Default)]
+struct ProofMemo(OnceLock<([u8; 32], bool)>);
+
+impl PartialEq for ProofMemo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ProofMemo {}
 
 impl Record {
     /// Checks layout, canonical form, keys and signature, and the proofs of a Genesis. Cheap checks come first.
@@ -374,7 +400,16 @@ impl Record {
         check_genesis(&layout.author, &body)?;
         let space = if layout.kind == KIND_GENESIS { SpaceId(id.0) } else { layout.space };
         let Layout { author, depth, parents, .. } = layout;
-        Ok(Self { id, space, author, depth, parents, body, bytes })
+        Ok(Self { id, space, author, depth, parents, body, bytes, proofs: ProofMemo::default() })
+    }
+
+    /// Whether every device that this record enrols has proven that it wants to be enrolled in the space of
+    /// `genesis_random`. Remembered for the first space asked about.
+    #[must_use]
+    pub fn proofs_hold(&self, genesis_random: &[u8; 32]) -> bool {
+        let (random, verdict) =
+            self.proofs.0.get_or_init(|| (*genesis_random, self.body.check_proofs(genesis_random).is_ok()));
+        if random == genesis_random { *verdict } else { self.body.check_proofs(genesis_random).is_ok() }
     }
 
     /// Content address: SHA-256(ctx("rec-id") ‖ bytes without signature).

@@ -31,6 +31,8 @@ const COALESCE: Duration = Duration::from_secs(1);
 const RESTED: Duration = Duration::from_secs(2);
 /// How often edits of another process are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the session is told the time.
+const TICK: Duration = Duration::from_secs(1);
 /// Nothing happened for so long: time for upkeep.
 const UPKEEP_AFTER: Duration = Duration::from_secs(3);
 
@@ -120,7 +122,7 @@ fn begin(shared: &Shared, relay: &RelayState) -> Session {
         device: shared.device,
         relay_key: relay.key,
         nonce: random_bytes(&mut SystemRandom::new()),
-        rec_heads: shared.state().membership.heads,
+        rec_heads: shared.state().membership.heads.clone(),
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
         now_ms: 0,
@@ -184,7 +186,7 @@ impl Connection<'_> {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
         let shared = Arc::clone(self.shared);
-        let mut ticks = interval(Duration::from_millis(500));
+        let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.emit(SyncState::Connecting);
         loop {

@@ -27,6 +27,6 @@ pub(crate) use connection::{Mode, Tally};
 pub use error::EngineError;
 pub(crate) use live::{run_live, sync_once};
 pub(crate) use rendezvous::Mailboxes;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Shared, wall_ms};
 pub(crate) use state::SpaceState;
 pub(crate) use upkeep::rest;

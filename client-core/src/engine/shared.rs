@@ -2,7 +2,7 @@
 //! after a local edit.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) edited: Notify,
     store: Mutex<Store>,
     reader: Mutex<Reader>,
-    state: RwLock<SpaceState>,
+    state: RwLock<Arc<SpaceState>>,
     events: broadcast::Sender<Event>,
 }
 
@@ -49,7 +49,7 @@ impl Shared {
             edited: Notify::new(),
             store: Mutex::new(store),
             reader: Mutex::new(reader),
-            state: RwLock::new(state),
+            state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
         })
     }
@@ -65,14 +65,14 @@ impl Shared {
     }
 
     /// Members and keys as of now.
-    pub(crate) fn state(&self) -> SpaceState {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn state(&self) -> Arc<SpaceState> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Records were stored: members and keys are read again.
     pub(crate) fn refresh_state(&self, store: &Store) -> Result<(), StoreError> {
         let state = SpaceState::load(store, &self.space, &self.keys)?;
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
         self.emit(Event::MembershipChanged { space: self.space });
         Ok(())
     }

@@ -11,7 +11,6 @@ use crate::records::open_epochs;
 use crate::store::{Store, StoreError};
 
 /// Members and keys of one space; made anew whenever a record arrives.
-#[derive(Clone)]
 pub(crate) struct SpaceState {
     /// Who may read and write.
     pub(crate) membership: Membership,

@@ -147,7 +147,7 @@ impl Worker<'_> {
             self.shared.refresh_state(&store)?;
         }
         drop(store);
-        self.answer(Input::RecordsStored { heads: self.shared.state().membership.heads });
+        self.answer(Input::RecordsStored { heads: self.shared.state().membership.heads.clone() });
         Ok(())
     }
 

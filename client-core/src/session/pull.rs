@@ -128,7 +128,13 @@ impl Pull {
     }
 
     /// Takes the announced items that continue the place received; false when there is a gap before one.
-    fn step_over_news(&mut self, items: Vec<Item>, fresh: &mut Vec<Item>) -> bool {
+    /// What `is_own` knows is not given to the store: it lies there already, and only the cursor moves.
+    fn step_over_news(
+        &mut self,
+        items: Vec<Item>,
+        is_own: impl Fn(&EnvelopeId) -> bool,
+        fresh: &mut Vec<Item>,
+    ) -> bool {
         for item in items {
             self.step_over_own();
             if item.pos < self.received.pos {
@@ -137,8 +143,13 @@ impl Pull {
             if item.pos > self.received.pos {
                 return false;
             }
-            self.received = after(&self.received, &id_of(&self.space, &item.envelope));
-            fresh.push(item);
+            let id = id_of(&self.space, &item.envelope);
+            self.received = after(&self.received, &id);
+            if is_own(&id) {
+                self.unsaved = true;
+            } else {
+                fresh.push(item);
+            }
         }
         true
     }
@@ -199,7 +210,7 @@ impl Session {
             return Ok(());
         }
         let mut fresh = Vec::new();
-        let complete = self.pull.step_over_news(items, &mut fresh);
+        let complete = self.pull.step_over_news(items, |id| self.push.is_envelope_in_flight(id), &mut fresh);
         if complete && self.pull.received.pos == last.saturating_add(1) && self.pull.received.roll != roll {
             return Err(SessionError::Misbehaved("a log that does not match its hash"));
         }

@@ -104,6 +104,11 @@ impl Push {
         self.flight.iter().any(|flight| flight.request == request)
     }
 
+    /// The relay may tell everybody, this device included, before it acknowledges.
+    pub(super) fn is_envelope_in_flight(&self, id: &EnvelopeId) -> bool {
+        self.flight.iter().any(|flight| flight.envelopes.iter().any(|(_, sent)| sent == id))
+    }
+
     pub(super) fn refused_frame(&mut self, request: u32) {
         self.flight.retain(|flight| flight.request != request);
     }

@@ -23,8 +23,8 @@ pub(super) struct Enrolment {
     pub(super) added_by: Vec<usize>,
 }
 
-/// Which records of a graph enrol somebody, and whether the enrolled keys agreed. Checked once per evaluation,
-/// because it costs a signature each and does not depend on the set.
+/// Which records of a graph enrol somebody, and whether the enrolled keys agreed. Asked once per evaluation,
+/// because it does not depend on the set.
 pub(super) struct Candidates {
     /// Numbers of the enrolling records, ascending.
     indices: Vec<usize>,
@@ -38,14 +38,12 @@ impl Candidates {
     pub(super) fn collect(dag: &Dag<'_>, genesis_random: &[u8; 32]) -> Self {
         let (mut indices, mut set, mut proven) = (Vec::new(), dag.no_records(), dag.no_records());
         for (index, record) in dag.iter() {
-            let is_proven = match record.body() {
-                Body::Genesis { .. } => true,
-                Body::DeviceAdd { member, device, .. } => device.check_proof(genesis_random, member).is_ok(),
-                _ => continue,
-            };
+            if !is_enrolling(record) {
+                continue;
+            }
             indices.push(index);
             set.insert(index);
-            if is_proven {
+            if record.proofs_hold(genesis_random) {
                 proven.insert(index);
             }
         }

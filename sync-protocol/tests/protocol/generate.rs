@@ -1,10 +1,11 @@
 //! The golden vectors, made from the fixed keys of the kit: `file → [(name, bytes)]`.
 
 use lifeos_sync_protocol::envelope::associated_data;
+use lifeos_sync_protocol::frame::Frame;
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, welcome_message};
 use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SignPk, SpaceId};
-use lifeos_sync_protocol::log::roll_next;
+use lifeos_sync_protocol::log::{have_digest, roll_next};
 use lifeos_sync_protocol::record::{DeviceKind, enrol_message};
 
 use super::kit;
@@ -78,6 +79,11 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
     let roll_1 = roll_next(&Roll::ZERO, 1, &EnvelopeId([0xe1; 32]));
     let roll_2 = roll_next(&roll_1, 2, &EnvelopeId([0xe2; 32]));
     let enrol = enrol_message(&kit::RANDOM, &kit::MEMBER, DeviceKind::Normal, &SignPk([1; 32]), &device.hpke_pk);
+    let have = kit::frames().into_iter().find_map(|(_, frame)| match frame {
+        Frame::Have { streams, .. } => Some(have_digest(&streams)),
+        _ => None,
+    });
+    let digest = have.unwrap_or_default();
     let stream = kit::header(lifeos_sync_protocol::envelope::Kind::Delta).stream;
     [
         ("ctx_hs", ctx("hs")),
@@ -91,6 +97,8 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
         ("stream_id_r32_32x32", stream.0.to_vec()),
         ("roll_1_of_e1x32", roll_1.0.to_vec()),
         ("roll_2_of_e2x32", roll_2.0.to_vec()),
+        ("have_digest_of_nothing", have_digest(&[]).to_vec()),
+        ("have_digest_of_the_have_frame", digest.to_vec()),
     ]
     .into_iter()
     .map(|(name, bytes)| (name.to_owned(), bytes))

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, Quota, Want};
-use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota, Want};
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::FRAME_ENVELOPES_MAX;
+use lifeos_sync_protocol::log::have_digest;
 use lifeos_sync_protocol::record::Record;
 
 use super::{Connection, Refusal};
@@ -241,17 +241,4 @@ impl Connection {
             }
         }
     }
-}
-
-/// One hash over what is held: ctx("have") ‖ for each stream, ascending: id ‖ u32 floor ‖ u32 tip ‖ first 8 bytes
-/// of the tip's id.
-fn have_digest(streams: &[Have]) -> [u8; 32] {
-    let mut held = Vec::with_capacity(streams.len() * 32);
-    for have in streams {
-        held.extend_from_slice(have.stream.as_ref());
-        held.extend_from_slice(&have.floor.to_be_bytes());
-        held.extend_from_slice(&have.tip.to_be_bytes());
-        held.extend_from_slice(&have.tip_id);
-    }
-    sha256("have", &[&held])
 }

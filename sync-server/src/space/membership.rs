@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lifeos_sync_protocol::dag;
 use lifeos_sync_protocol::ids::{EpochRef, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
-use lifeos_sync_protocol::membership::{Membership, MembershipError, VoidReason};
+use lifeos_sync_protocol::membership::{Membership, MembershipError};
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::oneshot;
 
@@ -100,7 +100,7 @@ impl RecordSet {
         match state.void.get(&record.id()) {
             None => Verdict::Accept,
             // A later version may know what it means, and later records may cite it.
-            Some(VoidReason::UnknownType) => Verdict::Accept,
+            Some(reason) if !reason.is_refusable() => Verdict::Accept,
             Some(reason) => {
                 tracing::debug!(?reason, "a record is refused");
                 Verdict::Refuse

@@ -1,0 +1,59 @@
+//! The doctor: checks everything that can be checked, repairs what can be made anew.
+
+use super::{Client, ClientError, DoctorCheck, DoctorReport, Progress, ProgressStep};
+use crate::store::load_device_root;
+
+impl Client {
+    /// Checks database, documents, projections (recomputed and compared), search index, keys, streams.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn doctor(&self, rebuild_projections: bool, progress: Progress<'_>) -> Result<DoctorReport, ClientError> {
+        if rebuild_projections {
+            let mut step = |done, total| progress(ProgressStep { phase: "index", done, total });
+            self.shared.store().rebuild_projections(&mut step)?;
+        }
+        let mut step = |done, total| progress(ProgressStep { phase: "read", done, total });
+        let outcomes = self.shared.store().check(&mut step)?;
+        let mut checks: Vec<_> = outcomes
+            .into_iter()
+            .map(|outcome| DoctorCheck { name: outcome.name.to_owned(), ok: outcome.ok, detail: outcome.detail })
+            .collect();
+        checks.extend([self.check_device_key(), self.check_membership(), self.check_epoch_key()]);
+        Ok(DoctorReport { ok: checks.iter().all(|check| check.ok), checks })
+    }
+
+    fn check_device_key(&self) -> DoctorCheck {
+        let random = self.shared.state().membership.genesis_random;
+        let found = load_device_root(&self.shared.home).map(|root| root.derive_space(&random).sign_pk());
+        match found {
+            Ok(key) if key == self.device() => check("device key", true, "device.key is this device's"),
+            Ok(_) => check("device key", false, "device.key belongs to another home: restore it from a backup"),
+            Err(error) => check("device key", false, &error.to_string()),
+        }
+    }
+
+    fn check_membership(&self) -> DoctorCheck {
+        let state = self.shared.state();
+        let membership = &state.membership;
+        let devices = membership.devices.values().filter(|device| device.removed_by.is_none()).count();
+        if membership.may_write(&self.device()) {
+            check("membership", true, &format!("this device may write; {devices} keys are enrolled"))
+        } else {
+            check("membership", false, "this device may not write: ask another of your devices to link it again")
+        }
+    }
+
+    fn check_epoch_key(&self) -> DoctorCheck {
+        let state = self.shared.state();
+        let (held, known) = (state.keyring.len(), state.membership.epochs.len());
+        if state.current_epoch().is_some() && held == known {
+            check("space keys", true, &format!("{held} of {known} key generations are here"))
+        } else {
+            check("space keys", false, &format!("{held} of {known} key generations are here: sync, or link again"))
+        }
+    }
+}
+
+fn check(name: &str, ok: bool, detail: &str) -> DoctorCheck {
+    DoctorCheck { name: name.to_owned(), ok, detail: detail.to_owned() }
+}

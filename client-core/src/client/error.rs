@@ -1,0 +1,148 @@
+//! The one error of the façade: whose fault, and what to do next.
+
+use crate::document::DocumentError;
+use crate::engine::EngineError;
+use crate::store::StoreError;
+use crate::transport::RelayUrlError;
+
+/// Anything that can go wrong, by whose fault it is and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The home folder cannot be used as it is.
+    #[error("{message}")]
+    Home {
+        /// What is wrong and what to do next, in words.
+        message: String,
+    },
+    /// The caller asked for something invalid.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+    },
+    /// No such note, notebook, version …
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// The disk refused.
+    #[error("{message}")]
+    Storage {
+        /// What happened and what to do next.
+        message: String,
+        /// Whether trying again later can help (disk full, busy).
+        transient: bool,
+    },
+    /// The relay cannot be reached or refuses.
+    #[error("{message}")]
+    Network {
+        /// What happened and what to do next.
+        message: String,
+        /// Whether trying again later can help.
+        transient: bool,
+    },
+    /// Something that must not be trusted: wrong relay key, wrong code …
+    #[error("{message}")]
+    Security {
+        /// What happened and what to do next.
+        message: String,
+    },
+}
+
+/// Coarse class of an error; retry reads only [`ClientError::is_transient`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The home folder.
+    Home,
+    /// The caller.
+    Invalid,
+    /// Nothing there.
+    NotFound,
+    /// The disk.
+    Storage,
+    /// The network or relay.
+    Network,
+    /// Trust.
+    Security,
+}
+
+impl ClientError {
+    /// Whose fault.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Home { .. } => ErrorKind::Home,
+            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Storage { .. } => ErrorKind::Storage,
+            Self::Network { .. } => ErrorKind::Network,
+            Self::Security { .. } => ErrorKind::Security,
+        }
+    }
+
+    /// Whether the same call can succeed later without anybody doing anything.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Storage { transient: true, .. } | Self::Network { transient: true, .. })
+    }
+}
+
+impl ClientError {
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into() }
+    }
+
+    pub(super) fn not_found(what: impl Into<String>) -> Self {
+        Self::NotFound { what: what.into() }
+    }
+
+    pub(super) fn home(message: impl Into<String>) -> Self {
+        Self::Home { message: message.into() }
+    }
+}
+
+impl From<StoreError> for ClientError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::NoHome
+            | StoreError::HomeExists
+            | StoreError::KeyWithoutDatabase
+            | StoreError::DeviceKey
+            | StoreError::NewerVersion { .. } => Self::Home { message },
+            StoreError::UnknownSpace | StoreError::UnknownRelay | StoreError::WrongKind | StoreError::Query(_) => {
+                Self::Invalid { message }
+            }
+            StoreError::Document(error) if error != DocumentError::Corrupt => Self::Invalid { message },
+            error => Self::Storage { message, transient: error.is_transient() },
+        }
+    }
+}
+
+impl From<DocumentError> for ClientError {
+    fn from(error: DocumentError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<EngineError> for ClientError {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        match error {
+            EngineError::Store(error) => error.into(),
+            EngineError::NoRelay | EngineError::Address(_) => Self::Invalid { message },
+            EngineError::RestoredHome | EngineError::NoEpochKey => Self::Home { message },
+            error if error.is_trust() => Self::Security { message },
+            error => Self::Network { message, transient: error.is_transient() },
+        }
+    }
+}
+
+impl From<RelayUrlError> for ClientError {
+    fn from(error: RelayUrlError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}

@@ -1,0 +1,140 @@
+//! How a home comes into being, is opened, and finds its relay.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lifeos_sync_protocol::envelope::stream_id;
+use lifeos_sync_protocol::ids::{DocId, MemberId, SpaceId};
+use lifeos_sync_protocol::record::Record;
+
+use super::{Client, ClientError, InitOptions};
+use crate::crypto::{SystemRandom, random_bytes};
+use crate::document::singleton_doc_id;
+use crate::engine::Shared;
+use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
+use crate::modules::space::{set_device_name, set_member_name};
+use crate::records::{Founding, found_space};
+use crate::registry::SPACE_GENESIS;
+use crate::store::{NewHome, NewSpace, Reader, Step, Store, load_device_root};
+use crate::transport::RelayUrl;
+
+/// Key of the `meta` table: what this device is called.
+pub(super) const META_DEVICE_NAME: &str = "device_name";
+
+/// The document with the names of devices and members.
+pub(super) fn space_doc(space: &SpaceId) -> DocId {
+    singleton_doc_id(space, "space", "")
+}
+
+/// Everything a home begins with, wherever its space came from.
+pub(super) struct Beginning<'a> {
+    pub(super) root: &'a DeviceRoot,
+    pub(super) keys: &'a DeviceKeys,
+    pub(super) space: SpaceId,
+    pub(super) member: MemberId,
+    pub(super) records: Vec<Record>,
+    pub(super) device_name: &'a str,
+    pub(super) person_name: &'a str,
+    pub(super) relay: Option<&'a RelayUrl>,
+}
+
+impl Client {
+    /// Makes a new home: keys, home space, first epoch. Returns the recovery phrase, which is shown once.
+    /// # Errors
+    /// [`ClientError::Home`] when there is one already.
+    pub fn create(home: &Path, options: InitOptions) -> Result<(Self, RecoveryPhrase), ClientError> {
+        let relay: Option<RelayUrl> = options.relay.as_deref().map(str::parse).transpose()?;
+        let mut random = SystemRandom::new();
+        let root = DeviceRoot::generate(&mut random);
+        let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut random);
+        let genesis_random = random_bytes(&mut random);
+        let member = MemberId(random_bytes(&mut random));
+        let keys = root.derive_space(&genesis_random);
+        let founding =
+            Founding { genesis_random, member, keys: &keys, recovery: &phrase.derive_home(), relays: Vec::new() };
+        let founded = found_space(&founding, &mut random).map_err(|error| ClientError::invalid(error.to_string()))?;
+        let client = Self::begin(
+            home,
+            &Beginning {
+                root: &root,
+                keys: &keys,
+                space: founded.space,
+                member,
+                records: vec![founded.genesis, founded.epoch],
+                device_name: &options.device_name,
+                person_name: &options.person_name,
+                relay: relay.as_ref(),
+            },
+        )?;
+        Ok((client, phrase))
+    }
+
+    /// Writes a home and opens it. The space's names go through the one door like every other edit.
+    pub(super) fn begin(home: &Path, beginning: &Beginning<'_>) -> Result<Self, ClientError> {
+        let device = beginning.keys.sign_pk();
+        let stream_r32 = random_bytes(&mut SystemRandom::new());
+        let space = NewSpace {
+            space: beginning.space,
+            device,
+            stream: stream_id(&beginning.space, &device, &stream_r32),
+            stream_r32,
+            records: beginning.records.clone(),
+        };
+        let meta: &[(&str, &[u8])] = &[(META_DEVICE_NAME, beginning.device_name.as_bytes())];
+        let mut store = Store::create(home, &NewHome { root: beginning.root, space, meta })?;
+        if let Some(relay) = beginning.relay {
+            store.put_relay(&beginning.space, relay.address(), relay.key().as_ref())?;
+        }
+        let client = Self::assemble(home, store)?;
+        client.name_device(&beginning.member, beginning.device_name, beginning.person_name)?;
+        Ok(client)
+    }
+
+    fn name_device(&self, member: &MemberId, device_name: &str, person_name: &str) -> Result<(), ClientError> {
+        let (device, doc) = (self.device(), space_doc(&self.space()));
+        self.edit(&doc, SPACE_GENESIS, Step::None, |names| {
+            if !device_name.trim().is_empty() {
+                set_device_name(names, &device, device_name)?;
+            }
+            if !person_name.trim().is_empty() {
+                set_member_name(names, member, person_name)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Opens a home.
+    /// # Errors
+    /// [`ClientError::Home`] when there is none, or it is from a newer version.
+    pub fn open(home: &Path) -> Result<Self, ClientError> {
+        Self::assemble(home, Store::open(home)?)
+    }
+
+    fn assemble(home: &Path, store: Store) -> Result<Self, ClientError> {
+        let space = store.reads().spaces()?.into_iter().find(|space| space.home);
+        let space = space.ok_or_else(|| ClientError::home("the home holds no space: restore it from a backup"))?;
+        let genesis_random = store.membership(&space.space)?.genesis_random;
+        let keys = load_device_root(home)?.derive_space(&genesis_random);
+        if keys.sign_pk() != space.device {
+            return Err(ClientError::home(
+                "device.key belongs to another home: put the right one back from a backup, or link this device again",
+            ));
+        }
+        let reader = Reader::open(home)?;
+        let ids = (space.space, space.device, space.stream);
+        Ok(Self { shared: Arc::new(Shared::new(home.to_owned(), store, reader, keys, ids)?) })
+    }
+
+    /// Adds or replaces the relay address (`#key` pins its key).
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set_relay(&self, url: &str) -> Result<(), ClientError> {
+        let url: RelayUrl = url.parse()?;
+        let mut store = self.shared.store();
+        let id = store.put_relay(&self.space(), url.address(), url.key().as_ref())?;
+        for other in store.relays(&self.space())?.into_iter().filter(|other| other.id != id) {
+            store.remove_relay(other.id)?;
+        }
+        Ok(())
+    }
+}

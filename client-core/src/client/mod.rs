@@ -1,0 +1,86 @@
+//! The façade that apps use; composition root of store, transport and engine. Local operations are
+//! synchronous and durable when they return; network operations are async (tokio).
+//!
+//! | file | what |
+//! |---|---|
+//! | `home` | create and open a home, its relay |
+//! | `notes`, `notebooks`, `history`, `search` | what a person does with notes |
+//! | `import` | Markdown in and out |
+//! | `status`, `doctor` | where things stand, and whether they are sound |
+//! | `sync`, `link`, `events` | the network, and what it brings |
+
+mod doctor;
+mod error;
+mod events;
+mod history;
+mod home;
+mod import;
+mod link;
+mod notebooks;
+mod notes;
+mod search;
+mod status;
+mod sync;
+mod types;
+
+use std::sync::Arc;
+
+use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId};
+
+use crate::document::GenesisId;
+use crate::engine::Shared;
+use crate::store::{Step, Tx};
+
+pub use error::{ClientError, ErrorKind};
+pub use events::Subscription;
+pub use link::{LinkApprove, LinkNew};
+pub use sync::SyncHandle;
+pub use types::*;
+
+/// A home that is open. Cheap to clone; all clones share one store.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("space", &self.shared.space).field("device", &self.shared.device).finish()
+    }
+}
+
+impl Client {
+    /// The home space.
+    #[must_use]
+    pub fn space(&self) -> SpaceId {
+        self.shared.space
+    }
+
+    /// This device.
+    #[must_use]
+    pub fn device(&self) -> SignPk {
+        self.shared.device
+    }
+
+    /// One durable commit, then its event.
+    fn write<T>(&self, edit: impl FnOnce(&mut Tx<'_>) -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let now_ms = crate::engine::wall_ms();
+        let (value, commit) = self.shared.store().write(&self.shared.space, now_ms, edit)?;
+        self.shared.committed(commit);
+        Ok(value)
+    }
+
+    /// One edit of one document that exists.
+    fn edit<T>(
+        &self,
+        doc: &DocId,
+        genesis: GenesisId,
+        step: Step,
+        edit: impl FnOnce(&mut automerge::AutoCommit) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.write(|tx| {
+            tx.step(step);
+            tx.edit(doc, genesis, edit)
+        })
+    }
+}

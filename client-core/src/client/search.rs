@@ -1,0 +1,33 @@
+//! Search over everything, never stale.
+
+use super::{Client, ClientError, SearchHit};
+
+/// Hits when no number is asked for.
+const HITS: u32 = 20;
+/// From so many documents waiting for the index on, it is brought up to date first: answering them one by one
+/// would take longer.
+const DIRTY_DIRECT_MAX: u64 = 256;
+
+impl Client {
+    /// Full-text search: words, "phrases", prefix*, -without, tag:name.
+    /// # Errors
+    /// [`ClientError::Invalid`] for a query that cannot be read.
+    pub fn search(&self, query: &str, limit: u32) -> Result<Vec<SearchHit>, ClientError> {
+        let limit = if limit == 0 { HITS } else { limit };
+        let dirty = self.shared.reader().reads().search_dirty_count()?;
+        if dirty > DIRTY_DIRECT_MAX {
+            crate::engine::rest(&self.shared)?;
+        }
+        let hits = self.shared.reader().search(&self.space(), query, limit)?;
+        Ok(hits
+            .into_iter()
+            .map(|hit| SearchHit {
+                id: hit.doc.to_string(),
+                kind: "note".to_owned(),
+                title: hit.title,
+                snippet: hit.snippet,
+                score: hit.score,
+            })
+            .collect())
+    }
+}

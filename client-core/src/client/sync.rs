@@ -1,0 +1,74 @@
+//! Sync, once or for ever.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{oneshot, watch};
+
+use super::{Client, ClientError, Progress, SyncReport};
+use crate::engine::{Tally, rest, run_live, sync_once};
+
+/// A sync that goes on in the background until it is stopped or dropped.
+#[derive(Debug)]
+pub struct SyncHandle {
+    stop: watch::Sender<bool>,
+    done: oneshot::Receiver<()>,
+}
+
+impl SyncHandle {
+    /// Stops after what is under way is stored.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        // An error means that the task is gone already.
+        let _ = self.done.await;
+    }
+}
+
+impl Client {
+    /// One round: send everything, receive everything, then return.
+    /// # Errors
+    /// [`ClientError::Network`], [`ClientError::Security`].
+    pub async fn sync(&self, progress: Progress<'_>) -> Result<SyncReport, ClientError> {
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        let result = sync_once(&self.shared, progress, &mut tally).await;
+        let shared = Arc::clone(&self.shared);
+        let upkeep = tokio::task::spawn_blocking(move || rest(&shared)).await;
+        result?;
+        if let Ok(upkeep) = upkeep {
+            upkeep?;
+        }
+        Ok(SyncReport {
+            pushed: tally.pushed,
+            pulled: tally.pulled,
+            bytes_pushed: tally.bytes_pushed,
+            bytes_pulled: tally.bytes_pulled,
+            documents_changed: tally.changed.len() as u64,
+            quarantined: tally.quarantined,
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Syncs for ever: reconnects with backoff and jitter, sends local edits as they are made. Outside a tokio
+    /// runtime it brings its own thread.
+    #[must_use = "dropping the handle stops the sync"]
+    pub fn sync_live(&self) -> SyncHandle {
+        let (stop, stopped) = watch::channel(false);
+        let (tell_done, done) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let live = async move {
+            run_live(shared, stopped).await;
+            let _ = tell_done.send(());
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(live)),
+            Err(_) => drop(std::thread::spawn(move || {
+                match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime.block_on(live),
+                    Err(error) => tracing::error!(%error, "no thread for syncing"),
+                }
+            })),
+        }
+        SyncHandle { stop, done }
+    }
+}

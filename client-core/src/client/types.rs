@@ -1,0 +1,334 @@
+//! What goes into and comes out of the façade: plain data, ready to be shown or serialized.
+
+use std::path::PathBuf;
+
+/// How a home begins.
+#[derive(Debug, Clone, Default)]
+pub struct InitOptions {
+    /// Name of this device, shown to the person's other devices.
+    pub device_name: String,
+    /// Name of the person.
+    pub person_name: String,
+    /// `ws://` or `wss://` address of a relay, optionally `#<relay key hex>` to pin it from the start.
+    pub relay: Option<String>,
+}
+
+/// A note, whole.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Note {
+    /// Hex id.
+    pub id: String,
+    /// Title.
+    pub title: String,
+    /// Body as Markdown, front matter included.
+    pub markdown: String,
+    /// Notebook id, if any.
+    pub notebook: Option<String>,
+    /// Tags, sorted.
+    pub tags: Vec<String>,
+    /// Properties (front matter), sorted by name; values as JSON.
+    pub properties: Vec<(String, serde_json::Value)>,
+    /// Pinned to the top of lists.
+    pub pinned: bool,
+    /// When it was made (ms UTC).
+    pub created_ms: i64,
+    /// Time of the newest change (ms UTC, as claimed by its device).
+    pub updated_ms: i64,
+    /// When it was put into the trash.
+    pub trashed_ms: Option<i64>,
+    /// Edited elsewhere after it was put into the trash.
+    pub edited_after_trash: bool,
+}
+
+/// A line in a list of notes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NoteSummary {
+    /// Hex id.
+    pub id: String,
+    /// Title.
+    pub title: String,
+    /// First words of the body.
+    pub excerpt: String,
+    /// Notebook id, if any.
+    pub notebook: Option<String>,
+    /// Tags, sorted.
+    pub tags: Vec<String>,
+    /// Pinned.
+    pub pinned: bool,
+    /// Newest change (ms UTC).
+    pub updated_ms: i64,
+    /// In the trash since.
+    pub trashed_ms: Option<i64>,
+}
+
+/// What to make a note from.
+#[derive(Debug, Clone, Default)]
+pub struct NoteDraft {
+    /// Title; empty: taken from the first heading or line.
+    pub title: String,
+    /// Body as Markdown, with optional front matter.
+    pub markdown: String,
+    /// Notebook id.
+    pub notebook: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+}
+
+/// Which notes to list.
+#[derive(Debug, Clone, Default)]
+pub struct NoteFilter {
+    /// In this notebook.
+    pub notebook: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// The trash instead of the living.
+    pub trashed: bool,
+    /// At most (0: 100).
+    pub limit: u32,
+    /// Skip the first.
+    pub offset: u32,
+}
+
+/// A notebook in the tree.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Notebook {
+    /// Hex id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Parent notebook id; `None` at the top.
+    pub parent: Option<String>,
+    /// Depth from the top, 0-based.
+    pub depth: u32,
+    /// Living notes directly inside.
+    pub notes: u64,
+    /// Put here because a concurrent move made a cycle.
+    pub recovered: bool,
+}
+
+/// One version of a note.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Version {
+    /// Name of the version: hash of its newest change, hex.
+    pub version: String,
+    /// When (ms UTC, as claimed by the device).
+    pub time_ms: i64,
+    /// Which device, by name if known.
+    pub device: String,
+    /// Which person, by name if known.
+    pub person: String,
+    /// What changed, in a few words (`title`, `body +120 −3`).
+    pub summary: String,
+}
+
+/// A found note.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct SearchHit {
+    /// Hex id.
+    pub id: String,
+    /// `note`.
+    pub kind: String,
+    /// Title.
+    pub title: String,
+    /// Part of the text around the match, matches between `[` and `]`.
+    pub snippet: String,
+    /// Larger is better.
+    pub score: f64,
+}
+
+/// A link from one note to another.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Link {
+    /// Note that links.
+    pub from: String,
+    /// Its title.
+    pub from_title: String,
+    /// Note that is linked, if it exists.
+    pub to: Option<String>,
+    /// What the link says.
+    pub target: String,
+    /// `wikilink`, `embed` or `link`.
+    pub kind: String,
+}
+
+/// Progress of long work: how much of how much, and what.
+pub type Progress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
+
+/// One step of long work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgressStep {
+    /// What is being done: `read`, `import`, `seal`, `push`, `pull`, `export`, `index`.
+    pub phase: &'static str,
+    /// Done so far.
+    pub done: u64,
+    /// Out of; 0 if unknown.
+    pub total: u64,
+}
+
+/// What happened to one file of an import.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ImportEntry {
+    /// Path below the imported folder.
+    pub path: String,
+    /// `created`, `updated`, `duplicate`, `skipped` or `failed`.
+    pub outcome: ImportOutcome,
+    /// Why, for all but `created`.
+    pub reason: String,
+    /// The note, if there is one.
+    pub note: Option<String>,
+}
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportOutcome {
+    /// A new note.
+    Created,
+    /// A note that came from this file before and has now the file's new text.
+    Updated,
+    /// The same bytes under the same file name are there already.
+    Duplicate,
+    /// Unchanged since the last import, or not a Markdown file.
+    Skipped,
+    /// Could not be read.
+    Failed,
+}
+
+/// What an import did or (dry run) would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ImportReport {
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// Counts.
+    pub created: u64,
+    /// Counts.
+    pub updated: u64,
+    /// Counts.
+    pub duplicate: u64,
+    /// Counts.
+    pub skipped: u64,
+    /// Counts.
+    pub failed: u64,
+    /// Every file.
+    pub entries: Vec<ImportEntry>,
+}
+
+/// What an export wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ExportReport {
+    /// Notes written.
+    pub notes: u64,
+    /// Bytes written.
+    pub bytes: u64,
+}
+
+/// What one round of sync did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SyncReport {
+    /// Envelopes the relay acknowledged.
+    pub pushed: u64,
+    /// Envelopes received.
+    pub pulled: u64,
+    /// Bytes of envelopes sent and received.
+    pub bytes_pushed: u64,
+    /// Bytes received.
+    pub bytes_pulled: u64,
+    /// Documents that changed here.
+    pub documents_changed: u64,
+    /// Envelopes set aside.
+    pub quarantined: u64,
+    /// Wall time.
+    pub duration_ms: u64,
+}
+
+/// Where things stand, truthfully.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Status {
+    /// Home folder.
+    pub home: PathBuf,
+    /// Home space, hex.
+    pub space: String,
+    /// This device's id, hex.
+    pub device: String,
+    /// Its name.
+    pub device_name: String,
+    /// Documents held.
+    pub documents: u64,
+    /// Living notes.
+    pub notes: u64,
+    /// Local changes that are not sealed yet.
+    pub changes_pending: u64,
+    /// Sealed envelopes the relay has not acknowledged yet.
+    pub envelopes_unsent: u64,
+    /// Envelopes in quarantine, with reasons.
+    pub quarantine: Vec<QuarantineEntry>,
+    /// Relays.
+    pub relays: Vec<RelayStatus>,
+    /// Devices of the space.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// An envelope that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct QuarantineEntry {
+    /// Hex.
+    pub envelope: String,
+    /// Hex.
+    pub stream: String,
+    /// Position.
+    pub seq: u32,
+    /// Author device, by name if known.
+    pub device: String,
+    /// In words.
+    pub reason: String,
+    /// Since when.
+    pub since_ms: i64,
+}
+
+/// One relay as seen from here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RelayStatus {
+    /// Address.
+    pub url: String,
+    /// Its pinned key, hex.
+    pub key: Option<String>,
+    /// Position reached in its log.
+    pub position: u64,
+    /// When the last sync ended well.
+    pub synced_ms: Option<i64>,
+}
+
+/// One device of the space.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DeviceStatus {
+    /// Hex.
+    pub device: String,
+    /// Name, if known.
+    pub name: String,
+    /// This one.
+    pub this: bool,
+    /// `normal`, `recovery` or `archive`.
+    pub kind: String,
+    /// Envelopes of it that are applied here.
+    pub envelopes: u64,
+}
+
+/// What the doctor found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DoctorReport {
+    /// All checks held.
+    pub ok: bool,
+    /// One line a check: name, held, detail.
+    pub checks: Vec<DoctorCheck>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DoctorCheck {
+    /// What was checked.
+    pub name: String,
+    /// Whether it held.
+    pub ok: bool,
+    /// In words.
+    pub detail: String,
+}

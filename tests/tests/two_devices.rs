@@ -1,0 +1,230 @@
+//! Two devices of one person and a real relay: linked with the real protocol, edited apart, converged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use lifeos_client_core::client::{Client, ClientError, InitOptions, NoteDraft, NoteFilter, SyncReport};
+use lifeos_client_core::event::{Event, Origin, SyncState};
+use lifeos_sync_server::{Config, Handle, Server};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Far above what anything here takes; reached only when something hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+struct World {
+    dir: TempDir,
+    relay: Handle,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
+        Self { dir, relay }
+    }
+
+    fn first(&self) -> Client {
+        let options = InitOptions {
+            device_name: "laptop".into(),
+            person_name: "Ana".into(),
+            relay: Some(self.relay.url()),
+        };
+        Client::create(&self.dir.path().join("laptop"), options).unwrap().0
+    }
+
+    async fn second(&self, first: &Client) -> Client {
+        let home = self.dir.path().join("phone");
+        let mut new = Client::link_new(&home, &self.relay.url(), "phone").await.unwrap();
+        let link = new.link().to_owned();
+        let (approve, code) = tokio::join!(first.link_approve(&link), new.code());
+        let (mut approve, code) = (approve.unwrap(), code.unwrap());
+        assert_eq!(approve.device_name(), "phone");
+        assert_eq!(approve.enter_code(&code).await.unwrap(), None);
+        timeout(HANG, new.finish()).await.expect("linking hangs").unwrap()
+    }
+}
+
+async fn sync(client: &Client) -> SyncReport {
+    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs").unwrap()
+}
+
+fn note(client: &Client, title: &str, markdown: &str) -> String {
+    let draft = NoteDraft { title: title.into(), markdown: markdown.into(), ..NoteDraft::default() };
+    client.note_create(draft).unwrap().to_string()
+}
+
+/// Every exported file with its bytes.
+fn export(client: &Client, dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    client.export_markdown(dir, &mut |_| {}).unwrap();
+    let mut files = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn assert_equal(left: &Client, right: &Client) {
+    assert_eq!(left.heads().unwrap(), right.heads().unwrap());
+    assert_eq!(left.projection_digest().unwrap(), right.projection_digest().unwrap());
+    for client in [left, right] {
+        let status = client.status().unwrap();
+        assert_eq!((status.changes_pending, status.envelopes_unsent), (0, 0));
+        assert!(status.quarantine.is_empty(), "{:?}", status.quarantine);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let shared = note(&laptop, "Groceries", "# Groceries\n\n- [ ] milk\n- [ ] bread\n\nBoth write here.\n");
+    let books = laptop.notebook_create("Books", None).unwrap();
+    sync(&laptop).await;
+
+    let phone = world.second(&laptop).await;
+    sync(&phone).await;
+    assert_equal(&laptop, &phone);
+    assert_eq!(phone.note(&shared).unwrap().title, "Groceries");
+    assert_eq!(phone.status().unwrap().devices.len(), 3, "two devices and the recovery phrase");
+
+    // Apart.
+    let on_laptop = note(&laptop, "Read", "A long book [[Groceries]]\n");
+    laptop.note_move(&on_laptop, Some(&books)).unwrap();
+    laptop.note_set_markdown(&shared, "# Groceries\n\n- [ ] milk\n- [ ] bread\n- [ ] salt\n\nBoth write here.\n").unwrap();
+    laptop.note_tag(&shared, "home", true).unwrap();
+    note(&phone, "From the phone", "short\n");
+    phone.note_set_todo(&shared, 0, true).unwrap();
+    phone.note_set_title(&shared, "Shopping").unwrap();
+    phone.notebook_rename(&books, "Library").unwrap();
+
+    // Together.
+    sync(&laptop).await;
+    sync(&phone).await;
+    sync(&laptop).await;
+    assert_equal(&laptop, &phone);
+    let merged = phone.note(&shared).unwrap();
+    assert_eq!((merged.title.as_str(), merged.tags.as_slice()), ("Shopping", ["home".to_owned()].as_slice()));
+    assert!(merged.markdown.contains("- [x] milk") && merged.markdown.contains("- [ ] salt"), "{}", merged.markdown);
+    assert_eq!(phone.notebooks().unwrap()[0].name, "Library");
+    assert_eq!(phone.note_backlinks(&shared).unwrap().len(), 1);
+
+    let left = export(&laptop, &world.dir.path().join("left"));
+    let right = export(&phone, &world.dir.path().join("right"));
+    assert_eq!(left.len(), 3);
+    assert_eq!(left, right);
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sync_without_edits_moves_nothing() {
+    let world = World::new().await;
+    let laptop = world.first();
+    (0..20).for_each(|number| drop(note(&laptop, &format!("n{number}"), "text\n")));
+    let first = sync(&laptop).await;
+    assert!(first.pushed > 0);
+    let second = sync(&laptop).await;
+    assert_eq!((second.pushed, second.pulled, second.bytes_pulled), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_device_hears_of_an_edit_elsewhere() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let id = note(&laptop, "Live", "one\n");
+    sync(&laptop).await;
+    let phone = world.second(&laptop).await;
+    let (left, right) = (laptop.sync_live(), phone.sync_live());
+    let mut events = phone.subscribe();
+    until(&mut events, |event| matches!(event, Event::Sync { state: SyncState::Live, .. })).await;
+    laptop.note_set_markdown(&id, "one\ntwo\n").unwrap();
+    until(&mut events, |event| matches!(event, Event::DocumentsChanged { origin: Origin::Remote, .. })).await;
+    while phone.note(&id).unwrap().markdown != "one\ntwo\n" {
+        until(&mut events, |event| matches!(event, Event::DocumentsChanged { .. })).await;
+    }
+    let refused = phone.sync(&mut |_| {}).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Network { transient: true, .. }), "{refused}");
+    left.stop().await;
+    right.stop().await;
+    sync(&phone).await;
+}
+
+async fn until(events: &mut lifeos_client_core::client::Subscription, wanted: impl Fn(&Event) -> bool) {
+    let waiting = async {
+        loop {
+            match events.next().await {
+                Some(event) if wanted(&event) => return,
+                Some(_) => {}
+                None => panic!("the events ended"),
+            }
+        }
+    };
+    timeout(HANG, waiting).await.expect("the event never comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_relay_is_filled_again_by_its_devices() {
+    let world = World::new().await;
+    let laptop = world.first();
+    (0..5).for_each(|number| drop(note(&laptop, &format!("n{number}"), "text\n")));
+    sync(&laptop).await;
+    world.relay.shutdown().await;
+    let relay = Server::start(Config::local(world.dir.path().join("another"))).await.unwrap();
+    laptop.set_relay(&relay.url()).unwrap();
+    assert!(sync(&laptop).await.pushed > 0);
+
+    let world = World { dir: world.dir, relay };
+    let phone = world.second(&laptop).await;
+    sync(&phone).await;
+    assert_equal(&laptop, &phone);
+    assert_eq!(phone.notes(NoteFilter::default()).unwrap().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_relay_key_is_refused_with_what_to_do() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let address = world.relay.url();
+    let address = address.split_once('#').unwrap().0;
+    laptop.set_relay(&format!("{address}#{}", "ab".repeat(32))).unwrap();
+    let refused = laptop.sync(&mut |_| {}).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Security { message } if message.contains("URL#KEY")), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_not_there_is_a_transient_error_that_says_so() {
+    let world = World::new().await;
+    let laptop = world.first();
+    world.relay.shutdown().await;
+    let refused = laptop.sync(&mut |_| {}).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Network { transient: true, .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_wrong_codes_end_a_link_and_enrol_nobody() {
+    let world = World::new().await;
+    let laptop = world.first();
+    sync(&laptop).await;
+    let home = world.dir.path().join("phone");
+    let mut new = Client::link_new(&home, &world.relay.url(), "phone").await.unwrap();
+    let link = new.link().to_owned();
+    let (approve, code) = tokio::join!(laptop.link_approve(&link), new.code());
+    let (mut approve, code) = (approve.unwrap(), code.unwrap());
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    assert_eq!(approve.enter_code(wrong).await.unwrap(), Some(2));
+    assert_eq!(approve.enter_code(wrong).await.unwrap(), Some(1));
+    assert!(matches!(approve.enter_code(wrong).await, Err(ClientError::Security { .. })));
+    assert_eq!(laptop.status().unwrap().devices.len(), 2);
+    assert!(Client::open(&home).is_err());
+}
