@@ -198,7 +198,8 @@ impl Connection<'_> {
             tokio::select! {
                 // Answers first: they free what reading waits for.
                 biased;
-                Some(done) = done.recv() => self.handle_done(done)?,
+                // The worker ends before the jobs do only by a panic.
+                done = done.recv() => self.handle_done(done.ok_or(EngineError::Fault)?)?,
                 _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),
                 () = tokio::time::sleep_until(seal_at), if self.seal_at.is_some() => self.seal(),
                 () = shared.edited.notified(), if self.mode == Mode::Live && self.tally.was_live => self.plan_seal(),

@@ -43,6 +43,9 @@ pub enum EngineError {
     /// The relay does not read what it asked to be sent.
     #[error("the relay does not read what is sent to it")]
     Stalled,
+    /// A bug: storing panicked. What was committed stands.
+    #[error("an internal fault stopped the sync; nothing that was saved is lost; run `lifeos doctor`")]
+    Fault,
     /// Stopped from outside.
     #[error("the sync was stopped")]
     Stopped,
