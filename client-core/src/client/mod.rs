@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `home` | create and open a home, its relay |
 //! | `notes`, `notebooks`, `history`, `search` | what a person does with notes |
-//! | `import` | Markdown in and out |
+//! | `import`, `export` | Markdown in and out |
 //! | `status`, `doctor` | where things stand, and whether they are sound |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 
 mod doctor;
 mod error;
 mod events;
+mod export;
 mod history;
 mod home;
 mod import;
@@ -21,6 +22,8 @@ mod notes;
 mod search;
 mod status;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::sync::Arc;

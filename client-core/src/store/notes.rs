@@ -218,6 +218,19 @@ impl Reads<'_> {
         })
     }
 
+    /// All notes that were imported from a file, by document id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_sources(&self, space: &SpaceId) -> Result<Vec<SourceRow>, StoreError> {
+        let sql = "SELECT d.doc, n.source_path, n.source_hash, n.trashed_ms IS NOT NULL
+                   FROM note n JOIN document d ON d.id = n.doc
+                   WHERE d.space = ?1 AND n.source_path IS NOT NULL ORDER BY d.doc";
+        self.all(sql, [self.space_row(space)?], |row| {
+            Ok(SourceRow { doc: DocId(row.get(0)?), path: row.get(1)?, hash: row.get(2)?, trashed: row.get(3)? })
+        })
+    }
+
     /// The living notebooks, by rank.
     ///
     /// # Errors

@@ -1,0 +1,215 @@
+//! The façade on one device, without a network.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn home() -> (TempDir, Client) {
+    let dir = TempDir::new().unwrap();
+    let options = InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: None };
+    let (client, phrase) = Client::create(&dir.path().join("home"), options).unwrap();
+    assert_eq!(phrase.words().len(), 12);
+    (dir, client)
+}
+
+fn make(client: &Client, title: &str, markdown: &str) -> String {
+    let draft = NoteDraft { title: title.into(), markdown: markdown.into(), ..NoteDraft::default() };
+    client.note_create(draft).unwrap().to_string()
+}
+
+#[test]
+fn a_home_is_created_once_and_opens_again_with_everything_in_it() {
+    let (dir, client) = home();
+    let id = make(&client, "First", "# Hello\n\n- [ ] one\n");
+    let (space, device, digest) = (client.space(), client.device(), client.projection_digest().unwrap());
+    drop(client);
+    let path = dir.path().join("home");
+    assert!(matches!(Client::create(&path, InitOptions::default()), Err(ClientError::Home { .. })));
+    let client = Client::open(&path).unwrap();
+    assert_eq!((client.space(), client.device()), (space, device));
+    assert_eq!(client.projection_digest().unwrap(), digest);
+    assert_eq!(client.note(&id).unwrap().markdown, "# Hello\n\n- [ ] one\n");
+    let status = client.status().unwrap();
+    assert_eq!((status.device_name.as_str(), status.notes, status.documents), ("laptop", 1, 2));
+    assert!(status.changes_pending > 0);
+}
+
+#[test]
+fn a_folder_without_a_home_says_so() {
+    let dir = TempDir::new().unwrap();
+    assert!(matches!(Client::open(dir.path()), Err(ClientError::Home { .. })));
+    let bad = InitOptions { relay: Some("http://x".into()), ..InitOptions::default() };
+    assert!(matches!(Client::create(&dir.path().join("h"), bad), Err(ClientError::Invalid { .. })));
+    assert!(!dir.path().join("h").exists(), "nothing is written for a bad address");
+}
+
+#[test]
+fn a_note_is_found_by_a_prefix_of_its_id_and_not_by_less() {
+    let (_dir, client) = home();
+    let id = make(&client, "One", "text\n");
+    assert_eq!(client.note(&id[..8]).unwrap().id, id);
+    assert!(matches!(client.note(&id[..3]), Err(ClientError::Invalid { .. })));
+    assert!(matches!(client.note("zzzz"), Err(ClientError::Invalid { .. })));
+    assert!(matches!(client.note(&"0".repeat(32)), Err(ClientError::NotFound { .. })));
+}
+
+#[test]
+fn every_edit_of_a_note_shows_and_is_taken_back_by_undo() {
+    let (_dir, client) = home();
+    let id = make(&client, "Groceries", "milk\n\n- [ ] bread\n");
+    client.note_set_title(&id, "Shopping").unwrap();
+    client.note_tag(&id, "home", true).unwrap();
+    client.note_set_todo(&id, 0, true).unwrap();
+    client.note_set_property(&id, "store", Some(serde_json::json!("corner"))).unwrap();
+    client.note_pin(&id, true).unwrap();
+    let note = client.note(&id).unwrap();
+    assert_eq!((note.title.as_str(), note.pinned), ("Shopping", true));
+    assert_eq!(note.tags, ["home"]);
+    assert!(note.markdown.contains("- [x] bread"), "{}", note.markdown);
+    assert_eq!(note.properties, [("store".to_owned(), serde_json::json!("corner"))]);
+
+    for _ in 0..5 {
+        assert!(client.undo().unwrap());
+    }
+    let note = client.note(&id).unwrap();
+    assert_eq!((note.title.as_str(), note.pinned, note.tags.len()), ("Groceries", false, 0));
+    assert_eq!(note.markdown, "milk\n\n- [ ] bread\n");
+    assert!(client.redo().unwrap());
+    assert_eq!(client.note(&id).unwrap().title, "Shopping");
+}
+
+#[test]
+fn a_note_goes_to_the_trash_and_comes_back() {
+    let (_dir, client) = home();
+    let id = make(&client, "Gone", "text\n");
+    client.note_trash(&id, true).unwrap();
+    assert!(client.notes(NoteFilter::default()).unwrap().is_empty());
+    assert_eq!(client.notes(NoteFilter { trashed: true, ..NoteFilter::default() }).unwrap()[0].id, id);
+    client.note_trash(&id, false).unwrap();
+    assert_eq!(client.notes(NoteFilter::default()).unwrap().len(), 1);
+}
+
+#[test]
+fn versions_are_listed_read_and_restored() {
+    let (_dir, client) = home();
+    let id = make(&client, "Story", "once\n");
+    client.note_set_markdown(&id, "once upon\n").unwrap();
+    let versions = client.note_history(&id, 0, 0).unwrap();
+    assert_eq!((versions[0].device.as_str(), versions[0].person.as_str()), ("laptop", "Ana"));
+    assert_eq!(client.note_at(&id, &versions[0].version).unwrap(), "once upon\n");
+    client.note_set_markdown(&id, "all lost\n").unwrap();
+    client.note_restore(&id, &versions[0].version).unwrap();
+    assert_eq!(client.note(&id).unwrap().markdown, "once upon\n");
+}
+
+#[test]
+fn notebooks_form_a_tree_without_visible_cycles() {
+    let (_dir, client) = home();
+    let books = client.notebook_create("Books", None).unwrap();
+    let old = client.notebook_create("Old", Some(&books)).unwrap();
+    let id = make(&client, "Read", "text\n");
+    client.note_move(&id, Some(&old)).unwrap();
+    assert!(matches!(client.notebook_move(&books, Some(&old), None), Err(ClientError::Invalid { .. })));
+    let tree = client.notebooks().unwrap();
+    let shape: Vec<_> = tree.iter().map(|node| (node.name.as_str(), node.depth, node.notes)).collect();
+    assert_eq!(shape, [("Books", 0, 0), ("Old", 1, 1)]);
+    client.notebook_delete(&old).unwrap();
+    assert_eq!(client.note(&id).unwrap().notebook, Some(books));
+}
+
+#[test]
+fn search_finds_what_was_just_written() {
+    let (_dir, client) = home();
+    let id = make(&client, "Recipe", "Cinnamon rolls with cardamom\n");
+    let hits = client.search("cardamom", 0).unwrap();
+    assert_eq!(hits[0].id, id);
+    assert!(client.search("-", 0).is_err() || client.search("-", 0).unwrap().is_empty());
+}
+
+#[test]
+fn events_follow_the_commit_and_a_slow_subscriber_is_told() {
+    let (_dir, client) = home();
+    let mut events = client.subscribe();
+    let id = make(&client, "One", "text\n");
+    match events.try_next() {
+        Some(crate::event::Event::DocumentsChanged { docs, .. }) => assert_eq!(docs[0].to_string(), id),
+        other => panic!("{other:?}"),
+    }
+    (0..1100).for_each(|_| client.shared.emit(crate::event::Event::MembershipChanged { space: client.space() }));
+    assert_eq!(events.try_next(), Some(crate::event::Event::Lagged));
+}
+
+fn write(dir: &Path, path: &str, text: &str) {
+    let path = dir.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn an_import_is_previewed_written_once_updated_and_exported_byte_for_byte() {
+    let (dir, client) = home();
+    let vault = dir.path().join("vault");
+    write(&vault, "a.md", "---\ntags: [x]\n---\n# Alpha\n\ntext [[b]]\n");
+    write(&vault, "deep/er/b.md", "| t |\n|---|\n| 1 |\n");
+    write(&vault, "copy/a.md", "---\ntags: [x]\n---\n# Alpha\n\ntext [[b]]\n");
+    write(&vault, "image.png", "no");
+    std::fs::write(vault.join("bad.md"), [0xff, 0xfe, 0x41]).unwrap();
+
+    let preview = client.import_markdown(&vault, true, &mut |_| {}).unwrap();
+    let counts =
+        |report: &ImportReport| (report.created, report.updated, report.duplicate, report.skipped, report.failed);
+    assert_eq!(counts(&preview), (2, 0, 1, 1, 1));
+    assert_eq!(client.status().unwrap().notes, 0);
+    let report = client.import_markdown(&vault, false, &mut |_| {}).unwrap();
+    assert_eq!(counts(&report), counts(&preview));
+    assert_eq!(client.status().unwrap().notes, 2);
+    let names: Vec<_> = client.notebooks().unwrap().into_iter().map(|node| node.name).collect();
+    assert_eq!(names, ["deep", "er"]);
+
+    let pending = client.status().unwrap().changes_pending;
+    let again = client.import_markdown(&vault, false, &mut |_| {}).unwrap();
+    assert_eq!((counts(&again).0, counts(&again).1), (0, 0));
+    assert_eq!(client.status().unwrap().changes_pending, pending, "a second import writes nothing");
+
+    write(&vault, "deep/er/b.md", "| t |\n|---|\n| 2 |\n");
+    let updated = client.import_markdown(&vault, false, &mut |_| {}).unwrap();
+    assert_eq!(updated.updated, 1);
+
+    let out = dir.path().join("out");
+    let exported = client.export_markdown(&out, &mut |_| {}).unwrap();
+    assert_eq!(exported.notes, 2);
+    assert_eq!(std::fs::read(out.join("a.md")).unwrap(), std::fs::read(vault.join("a.md")).unwrap());
+    assert_eq!(std::fs::read(out.join("deep/er/b.md")).unwrap(), std::fs::read(vault.join("deep/er/b.md")).unwrap());
+}
+
+#[test]
+fn a_note_and_its_file_that_both_changed_lose_nothing() {
+    let (dir, client) = home();
+    let vault = dir.path().join("vault");
+    write(&vault, "a.md", "first\nsecond\nthird\n");
+    let report = client.import_markdown(&vault, false, &mut |_| {}).unwrap();
+    let id = report.entries[0].note.clone().unwrap();
+    client.note_set_markdown(&id, "first here\nsecond\nthird\n").unwrap();
+    write(&vault, "a.md", "first\nsecond\nthird there\n");
+    let report = client.import_markdown(&vault, false, &mut |_| {}).unwrap();
+    assert_eq!(report.updated, 1);
+    assert_eq!(client.note(&id).unwrap().markdown, "first here\nsecond\nthird there\n");
+
+    client.note_set_markdown(&id, "mine\nsecond\nthird there\n").unwrap();
+    write(&vault, "a.md", "theirs\nsecond\nthird there\n");
+    let report = client.import_markdown(&vault, false, &mut |_| {}).unwrap();
+    assert_eq!(report.created, 1, "{report:?}");
+    assert_eq!(client.note(&id).unwrap().markdown, "mine\nsecond\nthird there\n");
+    assert_eq!(client.import_markdown(&vault, false, &mut |_| {}).unwrap().created, 0);
+}
+
+#[test]
+fn the_doctor_finds_a_sound_home_sound() {
+    let (_dir, client) = home();
+    make(&client, "One", "text\n");
+    let report = client.doctor(true, &mut |_| {}).unwrap();
+    assert!(report.ok, "{report:?}");
+    assert!(report.checks.iter().any(|check| check.name == "device key"));
+}
