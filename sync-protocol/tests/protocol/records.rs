@@ -100,7 +100,7 @@ fn rewrite(from: &mut minicbor::Decoder<'_>, to: &mut minicbor::Encoder<Vec<u8>>
 #[test]
 fn another_cbor_library_reads_every_body() {
     for (name, record) in RECORDS.iter() {
-        let body = body_of(&record);
+        let body = body_of(record);
         let (mut decoder, mut again) = (minicbor::Decoder::new(body), minicbor::Encoder::new(Vec::new()));
         rewrite(&mut decoder, &mut again);
         assert_eq!(decoder.position(), body.len(), "{name}");
