@@ -63,8 +63,6 @@ pub struct Limits {
     pub mailboxes_per_address_max: usize,
     /// Mailbox messages one connection may wait for at the same time.
     pub mailbox_waits_max: usize,
-    /// Longest wait for a mailbox message.
-    pub mailbox_wait_ms_max: u64,
     /// Time that shutdown gives connections to take what was acknowledged.
     pub shutdown_ms_max: u64,
 }
@@ -98,7 +96,6 @@ impl Default for Limits {
             mailboxes_max: 1_024,
             mailboxes_per_address_max: 16,
             mailbox_waits_max: 4,
-            mailbox_wait_ms_max: 30_000,
             shutdown_ms_max: 10_000,
         }
     }

@@ -13,7 +13,6 @@ use lifeos_sync_protocol::handshake::{
 use lifeos_sync_protocol::ids::{SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_IDS_MAX, PUSH_WINDOW_MAX};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::time::Instant;
 
 use super::session::Session;
 use super::{Connection, Refusal};
@@ -34,6 +33,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
+    /// HELLO and CHALLENGE have been exchanged.
+    pub(super) fn greeted(&self) -> Result<(), Refusal> {
+        if self.exchanged.is_some() { Ok(()) } else { Err(TOO_EARLY) }
+    }
+
     /// A byte that differs from connection to connection.
     pub(super) fn jitter(&self) -> u32 {
         self.jitter.into()
@@ -152,20 +156,16 @@ impl Connection {
         Ok(())
     }
 
-    /// A connection that does something useful without AUTH may stay a little longer, but not for ever.
+    /// A connection that does something useful without AUTH may stay longer, but not for ever: a person may be
+    /// typing a code meanwhile.
     fn extend_deadline(&mut self) {
         if self.deadline.is_some() {
-            let limits = &self.relay.limits;
-            let patience = ms(limits.mailbox_wait_ms_max) + ms(limits.handshake_ms_max);
-            let end = self.started + ms(limits.unauthenticated_ms_max);
-            self.deadline = Some(end.min(Instant::now() + patience));
+            self.deadline = Some(self.started + ms(self.relay.limits.unauthenticated_ms_max));
         }
     }
 
     pub(super) fn rendezvous(&mut self, request: u32, frame: Frame) -> Result<(), Refusal> {
-        if self.handshake.exchanged.is_none() {
-            return Err(TOO_EARLY);
-        }
+        self.handshake.greeted()?;
         let mailboxes = &self.relay.mailboxes;
         let done = match frame {
             Frame::RdvCreate { rdv, ttl_s } => mailboxes
@@ -201,10 +201,9 @@ impl Connection {
         let relay = Arc::clone(&self.relay);
         let outgoing = Arc::clone(&self.outgoing);
         self.waits.spawn(async move {
-            let patience = ms(relay.limits.mailbox_wait_ms_max);
-            let frame = match relay.mailboxes.get(&rdv, index, patience).await {
+            let frame = match relay.mailboxes.get(&rdv, index).await {
                 Ok(message) => {
-                    let message = message.map(|message| message.to_vec());
+                    let message = Some(message.to_vec());
                     Frame::RdvItem { rdv, index, message }.encode(request).into()
                 }
                 Err(refused) => mailbox_refusal(refused).frame(request),

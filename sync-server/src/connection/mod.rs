@@ -189,6 +189,7 @@ impl Connection {
             // The only frame that comes often; the others are boxed so that an idle connection stays small.
             Frame::Push { session, envelopes } => self.push(request, session, envelopes, bytes.len()).await,
             Frame::Ping { payload } => {
+                self.handshake.greeted()?;
                 self.reply(request, &Frame::Pong { payload });
                 Ok(())
             }

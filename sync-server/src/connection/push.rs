@@ -38,7 +38,7 @@ impl Connection {
         envelopes: Vec<Vec<u8>>,
         frame_bytes: usize,
     ) -> Result<(), Refusal> {
-        let space = self.space(session)?;
+        let (space, _) = self.opened(session)?;
         let pusher = self.session(session)?.device;
         let stopped = Refusal::from(StoreError::Stopped);
         // Counted before anything is done with the bytes: this is what bounds the memory of the whole path.
@@ -202,6 +202,19 @@ impl Draft {
         self.run.envelopes.push(sealed);
     }
 
+    /// Takes the last envelope out of the run; answers which of the frame it was.
+    fn refuse_last(&mut self) -> Option<usize> {
+        let refused = self.run.envelopes.pop()?;
+        let before = self.run.envelopes.last_mut().map(|before| std::mem::take(&mut before.bytes));
+        match before.map(Envelope::parse) {
+            Some(Ok(before)) => self.last = before,
+            // It was parsed once, so this does not happen; a run without a last envelope would be wrong.
+            Some(Err(_)) => self.run.envelopes.clear(),
+            None => {}
+        }
+        Some(refused.index)
+    }
+
     fn finish(mut self) -> Run {
         if let Some(last) = self.run.envelopes.last_mut() {
             last.bytes = self.last.into_bytes();
@@ -223,22 +236,27 @@ fn may_store(view: &View, author: &SignPk, pusher: &SignPk) -> Result<bool, Push
     if author != pusher && view.membership.may_write(pusher) { Ok(true) } else { Err(PushStatus::Removed) }
 }
 
-/// Checks one signature per run. Runs that fail are refused whole: without a signature nothing in them is
-/// anybody's.
+/// Checks one signature per run, the last. If that fails, the run ends at the last envelope whose own signature
+/// verifies: what comes after it has nobody to vouch for it.
 fn verify(space: &Space, mut results: Vec<PushResult>, drafts: Vec<Draft>) -> Checked {
     let mut runs = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        if draft.last.verify_signature(&space.id, &draft.run.device).is_ok() {
-            if draft.run.envelopes.first().is_some_and(|first| first.seq == 1) {
-                space.remember_owner(draft.run.stream, draft.run.device);
+    for mut draft in drafts {
+        while draft.last.verify_signature(&space.id, &draft.run.device).is_err() {
+            if let Some(index) = draft.refuse_last()
+                && let Some(result) = results.get_mut(index)
+            {
+                *result = refused(PushStatus::BadSignature);
             }
-            runs.push(draft.finish());
-        } else {
-            for envelope in &draft.run.envelopes {
-                if let Some(result) = results.get_mut(envelope.index) {
-                    *result = refused(PushStatus::BadSignature);
-                }
+            if draft.run.envelopes.is_empty() {
+                break;
             }
+        }
+        let run = draft.finish();
+        if let Some(first) = run.envelopes.first() {
+            if first.seq == 1 {
+                space.remember_owner(run.stream, run.device);
+            }
+            runs.push(run);
         }
     }
     Checked { runs, results }

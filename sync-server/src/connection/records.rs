@@ -10,7 +10,7 @@ use lifeos_sync_protocol::record::{Body, Record};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Connection, Refusal};
-use crate::space::{Created, RecordSet, Space, Verdict, View, store_records};
+use crate::space::{Created, ReaderId, RecordSet, Space, Verdict, View, store_records};
 use crate::store::{RecordTarget, StoreError};
 
 /// Bytes of records after which a REC frame is complete.
@@ -41,9 +41,11 @@ struct Judged {
 
 impl Connection {
     pub(super) async fn records(&mut self, request: u32, session: u32, records: Vec<Vec<u8>>) -> Result<(), Refusal> {
-        let results = match self.session(session)?.space.clone() {
-            Some(space) => self.add_records(session, space, records).await?,
-            None => self.create_space(session, records).await?,
+        let results = if self.session(session)?.space.is_some() {
+            let (space, reader) = self.opened(session)?;
+            self.add_records(session, space, Some(reader), records).await?
+        } else {
+            self.create_space(session, records).await?
         };
         let refused = results.iter().filter(|status| **status == RecordStatus::Refused).count();
         self.relay.metrics.records_refused_total.add(refused as u64);
@@ -55,12 +57,11 @@ impl Connection {
         &mut self,
         session: u32,
         space: Arc<Space>,
+        reader: Option<ReaderId>,
         records: Vec<Vec<u8>>,
     ) -> Result<Vec<RecordStatus>, Refusal> {
         let parked_max = self.relay.limits.records_parked_max;
-        let state = self.session(session)?;
-        let parked = std::mem::take(&mut state.parked);
-        let reader = state.reader;
+        let parked = std::mem::take(&mut self.session(session)?.parked);
         // Held until the records are durable: nobody judges against a set that may not come to be.
         let mut set = space.records.lock().await;
         let judged = judge_beside(set.clone(), records, parked, parked_max).await?;
@@ -111,7 +112,7 @@ impl Connection {
                     return Err(Refusal::fatal(ErrorCode::NotMember, "this device is not enrolled in such a space"));
                 }
                 self.session(session)?.space = Some(Arc::clone(&space));
-                self.add_records(session, space, records).await
+                self.add_records(session, space, None, records).await
             }
             Created::Full => Err(Refusal::mild(ErrorCode::CreateRefused, "this relay takes no more spaces")),
         }

@@ -51,6 +51,7 @@ impl Drop for Session {
 }
 
 const NO_SESSION: Refusal = Refusal::fatal(ErrorCode::Unexpected, "no such session on this connection");
+const NOT_OPEN: Refusal = Refusal::mild(ErrorCode::Unexpected, "OPEN comes first");
 const NO_SPACE: Refusal =
     Refusal::mild(ErrorCode::Unexpected, "the relay does not hold this space yet: send its Genesis first");
 
@@ -74,8 +75,15 @@ impl Connection {
         self.sessions.get_mut(&number).ok_or(NO_SESSION)
     }
 
+    /// The space of a session that has opened it, and the session's place among the readers.
+    pub(super) fn opened(&self, number: u32) -> Result<(Arc<Space>, ReaderId), Refusal> {
+        let space = self.space(number)?;
+        let reader = self.sessions.get(&number).and_then(|session| session.reader).ok_or(NOT_OPEN)?;
+        Ok((space, reader))
+    }
+
     /// The space of a session, if it exists.
-    pub(super) fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
+    fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
         let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
         session.space.clone().ok_or(NO_SPACE)
     }
@@ -98,14 +106,14 @@ impl Connection {
             Some(cursor) => self.is_on_log(&space, cursor, end).await?,
             None => true,
         };
-        let have = self.relay.store.readers().have(space.no).await?;
+        let held = self.relay.store.readers().have(space.no).await?;
         let quota = Quota { bytes_used: space.bytes(), bytes_max: self.relay.limits.space_bytes_max };
         let state = Frame::State {
             session,
             rec_heads,
             log: Some(end),
             cursor_ok,
-            have_digest: have_digest(&have),
+            have_digest: have_digest(&held),
             quota,
             checkpoints: Vec::new(),
         };
@@ -128,8 +136,7 @@ impl Connection {
         bytes_max: u32,
         items_max: u32,
     ) -> Result<(), Refusal> {
-        let space = self.space(session)?;
-        let reader = self.enter(session, &space)?;
+        let (space, reader) = self.opened(session)?;
         let end = space.live().end();
         if from == 0 || from > end.pos {
             return Err(Refusal::mild(ErrorCode::Unexpected, "the log does not reach this position"));
@@ -166,7 +173,7 @@ impl Connection {
     }
 
     async fn have(&mut self, request: u32, session: u32) -> Result<(), Refusal> {
-        let space = self.space(session)?;
+        let (space, _) = self.opened(session)?;
         let streams = self.relay.store.readers().have(space.no).await?;
         self.reply(request, &Frame::Have { session, streams });
         Ok(())
@@ -180,7 +187,7 @@ impl Connection {
         ranges: Vec<Want>,
         objects: &[EnvelopeId],
     ) -> Result<(), Refusal> {
-        let space = self.space(session)?;
+        let (space, _) = self.opened(session)?;
         if !objects.is_empty() {
             return Err(Refusal::mild(ErrorCode::Unexpected, "this relay holds no chunks or blob parts"));
         }
@@ -204,14 +211,13 @@ impl Connection {
 
     /// Forwards presence to those who follow; whoever is slow misses it.
     fn presence(&mut self, session: u32, envelope: Vec<u8>) -> Result<(), Refusal> {
-        let space = self.space(session)?;
-        let from = self.session(session)?.reader;
+        let (space, reader) = self.opened(session)?;
         let bad = Refusal::mild(ErrorCode::BadFrame, "not a presence message");
         let parsed = Envelope::parse(envelope).map_err(|_| bad)?;
         if parsed.header().kind != Kind::Ephemeral || parsed.header().ct_len > PRESENCE_CT_BYTES_MAX {
             return Err(bad);
         }
-        space.live().forward(&parsed.into_bytes(), from);
+        space.live().forward(&parsed.into_bytes(), reader);
         Ok(())
     }
 
@@ -222,7 +228,7 @@ impl Connection {
         ids: Vec<RecordId>,
         heads: Vec<RecordId>,
     ) -> Result<(), Refusal> {
-        let space = self.space(session)?;
+        let (space, _) = self.opened(session)?;
         let records = {
             let set = space.records.lock().await;
             if ids.is_empty() { set.beyond(&heads) } else { set.named(&ids) }

@@ -106,8 +106,8 @@ impl Live {
     }
 
     /// Offers a presence message to everybody who follows but its sender.
-    pub(crate) fn forward(&mut self, envelope: &[u8], from: Option<ReaderId>) {
-        for (_, reader) in self.readers.iter().filter(|(id, reader)| reader.following && Some(**id) != from) {
+    pub(crate) fn forward(&mut self, envelope: &[u8], from: ReaderId) {
+        for (_, reader) in self.readers.iter().filter(|(id, reader)| reader.following && **id != from) {
             let frame = Frame::Ephemeral { session: reader.session, envelope: envelope.to_vec() };
             reader.outgoing.offer(frame.encode(0).into());
         }

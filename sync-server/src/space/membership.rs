@@ -1,7 +1,7 @@
 //! A space's records at the relay, and the membership they give.
 //!
-//! A record is refused for ever if it is void in its own causal past: nothing that arrives later can change
-//! that past. A record that is void only because of a concurrent one is kept, because others may cite it.
+//! A record is judged in its own causal past, which nothing that arrives later changes: what can never count there
+//! is refused. A record that this version cannot judge is kept, because others may cite it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -98,13 +98,11 @@ impl RecordSet {
         let past = past.into_iter().map(|index| self.records[index].as_ref());
         let Ok(state) = Membership::evaluate(&self.space, past.chain([record])) else { return Verdict::Refuse };
         match state.void.get(&record.id()) {
-            None => Verdict::Accept,
-            // A later version may know what it means, and later records may cite it.
-            Some(reason) if !reason.is_refusable() => Verdict::Accept,
-            Some(reason) => {
+            Some(reason) if reason.is_refusable() => {
                 tracing::debug!(?reason, "a record is refused");
                 Verdict::Refuse
             }
+            _ => Verdict::Accept,
         }
     }
 

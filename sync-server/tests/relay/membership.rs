@@ -56,6 +56,7 @@ async fn a_new_record_reaches_open_sessions_and_lets_the_new_device_in() {
     assert!(matches!(live, Frame::Rec { records, .. } if records == [added.bytes().to_vec()]));
 
     let session = early.auth(&space, &device).await;
+    early.open(session, None).await;
     let wish = Frame::RecWant { session, ids: Vec::new(), heads: old_heads };
     assert!(matches!(early.ask(&wish).await, Frame::Rec { records, more: false, .. } if records.len() == 1));
     let all = Frame::RecWant { session, ids: Vec::new(), heads: Vec::new() };
