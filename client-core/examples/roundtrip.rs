@@ -1,9 +1,11 @@
 //! Reads every Markdown file below the given folders, takes it apart and puts it together again.
 //!
 //! `cargo run --release --example roundtrip -- DIR…` prints files, bytes, blocks by kind and the share of blocks that
-//! are kept verbatim; it fails when one file does not come back byte for byte.
+//! are kept verbatim; it fails when one file does not come back byte for byte. With `--hostile` it also times texts of
+//! one MiB that are made to be slow.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,18 +30,58 @@ struct Totals {
 
 fn main() -> ExitCode {
     let mut totals = Totals::default();
-    for folder in std::env::args().skip(1) {
-        for entry in walkdir::WalkDir::new(folder).into_iter().flatten() {
-            if entry.file_type().is_file() && entry.path().extension().is_some_and(|end| end == "md") {
-                read(entry.path(), &mut totals);
-            }
+    for argument in std::env::args().skip(1) {
+        if argument == "--hostile" {
+            time_hostile_texts();
+        } else {
+            walk(argument.into(), &mut totals);
         }
     }
     print(&totals);
     if totals.different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn read(path: &std::path::Path, totals: &mut Totals) {
+fn walk(folder: PathBuf, totals: &mut Totals) {
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() && entry.path().extension().is_some_and(|end| end == "md") {
+                read(&entry.path(), totals);
+            }
+        }
+    }
+}
+
+fn time_hostile_texts() {
+    for unit in [
+        "*[",
+        "[",
+        "*a _b ",
+        "`a``b```",
+        "[a](",
+        "![[a",
+        "> ",
+        "- a\n ",
+        "<a ",
+        "a** ",
+        "|a|\n|-|\n",
+        "$$a\n",
+        "\n",
+        "x",
+    ] {
+        let text = unit.repeat(1_048_576 / unit.len());
+        let start = Instant::now();
+        let parsed = parse(&text);
+        let parse_time = start.elapsed();
+        let equal = render(&parsed) == text;
+        println!("1 MiB of {unit:?}: parsed in {:.3} s, equal {equal}", parse_time.as_secs_f64());
+    }
+}
+
+fn read(path: &Path, totals: &mut Totals) {
     let Some(text) = std::fs::read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
         totals.not_text += 1;
         return;

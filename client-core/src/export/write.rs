@@ -53,8 +53,8 @@ impl Exporter {
     /// # Errors
     /// [`ExportError`]; the file is then as it was.
     pub fn write(&mut self, path: &str, bytes: &[u8]) -> Result<Written, ExportError> {
-        let below = |part: &str| !matches!(part, "" | "." | "..") && !(cfg!(windows) && part.contains(['\\', ':']));
-        if !path.split('/').all(below) {
+        let outside = |part: &str| matches!(part, "" | "." | "..") || (cfg!(windows) && part.contains(['\\', ':']));
+        if path.split('/').any(outside) {
             return Err(ExportError::Outside);
         }
         let target = self.root.join(path);

@@ -459,3 +459,35 @@ fn work_is_linear_in_hostile_text() {
         assert!(large <= small * 5 + 2_000, "{unit:?}: {small} steps, four times the text: {large}");
     }
 }
+
+fn markdown_files(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            markdown_files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "md") {
+            found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn the_sample_vault_comes_back_and_uses_every_kind_of_block() {
+    let mut files = Vec::new();
+    markdown_files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/sample"), &mut files);
+    assert!(files.len() >= 40, "{} files", files.len());
+    let mut kinds = std::collections::BTreeSet::new();
+    let (mut blocks, mut raw) = (0, 0);
+    for (path, text) in &files {
+        let parsed = parse(text);
+        assert_eq!(&render(&parsed), text, "{path}");
+        blocks += parsed.body.blocks.len();
+        raw += parsed.body.blocks.iter().filter(|block| block.attr(attr::RAW).is_some()).count();
+        kinds.extend(parsed.body.blocks.iter().map(|block| block.kind.as_str().to_owned()));
+    }
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>().join(" "),
+        "bullet callout code footnote h1 h2 html math ordered paragraph quote rule table todo"
+    );
+    assert!(raw * 100 < blocks * 2, "{raw} of {blocks} blocks are verbatim");
+}
