@@ -29,7 +29,6 @@ use output::Out;
 #[command(
     name = "lifeos",
     version,
-    propagate_version = true,
     after_help = "Examples:\n  lifeos demo                         see everything work, on this machine alone\n  \
                   lifeos init --name laptop           begin on the first device\n  \
                   lifeos note add \"Groceries\"         write a note\n\n\

@@ -102,7 +102,13 @@ pub fn short(id: &str) -> String {
 /// One line without control characters: a note's title may come from anywhere and must not steer the terminal.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|character| if steers(character) { '\u{fffd}' } else { character }).collect()
+    text.chars()
+        .map(|character| match character {
+            '\n' | '\r' | '\t' => ' ',
+            other if steers(other) => '\u{fffd}',
+            other => other,
+        })
+        .collect()
 }
 
 /// The same for longer text; line ends and tabs stay.
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_title_cannot_steer_the_terminal() {
-        assert_eq!(one_line("a\u{1b}[2Jb\nc\u{202e}"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+        assert_eq!(one_line("a\u{1b}[2Jb\nc\u{202e}"), "a\u{fffd}[2Jb c\u{fffd}");
         assert_eq!(many_lines("a\n\tb\u{7}"), "a\n\tb\u{fffd}");
     }
 

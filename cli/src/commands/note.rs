@@ -62,7 +62,7 @@ pub struct Add {
     #[arg(long = "title", value_name = "TITLE", allow_hyphen_values = true)]
     title_option: Option<String>,
     /// Text as Markdown
-    #[arg(long, value_name = "MARKDOWN", conflicts_with = "file")]
+    #[arg(long, value_name = "MARKDOWN", conflicts_with = "file", allow_hyphen_values = true)]
     pub(super) text: Option<String>,
     /// Text from a file; `-` is stdin
     #[arg(long, value_name = "FILE")]
@@ -136,7 +136,7 @@ pub struct Append {
     #[arg(value_name = "ID")]
     pub(super) id: String,
     /// Markdown to add
-    #[arg(value_name = "MARKDOWN")]
+    #[arg(value_name = "MARKDOWN", allow_hyphen_values = true)]
     pub(super) text: String,
 }
 
@@ -205,7 +205,12 @@ pub struct Prop {
     #[arg(value_name = "NAME")]
     pub(super) name: String,
     /// Its value
-    #[arg(value_name = "VALUE", required_unless_present = "remove", conflicts_with = "remove")]
+    #[arg(
+        value_name = "VALUE",
+        required_unless_present = "remove",
+        conflicts_with = "remove",
+        allow_negative_numbers = true
+    )]
     pub(super) value: Option<String>,
     /// Remove it
     #[arg(long)]

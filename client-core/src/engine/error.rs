@@ -35,7 +35,7 @@ pub enum EngineError {
     #[error("this home is being synced already: wait until that is done, or stop the other `lifeos sync --watch`")]
     Locked,
     /// No relay is set.
-    #[error("no relay is set: run `lifeos init --relay URL`, or set one")]
+    #[error("no relay is set: run `lifeos relay set URL`")]
     NoRelay,
     /// The stored address is none.
     #[error(transparent)]
