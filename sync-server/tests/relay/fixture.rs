@@ -1,6 +1,7 @@
 //! A space with devices and envelopes, and a client that says exactly what a test wants said.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -22,6 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("nothing came: {what}"))
+}
+
+/// A relay in this process or in another.
+pub trait Serves {
+    fn addr(&self) -> SocketAddr;
+    fn relay_key(&self) -> SignPk;
+}
+
+impl Serves for Handle {
+    fn addr(&self) -> SocketAddr {
+        Self::addr(self)
+    }
+
+    fn relay_key(&self) -> SignPk {
+        Self::relay_key(self)
+    }
 }
 
 pub async fn relay() -> (Handle, TempDir) {
@@ -198,7 +215,7 @@ pub struct Client {
 
 impl Client {
     /// Connects without a word.
-    pub async fn dial(relay: &Handle) -> Self {
+    pub async fn dial(relay: &impl Serves) -> Self {
         let url = format!("ws://{}/sync", relay.addr());
         let (socket, _) = patiently("connection", tokio_tungstenite::connect_async(url)).await.unwrap();
         let relay_key = relay.relay_key();
@@ -206,7 +223,7 @@ impl Client {
     }
 
     /// Connects and exchanges HELLO and CHALLENGE.
-    pub async fn connect(relay: &Handle) -> Self {
+    pub async fn connect(relay: &impl Serves) -> Self {
         let mut client = Self::dial(relay).await;
         client.requests += 1;
         let hello = Frame::Hello { proto_min: 1, proto_max: 1, role: PeerRole::Client, nonce: [5; 32], features: 0 };
@@ -220,7 +237,7 @@ impl Client {
     }
 
     /// Connects, proves the device and opens the space, which the relay holds already.
-    pub async fn join(relay: &Handle, space: &Space, device: &Device) -> (Self, u32) {
+    pub async fn join(relay: &impl Serves, space: &Space, device: &Device) -> (Self, u32) {
         let mut client = Self::connect(relay).await;
         let session = client.auth(space, device).await;
         client.open(session, None).await;
@@ -228,7 +245,7 @@ impl Client {
     }
 
     /// Connects as the founder and creates the space at the relay.
-    pub async fn found(relay: &Handle, space: &Space) -> (Self, u32) {
+    pub async fn found(relay: &impl Serves, space: &Space) -> (Self, u32) {
         let mut client = Self::connect(relay).await;
         let session = client.auth(space, &space.founder).await;
         let records = space.record_bytes();
@@ -373,14 +390,14 @@ impl Client {
 }
 
 /// One of the relay's counters, as it shows them to the world.
-pub async fn metric(relay: &Handle, name: &str) -> u64 {
+pub async fn metric(relay: &impl Serves, name: &str) -> u64 {
     let body = get(relay, "/metrics").await;
     let prefix = format!("lifeos_relay_{name} ");
     let line = body.lines().find(|line| line.starts_with(&prefix)).unwrap_or_else(|| panic!("no {name}"));
     line[prefix.len()..].parse().unwrap()
 }
 
-pub async fn get(relay: &Handle, path: &str) -> String {
+pub async fn get(relay: &impl Serves, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(relay.addr()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");

@@ -5,6 +5,7 @@ mod fixture;
 mod hostile;
 mod mailboxes;
 mod membership;
+mod program;
 mod restart;
 mod slow;
 mod sync;
