@@ -198,9 +198,48 @@ fn split(items: Vec<Published>) -> Vec<(Vec<Item>, Roll)> {
 
 #[cfg(test)]
 mod tests {
+    use lifeos_sync_protocol::ids::LogId;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::Limits;
+
+    fn published(pos: u64) -> Vec<Published> {
+        vec![Published { item: Item { pos, envelope: vec![1; 300] }, roll: Roll([1; 16]), end: true }]
+    }
+
+    #[test]
+    fn who_has_not_reached_the_end_does_not_follow_yet() {
+        let end = Cursor { log_id: LogId::ZERO, pos: 1, roll: Roll::ZERO };
+        let metrics = Arc::new(Metrics::default());
+        let mut live = Live::new(end, Arc::clone(&metrics));
+        let outgoing = Outgoing::new(&Limits::default());
+        let reader = live.enter(Arc::clone(&outgoing), 1, SignPk::ZERO);
+        // The page it was answered ended at 1, and then the log grew: NOTIFY from 2 on would leave out 1.
+        live.publish(published(1));
+        assert!(!live.follow(reader, 1));
+        live.publish(published(2));
+        assert_eq!(metrics.notify_frames_total.value(), 0);
+        assert!(live.follow(reader, 3));
+        live.publish(published(3));
+        assert_eq!(metrics.notify_frames_total.value(), 1);
+        live.leave(reader);
+        live.publish(published(4));
+        assert_eq!(metrics.notify_frames_total.value(), 1);
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_is_told_once_and_follows_again_when_it_has_caught_up() {
+        let end = Cursor { log_id: LogId::ZERO, pos: 1, roll: Roll::ZERO };
+        let metrics = Arc::new(Metrics::default());
+        let mut live = Live::new(end, Arc::clone(&metrics));
+        let outgoing = Outgoing::new(&Limits { outgoing_bytes_max: 800, ..Limits::default() });
+        let reader = live.enter(outgoing, 1, SignPk::ZERO);
+        assert!(live.follow(reader, 1));
+        (1..=10).for_each(|pos| live.publish(published(pos)));
+        assert_eq!((metrics.notify_frames_total.value(), metrics.readers_behind_total.value()), (2, 1));
+        assert!(live.follow(reader, 11));
+    }
 
     proptest! {
         #[test]

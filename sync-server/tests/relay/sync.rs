@@ -126,7 +126,7 @@ async fn anothers_stream_may_be_brought_back_by_an_enrolled_device() {
 /// a fourth only follows: everybody ends with one log, without a gap and without a repetition.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn catching_up_turns_into_following_without_a_gap_while_others_push() {
-    const FRAMES: usize = 60;
+    const FRAMES: usize = 300;
     const PER_FRAME: usize = 7;
     const TOTAL: u64 = (2 * FRAMES * PER_FRAME) as u64;
     let (relay, _dir) = relay().await;
