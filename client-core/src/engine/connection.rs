@@ -43,6 +43,8 @@ pub(crate) enum Mode {
     Once,
     /// Never.
     Live,
+    /// When both sides hold the same records; no envelope moves, so the sync lock is not needed.
+    Records,
 }
 
 /// What a connection did.
@@ -300,6 +302,7 @@ impl Connection<'_> {
             Output::PinRelay(key) => self.send_job(Job::PinRelay(key)),
             Output::StoreRecords(records) => self.send_job(Job::StoreRecords(records)),
             Output::LoadRecords { known } => self.send_job(Job::LoadRecords { known }),
+            Output::RecordsEqual if self.mode == Mode::Records => self.finish(),
             Output::RecordsEqual => self.send_job(Job::RecordsEqual),
             Output::LogChanged => {
                 self.acked = 0;
@@ -326,6 +329,7 @@ impl Connection<'_> {
             Output::Idle => self.idle(),
             Output::PushPaused { reason, .. } => self.push_paused(reason)?,
             Output::PushStopped(reason) => self.push_stopped(reason)?,
+            Output::RecordsRefused { .. } if self.mode == Mode::Records => return Err(EngineError::RecordsRefused),
             Output::RecordsRefused { count } => tracing::warn!(count, "the relay refused records"),
             Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
             Output::Close(error) => return Err(error.into()),
@@ -355,16 +359,20 @@ impl Connection<'_> {
     fn idle(&mut self) {
         self.send_job(Job::Synced);
         if self.mode == Mode::Once {
-            self.finished = true;
-            self.to_writer = None;
+            self.finish();
         }
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+        self.to_writer = None;
     }
 
     fn push_paused(&self, reason: PushPause) -> Result<(), EngineError> {
         tracing::info!(%reason, "pushing rests");
         match (self.mode, reason) {
             // A rate limit passes in seconds; a round of sync waits for it.
-            (Mode::Once, PushPause::Rate) | (Mode::Live, _) => Ok(()),
+            (Mode::Once, PushPause::Rate) | (Mode::Live | Mode::Records, _) => Ok(()),
             (Mode::Once, reason) => Err(EngineError::PushPaused(reason)),
         }
     }
@@ -373,7 +381,7 @@ impl Connection<'_> {
         // A device that may not write can still read: in a live connection that goes on.
         match self.mode {
             Mode::Once => Err(EngineError::PushStopped(reason)),
-            Mode::Live => {
+            Mode::Live | Mode::Records => {
                 tracing::warn!(%reason, "pushing ended");
                 Ok(())
             }

@@ -28,6 +28,9 @@ pub enum EngineError {
         "this home was restored from an older copy: its new edits cannot be sent; export them and link this device again"
     )]
     RestoredHome,
+    /// The relay does not take the space's records.
+    #[error("the relay refuses the records of the space: update this app or the relay")]
+    RecordsRefused,
     /// The secret of the current epoch is not here.
     #[error("the key of the space is not on this device: link this device again")]
     NoEpochKey,

@@ -32,6 +32,17 @@ pub(crate) async fn sync_once(
     result
 }
 
+/// Makes the records equal with the relay's, and nothing else.
+///
+/// # Errors
+/// [`EngineError`].
+pub(crate) async fn exchange_records(shared: &Arc<Shared>) -> Result<(), EngineError> {
+    let (stop_sender, stop) = watch::channel(false);
+    let result = attempt(shared, Mode::Records, &mut Tally::default(), &mut |_| {}, stop).await;
+    drop(stop_sender);
+    result
+}
+
 /// Syncs until `stop` says so (or its sender is gone).
 pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut backoff = Backoff::default();

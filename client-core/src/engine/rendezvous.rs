@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lifeos_sync_protocol::frame::Frame;
 use lifeos_sync_protocol::ids::{RdvId, SignPk};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::EngineError;
 use crate::crypto::{SystemRandom, random_bytes};
@@ -14,6 +14,8 @@ use crate::transport::{FrameReceiver, FrameSender, RelayUrl, WsReceiver, WsSende
 
 /// Time for an answer that needs no other device.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause before a broken connection is made anew.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// A waiting connection asks whether the relay is there.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Silence after which the relay counts as gone.
@@ -22,6 +24,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A connection that speaks mailboxes only; no space and no device key is proven on it.
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
+    url: RelayUrl,
     sender: WsSender,
     receiver: WsReceiver,
     relay_key: SignPk,
@@ -39,7 +42,7 @@ impl Mailboxes {
         sender.send(handshake.hello().to_vec()).await?;
         let answer = timeout(ANSWER_TIMEOUT, receiver.recv()).await.map_err(|_| SessionError::Timeout)??;
         let challenged = handshake.challenge(&answer.ok_or(SessionError::Disconnected)?, url.key().as_ref())?;
-        Ok(Self { sender, receiver, relay_key: challenged.relay_key, last_request: 0 })
+        Ok(Self { url: url.clone(), sender, receiver, relay_key: challenged.relay_key, last_request: 0 })
     }
 
     /// The key the relay presented. Not proven here: messages in mailboxes are sealed end to end, and the key
@@ -59,12 +62,25 @@ impl Mailboxes {
         Ok(index)
     }
 
-    /// Waits for message `index`.
+    /// Waits for message `index`. The relay answers with nothing after a while, and a phone's connection breaks:
+    /// asking again changes nothing, so it is done until the deadline.
     pub(crate) async fn get(&mut self, rdv: RdvId, index: u32, deadline: Instant) -> Result<Vec<u8>, EngineError> {
-        let (at, message) = self.ask(Frame::RdvGet { rdv, index }, deadline).await?;
-        match message {
-            Some(message) if at == index => Ok(message),
-            _ => Err(SessionError::Misbehaved("a mailbox answer that fits no question").into()),
+        loop {
+            match self.ask(Frame::RdvGet { rdv, index }, deadline).await {
+                Ok((at, Some(message))) if at == index => return Ok(message),
+                Ok((_, Some(_))) => {
+                    return Err(SessionError::Misbehaved("a mailbox answer that fits no question").into());
+                }
+                Ok((_, None)) if Instant::now() < deadline => {}
+                Ok((_, None)) => return Err(SessionError::Timeout.into()),
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    sleep(RECONNECT_AFTER).await;
+                    if let Ok(fresh) = Self::open(&self.url).await {
+                        *self = fresh;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -84,6 +84,12 @@ impl NewDevice {
         &self.link
     }
 
+    /// What this device calls itself.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        &self.name
+    }
+
     /// The mailbox.
     #[must_use]
     pub const fn rdv(&self) -> RdvId {

@@ -43,6 +43,12 @@ impl RelayUrl {
         self.key
     }
 
+    /// The same address with this key to expect there.
+    #[must_use]
+    pub fn with_key(self, key: SignPk) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
     /// The address to connect to: with the relay's path when none is given.
     #[must_use]
     pub fn endpoint(&self) -> String {

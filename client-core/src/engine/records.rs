@@ -1,0 +1,87 @@
+//! Fetching the records of a space for a device that has no home yet: it was just linked, and keeps nothing
+//! before the records show that it was.
+
+use std::time::Duration;
+
+use lifeos_sync_protocol::ids::{RecordId, SpaceId};
+use lifeos_sync_protocol::limits::FRAME_RECORDS_MAX;
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::Record;
+use tokio::time::{Instant, timeout};
+
+use super::EngineError;
+use crate::crypto::{SystemRandom, random_bytes};
+use crate::keys::DeviceKeys;
+use crate::session::{Input, Output, Session, SessionConfig, SessionError};
+use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
+
+/// Most records a new device takes before it has checked any.
+const RECORDS_MAX: usize = 64 * FRAME_RECORDS_MAX;
+/// Time for everything.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Fetches all records of a space, in the relay's order (parents first).
+///
+/// # Errors
+/// [`EngineError`]; e.g. `NotMember` when the relay does not know this device yet.
+pub(crate) async fn fetch_records(
+    url: &RelayUrl,
+    space: SpaceId,
+    keys: &DeviceKeys,
+) -> Result<Vec<Record>, EngineError> {
+    let transport = connect(url).await?;
+    let config = SessionConfig {
+        space,
+        device: keys.sign_pk(),
+        relay_key: url.key(),
+        nonce: random_bytes(&mut SystemRandom::new()),
+        rec_heads: Vec::new(),
+        cursor: None,
+        acked_seq: 0,
+        now_ms: 0,
+    };
+    let fetching = drive(Session::new(config), transport, space, keys);
+    timeout(FETCH_TIMEOUT, fetching).await.map_err(|_| SessionError::Timeout)?
+}
+
+async fn drive<S: FrameSender, R: FrameReceiver>(
+    mut session: Session,
+    (mut sender, mut receiver): (S, R),
+    space: SpaceId,
+    keys: &DeviceKeys,
+) -> Result<Vec<Record>, EngineError> {
+    let mut records: Vec<Record> = Vec::new();
+    let started = Instant::now();
+    loop {
+        while let Some(output) = session.poll() {
+            match output {
+                Output::Send(frame) => sender.send(frame).await?,
+                Output::Sign { message } => session.handle(Input::Signed(keys.sign(&message))),
+                Output::StoreRecords(found) => {
+                    let parsed = found.into_iter().filter_map(|bytes| Record::parse(bytes).ok());
+                    records.extend(parsed.filter(|record| record.space() == space));
+                    if records.len() > RECORDS_MAX {
+                        return Err(SessionError::Misbehaved("more records than a space has").into());
+                    }
+                    session.handle(Input::RecordsStored { heads: heads(&space, &records) });
+                }
+                // A space that the relay does not know would be seeded here; this device has nothing to seed with.
+                Output::LoadRecords { .. } => session.handle(Input::Records(Vec::new())),
+                Output::RecordsEqual => {
+                    sender.close().await;
+                    return Ok(records);
+                }
+                Output::Close(error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let Some(bytes) = receiver.recv().await? else { return Err(SessionError::Disconnected.into()) };
+        let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        session.handle(Input::Tick(now_ms));
+        session.handle(Input::Frame(bytes));
+    }
+}
+
+fn heads(space: &SpaceId, records: &[Record]) -> Vec<RecordId> {
+    Membership::evaluate(space, records).map(|membership| membership.heads).unwrap_or_default()
+}
