@@ -27,11 +27,8 @@ impl World {
     }
 
     fn first(&self) -> Client {
-        let options = InitOptions {
-            device_name: "laptop".into(),
-            person_name: "Ana".into(),
-            relay: Some(self.relay.url()),
-        };
+        let options =
+            InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: Some(self.relay.url()) };
         Client::create(&self.dir.path().join("laptop"), options).unwrap().0
     }
 
@@ -95,6 +92,7 @@ async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
 
     let phone = world.second(&laptop).await;
     sync(&phone).await;
+    sync(&laptop).await; // the phone's own name
     assert_equal(&laptop, &phone);
     assert_eq!(phone.note(&shared).unwrap().title, "Groceries");
     assert_eq!(phone.status().unwrap().devices.len(), 3, "two devices and the recovery phrase");
@@ -102,7 +100,9 @@ async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
     // Apart.
     let on_laptop = note(&laptop, "Read", "A long book [[Groceries]]\n");
     laptop.note_move(&on_laptop, Some(&books)).unwrap();
-    laptop.note_set_markdown(&shared, "# Groceries\n\n- [ ] milk\n- [ ] bread\n- [ ] salt\n\nBoth write here.\n").unwrap();
+    laptop
+        .note_set_markdown(&shared, "# Groceries\n\n- [ ] milk\n- [ ] bread\n- [ ] salt\n\nBoth write here.\n")
+        .unwrap();
     laptop.note_tag(&shared, "home", true).unwrap();
     note(&phone, "From the phone", "short\n");
     phone.note_set_todo(&shared, 0, true).unwrap();
@@ -187,6 +187,7 @@ async fn a_wiped_relay_is_filled_again_by_its_devices() {
     let world = World { dir: world.dir, relay };
     let phone = world.second(&laptop).await;
     sync(&phone).await;
+    sync(&laptop).await; // the phone's own name
     assert_equal(&laptop, &phone);
     assert_eq!(phone.notes(NoteFilter::default()).unwrap().len(), 5);
 }
