@@ -1,0 +1,191 @@
+use super::*;
+use crate::crypto::SeededRandom;
+use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
+
+const RANDOM: [u8; 32] = [9; 32];
+const MEMBER: MemberId = MemberId([7; 16]);
+
+struct Space {
+    founded: Founded,
+    keys: DeviceKeys,
+    recovery: DeviceKeys,
+    random: SeededRandom,
+}
+
+fn space() -> Space {
+    let mut random = SeededRandom::new(11);
+    let keys = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+    let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
+    let founding = Founding {
+        genesis_random: RANDOM,
+        member: MEMBER,
+        keys: &keys,
+        recovery: &recovery,
+        relays: vec!["wss://relay.example".into()],
+    };
+    let founded = found_space(&founding, &mut random).unwrap();
+    Space { founded, keys, recovery, random }
+}
+
+impl Space {
+    fn records(&self) -> Vec<Record> {
+        vec![self.founded.genesis.clone(), self.founded.epoch.clone()]
+    }
+
+    fn membership(&self, records: &[Record]) -> Membership {
+        Membership::evaluate(&self.founded.space, records).unwrap()
+    }
+
+    fn device(&mut self) -> DeviceKeys {
+        DeviceRoot::generate(&mut self.random).derive_space(&RANDOM)
+    }
+
+    fn add(&mut self, records: &[Record], new: &DeviceKeys, name: &str) -> Result<Vec<Record>, RecordsError> {
+        let membership = self.membership(records);
+        let keyring = open_epochs(&membership, records, &self.keys);
+        let entry = new.entry(&RANDOM, &MEMBER, DeviceKind::Normal);
+        let add = AddDevice {
+            membership: &membership,
+            records,
+            keyring: &keyring,
+            keys: &self.keys,
+            member: MEMBER,
+            entry,
+            name,
+        };
+        add_device(&add, &mut self.random)
+    }
+
+    /// A second epoch that wraps the first and is sealed to all readers.
+    fn rotate(&mut self, records: &[Record], secret: &EpochSecret, sealed: &EpochSecret) -> Record {
+        let membership = self.membership(records);
+        let parent = (self.founded.epoch_ref, &self.founded.secret);
+        let new = NewEpoch { generation: 2, parents: vec![parent], secret };
+        let place = (membership.heads.as_slice(), membership.depth + 1);
+        let readers = membership.readers();
+        let record = epoch_record(&self.keys, &self.founded.space, place, &new, &readers, &mut self.random).unwrap();
+        if sealed.commitment() == secret.commitment() {
+            return record;
+        }
+        // The same record, but with another secret inside its seals: what a dishonest member could do.
+        let Body::Epoch { generation, parents, commit, wraps, .. } = record.body().clone() else { unreachable!() };
+        let author = self.keys.sign_pk();
+        let facts = EpochFacts { generation, parents: &parents, commit: &commit, author: &author };
+        let seal = |to| seal_epoch(&self.founded.space, &facts, to, sealed, &mut self.random).unwrap();
+        let seals = readers.iter().map(seal).collect();
+        let body = Body::Epoch { generation, parents: parents.clone(), commit, wraps, seals };
+        sign(&self.keys, self.founded.space, record.depth(), record.parents(), &body).unwrap()
+    }
+}
+
+#[test]
+fn founder_and_paper_key_open_the_first_epoch_and_nobody_else() {
+    let mut space = space();
+    let records = space.records();
+    let membership = space.membership(&records);
+    assert_eq!(membership.void, BTreeMap::new());
+    assert_eq!(membership.current_epoch(), Some(space.founded.epoch_ref));
+    for keys in [&space.keys, &space.recovery] {
+        let keyring = open_epochs(&membership, &records, keys);
+        let secret = keyring.find(&space.founded.epoch_ref).unwrap();
+        assert_eq!(*secret.to_bytes(), *space.founded.secret.to_bytes());
+    }
+    let stranger = space.device();
+    assert!(open_epochs(&membership, &records, &stranger).is_empty());
+}
+
+#[test]
+fn an_added_device_is_enrolled_opens_every_epoch_and_shows_its_name() {
+    let mut space = space();
+    let mut records = space.records();
+    let second = EpochSecret::generate(&mut space.random);
+    records.push(space.rotate(&records, &second, &second));
+    let new = space.device();
+    let added = space.add(&records, &new, "Küche").unwrap();
+    assert_eq!(added.len(), 1);
+    records.extend(added);
+    let membership = space.membership(&records);
+    assert_eq!(membership.void, BTreeMap::new());
+    assert!(membership.may_write(&new.sign_pk()));
+    let keyring = open_epochs(&membership, &records, &new);
+    assert_eq!(keyring.len(), 2);
+    let Some(Body::DeviceAdd { enc_meta, .. }) = records.last().map(Record::body) else { panic!("a DeviceAdd") };
+    let name = |keyring| open_device_name(&space.founded.space, &new.sign_pk(), enc_meta, keyring);
+    assert_eq!(name(&keyring).as_deref(), Some("Küche"));
+    assert_eq!(name(&Keyring::default()), None);
+    assert!(!enc_meta.windows(4).any(|window| "Küche".as_bytes().starts_with(window)));
+    let other = space.recovery.sign_pk();
+    assert_eq!(open_device_name(&space.founded.space, &other, enc_meta, &keyring), None);
+}
+
+#[test]
+fn the_newest_secret_opens_its_parents() {
+    let mut space = space();
+    let mut records = space.records();
+    let second = EpochSecret::generate(&mut space.random);
+    records.push(space.rotate(&records, &second, &second));
+    let membership = space.membership(&records);
+    assert_eq!(membership.void, BTreeMap::new());
+    let opener = EpochOpener::new(&membership, &records, &space.keys);
+    let mut keyring = Keyring::default();
+    keyring.insert(epoch_ref(&records[2].id()), second);
+    opener.follow_wraps(&mut keyring);
+    let first = keyring.find(&space.founded.epoch_ref).unwrap();
+    assert_eq!(*first.to_bytes(), *space.founded.secret.to_bytes());
+}
+
+#[test]
+fn a_secret_that_does_not_match_its_commitment_is_not_taken() {
+    let mut space = space();
+    let mut records = space.records();
+    let (announced, sealed) = (EpochSecret::generate(&mut space.random), EpochSecret::generate(&mut space.random));
+    records.push(space.rotate(&records, &announced, &sealed));
+    let membership = space.membership(&records);
+    let keyring = open_epochs(&membership, &records, &space.keys);
+    assert!(keyring.find(&epoch_ref(&records[2].id())).is_none());
+    assert!(keyring.find(&space.founded.epoch_ref).is_some());
+}
+
+#[test]
+fn a_seal_moved_to_another_epoch_or_author_does_not_open() {
+    let space = space();
+    let records = space.records();
+    let Body::Epoch { commit, seals, .. } = records[1].body() else { panic!("an epoch") };
+    let own = device_ref(&space.keys.sign_pk());
+    let seal = seals.iter().find(|seal| seal.device_ref == own).unwrap();
+    let (author, other) = (space.keys.sign_pk(), space.recovery.sign_pk());
+    let id = space.founded.space;
+    let open = |generation, author, space_id| {
+        let facts = EpochFacts { generation, parents: &[], commit, author };
+        open_seal(space_id, &facts, &space.keys, seal).is_some()
+    };
+    assert!(open(1, &author, &id));
+    assert!(!open(2, &author, &id));
+    assert!(!open(1, &other, &id));
+    assert!(!open(1, &author, &SpaceId([1; 32])));
+}
+
+#[test]
+fn a_device_is_added_only_once_with_a_valid_proof_and_a_name() {
+    let mut space = space();
+    let mut records = space.records();
+    let new = space.device();
+    assert_eq!(space.add(&records, &new, "").unwrap_err(), RecordsError::Name);
+    assert_eq!(space.add(&records, &new, &"n".repeat(128)).unwrap_err(), RecordsError::Name);
+    records.extend(space.add(&records, &new, &"n".repeat(127)).unwrap());
+    assert_eq!(space.add(&records, &new, "again").unwrap_err(), RecordsError::KeyInUse);
+
+    let membership = space.membership(&records);
+    let keyring = open_epochs(&membership, &records, &space.keys);
+    let mut entry = space.device().entry(&RANDOM, &MEMBER, DeviceKind::Normal);
+    let mut add = |entry: DeviceEntry, member, keyring: &Keyring| {
+        let (membership, records, keys) = (&membership, records.as_slice(), &space.keys);
+        let add = AddDevice { membership, records, keyring, keys, member, entry, name: "new" };
+        add_device(&add, &mut space.random).map(|records| records.len())
+    };
+    assert_eq!(add(entry.clone(), MEMBER, &keyring), Ok(1));
+    assert_eq!(add(entry.clone(), MEMBER, &Keyring::default()), Err(RecordsError::NoEpoch));
+    assert_eq!(add(entry.clone(), MemberId([8; 16]), &keyring), Err(RecordsError::Entry));
+    entry.hpke_pk = HpkePk::ZERO;
+    assert_eq!(add(entry, MEMBER, &keyring), Err(RecordsError::Entry));
+}
