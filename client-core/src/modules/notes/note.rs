@@ -5,8 +5,8 @@ use automerge::{AutoCommit, ChangeHash, ROOT, ReadDoc, ScalarValue, legacy};
 use super::markdown::{self, Parsed};
 use super::{body, front, tags};
 use crate::document::{Document, DocumentError};
-use crate::modules::register::{clear, cut, flag, is_set, line, put, text, time};
-use crate::registry::{LINE_CHARS_MAX, NOTE_GENESIS};
+use crate::modules::register::{clear, flag, is_set, line, put, text, time};
+use crate::registry::NOTE_GENESIS;
 
 /// What to make a note from.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +39,7 @@ pub struct Source<'a> {
 pub fn create(doc: &mut AutoCommit, draft: &Draft<'_>, now_ms: i64) -> Result<(), DocumentError> {
     put(doc, NOTE_GENESIS, "created", ScalarValue::Timestamp(now_ms))?;
     if !draft.title.trim().is_empty() {
-        put(doc, NOTE_GENESIS, "title", title_line(draft.title))?;
+        put(doc, NOTE_GENESIS, "title", line(draft.title))?;
     }
     if draft.notebook.is_some() {
         move_to(doc, draft.notebook)?;
@@ -53,16 +53,12 @@ pub fn create(doc: &mut AutoCommit, draft: &Draft<'_>, now_ms: i64) -> Result<()
     set_markdown(doc, draft.markdown)
 }
 
-fn title_line(title: &str) -> String {
-    cut(&line(title), LINE_CHARS_MAX).into_owned()
-}
-
 /// Sets the title; the old one stays an alias, so that links to it still resolve.
 ///
 /// # Errors
 /// [`DocumentError::InvalidValue`].
 pub fn set_title(doc: &mut AutoCommit, title: &str) -> Result<(), DocumentError> {
-    let title = title_line(title);
+    let title = line(title);
     let old = text(doc, "title").unwrap_or_default();
     if old == title {
         return Ok(());

@@ -124,7 +124,9 @@ impl<'f> Walk<'f> {
     }
 
     fn skip(&mut self, count: usize) {
-        (0..count).for_each(|_| drop(self.next()));
+        for _ in 0..count {
+            self.next();
+        }
     }
 }
 

@@ -68,6 +68,7 @@ fn rows_hold_what_lists_and_links_need() {
 fn the_old_title_stays_an_alias() {
     let mut devices = Devices::with_note("x");
     devices.edit(0, |doc, _| set_title(doc, "New"));
+    assert!(devices.try_edit(0, |doc, _| set_title(doc, &"x".repeat(513))).is_err());
     devices.edit(0, |doc, _| set_title(doc, "New"));
     assert_eq!(devices.note("title"), text("New"));
     let aliases: Vec<_> =

@@ -55,7 +55,7 @@ fn a_register_somebody_wrote_since_is_left_alone() {
     devices.meet();
     devices.edit(1, |doc, _| set_title(doc, "Theirs"));
     devices.meet();
-    assert_eq!(devices.undo(0, mine.hash).is_some(), true, "the alias goes");
+    assert!(devices.undo(0, mine.hash).is_some(), "the alias goes");
     assert_eq!(devices.note("title"), text("Theirs"));
 }
 
