@@ -5,16 +5,25 @@ use super::scan::{self, Blocks, Line, callout_parts, footnote_label, indent_of, 
 use super::write::{Context, GAP_LINES_MAX, INDENTED, Writer, hang_of};
 use super::{Block, BlockKind, Body, TODO_DONE, TODO_OPEN, attr};
 
+/// Blocks of one note; what follows is one verbatim block. Each block costs operations in the document.
+pub(super) const BLOCKS_MAX: usize = 20_000;
+/// Marks of one note; what follows has none.
+pub(super) const MARKS_MAX: usize = 20_000;
+
 pub(super) fn build_body(text: &str) -> Body {
     let mark_bytes = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let lines = scan::lines_of(text, mark_bytes);
     let mut blocks = Blocks::new(&lines);
     let mut out = String::with_capacity(text.len());
     let content_end = lines.iter().rev().find(|line| !line.is_blank()).map_or(0, Line::end);
-    let mut builder = Builder { text, content_end, done: 0, writer: Writer::new(&mut out), body: Vec::new() };
+    let mut builder = Builder { text, content_end, done: 0, writer: Writer::new(&mut out), body: Vec::new(), marks: 0 };
     let mut at = 0;
     while let Some(blank) = lines[at..].iter().position(|line| !line.is_blank()) {
         at += blank;
+        if builder.body.len() + 1 == BLOCKS_MAX {
+            builder.add_raw(BlockKind::Paragraph, lines[at].start, content_end);
+            break;
+        }
         let (kind, end) = blocks.next(at);
         builder.add(&kind, &lines[at..end]);
         at = end;
@@ -31,6 +40,7 @@ struct Builder<'a, 'o> {
     done: usize,
     writer: Writer<'o>,
     body: Vec<Block>,
+    marks: usize,
 }
 
 impl Builder<'_, '_> {
@@ -45,11 +55,16 @@ impl Builder<'_, '_> {
             _ => false,
         };
         if !accepted {
-            let mut raw = Block::new(raw_kind(kind), &self.text[lines[0].start..end]).with(attr::RAW, "1");
-            self.state_gap(&mut raw, &self.text[gap]);
-            self.writer.block(&raw, true);
-            self.body.push(raw);
+            self.add_raw(raw_kind(kind), gap.end, end);
         }
+        self.done = end;
+    }
+
+    fn add_raw(&mut self, kind: BlockKind, start: usize, end: usize) {
+        let mut raw = Block::new(kind, &self.text[start..end]).with(attr::RAW, "1");
+        self.state_gap(&mut raw, &self.text[self.done..start]);
+        self.writer.block(&raw, true);
+        self.body.push(raw);
         self.done = end;
     }
 
@@ -62,12 +77,13 @@ impl Builder<'_, '_> {
         }
         self.state_gap(&mut plain, gap);
         self.writer.context.crlf = before.crlf;
-        let marked = with_marks(&plain);
+        let marked = with_marks(&plain).filter(|_| self.marks < MARKS_MAX);
         let wanted = &self.text[self.done..end];
         for block in marked.into_iter().chain([plain]) {
             let written = self.writer.out.len();
             self.writer.block(&block, end == self.content_end);
             if self.writer.out[written..] == *wanted {
+                self.marks += block.spans.iter().map(|span| span.marks.len()).sum::<usize>();
                 self.body.push(block);
                 return true;
             }

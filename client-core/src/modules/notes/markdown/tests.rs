@@ -491,3 +491,14 @@ fn the_sample_vault_comes_back_and_uses_every_kind_of_block() {
     );
     assert!(raw * 100 < blocks * 2, "{raw} of {blocks} blocks are verbatim");
 }
+
+#[test]
+fn a_text_of_very_many_blocks_and_marks_stays_bounded() {
+    for unit in ["- a\n", "*a*\n\n", "*a* **b** "] {
+        let text = unit.repeat(30_000);
+        let body = parse_body(&text);
+        let marks: usize = body.blocks.iter().flat_map(|block| &block.spans).map(|span| span.marks.len()).sum();
+        assert!(body.blocks.len() <= super::build::BLOCKS_MAX && marks <= super::build::MARKS_MAX + 1_000);
+        assert_eq!(render_body(&body), text);
+    }
+}
