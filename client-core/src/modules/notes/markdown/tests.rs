@@ -502,3 +502,65 @@ fn a_text_of_very_many_blocks_and_marks_stays_bounded() {
         assert_eq!(render_body(&body), text);
     }
 }
+
+/// Headings, code blocks, todos, inline links and strong text as another parser sees them.
+fn second_opinion(text: &str) -> Vec<String> {
+    use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_MATH
+        | Options::ENABLE_WIKILINKS;
+    let said = |event| match event {
+        Event::Start(Tag::Heading { level, .. }) => Some(format!("heading {}", level as u8)),
+        Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => Some(format!("code {}", info.trim())),
+        Event::TaskListMarker(done) => Some(format!("todo {done}")),
+        Event::Start(Tag::Strong) => Some("strong".to_owned()),
+        Event::Start(Tag::Strikethrough) => Some("strike".to_owned()),
+        Event::Start(Tag::Emphasis) => Some("emphasis".to_owned()),
+        _ => None,
+    };
+    let mut all: Vec<String> = Parser::new_ext(text, options).filter_map(said).collect();
+    all.sort();
+    all
+}
+
+fn own_opinion(body: &Body) -> Vec<String> {
+    let mut all = Vec::new();
+    for block in &body.blocks {
+        match block.kind {
+            BlockKind::Heading(level) => all.push(format!("heading {level}")),
+            BlockKind::Code if block.attr(attr::FENCE) != Some("indented") => {
+                all.push(format!("code {}", block.attr(attr::LANG).unwrap_or("").trim()));
+            }
+            BlockKind::Todo if matches!(block.attr(attr::STATE), Some(TODO_OPEN | TODO_DONE)) => {
+                all.push(format!("todo {}", block.is_done() == Some(true)));
+            }
+            _ => {}
+        }
+        let source = write::inline_source(block);
+        if block.kind.is_prose() {
+            let named = |found: &inline::Found| matches!(found.name, mark::STRONG | mark::STRIKE | mark::EMPHASIS);
+            all.extend(inline::scan(&source).iter().filter(|found| named(found)).map(|found| found.name.to_owned()));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn the_sample_is_understood_as_another_parser_understands_it() {
+    let mut files = Vec::new();
+    markdown_files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/sample"), &mut files);
+    let mut agreed = 0;
+    for (path, text) in &files {
+        let (_, body) = FrontMatter::split(text);
+        // The other parser takes a byte order mark for text.
+        let second = second_opinion(body.trim_start_matches('\u{feff}'));
+        let own = own_opinion(&parse_body(body));
+        assert_eq!(own, second, "{path}");
+        agreed += own.len();
+    }
+    assert!(agreed > 250, "{agreed} things compared");
+}
