@@ -16,6 +16,7 @@ mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
@@ -33,9 +34,12 @@ use handshake::Handshake;
 use outgoing::{Outgoing, close};
 use session::Session;
 
+/// How long a closed connection waits for the peer to close its side.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Serves a connection until it ends.
 pub(crate) async fn serve(socket: WebSocket, relay: Arc<Relay>, peer: Peer) {
-    let (sink, stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     let outgoing = Outgoing::new(&relay.limits);
     let mut stopped = relay.phase.clone();
     let write_patience = ms(relay.limits.write_ms_max);
@@ -44,10 +48,12 @@ pub(crate) async fn serve(socket: WebSocket, relay: Arc<Relay>, peer: Peer) {
     tokio::pin!(writing);
     tokio::select! {
         ended = &mut writing => tracing::debug!(?ended, "connection ended"),
-        code = connection.read(stream) => {
+        code = connection.read(&mut stream) => {
             outgoing.close(code);
             // What was acknowledged is worth a moment; a peer that does not take it is not worth more.
             let _ = timeout(write_patience, writing).await;
+            // A socket that is closed with unread bytes in it is reset, and the last words may be lost with it.
+            let _ = timeout(LINGER, async { while let Some(Ok(_)) = stream.next().await {} }).await;
         }
         () = until_stopped(&mut stopped) => {}
     }
@@ -124,10 +130,10 @@ impl Connection {
     }
 
     /// Reads until the connection should be closed, and answers the close code.
-    async fn read(&mut self, mut stream: SplitStream<WebSocket>) -> u16 {
+    async fn read(&mut self, stream: &mut SplitStream<WebSocket>) -> u16 {
         let mut phase = self.relay.phase.clone();
         loop {
-            let next = receive(&mut stream, self.deadline);
+            let next = receive(stream, self.deadline);
             let message = tokio::select! {
                 message = next => message,
                 () = until_not_running(&mut phase) => return self.go_away().await,

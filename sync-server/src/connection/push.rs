@@ -169,6 +169,9 @@ impl Sorter<'_> {
             // Whose it is only its first envelope can say.
             return Err(PushStatus::Gap { expected: 1 });
         }
+        if !self.space.takes_streams() {
+            return Err(PushStatus::Quota);
+        }
         self.space.find_owner(stream, prev, self.pusher).ok_or(PushStatus::NotMember)
     }
 

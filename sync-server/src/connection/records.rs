@@ -5,27 +5,12 @@ use std::sync::Arc;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, RecordStatus};
 use lifeos_sync_protocol::ids::{LogId, SignPk};
-use lifeos_sync_protocol::limits::FRAME_RECORDS_MAX;
 use lifeos_sync_protocol::record::{Body, Record};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Connection, Refusal};
 use crate::space::{Created, ReaderId, RecordSet, Space, Verdict, View, store_records};
 use crate::store::{RecordTarget, StoreError};
-
-/// Bytes of records after which a REC frame is complete.
-const FRAME_RECORD_BYTES: usize = 256 * 1024;
-
-/// How many of these records go into one frame; at least one if there is one.
-pub(super) fn fit_frame(records: &[Arc<Record>]) -> usize {
-    let mut bytes = 0;
-    let fitting = records.iter().take(FRAME_RECORDS_MAX).take_while(|record| {
-        let fits = bytes == 0 || bytes + record.bytes().len() <= FRAME_RECORD_BYTES;
-        bytes += record.bytes().len();
-        fits
-    });
-    fitting.count()
-}
 
 /// What became of the records of one REC frame.
 struct Judged {
@@ -71,10 +56,9 @@ impl Connection {
             store_records(&self.relay.store, target, &judged.accepted, view.readers()).await?;
             *set = judged.set;
             space.set_view(view);
-            let records: Vec<_> = judged.accepted.iter().map(|record| record.bytes().to_vec()).collect();
             let view = space.view();
             let mut live = space.live();
-            live.publish_records(&records, reader);
+            live.publish_records(&judged.accepted, reader);
             live.recheck(&view);
         }
         Ok(judged.results)

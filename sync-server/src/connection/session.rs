@@ -12,7 +12,7 @@ use lifeos_sync_protocol::record::Record;
 
 use super::{Connection, Refusal};
 use crate::server::Relay;
-use crate::space::{ReaderId, Space};
+use crate::space::{ReaderId, Space, fit_frame};
 use crate::store::PageBounds;
 
 /// Largest ciphertext of a presence message; it is forwarded to everybody and stored nowhere.
@@ -235,7 +235,7 @@ impl Connection {
         };
         let mut rest = records.as_slice();
         loop {
-            let count = super::records::fit_frame(rest);
+            let count = fit_frame(rest);
             let (now, later) = rest.split_at(count);
             rest = later;
             let more = !rest.is_empty();

@@ -3,13 +3,15 @@
 //! Everything here happens under one lock, which is what makes "the page ends here" and "NOTIFY continues
 //! from here" one statement without a gap.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Item};
 use lifeos_sync_protocol::ids::{Roll, SignPk};
-use lifeos_sync_protocol::limits::FRAME_ENVELOPES_MAX;
+use lifeos_sync_protocol::limits::{FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX};
+use lifeos_sync_protocol::record::Record;
 
 use super::View;
 use crate::connection::outgoing::{Outgoing, close};
@@ -17,6 +19,9 @@ use crate::metrics::Metrics;
 
 /// Bytes of envelopes after which a NOTIFY frame ends at the next verified end.
 const NOTIFY_BYTES: usize = 64 * 1024;
+
+/// Bytes of records after which a REC frame is complete.
+const FRAME_RECORD_BYTES: usize = 256 * 1024;
 
 /// One envelope that is durable and not yet known to live readers.
 #[derive(Debug)]
@@ -129,14 +134,31 @@ impl Live {
 
     /// Sends records to every session of the space but the one they came from. A session that cannot take them
     /// is closed: unlike envelopes, records are not asked for again.
-    pub(crate) fn publish_records(&mut self, records: &[Vec<u8>], from: Option<ReaderId>) {
-        for (id, reader) in &self.readers {
-            if Some(*id) != from {
-                let frame = Frame::Rec { session: reader.session, records: records.to_vec(), more: false };
+    pub(crate) fn publish_records(&mut self, records: &[Record], from: Option<ReaderId>) {
+        let records: Vec<&Record> = records.iter().collect();
+        let mut rest = records.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fit_frame(rest));
+            rest = later;
+            for (_, reader) in self.readers.iter().filter(|(id, _)| Some(**id) != from) {
+                let records = now.iter().map(|record| record.bytes().to_vec()).collect();
+                let frame = Frame::Rec { session: reader.session, records, more: false };
                 reader.outgoing.deliver(frame.encode(0).into());
             }
         }
     }
+}
+
+/// How many of these records go into one frame; at least one if there is one.
+pub(crate) fn fit_frame<R: Borrow<Record>>(records: &[R]) -> usize {
+    let mut bytes = 0;
+    let fitting = records.iter().take(FRAME_RECORDS_MAX).take_while(|record| {
+        let record: &Record = (*record).borrow();
+        let fits = bytes == 0 || bytes + record.bytes().len() <= FRAME_RECORD_BYTES;
+        bytes += record.bytes().len();
+        fits
+    });
+    fitting.count()
 }
 
 /// One NOTIFY, encoded once per session number. Sessions are numbered from 1 on every connection, so nearly all

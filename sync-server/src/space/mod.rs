@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::frame::Cursor;
 use lifeos_sync_protocol::ids::{LogId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::limits::FRAME_STREAMS_MAX;
 use lifeos_sync_protocol::record::Record;
 
-pub(crate) use live::{Live, Published, ReaderId};
+pub(crate) use live::{Live, Published, ReaderId, fit_frame};
 pub(crate) use membership::{RecordSet, Verdict, View, store_records};
 
 use crate::limits::Limits;
@@ -97,6 +98,11 @@ impl Space {
     /// Who writes a stream, if it is known.
     pub(crate) fn owner(&self, stream: &StreamId) -> Option<SignPk> {
         self.owners.read().unwrap_or_else(PoisonError::into_inner).get(stream).copied()
+    }
+
+    /// Whether a HAVE has room for one more stream.
+    pub(crate) fn takes_streams(&self) -> bool {
+        self.owners.read().unwrap_or_else(PoisonError::into_inner).len() < FRAME_STREAMS_MAX
     }
 
     /// Finds whose stream begins with `r32`: the pusher's own, or that of another device of the space.
