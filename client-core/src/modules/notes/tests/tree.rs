@@ -72,6 +72,20 @@ fn two_notebooks_moved_into_each_other_keep_both() {
 }
 
 #[test]
+fn the_write_with_the_larger_operation_id_gives_way() {
+    let devices = with_notebooks(2, 2);
+    // Equal counters, so the actor decides: device 1 is the larger, and the order of ids must not matter.
+    for (node, other) in [(0, 1), (1, 0)] {
+        let mut devices = Devices { documents: devices.documents.clone(), now_ms: devices.now_ms };
+        devices.edit(1, |doc, _| tree::move_to(doc, &id(node), Some(&id(other)), None));
+        devices.edit(0, |doc, _| tree::move_to(doc, &id(other), Some(&id(node)), None));
+        devices.meet();
+        let tree = Tree::read(devices.documents[0].read());
+        assert!(tree.nodes[&id(node)].recovered && !tree.nodes[&id(other)].recovered, "{node}");
+    }
+}
+
+#[test]
 fn what_stood_in_a_removed_notebook_moves_up() {
     let mut devices = with_notebooks(4, 2);
     for n in 1..4 {
