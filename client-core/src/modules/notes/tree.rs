@@ -76,11 +76,12 @@ impl Tree {
     /// Applies the parent writes in their order, skipping what would close a cycle.
     fn link(&mut self, mut writes: Vec<ParentWrite>) {
         writes.sort_by(|a, b| a.order.cmp(&b.order));
-        for write in writes.into_iter().filter(|write| self.nodes.contains_key(&write.parent)).collect::<Vec<_>>() {
-            let cycle = self.is_inside(&write.parent, &write.node);
+        let mut tops = Tops::new(&self.nodes);
+        for write in writes {
+            let Some(linked) = tops.link(&write.node, &write.parent) else { continue };
             if let Some(node) = self.nodes.get_mut(&write.node) {
-                node.recovered = cycle;
-                node.parent = (!cycle).then_some(write.parent);
+                node.recovered = !linked;
+                node.parent = linked.then_some(write.parent);
             }
         }
     }
@@ -98,16 +99,22 @@ impl Tree {
 
     /// What stood inside a removed notebook moves up to its nearest living ancestor.
     fn lift_from_deleted(&mut self) {
-        let is_deleted = |id: &str| self.nodes.get(id).is_some_and(|node| node.deleted_ms.is_some());
-        let lifted: Vec<(String, Option<String>)> = self
-            .nodes
-            .keys()
-            .map(|id| (id.clone(), self.ancestry(id).skip(1).find(|above| !is_deleted(above)).map(str::to_owned)))
-            .collect();
-        for (id, parent) in lifted {
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.parent = parent;
+        let ids: Vec<String> = self.nodes.keys().cloned().collect();
+        let place = |id: &String| ids.binary_search(id).ok();
+        let mut above: Vec<Option<usize>> =
+            self.nodes.values().map(|node| node.parent.as_ref().and_then(place)).collect();
+        let deleted: Vec<bool> = self.nodes.values().map(|node| node.deleted_ms.is_some()).collect();
+        for start in 0..ids.len() {
+            let mut path = vec![start];
+            let mut next = above[start];
+            while let Some(removed) = next.filter(|next| deleted[*next]) {
+                path.push(removed);
+                next = above[removed];
             }
+            path.into_iter().for_each(|passed| above[passed] = next);
+        }
+        for (node, above) in self.nodes.values_mut().zip(above) {
+            node.parent = above.map(|above| ids[above].clone());
         }
     }
 
@@ -138,6 +145,39 @@ impl Tree {
         // A tie leaves no room between its members: stand behind all of them.
         let upper = siblings[place..].iter().map(|(_, node)| node.rank.as_str()).find(|rank| *rank > lower);
         Ok(rank::between(Some(lower), upper))
+    }
+}
+
+/// The forest while it is linked: for each notebook one that stands above it, the topmost for itself. Paths are
+/// halved as they are walked, so a long chain from outside costs no quadratic time.
+struct Tops {
+    places: BTreeMap<String, usize>,
+    above: Vec<usize>,
+}
+
+impl Tops {
+    fn new(nodes: &BTreeMap<String, Node>) -> Self {
+        let places: BTreeMap<String, usize> = nodes.keys().cloned().zip(0..).collect();
+        Self { above: (0..places.len()).collect(), places }
+    }
+
+    /// Puts a notebook that has no parent yet under one; false if that would close a cycle, nothing for unknown
+    /// notebooks.
+    fn link(&mut self, node: &str, parent: &str) -> Option<bool> {
+        let (node, parent) = (*self.places.get(node)?, *self.places.get(parent)?);
+        if self.top(parent) == node {
+            return Some(false);
+        }
+        self.above[node] = parent;
+        Some(true)
+    }
+
+    fn top(&mut self, mut at: usize) -> usize {
+        while self.above[at] != at {
+            self.above[at] = self.above[self.above[at]];
+            at = self.above[at];
+        }
+        at
     }
 }
 

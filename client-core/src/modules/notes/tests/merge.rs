@@ -185,3 +185,93 @@ proptest! {
         prop_assert_eq!(project(&loaded), project(&devices.documents[0]));
     }
 }
+
+#[derive(Debug, Clone)]
+enum Foreign {
+    Put(usize, i64),
+    Block(prop::sample::Index, usize, i64),
+    Mark(prop::sample::Index, usize, i64),
+    List(prop::sample::Index),
+}
+
+fn foreign() -> impl Strategy<Value = Foreign> {
+    let place = any::<prop::sample::Index>;
+    prop_oneof![
+        (0..16_usize, 0..7_i64).prop_map(|(key, value)| Foreign::Put(key, value)),
+        (place(), 0..6_usize, 0..7_i64).prop_map(|(at, name, value)| Foreign::Block(at, name, value)),
+        (place(), 0..6_usize, 0..7_i64).prop_map(|(at, name, value)| Foreign::Mark(at, name, value)),
+        place().prop_map(Foreign::List),
+    ]
+}
+
+fn any_scalar(seed: i64) -> automerge::ScalarValue {
+    use automerge::ScalarValue;
+    match seed {
+        0 => ScalarValue::Null,
+        1 => ScalarValue::Int(i64::MIN),
+        2 => ScalarValue::Bytes(vec![0xff; 3]),
+        3 => ScalarValue::Str("\u{0}\n  \u{fffc}[[x]] é ".repeat(100).into()),
+        4 => ScalarValue::Timestamp(i64::MAX),
+        5 => ScalarValue::Boolean(true),
+        _ => ScalarValue::Str("---\na: [\n---\n".into()),
+    }
+}
+
+fn write_foreign(doc: &mut AutoCommit, foreign: &Foreign) -> Result<(), DocumentError> {
+    use automerge::marks::{ExpandMark, Mark};
+    use automerge::transaction::Transactable;
+    use automerge::{ObjType, ROOT, ReadDoc};
+    const KEYS: [&str; 16] = [
+        "title",
+        "kind",
+        "pinned",
+        "del",
+        "created",
+        "notebook",
+        "front",
+        "source:path",
+        "source:hash",
+        "tag/x",
+        "tag/",
+        "prop/a",
+        "prop/tags",
+        "alias/x",
+        "unknown",
+        "schema",
+    ];
+    const NAMES: [&str; 6] = ["type", "state", "gap", "strong", "wikilink", "nest"];
+    let text = body::object(doc)?;
+    let length = doc.length(&text);
+    match foreign {
+        Foreign::Put(key, value) => doc.put(ROOT, KEYS[*key], any_scalar(*value))?,
+        Foreign::Block(at, name, value) => {
+            let block = doc.split_block(&text, at.index(length + 1))?;
+            doc.put(&block, NAMES[*name], any_scalar(*value))?;
+            doc.put_object(&block, "nested", ObjType::List)?;
+        }
+        Foreign::Mark(at, name, value) if length > 0 => {
+            let start = at.index(length);
+            doc.mark(&text, Mark::new(NAMES[*name].to_owned(), any_scalar(*value), start, length), ExpandMark::Both)?;
+        }
+        Foreign::Mark(..) => {}
+        Foreign::List(at) => drop(doc.insert_object(&text, at.index(length + 1), ObjType::List)?),
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_another_device_writes_is_shown_and_can_be_edited_over(writes in proptest::collection::vec(foreign(), 1..12)) {
+        let mut devices = Devices::with_note("# Head\n\n- [ ] todo **bold**\n");
+        for write in &writes {
+            devices.edit(1, |doc, _| write_foreign(doc, write));
+        }
+        devices.meet();
+        devices.set(0, "plain\n\n- [x] other\n");
+        prop_assert!(devices.markdown(0).contains("plain"));
+        devices.meet();
+        super::super::history::page(&devices.documents[0], 10, 0);
+    }
+}

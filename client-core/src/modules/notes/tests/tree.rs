@@ -113,6 +113,22 @@ fn a_notebook_put_into_one_that_was_removed_elsewhere_is_not_lost() {
     assert_eq!(top, ["Inside", "N1"]);
 }
 
+#[test]
+fn a_chain_of_many_removed_notebooks_is_read_in_no_time() {
+    use automerge::{ROOT, ScalarValue, transaction::Transactable};
+    let mut devices = Devices::new(NOTE_TREE_GENESIS, 1);
+    devices.edit(0, |doc, _| {
+        for n in 0..20_000 {
+            doc.put(ROOT, format!("{}:parent", id(n)), id(n + 1))?;
+            doc.put(ROOT, format!("{}:del", id(n)), ScalarValue::Timestamp(1))?;
+        }
+        Ok(doc.put(ROOT, format!("{}:name", id(20_000)), "top")?)
+    });
+    // Walking every chain to its end would take 200 million steps.
+    let tree = Tree::read(devices.documents[0].read());
+    assert!(tree.nodes.iter().all(|(key, node)| *key == id(20_000) || node.parent == Some(id(20_000))));
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Op {
     Move { device: usize, node: usize, parent: Option<usize> },
