@@ -203,13 +203,11 @@ impl Document {
     }
 
     /// A copy to try something on, the actor included.
-    #[allow(dead_code, reason = "the fence applies changes from outside on it")]
     pub(crate) fn fork(&mut self) -> AutoCommit {
         self.doc.clone()
     }
 
     /// Puts a fork back after it was checked.
-    #[allow(dead_code, reason = "the fence applies changes from outside on it")]
     pub(crate) fn replace(&mut self, fork: AutoCommit) {
         let actor = self.doc.get_actor().clone();
         self.doc = fork;
