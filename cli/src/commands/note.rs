@@ -130,13 +130,14 @@ pub struct Edit {
 
 /// Add a paragraph.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos note append 1a2b3c4d \"Seen again today.\"")]
+#[command(after_help = "Example:\n  lifeos note append 1a2b3c4d \"Seen again today.\"\n  \
+                        lifeos note append 1a2b3c4d -- \"- [ ] bread\"")]
 pub struct Append {
     /// Note
     #[arg(value_name = "ID")]
     pub(super) id: String,
     /// Markdown to add
-    #[arg(value_name = "MARKDOWN", allow_hyphen_values = true)]
+    #[arg(value_name = "MARKDOWN")]
     pub(super) text: String,
 }
 

@@ -10,10 +10,10 @@ use crate::page::{one_line, short};
 /// Find notes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos search 'rhubarb \"sour cream\" -cake tag:recipes pla*'\n\n\
-                        Words must all occur; \"phrases\" as they stand; prefix*; -without; tag:name.")]
+                        Words must all occur; \"phrases\" as they stand; prefix*; -without; tag:name. A query that begins with a dash goes after `--`.")]
 pub struct Search {
     /// What to look for
-    #[arg(value_name = "QUERY", required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "QUERY", required = true)]
     query: Vec<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]

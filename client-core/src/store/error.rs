@@ -9,7 +9,7 @@ use crate::document::DocumentError;
 #[non_exhaustive]
 pub enum StoreError {
     /// The folder holds no home.
-    #[error("there is no home here: create one with `lifeos init`, or link this device to an existing one")]
+    #[error("there is no home here: run `lifeos init` to begin, or `lifeos link new` on a further device")]
     NoHome,
     /// The folder holds a home already.
     #[error("there is a home here already: open it, or choose another folder")]
