@@ -229,3 +229,62 @@ async fn three_wrong_codes_end_a_link_and_enrol_nobody() {
     assert_eq!(laptop.status().unwrap().devices.len(), 2);
     assert!(Client::open(&home).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_linked_by_another_process_of_the_home_is_believed_by_the_one_that_syncs() {
+    let world = World::new().await;
+    let syncing = world.first();
+    let id = note(&syncing, "Shared", "one\n");
+    let mut events = syncing.subscribe();
+    let live = syncing.sync_live();
+    until(&mut events, |event| matches!(event, Event::Sync { state: SyncState::Live, .. })).await;
+    // What a second process sees: the same folder, another store.
+    let other = Client::open(&world.dir.path().join("laptop")).unwrap();
+    let phone = world.second(&other).await;
+    sync(&phone).await;
+    phone.note_set_markdown(&id, "one\ntwo\n").unwrap();
+    sync(&phone).await;
+    while syncing.note(&id).unwrap().markdown != "one\ntwo\n" {
+        until(&mut events, |event| matches!(event, Event::DocumentsChanged { .. })).await;
+    }
+    assert!(syncing.status().unwrap().quarantine.is_empty());
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_put_back_from_a_backup_says_so_and_still_receives() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let id = note(&laptop, "Shared", "one\n");
+    sync(&laptop).await;
+    let phone = world.second(&laptop).await;
+    sync(&phone).await;
+    sync(&laptop).await;
+
+    let (home, backup) = (world.dir.path().join("laptop"), world.dir.path().join("backup"));
+    drop(laptop);
+    copy(&home, &backup);
+    let laptop = Client::open(&home).unwrap();
+    laptop.note_set_markdown(&id, "one\nlater\n").unwrap();
+    sync(&laptop).await;
+    drop(laptop);
+    std::fs::remove_dir_all(&home).unwrap();
+    copy(&backup, &home);
+
+    let restored = Client::open(&home).unwrap();
+    restored.note_set_title(&id, "Edited after the restore").unwrap();
+    let elsewhere = note(&phone, "From the phone", "new\n");
+    sync(&phone).await;
+    let refused = timeout(HANG, restored.sync(&mut |_| {})).await.expect("sync hangs").unwrap_err();
+    assert!(!refused.is_transient(), "{refused}");
+    assert_eq!(restored.note(&elsewhere).unwrap().markdown, "new\n");
+    assert!(phone.status().unwrap().quarantine.is_empty());
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}

@@ -134,7 +134,7 @@ impl From<EngineError> for ClientError {
         match error {
             EngineError::Store(error) => error.into(),
             EngineError::NoRelay | EngineError::Address(_) => Self::Invalid { message },
-            EngineError::RestoredHome | EngineError::NoEpochKey => Self::Home { message },
+            EngineError::NoEpochKey => Self::Home { message },
             error if error.is_trust() => Self::Security { message },
             error => Self::Network { message, transient: error.is_transient() },
         }

@@ -16,7 +16,7 @@ impl Client {
         let limit = if limit == 0 { HITS } else { limit };
         let dirty = self.shared.reader().reads().search_dirty_count()?;
         if dirty > DIRTY_DIRECT_MAX {
-            crate::engine::rest(&self.shared)?;
+            crate::engine::index(&self.shared)?;
         }
         let hits = self.shared.reader().search(&self.space(), query, limit)?;
         Ok(hits

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use lifeos_sync_protocol::ids::{DocId, SignPk};
+use lifeos_sync_protocol::ids::SignPk;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind};
 
 use super::home::space_doc;
-use super::{Client, ClientError, DeviceStatus, QuarantineEntry, RelayStatus, Status};
+use super::{Client, ClientError, DeviceStatus, DocumentHeads, QuarantineEntry, RelayStatus, Status};
 use crate::projection::Value;
 use crate::records::open_device_name;
 use crate::registry::{DEVICE_NAME, MEMBER_NAME};
@@ -115,7 +115,7 @@ impl Client {
     /// Heads of every document, sorted by document id: equal on converged devices.
     /// # Errors
     /// [`ClientError`].
-    pub fn heads(&self) -> Result<Vec<(DocId, Vec<[u8; 32]>)>, ClientError> {
+    pub fn heads(&self) -> Result<Vec<DocumentHeads>, ClientError> {
         Ok(self.shared.reader().reads().heads(&self.space())?)
     }
 

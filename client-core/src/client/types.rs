@@ -151,6 +151,9 @@ pub struct Link {
     pub kind: String,
 }
 
+/// A document with the hashes of its newest changes, ascending.
+pub type DocumentHeads = (lifeos_sync_protocol::ids::DocId, Vec<[u8; 32]>);
+
 /// Progress of long work: how much of how much, and what.
 pub type Progress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
 

@@ -14,7 +14,7 @@ use super::{EngineError, Shared, upkeep};
 use crate::client::ProgressStep;
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
-use crate::session::{Input, Output, PushPause, PushStop, Session, SessionConfig};
+use crate::session::{Input, Output, PushPause, Session, SessionConfig};
 use crate::store::RelayState;
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
@@ -107,6 +107,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         busy_at: Instant::now(),
         rested: false,
         finished: false,
+        unsent: None,
     };
     let result = connection.run(frames_in, done, stop).await;
     drop(connection);
@@ -178,6 +179,8 @@ struct Connection<'a> {
     busy_at: Instant,
     rested: bool,
     finished: bool,
+    /// Why not everything could be sent: told when everything was received.
+    unsent: Option<EngineError>,
 }
 
 impl Connection<'_> {
@@ -194,7 +197,7 @@ impl Connection<'_> {
         loop {
             self.drain_outputs()?;
             if self.finished {
-                return Ok(());
+                return self.unsent.take().map_or(Ok(()), Err);
             }
             let seal_at = self.seal_at.unwrap_or_else(|| self.started + Duration::from_secs(u64::from(u32::MAX)));
             tokio::select! {
@@ -279,6 +282,7 @@ impl Connection<'_> {
                     self.step("seal", u64::from(tip_seq), u64::from(tip_seq));
                 }
             }
+            Done::NotSealed(error) => self.cannot_send(error),
             Done::Loaded { bytes } => self.tally.bytes_pushed += bytes,
             Done::Failed(error) => return Err(error),
         }
@@ -325,10 +329,11 @@ impl Connection<'_> {
             Output::Live => {
                 self.tally.was_live = true;
                 self.emit(SyncState::Live);
+                self.finish_without_pushing();
             }
             Output::Idle => self.idle(),
-            Output::PushPaused { reason, .. } => self.push_paused(reason)?,
-            Output::PushStopped(reason) => self.push_stopped(reason)?,
+            Output::PushPaused { reason, .. } => self.push_paused(reason),
+            Output::PushStopped(reason) => self.cannot_send(EngineError::PushStopped(reason)),
             Output::RecordsRefused { .. } if self.mode == Mode::Records => return Err(EngineError::RecordsRefused),
             Output::RecordsRefused { count } => tracing::warn!(count, "the relay refused records"),
             Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
@@ -368,23 +373,25 @@ impl Connection<'_> {
         self.to_writer = None;
     }
 
-    fn push_paused(&self, reason: PushPause) -> Result<(), EngineError> {
+    /// A rate limit passes in seconds, so a round of sync waits for it; a full quota does not.
+    fn push_paused(&mut self, reason: PushPause) {
         tracing::info!(%reason, "pushing rests");
-        match (self.mode, reason) {
-            // A rate limit passes in seconds; a round of sync waits for it.
-            (Mode::Once, PushPause::Rate) | (Mode::Live | Mode::Records, _) => Ok(()),
-            (Mode::Once, reason) => Err(EngineError::PushPaused(reason)),
+        if reason != PushPause::Rate && self.mode == Mode::Once {
+            self.unsent = Some(EngineError::PushPaused(reason));
+            self.finish_without_pushing();
         }
     }
 
-    fn push_stopped(&self, reason: PushStop) -> Result<(), EngineError> {
-        // A device that may not write can still read: in a live connection that goes on.
-        match self.mode {
-            Mode::Once => Err(EngineError::PushStopped(reason)),
-            Mode::Live | Mode::Records => {
-                tracing::warn!(%reason, "pushing ended");
-                Ok(())
-            }
+    /// What cannot be sent does not keep from receiving: one round reports it at its end, a live one goes on.
+    fn cannot_send(&mut self, error: EngineError) {
+        tracing::warn!(%error, "nothing can be sent");
+        self.unsent.get_or_insert(error);
+    }
+
+    /// While pushing rests the session is never idle; what is left is done once the end of the log is stored.
+    fn finish_without_pushing(&mut self) {
+        if self.tally.was_live && matches!(self.unsent, Some(EngineError::PushPaused(_))) {
+            self.finish();
         }
     }
 

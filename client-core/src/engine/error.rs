@@ -23,11 +23,6 @@ pub enum EngineError {
     /// The relay does not take this device's edits now.
     #[error("{0}; nothing is lost, it will be sent later")]
     PushPaused(PushPause),
-    /// The own stream is longer at the relay than here.
-    #[error(
-        "this home was restored from an older copy: its new edits cannot be sent; export them and link this device again"
-    )]
-    RestoredHome,
     /// The relay does not take the space's records.
     #[error("the relay refuses the records of the space: update this app or the relay")]
     RecordsRefused,

@@ -31,4 +31,4 @@ pub(crate) use records::fetch_records;
 pub(crate) use rendezvous::Mailboxes;
 pub(crate) use shared::{Shared, wall_ms};
 pub(crate) use state::SpaceState;
-pub(crate) use upkeep::rest;
+pub(crate) use upkeep::{index, rest};

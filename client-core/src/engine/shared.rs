@@ -71,9 +71,12 @@ impl Shared {
 
     /// Records were stored: members and keys are read again.
     pub(crate) fn refresh_state(&self, store: &Store) -> Result<(), StoreError> {
-        let state = SpaceState::load(store, &self.space, &self.keys)?;
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
-        self.emit(Event::MembershipChanged { space: self.space });
+        let state = Arc::new(SpaceState::load(store, &self.space, &self.keys)?);
+        let before =
+            std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), Arc::clone(&state));
+        if before.membership != state.membership {
+            self.emit(Event::MembershipChanged { space: self.space });
+        }
         Ok(())
     }
 

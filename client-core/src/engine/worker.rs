@@ -58,6 +58,8 @@ pub(super) enum Done {
     Page { received: u64, changed: Vec<DocId>, quarantined: usize },
     /// Envelopes were sealed; the own stream now ends here.
     Sealed { envelopes: usize, tip_seq: u32 },
+    /// Nothing more can be sealed.
+    NotSealed(EngineError),
     /// Bytes were handed out for sending.
     Loaded { bytes: u64 },
     /// The connection cannot go on.
@@ -71,7 +73,7 @@ pub(super) fn run(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: &mpsc::UnboundedSender<Done>,
 ) {
-    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), held_bytes: 0, sealing: true };
+    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), held_bytes: 0 };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
             worker.tell(Done::Failed(error));
@@ -87,8 +89,6 @@ struct Worker<'a> {
     /// Pages that met an unknown author or epoch, and those behind them.
     held: VecDeque<(Vec<Item>, Cursor)>,
     held_bytes: usize,
-    /// False once the own stream turned out to be longer elsewhere: sealing on would fork it.
-    sealing: bool,
 }
 
 impl Worker<'_> {
@@ -142,11 +142,12 @@ impl Worker<'_> {
             .filter_map(|bytes| Record::parse(bytes).ok())
             .filter(|record| record.space() == self.shared.space)
             .collect();
-        let mut store = self.shared.store();
-        if !parsed.is_empty() && store.put_records(&self.shared.space, &parsed)? > 0 {
+        if !parsed.is_empty() {
+            let mut store = self.shared.store();
+            store.put_records(&self.shared.space, &parsed)?;
+            // Even when none is new here: another process of this home may have stored them first.
             self.shared.refresh_state(&store)?;
         }
-        drop(store);
         self.answer(Input::RecordsStored { heads: self.shared.state().membership.heads.clone() });
         Ok(())
     }
@@ -193,7 +194,6 @@ impl Worker<'_> {
             wall_ms(),
         )?;
         self.announce(&report);
-        self.sealing &= !report.own_stream_ahead;
         let held = report.held.is_some();
         self.tell(Done::Page {
             received: report.received,
@@ -228,36 +228,39 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Seals in small commits, so that a person's edit gets in between.
+    /// What cannot be sealed stays pending; receiving goes on, and what is sealed already is sent.
     fn seal_all(&self) -> Result<(), EngineError> {
-        if !self.sealing {
-            return Err(EngineError::RestoredHome);
-        }
-        let state = self.shared.state();
-        let pending = self.shared.reader().reads().pending_count(&self.shared.space)?;
-        let mut envelopes = 0;
-        if pending > 0 {
-            let (epoch, secret) = state.current_epoch().ok_or(EngineError::NoEpochKey)?;
-            let mut random = SystemRandom::new();
-            loop {
-                let report = self.shared.store().seal_pending(
-                    &self.shared.space,
-                    &self.shared.keys,
-                    epoch,
-                    secret,
-                    SealBudget::default(),
-                    &mut random,
-                )?;
-                envelopes += report.envelopes;
-                if !report.more {
-                    break;
-                }
+        match self.seal_pending() {
+            Ok(envelopes) => {
+                let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
+                self.tell(Done::Sealed { envelopes, tip_seq });
             }
+            Err(error @ (EngineError::NoEpochKey | EngineError::Store(StoreError::StreamForked))) => {
+                self.tell(Done::NotSealed(error));
+            }
+            Err(error) => return Err(error),
         }
-        let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
-        self.tell(Done::Sealed { envelopes, tip_seq });
         self.answer(Input::OutboxChanged);
         Ok(())
+    }
+
+    /// Seals in small commits, so that a person's edit gets in between.
+    fn seal_pending(&self) -> Result<usize, EngineError> {
+        if self.shared.reader().reads().pending_count(&self.shared.space)? == 0 {
+            return Ok(0);
+        }
+        let state = self.shared.state();
+        let (epoch, secret) = state.current_epoch().ok_or(EngineError::NoEpochKey)?;
+        let (space, keys, mut random) = (&self.shared.space, &self.shared.keys, SystemRandom::new());
+        let mut envelopes = 0;
+        loop {
+            let budget = SealBudget::default();
+            let report = self.shared.store().seal_pending(space, keys, epoch, secret, budget, &mut random)?;
+            envelopes += report.envelopes;
+            if !report.more {
+                return Ok(envelopes);
+            }
+        }
     }
 }
 
