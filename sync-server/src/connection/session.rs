@@ -1,6 +1,7 @@
 //! A session: one space on one connection, after AUTH. OPEN, PULL, HAVE, WANT and presence; pushing and records
 //! have files of their own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
@@ -13,7 +14,7 @@ use lifeos_sync_protocol::record::Record;
 use super::{Connection, Refusal};
 use crate::server::Relay;
 use crate::space::{ReaderId, Space, fit_frame};
-use crate::store::PageBounds;
+use crate::store::{Page, PageBounds, StoreError};
 
 /// Largest ciphertext of a presence message; it is forwarded to everybody and stored nowhere.
 const PRESENCE_CT_BYTES_MAX: u32 = 16 * 1024;
@@ -28,13 +29,15 @@ pub(super) struct Session {
     pub(super) reader: Option<ReaderId>,
     /// Records whose parents are not here yet.
     pub(super) parked: Vec<Record>,
+    /// Pages of the log that were read along with the last one, and for which bounds.
+    ahead: (Option<PageBounds>, VecDeque<Page>),
     relay: Arc<Relay>,
 }
 
 impl Session {
     pub(super) fn new(space_id: SpaceId, device: SignPk, space: Option<Arc<Space>>, relay: Arc<Relay>) -> Self {
         relay.metrics.sessions_open.increment();
-        Self { space_id, device, space, reader: None, parked: Vec::new(), relay }
+        Self { space_id, device, space, reader: None, parked: Vec::new(), ahead: (None, VecDeque::new()), relay }
     }
 }
 
@@ -142,7 +145,7 @@ impl Connection {
             return Err(Refusal::mild(ErrorCode::Unexpected, "the log does not reach this position"));
         }
         let bounds = self.bounds(bytes_max, items_max);
-        let page = self.relay.store.readers().page(space.no, from, end.pos, bounds).await?;
+        let page = self.page(session, &space, from, end.pos, bounds).await?;
         self.relay.metrics.pages_read_total.increment();
         let next = page.next;
         let more = next != end.pos;
@@ -162,6 +165,26 @@ impl Connection {
         }
         self.reply(request, &frame);
         Ok(())
+    }
+
+    /// The page from a position: read along with the one before, or read now.
+    async fn page(
+        &mut self,
+        session: u32,
+        space: &Space,
+        from: u64,
+        until: u64,
+        bounds: PageBounds,
+    ) -> Result<Page, Refusal> {
+        let (read_for, mut ahead) = std::mem::take(&mut self.session(session)?.ahead);
+        if read_for != Some(bounds) || ahead.front().is_none_or(|page| page.from != from) {
+            ahead = self.relay.store.readers().pages(space.no, from, until, bounds).await?;
+        }
+        let page = ahead.pop_front().ok_or(StoreError::Database)?;
+        if !ahead.is_empty() {
+            self.session(session)?.ahead = (Some(bounds), ahead);
+        }
+        Ok(page)
     }
 
     fn bounds(&self, bytes_max: u32, items_max: u32) -> PageBounds {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use admin::{AdminError, SpaceStats, Stats, backup, stats};
-pub(crate) use reader::{LoadedSpace, PageBounds, Readers};
+pub(crate) use reader::{LoadedSpace, Page, PageBounds, Readers};
 pub(crate) use writer::{Job, PushJob, RecordJob, RecordTarget, Run, Sealed, Writer};
 
 use crate::limits::Limits;

@@ -1,5 +1,6 @@
 //! Reading: a few connections that never wait for the writer, pages of a log, ranges of a stream.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,9 +20,15 @@ pub(crate) struct Readers {
     permits: Arc<Semaphore>,
 }
 
+/// Bytes of envelopes that are read at once. Handing a read to another thread and back costs about as much as
+/// reading a page, so a reader that catches up gets its next pages read along.
+const READ_AHEAD_BYTES: usize = 128 * 1024;
+
 /// A part of a log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
+    /// Position of its first envelope.
+    pub(crate) from: u64,
     /// Envelopes in log order; ends at a verified end.
     pub(crate) items: Vec<Item>,
     /// Position after them.
@@ -43,7 +50,7 @@ pub(crate) struct LoadedSpace {
 }
 
 /// What a page may hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageBounds {
     pub(crate) bytes_max: usize,
     pub(crate) items_max: usize,
@@ -112,15 +119,31 @@ impl Readers {
         .await
     }
 
-    /// A page of positions `from..until`, where `until` is the end of something committed and published.
-    pub(crate) async fn page(
+    /// Pages of positions `from..until`, where `until` is the end of something committed and published: one page,
+    /// and those after it as far as they are small.
+    pub(crate) async fn pages(
         self: &Arc<Self>,
         space_no: i64,
         from: u64,
         until: u64,
         bounds: PageBounds,
-    ) -> Result<Page, StoreError> {
-        self.run(move |db| read_page(db, space_no, from, until, bounds)).await
+    ) -> Result<VecDeque<Page>, StoreError> {
+        self.run(move |db| {
+            let mut pages = VecDeque::new();
+            let (mut next, mut bytes) = (from, 0);
+            while pages.is_empty() || (next < until && bytes < READ_AHEAD_BYTES) {
+                let page = read_page(db, space_no, next, until, bounds)?;
+                bytes += page.items.iter().map(|item| item.envelope.len()).sum::<usize>();
+                let stuck = page.next == next;
+                next = page.next;
+                pages.push_back(page);
+                if stuck {
+                    break;
+                }
+            }
+            Ok(pages)
+        })
+        .await
     }
 
     /// Tips of all streams of a space, sorted by stream.
@@ -190,7 +213,7 @@ fn load_space(db: &Connection, space: &SpaceId) -> Result<Option<LoadedSpace>, S
 /// Fills a page up to its bounds, then cuts it back to the last verified end; if a single run is larger than
 /// the bounds it goes out whole (it came in one PUSH frame, so it fits one frame).
 fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: PageBounds) -> Result<Page, StoreError> {
-    let mut page = Page { items: Vec::new(), next: from, roll: Roll::ZERO };
+    let mut page = Page { from, items: Vec::new(), next: from, roll: Roll::ZERO };
     let mut bytes = 0;
     let mut end = 0;
     let mut query =
