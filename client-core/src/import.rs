@@ -35,7 +35,7 @@
 //!                 index.insert(doc, &file.path, file.hash, false);
 //!                 created += 1;
 //!             }
-//!             Plan::Update { .. } | Plan::Merge { .. } | Plan::Duplicate { .. } | Plan::Skip { .. } => {}
+//!             _ => {} // update, merge, duplicate, skip
 //!         },
 //!         Item::Skipped { .. } | Item::Failed { .. } => {}
 //!     }

@@ -15,7 +15,7 @@ const VALUE_BYTES_MAX: usize = 2_000;
 /// Nested round brackets in a destination.
 const PARENS_MAX: usize = 32;
 /// Marks in one block; a block with more stays without marks, for each costs operations in the document.
-const MARKS_MAX: usize = 1_000;
+const MARKS_MAX: usize = 250;
 
 /// Raw HTML: found so that its text is not searched; becomes no mark.
 pub(super) const HTML: &str = "html";
