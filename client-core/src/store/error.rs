@@ -69,7 +69,7 @@ pub enum StoreError {
     Document(#[from] DocumentError),
     /// The search query cannot be read.
     #[error(transparent)]
-    Query(#[from] super::search::QueryError),
+    Query(#[from] super::QueryError),
     /// An envelope could not be sealed.
     #[error("sealing failed: {0}")]
     Seal(#[from] crate::envelope::RefusedEnvelope),

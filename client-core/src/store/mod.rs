@@ -41,7 +41,7 @@ pub use notes::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, SourceRow, 
 pub use outbox::{RelayId, RelayState};
 pub use quarantine::QuarantinedEnvelope;
 pub use query::QueryError;
-pub use reads::{Reader, Reads, SpaceRow, StreamRow};
+pub use reads::{DocHeads, Reader, Reads, SpaceRow, StreamRow};
 pub use receive::{NeedRecords, Page, ReceiveReport, Unknown};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};

@@ -11,6 +11,9 @@ use super::records::find_space;
 use super::{RelayId, RelayState, StoreError, home, rows, schema};
 use crate::projection::Row;
 
+/// A document and the hashes of its newest changes.
+pub type DocHeads = (DocId, Vec<[u8; 32]>);
+
 /// A read-only connection: reads go on while the writer writes.
 pub struct Reader {
     pub(super) conn: Connection,
@@ -171,7 +174,7 @@ impl<'c> Reads<'c> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn heads(&self, space: &SpaceId) -> Result<Vec<(DocId, Vec<[u8; 32]>)>, StoreError> {
+    pub fn heads(&self, space: &SpaceId) -> Result<Vec<DocHeads>, StoreError> {
         let sql = "SELECT doc, heads FROM document WHERE space = ?1 ORDER BY doc";
         self.all(sql, [self.space_row(space)?], |row| {
             let heads = row.get_ref(1)?.as_blob()?;

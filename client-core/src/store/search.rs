@@ -18,8 +18,6 @@ use super::{Reader, Store, StoreError, begin};
 use crate::modules::notes::tags::tag_id;
 use crate::projection::{self, SearchText};
 
-pub use super::query::QueryError;
-
 /// Above this many waiting documents they are indexed before the search.
 const DIRTY_MAX: u64 = 500;
 /// Documents indexed in one commit.

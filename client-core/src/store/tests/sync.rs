@@ -107,7 +107,7 @@ impl Device {
         crate::envelope::seal(&self.space, tip, &self.keys, epoch, &secret, &delta, &mut self.random).unwrap()
     }
 
-    pub(super) fn state(&self) -> (Vec<(DocId, Vec<[u8; 32]>)>, [u8; 32]) {
+    pub(super) fn state(&self) -> (Vec<DocHeads>, [u8; 32]) {
         (self.store.reads().heads(&self.space).unwrap(), self.store.projection_digest(&self.space).unwrap())
     }
 
