@@ -26,8 +26,9 @@ pub const NOTE: Table = Table {
         indexed(text("notebook")),
         integer("pinned"),
         integer("created_ms"),
-        indexed(integer("updated_ms")),
-        indexed(integer("trashed_ms")),
+        // The store keeps one index for the order of the list: trashed, pinned, updated.
+        integer("updated_ms"),
+        integer("trashed_ms"),
         integer("edited_after_trash"),
         integer("words"),
         indexed(text("source_path")),

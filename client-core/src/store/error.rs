@@ -45,7 +45,7 @@ pub enum StoreError {
     #[error("another process is using this home: try again when it is done")]
     Busy,
     /// The home cannot be written.
-    #[error("the home cannot be written: check the permissions of the folder")]
+    #[error("the home cannot be opened for writing: check the permissions of its folder and files")]
     ReadOnly,
     /// No such space in this home.
     #[error("this home does not hold the space")]
@@ -103,7 +103,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy,
             Some(Code::DatabaseCorrupt) => Self::Corrupt { what: "a database page" },
             Some(Code::NotADatabase) => Self::Corrupt { what: "the database header" },
-            Some(Code::ReadOnly) => Self::ReadOnly,
+            Some(Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => Self::ReadOnly,
             _ => Self::Sql(error),
         }
     }

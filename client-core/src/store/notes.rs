@@ -113,13 +113,8 @@ pub struct SourceRow {
     pub trashed: bool,
 }
 
-/// The notebook a note is shown in: its own, or the nearest living ancestor of a deleted one.
-const SHOWN_IN: &str = "(SELECT CASE WHEN b.deleted_ms IS NULL THEN b.key ELSE b.parent END
-                          FROM notebook b WHERE b.doc IN (SELECT id FROM document WHERE space = d.space)
-                          AND b.key = n.notebook)";
-
 const NOTE_COLUMNS: &str = "d.doc, n.title, n.excerpt, n.pinned, n.created_ms, n.updated_ms, n.trashed_ms,
-                            n.edited_after_trash";
+                            n.edited_after_trash, n.notebook, n.doc";
 
 /// The living note that a link's target names: by title, else by an earlier title; the oldest wins.
 const LINKED: &str = "CASE WHEN l.kind = 'link' THEN NULL ELSE coalesce(
@@ -149,9 +144,9 @@ impl Reads<'_> {
             "AND :tag IS NULL"
         };
         let sql = format!(
-            "SELECT {NOTE_COLUMNS}, {SHOWN_IN}, n.doc FROM note n JOIN document d ON d.id = n.doc
+            "SELECT {NOTE_COLUMNS} FROM note n JOIN document d ON d.id = n.doc
              WHERE {trash} {notebook} {tag} AND d.space = :space
-             ORDER BY n.pinned DESC, n.updated_ms DESC, n.doc LIMIT :limit OFFSET :offset"
+             ORDER BY n.pinned DESC, n.updated_ms DESC, n.doc DESC LIMIT :limit OFFSET :offset"
         );
         let found = self.all(
             &sql,
@@ -161,7 +156,7 @@ impl Reads<'_> {
             },
             note_row,
         )?;
-        found.into_iter().map(|(id, note)| self.with_tags(id, note)).collect()
+        found.into_iter().map(|(id, note)| self.complete(space, id, note)).collect()
     }
 
     /// One note's main row, in the trash or not.
@@ -170,14 +165,21 @@ impl Reads<'_> {
     /// [`StoreError`].
     pub fn note(&self, space: &SpaceId, doc: &DocId) -> Result<Option<NoteRow>, StoreError> {
         let sql = format!(
-            "SELECT {NOTE_COLUMNS}, {SHOWN_IN}, n.doc FROM document d JOIN note n ON n.doc = d.id
+            "SELECT {NOTE_COLUMNS} FROM document d JOIN note n ON n.doc = d.id
              WHERE d.space = ?1 AND d.doc = ?2"
         );
         let found = self.one(&sql, (self.space_row(space)?, doc.as_ref()), note_row)?;
-        found.map(|(id, note)| self.with_tags(id, note)).transpose()
+        found.map(|(id, note)| self.complete(space, id, note)).transpose()
     }
 
-    fn with_tags(&self, id: i64, mut note: NoteRow) -> Result<NoteRow, StoreError> {
+    /// What takes further queries: only for the rows that are given out.
+    fn complete(&self, space: &SpaceId, id: i64, mut note: NoteRow) -> Result<NoteRow, StoreError> {
+        if let Some(notebook) = note.notebook.take() {
+            // Its own notebook, or the nearest living ancestor of a deleted one.
+            let sql = "SELECT CASE WHEN b.deleted_ms IS NULL THEN b.key ELSE b.parent END
+                       FROM notebook b JOIN document d ON d.id = b.doc WHERE b.key = ?2 AND d.space = ?1";
+            note.notebook = self.one(sql, (self.space_row(space)?, notebook), |row| row.get(0))?.flatten();
+        }
         note.tags = self.all("SELECT label FROM note_tag WHERE doc = ?1 ORDER BY key", [id], |row| row.get(0))?;
         Ok(note)
     }

@@ -186,6 +186,9 @@ pub(super) fn put_meta(conn: &Connection, key: &str, value: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// The order of the list of notes, so that its first screen reads its first rows only.
+const NOTE_LIST_INDEX: &str = "CREATE INDEX note_list ON note(trashed_ms, pinned, updated_ms);\n";
+
 /// `CREATE TABLE` and `CREATE INDEX` of one projection table.
 fn projection_ddl(table: &Table) -> String {
     let mut sql = format!("CREATE TABLE {}(doc INTEGER NOT NULL, key TEXT NOT NULL", table.name);
@@ -195,6 +198,9 @@ fn projection_ddl(table: &Table) -> String {
     sql.push_str(", PRIMARY KEY(doc, key)) WITHOUT ROWID;\n");
     for column in table.columns.iter().filter(|column| column.indexed) {
         let _ = writeln!(sql, "CREATE INDEX {0}_{1} ON {0}({1});", table.name, column.name);
+    }
+    if table.name == registry::NOTE.name {
+        sql.push_str(NOTE_LIST_INDEX);
     }
     sql
 }

@@ -6,7 +6,7 @@
 use lifeos_sync_protocol::ids::{DocId, EpochRef, SpaceId, StreamId};
 use rusqlite::Connection;
 
-use super::documents::{Mark, marked, unmark};
+use super::documents::{Mark, unmark};
 use super::records::{SpaceRef, find_space};
 use super::{Reads, Store, StoreError, begin, schema};
 use crate::crypto::Random;
@@ -27,7 +27,7 @@ pub struct SealBudget {
 
 impl Default for SealBudget {
     fn default() -> Self {
-        Self { change_bytes_max: 4 * 1024 * 1024 }
+        Self { change_bytes_max: 1024 * 1024 }
     }
 }
 
@@ -106,12 +106,11 @@ fn coalesce(frontier: Vec<(StreamId, u32)>, taken: Vec<Taken>) -> Result<Vec<Del
 /// Reads pending changes up to the budget; also tells whether any are left.
 fn take(conn: &Connection, space: i64, budget: SealBudget) -> Result<(Vec<Taken>, bool), StoreError> {
     let (mut taken, mut bytes) = (Vec::new(), 0);
-    for row in marked(conn, Mark::Pending, DOCUMENTS_MAX)? {
+    for (row, doc, genesis) in pending_documents(conn, space)? {
         if bytes >= budget.change_bytes_max {
             return Ok((taken, true));
         }
-        let found = take_document(conn, space, row, budget.change_bytes_max - bytes)?;
-        let Some(found) = found else { continue };
+        let found = take_document(conn, (row, doc, genesis), budget.change_bytes_max - bytes)?;
         bytes += found.changes.iter().map(Vec::len).sum::<usize>();
         taken.push(found);
     }
@@ -119,11 +118,22 @@ fn take(conn: &Connection, space: i64, budget: SealBudget) -> Result<(Vec<Taken>
     Ok((taken, more))
 }
 
-/// The pending changes of one document, at least one; `None` for a document of another space.
-fn take_document(conn: &Connection, space: i64, row: i64, bytes_max: usize) -> Result<Option<Taken>, StoreError> {
-    let sql = "SELECT doc, genesis FROM document WHERE id = ?1 AND space = ?2";
-    let found = Reads { conn }.one(sql, (row, space), |row| Ok((DocId(row.get(0)?), GenesisId(row.get(1)?))))?;
-    let Some((doc, genesis)) = found else { return Ok(None) };
+/// Documents of a space with pending changes, oldest document first.
+fn pending_documents(conn: &Connection, space: i64) -> Result<Vec<(i64, DocId, GenesisId)>, StoreError> {
+    let sql = "SELECT d.id, d.doc, d.genesis FROM mark m JOIN document d ON d.id = m.doc
+               WHERE m.kind = ?1 AND d.space = ?2 ORDER BY m.doc LIMIT ?3";
+    let limit = i64::try_from(DOCUMENTS_MAX).unwrap_or(i64::MAX);
+    Reads { conn }.all(sql, (Mark::Pending as i64, space, limit), |row| {
+        Ok((row.get(0)?, DocId(row.get(1)?), GenesisId(row.get(2)?)))
+    })
+}
+
+/// The pending changes of one document, at least one.
+fn take_document(
+    conn: &Connection,
+    (row, doc, genesis): (i64, DocId, GenesisId),
+    bytes_max: usize,
+) -> Result<Taken, StoreError> {
     let mut taken = Taken { row, doc, genesis, changes: Vec::new(), last: -1, all: true };
     let mut bytes = 0;
     let sql = "SELECT n, bytes FROM change WHERE doc = ?1 AND state > 0 ORDER BY n";
@@ -139,7 +149,7 @@ fn take_document(conn: &Connection, space: i64, row: i64, bytes_max: usize) -> R
         bytes += change.len();
         taken.changes.push(change);
     }
-    Ok(Some(taken))
+    Ok(taken)
 }
 
 /// What is taken waits no longer: it stays in the tail, or goes if a snapshot holds it.

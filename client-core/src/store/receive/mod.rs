@@ -57,7 +57,7 @@ pub enum NeedRecords {
 /// What a page did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceiveReport {
-    /// Documents that changed, each once.
+    /// Documents that changed, sorted.
     pub changed: Vec<DocId>,
     /// Envelopes that were new here (quarantined ones included).
     pub received: u64,
@@ -154,6 +154,8 @@ impl Receiver<'_> {
             }
         }
         self.apply(batch)?;
+        self.report.changed.sort_unstable();
+        self.report.changed.dedup();
         streams.store(self.context.conn)?;
         self.report.held = verified.held;
         self.report.own_stream_ahead = streams.own_ahead;

@@ -448,3 +448,42 @@ fn unknown_kinds_of_documents_are_set_aside() {
     assert_eq!(report.quarantined, vec![(EnvelopeId(forged.id.0), "unknown or wrong genesis".to_owned())]);
     assert_eq!(b.store.have(&b.space).unwrap().len(), 1, "its place in the stream is taken");
 }
+
+/// Writes the fixture of this format, once: `LIFEOS_FIXTURE=<folder> cargo test … -- --ignored`.
+#[test]
+#[ignore = "writes the fixture of a new format"]
+fn write_the_fixture_of_this_format() {
+    let Pair { mut a, mut b, .. } = pair();
+    b.title(1, &doc(2), "from the phone");
+    a.title(2, &doc(1), "Plum cake");
+    a.set(3, &doc(1), "source:path", "cakes/plum.md");
+    let from_b = b.send();
+    a.receive(&[from_b, vec![b"noise".to_vec()]].concat());
+    a.seal();
+    a.title(4, &doc(1), "Plum tart");
+    a.title(5, &doc(3), "not sealed");
+    a.store.index_dirty(2).unwrap();
+    let folder = std::env::var("LIFEOS_FIXTURE").unwrap();
+    let to = Path::new(&folder).join(format!("home-v{SCHEMA_VERSION}.db"));
+    a.store.conn.execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
+}
+
+#[test]
+fn a_home_of_format_1_opens_with_everything_in_it() {
+    let home = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/home-v1.db");
+    std::fs::copy(fixture, home.path().join(DATABASE_FILE)).unwrap();
+    let mut store = Store::open(home.path()).unwrap();
+    let space = store.reads().spaces().unwrap()[0].space;
+    for outcome in store.check(&mut |_, _| {}).unwrap() {
+        assert!(outcome.ok, "{}: {}", outcome.name, outcome.detail);
+    }
+    let reads = store.reads();
+    assert_eq!((reads.document_count(&space).unwrap(), reads.pending_count(&space).unwrap()), (3, 2));
+    assert_eq!(reads.quarantine(&space, 9).unwrap().len(), 1);
+    assert_eq!((store.outbox(&space, 0, usize::MAX, 9).unwrap().len(), store.have(&space).unwrap().len()), (1, 2));
+    let found: Vec<DocId> = store.search(&space, "plum", 9).unwrap().into_iter().map(|hit| hit.doc).collect();
+    assert_eq!(found, vec![doc(1)]);
+    let edit = |tx: &mut Tx<'_>| tx.edit(&doc(1), NOTE_GENESIS, |doc| set(doc, "title", "Cherry tart"));
+    assert_eq!(store.write(&space, 9, edit).unwrap().1.docs, vec![doc(1)]);
+}
