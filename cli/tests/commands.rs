@@ -313,7 +313,7 @@ fn a_reader_that_goes_away_is_not_an_error() {
     let desk = Desk::new();
     desk.init("laptop", None);
     // More than a pipe holds, so that writing goes on after the reader is gone.
-    let id = desk.add("laptop", "Long", &"a line of a long note\n\n".repeat(5000));
+    let id = desk.add("laptop", "Long", &"a word of a long note ".repeat(10_000));
     let mut child = desk.command("laptop", &["note", "show", &id]).spawn().unwrap();
     let mut first = [0; 10];
     let mut stdout = child.stdout.take().unwrap();

@@ -28,7 +28,7 @@ pub struct Scene {
     pub fields: String,
     /// Two notebooks that are moved into each other.
     pub notebooks: [String; 2],
-    /// Notes of the vault.
+    /// Notes whose text both sides change: some of the vault's, and one that is always there.
     pub texts: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl Scene {
             let draft = NoteDraft { title: title.to_owned(), markdown: markdown.to_owned(), ..NoteDraft::default() };
             client.note_create(draft).map(|id| id.to_string())
         };
-        let scene = Self {
+        let mut scene = Self {
             mark: mark.to_owned(),
             canary: add(&canary(mark, "title"), &format!("A note with {} in it.\n", canary(mark, "body")))?,
             todos: add("Demo: packing list", "- [ ] passport\n- [ ] charger\n- [ ] umbrella\n")?,
@@ -62,6 +62,7 @@ impl Scene {
             notebooks,
             texts,
         };
+        scene.texts.push(scene.canary.clone());
         client.note_tag(&scene.canary, &canary(mark, "tag"), true)?;
         client.note_set_property(&scene.canary, "secret", Some(Value::from(canary(mark, "property"))))?;
         client.note_move(&scene.canary, Some(&scene.notebooks[0]))?;
