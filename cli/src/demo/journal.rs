@@ -10,7 +10,7 @@ use crate::output::Out;
 use crate::page::{count, one_line};
 
 /// Characters of the widest step or check name.
-const NAME_WIDTH: usize = 34;
+const NAME_WIDTH: usize = 36;
 /// Files with a problem that are named.
 const FAILED_MAX: usize = 10;
 
