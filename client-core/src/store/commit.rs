@@ -111,18 +111,6 @@ impl<'s> Tx<'s> {
         Ok(self.documents.find(doc)?.map(|work| read(&work.entry.document)))
     }
 
-    /// Like [`Tx::read`], for what Automerge offers only on `&mut` although it only reads (history, diffs).
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub(crate) fn inspect<T>(
-        &mut self,
-        doc: &DocId,
-        inspect: impl FnOnce(&mut Document) -> T,
-    ) -> Result<Option<T>, StoreError> {
-        Ok(self.documents.find(doc)?.map(|work| inspect(&mut work.entry.document)))
-    }
-
     /// The tables, without this write's own edits (their rows are written when the closure has returned).
     #[must_use]
     pub const fn reads(&self) -> Reads<'s> {

@@ -128,6 +128,11 @@ pub(super) fn verify_page(
     Ok(VerifiedPage { outcomes, held })
 }
 
+/// Whether the stream's own device made this: what anybody else invents about the own stream proves nothing.
+fn is_signed(context: &Context<'_>, known: &Known, envelope: &Envelope) -> bool {
+    known.tip.is_some_and(|tip| envelope.verify_signature(context.space, &tip.device).is_ok())
+}
+
 /// One try to verify a page.
 #[derive(Default)]
 struct Pass {
@@ -193,12 +198,11 @@ impl Pass {
                 self.outcomes.push(Outcome::Duplicate);
                 self.own_seen = self.own_seen.max(if is_own { header.seq } else { 0 });
             } else {
-                self.own_ahead |= is_own;
+                self.own_ahead |= is_own && is_signed(context, &known, envelope);
                 self.refuse(id, origin, RefusedEnvelope::Fork, envelope.bytes());
             }
             return Ok(None);
         }
-        self.own_ahead |= is_own;
         if context.unknown == Unknown::Hold && context.keyring.find(&header.epoch).is_none() {
             return Ok(Some(NeedRecords::Epoch(header.epoch)));
         }
@@ -206,6 +210,7 @@ impl Pass {
         let check = if now { SignatureCheck::Now } else { SignatureCheck::CoveredByDescendant };
         match envelope::verify(context.space, context.membership, known.tip.as_ref(), envelope.clone(), check) {
             Ok((verified, tip)) => {
+                self.own_ahead |= is_own;
                 if now {
                     self.uncovered.remove(&header.stream);
                 } else {
@@ -218,7 +223,10 @@ impl Pass {
             Err(RefusedEnvelope::UnknownAuthor) if context.unknown == Unknown::Hold => {
                 return Ok(Some(NeedRecords::Author(header.stream)));
             }
-            Err(reason) => self.refuse(id, origin, reason, envelope.bytes()),
+            Err(reason) => {
+                self.own_ahead |= is_own && is_signed(context, &known, envelope);
+                self.refuse(id, origin, reason, envelope.bytes());
+            }
         }
         Ok(None)
     }

@@ -402,6 +402,25 @@ fn a_home_restored_from_an_older_copy_catches_up_or_says_that_it_cannot() {
 }
 
 #[test]
+fn what_others_invent_about_the_own_stream_stops_nothing() {
+    let Pair { mut a, .. } = pair();
+    a.title(1, &doc(1), "one");
+    let mut ahead = a.send();
+    let tip = a.store.own_tip(&a.space).unwrap();
+    let mut next = a.forge(&tip, vec![]).bytes;
+    for forged in ahead.iter_mut().chain([&mut next]) {
+        // In the salt and in the signature: another envelope, signed by nobody.
+        forged[72] ^= 1;
+        *forged.last_mut().unwrap() ^= 1;
+    }
+    ahead.push(next);
+    a.title(2, &doc(1), "two");
+    let report = a.receive(&ahead);
+    assert_eq!((report.quarantined.len(), report.own_stream_ahead), (2, false));
+    assert_eq!(a.seal().envelopes, 1);
+}
+
+#[test]
 fn a_second_envelope_for_one_position_is_a_fork() {
     let Pair { mut a, mut b, .. } = pair();
     let start = a.store.own_tip(&a.space).unwrap();
