@@ -15,9 +15,9 @@ use lifeos_sync_protocol::log::roll_next;
 
 use super::{Output, Session, SessionError};
 
-/// Bytes of envelopes asked for in one page. A page is taken in with all its documents in memory: 3,000 new notes
-/// in one page of 1.2 MiB cost 200 MB, a quarter of it stays far below the ceiling of 150 MB.
-const PAGE_BYTES_MAX: u32 = 256 * 1024;
+/// Bytes of envelopes asked for in one page. A page is taken in with all its documents in memory, at some 200 KB a
+/// note: 1.2 MiB of new notes at once cost 200 MB, which is above what a phone allows.
+const PAGE_BYTES_MAX: u32 = 128 * 1024;
 /// Own positions remembered ahead of the cursor; more than that and the cursor is moved by pulling.
 const OWN_POSITIONS_MAX: usize = 4096;
 

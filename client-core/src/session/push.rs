@@ -10,8 +10,9 @@ use lifeos_sync_protocol::limits;
 use super::{Output, PushPause, PushStop, Session, SessionError};
 use crate::envelope::SealedEnvelope;
 
-/// Bytes of envelopes in one PUSH; one larger envelope travels alone.
-const FRAME_BYTES: usize = 1024 * 1024;
+/// Bytes of envelopes in one PUSH; one larger envelope travels alone. The relay checks one signature for each
+/// run of a frame and never cuts a page inside one, so this also bounds what other devices take in at once.
+const FRAME_BYTES: usize = 96 * 1024;
 /// Bytes sent and not acknowledged; bounds what waits in the transport.
 const FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// First pause after a refusal that passes by itself; doubles up to [`PAUSE_MS_MAX`].
