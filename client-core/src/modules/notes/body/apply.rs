@@ -29,10 +29,62 @@ pub(crate) fn apply(
     write_marks(doc, text, &marks, &target.marks)
 }
 
-/// Writes a whole body into an empty text: one bulk insertion, then the markers between.
+/// Writes a whole body into an empty text, from its last block to its first: every operation is then at the
+/// front, where finding the place costs the same however long the text is (in order it costs the length each time).
 pub(super) fn fill(doc: &mut AutoCommit, text: &ObjId, target: &Flat) -> Result<(), DocumentError> {
-    insert(doc, text, target, 0..target.units.len(), 0)?;
-    write_marks(doc, text, &[], &target.marks)
+    let mut marks = all_marks(target);
+    let mut spanning = Vec::new();
+    let mut end = target.units.len();
+    let places = (0..target.units.len()).rev().filter(|place| target.units[*place] == BLOCK);
+    let blocks = places.zip(target.markers.iter().rev()).map(|(place, marker)| (place, Some(marker)));
+    for (place, marker) in blocks.chain([(0, None)]) {
+        insert_front(doc, text, &target.text(place..end), marker)?;
+        while let Some(mark) = marks.pop_if(|(range, _, _)| range.start >= place) {
+            if mark.0.end <= end {
+                write_mark(doc, text, place, &mark)?;
+            } else {
+                spanning.push(mark);
+            }
+        }
+        end = place;
+    }
+    spanning.iter().try_for_each(|mark| write_mark(doc, text, 0, mark))
+}
+
+fn insert_front(
+    doc: &mut AutoCommit,
+    text: &ObjId,
+    characters: &str,
+    marker: Option<&Marker>,
+) -> Result<(), DocumentError> {
+    if !characters.is_empty() {
+        doc.splice_text(text, 0, 0, characters)?;
+    }
+    let Some(marker) = marker else { return Ok(()) };
+    let block = doc.split_block(text, 0)?;
+    for (name, value) in &marker.attrs {
+        doc.put(&block, name.as_str(), value.as_str())?;
+    }
+    Ok(())
+}
+
+type Run<'r> = (Range<usize>, &'r str, &'r str);
+
+/// Every run of every mark, the one that starts last at the end.
+fn all_marks(target: &Flat) -> Vec<Run<'_>> {
+    let mut all = Vec::new();
+    for name in names(&[], &target.marks) {
+        all.extend(runs_of(&target.marks, name).into_iter().map(|(range, value)| (range, name, value)));
+    }
+    all.sort_by(|one, other| (one.0.start, one.1).cmp(&(other.0.start, other.1)));
+    all
+}
+
+/// Marks a run of a text that so far begins at `from`.
+fn write_mark(doc: &mut AutoCommit, text: &ObjId, from: usize, run: &Run<'_>) -> Result<(), DocumentError> {
+    let (range, name, value) = run;
+    let mark = Mark::new((*name).to_owned(), *value, range.start - from, range.end - from);
+    Ok(doc.mark(text, mark, expand(name))?)
 }
 
 fn write_units(doc: &mut AutoCommit, text: &ObjId, target: &Flat, script: &[Step]) -> Result<(), DocumentError> {
