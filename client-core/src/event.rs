@@ -72,3 +72,14 @@ pub enum Event {
     /// Events were dropped because the subscriber was too slow: read everything again.
     Lagged,
 }
+
+/// One step of long work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgressStep {
+    /// What is being done: `read`, `import`, `seal`, `push`, `pull`, `export`, `index`.
+    pub phase: &'static str,
+    /// Done so far.
+    pub done: u64,
+    /// Out of; 0 if unknown.
+    pub total: u64,
+}

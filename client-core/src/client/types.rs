@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+pub use crate::event::ProgressStep;
+
 /// How a home begins.
 #[derive(Debug, Clone, Default)]
 pub struct InitOptions {
@@ -156,17 +158,6 @@ pub type DocumentHeads = (lifeos_sync_protocol::ids::DocId, Vec<[u8; 32]>);
 
 /// Progress of long work: how much of how much, and what.
 pub type Progress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
-
-/// One step of long work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgressStep {
-    /// What is being done: `read`, `import`, `seal`, `push`, `pull`, `export`, `index`.
-    pub phase: &'static str,
-    /// Done so far.
-    pub done: u64,
-    /// Out of; 0 if unknown.
-    pub total: u64,
-}
 
 /// What happened to one file of an import.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

@@ -11,9 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::worker::{self, Done, Job};
 use super::{EngineError, Shared, upkeep};
-use crate::client::ProgressStep;
 use crate::crypto::{SystemRandom, random_bytes};
-use crate::event::{Event, SyncState};
+use crate::event::{Event, ProgressStep, SyncState};
 use crate::session::{Input, Output, PushPause, Session, SessionConfig};
 use crate::store::RelayState;
 use crate::transport::{FrameReceiver, FrameSender, TransportError};

@@ -1,3 +1,5 @@
+//! The fence against what a hostile member can send: each attack beside its accepted twin.
+
 use std::sync::Once;
 
 use automerge::transaction::Transactable;

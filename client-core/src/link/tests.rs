@@ -1,3 +1,5 @@
+//! Both sides of a link against each other, and against a relay that alters, replays and swaps messages.
+
 use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
