@@ -1,3 +1,5 @@
+//! Founding, enrolling, and which epoch secrets a device can open.
+
 use super::*;
 use crate::crypto::SeededRandom;
 use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};

@@ -1,3 +1,5 @@
+//! What a person does to one note, on one device.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! The same note edited on two devices: both edits survive.
+
 use proptest::prelude::*;
 use serde_json::json;
 

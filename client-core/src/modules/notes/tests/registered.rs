@@ -1,3 +1,5 @@
+//! Nothing is written that the field registry does not declare.
+
 use automerge::{ROOT, ReadDoc};
 use serde_json::json;
 

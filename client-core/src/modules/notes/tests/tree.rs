@@ -1,3 +1,5 @@
+//! Notebooks: order, moves, deletion, and the cycle rule when two devices move at once.
+
 use proptest::prelude::*;
 
 use super::super::tree::{self, Tree};

@@ -1,3 +1,5 @@
+//! Undo and redo, alone and after others have written.
+
 use automerge::ChangeHash;
 use proptest::prelude::*;
 use serde_json::json;
