@@ -312,8 +312,8 @@ fn a_relay_with_another_key_is_refused_and_one_that_is_not_there_may_be_tried_ag
 fn a_reader_that_goes_away_is_not_an_error() {
     let desk = Desk::new();
     desk.init("laptop", None);
-    // More than a pipe holds, so that writing goes on after the reader is gone.
-    let id = desk.add("laptop", "Long", &"a word of a long note ".repeat(10_000));
+    // More than a pipe (64 KiB) and less than an argument (128 KiB) holds: writing goes on after the reader is gone.
+    let id = desk.add("laptop", "Long", &"a word of a long note ".repeat(5_000));
     let mut child = desk.command("laptop", &["note", "show", &id]).spawn().unwrap();
     let mut first = [0; 10];
     let mut stdout = child.stdout.take().unwrap();
