@@ -40,10 +40,14 @@ async fn sync(
         .on_upgrade(move |socket| connection::serve(socket, relay, peer))
 }
 
-/// Ready: serving, and the last commit succeeded.
+/// Ready: serving, the writer thread is there, and the last commit succeeded.
 async fn ready(State(relay): State<Arc<Relay>>) -> Response {
     if *relay.phase.borrow() != Phase::Running {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    if !relay.store.is_writing() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "nothing can be stored any more: restart the relay\n")
+            .into_response();
     }
     if relay.metrics.storage_unavailable.value() != 0 {
         return (StatusCode::SERVICE_UNAVAILABLE, "the last commit failed: is the disk full?\n").into_response();
@@ -53,4 +57,20 @@ async fn ready(State(relay): State<Arc<Relay>>) -> Response {
 
 async fn metrics(State(relay): State<Arc<Relay>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], relay.metrics.render()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Server};
+
+    #[tokio::test]
+    async fn a_relay_whose_writer_is_gone_is_not_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = Server::start(Config::local(dir.path())).await.unwrap();
+        let relay = handle.relay();
+        assert_eq!(ready(State(Arc::clone(relay))).await.status(), StatusCode::OK);
+        relay.store.stop();
+        assert_eq!(ready(State(Arc::clone(relay))).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

@@ -4,7 +4,7 @@
 //! half-sent request would hold a connection for ever.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -174,6 +174,12 @@ impl Handle {
         format!("{origin}#{}", self.relay_key())
     }
 
+    /// What its connections share.
+    #[cfg(test)]
+    pub(crate) const fn relay(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
     /// Says goodbye to every connection, lets what was acknowledged drain, and stops. Takes at most
     /// [`Limits::shutdown_ms_max`] plus one commit.
     pub async fn shutdown(mut self) {
@@ -220,7 +226,8 @@ async fn accept_loop(listener: TcpListener, relay: Arc<Relay>) {
 }
 
 fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &axum::Router) {
-    let Some(guard) = Connections::enter(&relay.connections, peer.ip(), &relay.limits, &relay.metrics) else {
+    let address = counted_address(peer.ip());
+    let Some(guard) = Connections::enter(&relay.connections, address, &relay.limits, &relay.metrics) else {
         relay.metrics.connections_refused_total.increment();
         return;
     };
@@ -228,7 +235,7 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
         return;
     }
     let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max);
-    let peer = Peer { address: peer.ip(), budget: Arc::clone(&budget), _guard: Arc::new(guard) };
+    let peer = Peer { address, budget: Arc::clone(&budget), _guard: Arc::new(guard) };
     let io = TokioIo::new(Metered::new(stream, budget));
     let service = TowerToHyperService::new(router.clone());
     let header_read = ms(relay.limits.header_read_ms_max);
@@ -255,9 +262,21 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
     });
 }
 
+/// The address that limits are counted for. One IPv6 customer has at least a whole /64, so that is one address.
+pub(crate) fn counted_address(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 /// What a request handler knows about the connection it came over.
 #[derive(Clone)]
 pub(crate) struct Peer {
+    /// As [`counted_address`] gives it.
     pub(crate) address: IpAddr,
     pub(crate) budget: Arc<ReadBudget>,
     /// Held as long as the connection counts.
@@ -345,5 +364,20 @@ impl From<StoreError> for lifeos_sync_protocol::frame::ErrorCode {
             StoreError::Unavailable | StoreError::Stopped => Self::Unavailable,
             StoreError::Corrupt | StoreError::Database => Self::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_counted_as_one() {
+        let counted = |address: &str| counted_address(address.parse().unwrap());
+        assert_eq!(counted("2001:db8:1:2::1"), counted("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(counted("2001:db8:1:2::1"), counted("2001:db8:1:3::1"));
+        assert_ne!(counted("192.0.2.1"), counted("192.0.2.2"));
+        // The same host, seen through a socket that takes both families.
+        assert_eq!(counted("::ffff:192.0.2.1"), counted("192.0.2.1"));
     }
 }

@@ -128,6 +128,11 @@ impl Store {
         self.writer.submit(job);
     }
 
+    /// Whether the writer thread is there.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writer.is_running()
+    }
+
     /// Reads.
     pub(crate) fn readers(&self) -> &Arc<Readers> {
         &self.readers

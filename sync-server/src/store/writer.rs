@@ -149,6 +149,12 @@ impl Writer {
         }
     }
 
+    /// Whether the thread is there: without it nothing is ever stored again.
+    pub(super) fn is_running(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Stops the thread after the commit it is in, and waits for it.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
