@@ -54,6 +54,7 @@ metrics! {
     "counter" connections_total "TCP connections accepted.";
     "counter" connections_refused_total "TCP connections refused for a limit.";
     "gauge" sessions_open "Authenticated sessions that are open now.";
+    "counter" spaces_loaded_total "Spaces loaded from the database because a device connected.";
     "counter" auth_failed_total "AUTH and LIST frames that were refused.";
     "counter" frames_received_total "Frames received.";
     "counter" frames_bad_total "Messages that were no legal frame.";

@@ -18,7 +18,7 @@ use super::session::Session;
 use super::{Connection, Refusal};
 use crate::limits::ms;
 use crate::rendezvous::Refused;
-use crate::space::Space;
+use crate::space::{Found, Space};
 
 /// How far the handshake is.
 #[derive(Default)]
@@ -113,8 +113,8 @@ impl Connection {
         if self.sessions.len() >= self.relay.limits.sessions_per_connection_max {
             return Err(Refusal::mild(ErrorCode::Rate, "too many sessions on one connection"));
         }
-        let space = self.relay.spaces.find(space_id).await?;
-        self.admit(space.as_deref(), &device).map_err(|refusal| self.failed(refusal))?;
+        let found = self.relay.spaces.find(space_id, &device).await?;
+        let space = self.admit(found, &device).map_err(|refusal| self.failed(refusal))?;
 
         self.handshake.sessions += 1;
         let number = self.handshake.sessions;
@@ -130,14 +130,16 @@ impl Connection {
 
     /// Whether a device may connect for a space. A space that is not here and one the device is not in answer
     /// alike, unless the device could create the space.
-    fn admit(&self, space: Option<&Space>, device: &SignPk) -> Result<(), Refusal> {
+    fn admit(&self, found: Found, device: &SignPk) -> Result<Option<Arc<Space>>, Refusal> {
         let not_member = Refusal::mild(ErrorCode::NotMember, "this device is not enrolled in such a space");
-        let Some(space) = space else {
-            return if self.relay.config.creation.allows(device) { Ok(()) } else { Err(not_member) };
+        let space = match found {
+            Found::Here(space) => space,
+            Found::Absent if self.relay.config.creation.allows(device) => return Ok(None),
+            Found::Absent | Found::Closed => return Err(not_member),
         };
         let view = space.view();
         if view.membership.may_read(device) {
-            return Ok(());
+            return Ok(Some(space));
         }
         let removed = view.membership.devices.get(device).is_some_and(|device| device.removed_by.is_some());
         let gone = Refusal::mild(ErrorCode::Removed, "this device was removed from the space");

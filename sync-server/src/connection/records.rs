@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, RecordStatus};
-use lifeos_sync_protocol::ids::{LogId, SignPk};
-use lifeos_sync_protocol::record::{Body, Record};
+use lifeos_sync_protocol::ids::LogId;
+use lifeos_sync_protocol::record::Record;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Connection, Refusal};
@@ -27,8 +27,10 @@ struct Judged {
 impl Connection {
     pub(super) async fn records(&mut self, request: u32, session: u32, records: Vec<Vec<u8>>) -> Result<(), Refusal> {
         let results = if self.session(session)?.space.is_some() {
-            let (space, reader) = self.opened(session)?;
-            self.add_records(session, space, Some(reader), records).await?
+            // Not only after OPEN: who creates a space may bring more records than one frame holds.
+            let space = self.space(session)?;
+            let reader = self.session(session)?.reader;
+            self.add_records(session, space, reader, records).await?
         } else {
             self.create_space(session, records).await?
         };
@@ -64,7 +66,8 @@ impl Connection {
         Ok(judged.results)
     }
 
-    /// The first records of a space: only the founder may bring them, on a device the Genesis enrols.
+    /// The first records of a space: any device that they enrol may bring them. The founder's may be gone for good
+    /// when a relay that lost everything is filled again.
     async fn create_space(&mut self, session: u32, records: Vec<Vec<u8>>) -> Result<Vec<RecordStatus>, Refusal> {
         let (id, device) = {
             let state = self.session(session)?;
@@ -76,11 +79,11 @@ impl Connection {
         let set = RecordSet::new(id, Vec::new(), self.relay.limits.space_record_bytes_max);
         let judged = judge_beside(set, records.clone(), Vec::new(), 0).await?;
         let view = match judged.view {
-            Some(view) if founds(&judged.accepted, &device) => view,
+            Some(view) if view.membership.may_read(&device) => view,
             _ => {
                 return Err(Refusal::mild(
                     ErrorCode::CreateRefused,
-                    "a space begins with a Genesis that this device signed for itself",
+                    "a space begins with its Genesis and the records that enrol this device",
                 ));
             }
         };
@@ -101,13 +104,6 @@ impl Connection {
             Created::Full => Err(Refusal::mild(ErrorCode::CreateRefused, "this relay takes no more spaces")),
         }
     }
-}
-
-fn founds(accepted: &[Record], device: &SignPk) -> bool {
-    accepted.first().is_some_and(|record| {
-        matches!(record.body(), Body::Genesis { device: founder, .. } if founder.sign_pk == *device)
-            && record.author() == *device
-    })
 }
 
 fn new_log_id() -> Result<LogId, Refusal> {

@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// The space of a session, if it exists.
-    fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
+    pub(super) fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
         let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
         session.space.clone().ok_or(NO_SPACE)
     }

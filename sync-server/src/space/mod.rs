@@ -157,6 +157,16 @@ struct Slot {
     space: tokio::sync::Mutex<Weak<Space>>,
 }
 
+/// What a device that names a space finds.
+pub(crate) enum Found {
+    /// The relay does not hold it.
+    Absent,
+    /// It is not in memory, and the device may not connect to it.
+    Closed,
+    /// It is in memory now; whether the device may connect its membership says.
+    Here(Arc<Space>),
+}
+
 /// What became of an attempt to create a space.
 pub(crate) enum Created {
     /// It is new.
@@ -172,14 +182,26 @@ impl Spaces {
         Self { store, limits, metrics, slots: Mutex::default() }
     }
 
-    /// The space, loaded if need be; nothing when the relay does not hold it.
-    pub(crate) async fn find(&self, id: SpaceId) -> Result<Option<Arc<Space>>, StoreError> {
+    /// The space for a device that wants to connect. It is loaded only for one that may: loading checks every
+    /// record again, and a stranger must not be able to ask for that.
+    pub(crate) async fn find(&self, id: SpaceId, device: &SignPk) -> Result<Found, StoreError> {
         let slot = self.slot(id);
         let mut space = slot.space.lock().await;
-        let found = self.load(&mut space, id).await;
+        let found = self.find_in(&mut space, id, device).await;
         drop(space);
         self.forget_if_empty(id, slot);
         found
+    }
+
+    async fn find_in(&self, space: &mut Weak<Space>, id: SpaceId, device: &SignPk) -> Result<Found, StoreError> {
+        if space.strong_count() == 0 {
+            match self.store.readers().is_open_to(id, *device).await? {
+                None => return Ok(Found::Absent),
+                Some(false) => return Ok(Found::Closed),
+                Some(true) => {}
+            }
+        }
+        Ok(self.load(space, id).await?.map_or(Found::Absent, Found::Here))
     }
 
     /// Creates a space from its first records, unless it is here already.
@@ -216,6 +238,7 @@ impl Spaces {
         let built = tokio::task::spawn_blocking(move || Space::build(id, loaded, &limits, metrics)).await;
         let built = Arc::new(built.unwrap_or(Err(StoreError::Stopped))?);
         *space = Arc::downgrade(&built);
+        self.metrics.spaces_loaded_total.increment();
         Ok(Some(built))
     }
 

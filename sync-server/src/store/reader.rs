@@ -88,6 +88,23 @@ impl Readers {
         self.run(move |db| load_space(db, &space)).await
     }
 
+    /// Whether a space is here, and if so whether this device may connect to it: one look into two indices, which
+    /// is all that a stranger costs.
+    pub(crate) async fn is_open_to(
+        self: &Arc<Self>,
+        space: SpaceId,
+        device: SignPk,
+    ) -> Result<Option<bool>, StoreError> {
+        self.run(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM device_space d WHERE d.device = ?2 AND d.space = s.no)
+                 FROM space s WHERE s.id = ?1",
+            )?;
+            Ok(query.query_row([space.as_ref(), device.as_ref()], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
     /// Spaces that a device may connect to, ascending.
     pub(crate) async fn spaces_of(self: &Arc<Self>, device: SignPk) -> Result<Vec<SpaceId>, StoreError> {
         self.run(move |db| {

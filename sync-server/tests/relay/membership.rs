@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, RecordStatus};
 use lifeos_sync_server::{Config, Server, SpaceCreation};
 
-use crate::fixture::{Client, Device, Space, relay};
+use crate::fixture::{Client, Device, Space, metric, relay};
 
 fn code(frame: &Frame) -> Option<ErrorCode> {
     match frame {
@@ -102,19 +102,64 @@ async fn a_record_of_somebody_without_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_founder_creates_a_space_and_only_with_its_genesis() {
+async fn only_a_device_that_the_records_enrol_creates_a_space() {
+    let (relay, _dir) = relay().await;
+    let (space, stranger) = (Space::new(1), Device::new(99));
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&space, &stranger).await;
+    let open = Frame::Open { session, rec_heads: Vec::new(), cursor: None };
+    assert_eq!(code(&client.ask(&open).await), Some(ErrorCode::Unexpected));
+    let push = Frame::Push { session, envelopes: space.stream(&stranger, 1).seal_many(1) };
+    assert_eq!(code(&client.ask(&push).await), Some(ErrorCode::Unexpected));
+    let rec = Frame::Rec { session, records: space.record_bytes(), more: false };
+    assert_eq!(code(&client.ask(&rec).await), Some(ErrorCode::CreateRefused));
+    Client::found(&relay, &space).await;
+}
+
+#[tokio::test]
+async fn a_linked_device_creates_the_space_again_at_a_relay_that_lost_it() {
     let (relay, _dir) = relay().await;
     let mut space = Space::new(1);
     let second = space.enrol(2);
     let mut client = Client::connect(&relay).await;
     let session = client.auth(&space, &second).await;
-    let open = Frame::Open { session, rec_heads: Vec::new(), cursor: None };
-    assert_eq!(code(&client.ask(&open).await), Some(ErrorCode::Unexpected));
-    let push = Frame::Push { session, envelopes: space.stream(&second, 1).seal_many(1) };
-    assert_eq!(code(&client.ask(&push).await), Some(ErrorCode::Unexpected));
-    let rec = Frame::Rec { session, records: space.record_bytes(), more: false };
-    assert_eq!(code(&client.ask(&rec).await), Some(ErrorCode::CreateRefused));
-    Client::found(&relay, &space).await;
+    // Without the record that enrols it, the Genesis alone is somebody else's.
+    let genesis = vec![space.record_bytes().remove(0)];
+    let answer = client.ask(&Frame::Rec { session, records: genesis, more: false }).await;
+    assert_eq!(code(&answer), Some(ErrorCode::CreateRefused));
+    let records = space.record_bytes();
+    let rec = Frame::Rec { session, records, more: true };
+    let results = vec![RecordStatus::Ok; space.records.len()];
+    assert_eq!(client.ask(&rec).await, Frame::RecAck { session, results });
+    // The rest of its records, which one frame may not have held, comes before OPEN.
+    space.enrol(3);
+    let rest = vec![space.records.last().unwrap().bytes().to_vec()];
+    let answer = client.ask(&Frame::Rec { session, records: rest, more: false }).await;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![RecordStatus::Ok] });
+    client.open(session, None).await;
+    let results = client.push(session, space.stream(&second, 1).seal_many(2)).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::Ok), "{results:?}");
+    Client::join(&relay, &space, &space.founder).await;
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_have_a_space_loaded() {
+    let (first, dir) = relay().await;
+    let space = Space::new(1);
+    Client::found(&first, &space).await;
+    first.shutdown().await;
+    let relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let mut client = Client::connect(&relay).await;
+    let auth = client.auth_frame(&space, &Device::new(99));
+    assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::NotMember));
+    let loaded = "spaces_loaded_total";
+    assert_eq!(metric(&relay, loaded).await, 0);
+    // The accepted twin: a member's device has it loaded, and then the stranger meets the membership itself.
+    client.auth(&space, &space.founder).await;
+    assert_eq!(metric(&relay, loaded).await, 1);
+    let mut again = Client::connect(&relay).await;
+    let auth = again.auth_frame(&space, &Device::new(99));
+    assert_eq!(code(&again.ask(&auth).await), Some(ErrorCode::NotMember));
 }
 
 #[tokio::test]
