@@ -55,6 +55,11 @@ pub struct Limits {
     pub space_bytes_max: u64,
     /// Bytes of records in one space: a budget of their own, so that a full space can still remove a device.
     pub space_record_bytes_max: u64,
+    /// Records of one author without effect in this version; they are kept for later ones. Without this limit one
+    /// device could fill the space's budget, and nobody could be enrolled or removed any more.
+    pub author_idle_records_max: usize,
+    /// Bytes of those records.
+    pub author_idle_record_bytes_max: u64,
     /// Records whose parents are missing that are kept in memory per connection and space.
     pub records_parked_max: usize,
     /// Rendezvous mailboxes.
@@ -92,6 +97,8 @@ impl Default for Limits {
             spaces_max: 100_000,
             space_bytes_max: 1024 * 1024 * 1024,
             space_record_bytes_max: 64 * 1024 * 1024,
+            author_idle_records_max: 1_024,
+            author_idle_record_bytes_max: 4 * 1024 * 1024,
             records_parked_max: 64,
             mailboxes_max: 1_024,
             mailboxes_per_address_max: 16,

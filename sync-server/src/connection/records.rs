@@ -76,7 +76,7 @@ impl Connection {
         if !self.relay.config.creation.allows(&device) {
             return Err(Refusal::mild(ErrorCode::CreateRefused, "this relay does not create spaces for this device"));
         }
-        let set = RecordSet::new(id, Vec::new(), self.relay.limits.space_record_bytes_max);
+        let set = RecordSet::new(id, (&self.relay.limits).into());
         let judged = judge_beside(set, records.clone(), Vec::new(), 0).await?;
         let view = match judged.view {
             Some(view) if view.membership.may_read(&device) => view,
@@ -145,8 +145,8 @@ fn judge(
                 Verdict::Orphan => return true,
                 Verdict::Known => RecordStatus::Dup,
                 Verdict::Refuse => RecordStatus::Refused,
-                Verdict::Accept => {
-                    set.insert(record.clone());
+                Verdict::Accept { idle } => {
+                    set.insert(record.clone(), idle);
                     accepted.push(record.clone());
                     RecordStatus::Ok
                 }

@@ -13,6 +13,7 @@ use lifeos_sync_protocol::membership::{Membership, MembershipError};
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::oneshot;
 
+use crate::limits::Limits;
 use crate::store::{Job, RecordJob, RecordTarget, Store, StoreError};
 
 /// Membership in force, with what every push asks for.
@@ -41,7 +42,10 @@ impl View {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Store it.
-    Accept,
+    Accept {
+        /// It has no effect in this version.
+        idle: bool,
+    },
     /// It is stored.
     Known,
     /// A parent is missing.
@@ -57,19 +61,60 @@ pub(crate) struct RecordSet {
     records: Vec<Arc<Record>>,
     index: HashMap<RecordId, usize>,
     bytes: u64,
+    /// Records by author that only a later version gives an effect.
+    idle: HashMap<SignPk, Idle>,
+    budget: RecordBudget,
+}
+
+/// What the records of a space may take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RecordBudget {
     bytes_max: u64,
+    idle: Idle,
+}
+
+/// Records of one author without effect.
+#[derive(Debug, Clone, Copy, Default)]
+struct Idle {
+    count: usize,
+    bytes: u64,
+}
+
+impl From<&Limits> for RecordBudget {
+    fn from(limits: &Limits) -> Self {
+        let idle = Idle { count: limits.author_idle_records_max, bytes: limits.author_idle_record_bytes_max };
+        Self { bytes_max: limits.space_record_bytes_max, idle }
+    }
 }
 
 impl RecordSet {
-    /// `records` in an order that has parents first.
-    pub(crate) fn new(space: SpaceId, records: Vec<Record>, bytes_max: u64) -> Self {
-        let mut set = Self { space, records: Vec::new(), index: HashMap::new(), bytes: 0, bytes_max };
-        records.into_iter().for_each(|record| set.insert(record));
-        set
+    /// Nothing yet.
+    pub(crate) fn new(space: SpaceId, budget: RecordBudget) -> Self {
+        Self { space, records: Vec::new(), index: HashMap::new(), bytes: 0, idle: HashMap::new(), budget }
     }
 
-    /// Adds an accepted record.
-    pub(crate) fn insert(&mut self, record: Record) {
+    /// Stored `records`, in an order that has parents first, and the membership they give.
+    pub(crate) fn load(
+        space: SpaceId,
+        records: Vec<Record>,
+        budget: RecordBudget,
+    ) -> Result<(Self, View), MembershipError> {
+        let mut set = Self::new(space, budget);
+        records.into_iter().for_each(|record| set.insert(record, false));
+        let view = set.view()?;
+        for record in &set.records {
+            if view.membership.void.get(&record.id()).is_some_and(|reason| !reason.is_refusable()) {
+                book_idle(&mut set.idle, record);
+            }
+        }
+        Ok((set, view))
+    }
+
+    /// Adds an accepted record; `idle` as its verdict says.
+    pub(crate) fn insert(&mut self, record: Record, idle: bool) {
+        if idle {
+            book_idle(&mut self.idle, &record);
+        }
         self.bytes += record.bytes().len() as u64;
         self.index.insert(record.id(), self.records.len());
         self.records.push(Arc::new(record));
@@ -90,7 +135,8 @@ impl RecordSet {
         if self.index.contains_key(&record.id()) {
             return Verdict::Known;
         }
-        let full = self.records.len() >= SPACE_RECORDS_MAX || self.bytes + record.bytes().len() as u64 > self.bytes_max;
+        let full =
+            self.records.len() >= SPACE_RECORDS_MAX || self.bytes + record.bytes().len() as u64 > self.budget.bytes_max;
         if record.space() != self.space || full {
             return Verdict::Refuse;
         }
@@ -102,8 +148,15 @@ impl RecordSet {
                 tracing::debug!(?reason, "a record is refused");
                 Verdict::Refuse
             }
-            _ => Verdict::Accept,
+            Some(_) if self.is_idle_full(record) => Verdict::Refuse,
+            reason => Verdict::Accept { idle: reason.is_some() },
         }
+    }
+
+    /// Whether the author has as many records without effect as it may.
+    fn is_idle_full(&self, record: &Record) -> bool {
+        let idle = self.idle.get(&record.author()).copied().unwrap_or_default();
+        idle.count >= self.budget.idle.count || idle.bytes + record.bytes().len() as u64 > self.budget.idle.bytes
     }
 
     /// Indices of all ancestors, or nothing when one is missing.
@@ -139,6 +192,12 @@ impl RecordSet {
         indices.dedup();
         indices.into_iter().map(|index| Arc::clone(&self.records[index])).collect()
     }
+}
+
+fn book_idle(idle: &mut HashMap<SignPk, Idle>, record: &Record) {
+    let idle = idle.entry(record.author()).or_default();
+    idle.count += 1;
+    idle.bytes += record.bytes().len() as u64;
 }
 
 /// Makes records durable.

@@ -43,8 +43,7 @@ impl Space {
     fn build(id: SpaceId, loaded: LoadedSpace, limits: &Limits, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
         let records = loaded.records.into_iter().map(Record::parse).collect::<Result<Vec<_>, _>>();
         let records = records.map_err(|error| damaged(loaded.no, &error))?;
-        let set = RecordSet::new(id, records, limits.space_record_bytes_max);
-        let view = set.view().map_err(|error| damaged(loaded.no, &error))?;
+        let (set, view) = RecordSet::load(id, records, limits.into()).map_err(|error| damaged(loaded.no, &error))?;
         let end = Cursor { log_id: loaded.log_id, pos: loaded.next_pos, roll: loaded.roll };
         Ok(Self {
             no: loaded.no,
@@ -77,7 +76,7 @@ impl Space {
             no,
             id,
             log_id: LogId::ZERO,
-            records: tokio::sync::Mutex::new(RecordSet::new(id, Vec::new(), 0)),
+            records: tokio::sync::Mutex::new(RecordSet::new(id, membership::RecordBudget::default())),
             view: RwLock::new(Arc::new(View { membership, current_epoch: None })),
             owners: RwLock::default(),
             live: Mutex::new(Live::new(end, Arc::default())),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, RecordStatus};
+use lifeos_sync_protocol::record::Body;
 use lifeos_sync_server::{Config, Server, SpaceCreation};
 
 use crate::fixture::{Client, Device, Space, metric, relay};
@@ -173,4 +174,34 @@ async fn a_relay_for_named_founders_refuses_others_as_if_nothing_were_there() {
     let mut client = Client::connect(&relay).await;
     let auth = client.auth_frame(&other, &other.founder);
     assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::NotMember));
+}
+
+#[tokio::test]
+async fn an_author_of_records_without_effect_leaves_room_for_those_that_have_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::local(dir.path());
+    config.limits.author_idle_records_max = 3;
+    let first = Server::start(config.clone()).await.unwrap();
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&first, &space).await;
+    // The records do not name each other, so that a refused one makes none of the others an orphan.
+    let idle = |space: &mut Space, days| {
+        let policy = Body::Policy { rotation_days: days, grace_days: 1, endorse_k: 1, relays: Vec::new() };
+        space.append(&policy);
+        space.records.pop().unwrap().bytes().to_vec()
+    };
+    let records = (0..5).map(|days| idle(&mut space, days)).collect();
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    let (ok, refused) = (RecordStatus::Ok, RecordStatus::Refused);
+    assert_eq!(answer, Frame::RecAck { session, results: vec![ok, ok, ok, refused, refused] });
+    first.shutdown().await;
+
+    // Counted again when the space is loaded again.
+    let relay = Server::start(config).await.unwrap();
+    let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
+    let one_more = idle(&mut space, 9);
+    space.enrol(2);
+    let records = vec![one_more, space.records.last().unwrap().bytes().to_vec()];
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![refused, ok] });
 }
