@@ -281,6 +281,36 @@ async fn a_home_put_back_from_a_backup_says_so_and_still_receives() {
     assert!(phone.status().unwrap().quarantine.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_home_forks_nothing_and_says_what_to_do() {
+    let world = World::new().await;
+    let original = world.first();
+    let id = note(&original, "Shared", "one\n");
+    sync(&original).await;
+    let phone = world.second(&original).await;
+    sync(&phone).await;
+    sync(&original).await;
+    copy(&world.dir.path().join("laptop"), &world.dir.path().join("copy"));
+
+    original.note_set_markdown(&id, "one\noriginal\n").unwrap();
+    sync(&original).await;
+    let copied = Client::open(&world.dir.path().join("copy")).unwrap();
+    let mine = note(&copied, "Written in the copy", "kept\n");
+    let refused = timeout(HANG, copied.sync(&mut |_| {})).await.expect("sync hangs").unwrap_err();
+    assert!(refused.to_string().contains("link this device again"), "{refused}");
+    assert!(!refused.is_transient(), "{refused}");
+    let status = copied.status().unwrap();
+    assert!(status.changes_pending > 0, "the edit waits here");
+    assert_eq!(status.envelopes_unsent, 0, "nothing was sealed at a place that is taken");
+    assert_eq!(copied.note(&mine).unwrap().markdown, "kept\n");
+    assert_eq!(copied.note(&id).unwrap().markdown, "one\noriginal\n");
+
+    original.note_set_markdown(&id, "one\noriginal\nmore\n").unwrap();
+    sync(&original).await;
+    sync(&phone).await;
+    assert_equal(&original, &phone);
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -116,6 +116,7 @@ impl From<StoreError> for ClientError {
             StoreError::UnknownSpace | StoreError::UnknownRelay | StoreError::WrongKind | StoreError::Query(_) => {
                 Self::Invalid { message }
             }
+            StoreError::Records(_) => Self::Security { message },
             StoreError::Document(error) if error != DocumentError::Corrupt => Self::Invalid { message },
             error => Self::Storage { message, transient: error.is_transient() },
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lifeos_sync_protocol::ids::DocId;
+use lifeos_sync_protocol::log::have_digest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -19,7 +20,7 @@ use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
 /// Frames received and not handled yet.
 const FRAMES_READ_MAX: usize = 4;
-/// Bytes of pages that may wait for the store before reading rests.
+/// Bytes of pages and records that may wait for the store before reading rests.
 const STORE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes that may wait for the socket: the session's window and a little more. Reached only when a peer sends
 /// requests and reads no answers.
@@ -75,6 +76,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     progress: OnProgress<'_>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
+    let session = begin(shared, relay)?;
     let waiting = Arc::new(AtomicUsize::new(0));
     let (to_writer, frames_out) = mpsc::unbounded_channel();
     let writer = tokio::spawn(write_frames(sender, frames_out, Arc::clone(&waiting)));
@@ -89,7 +91,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
 
     let mut connection = Connection {
         shared,
-        session: begin(shared, relay),
+        session,
         mode,
         tally,
         progress,
@@ -118,8 +120,9 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     result
 }
 
-fn begin(shared: &Shared, relay: &RelayState) -> Session {
-    Session::new(SessionConfig {
+fn begin(shared: &Shared, relay: &RelayState) -> Result<Session, EngineError> {
+    let have_digest = have_digest(&shared.store().have(&shared.space)?);
+    Ok(Session::new(SessionConfig {
         space: shared.space,
         device: shared.device,
         relay_key: relay.key,
@@ -127,8 +130,9 @@ fn begin(shared: &Shared, relay: &RelayState) -> Session {
         rec_heads: shared.state().membership.heads.clone(),
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
+        have_digest,
         now_ms: 0,
-    })
+    }))
 }
 
 async fn write_frames<S: FrameSender>(
@@ -168,7 +172,7 @@ struct Connection<'a> {
     to_writer: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// Bytes handed to the writer and not sent yet.
     waiting: Arc<AtomicUsize>,
-    /// Bytes of pages handed to the worker and not stored yet.
+    /// Bytes of pages and records handed to the worker and not stored yet.
     store_bytes: usize,
     acked: u32,
     tip_seq: u32,
@@ -303,7 +307,10 @@ impl Connection<'_> {
                 self.session.handle(Input::Signed(signature));
             }
             Output::PinRelay(key) => self.send_job(Job::PinRelay(key)),
-            Output::StoreRecords(records) => self.send_job(Job::StoreRecords(records)),
+            Output::StoreRecords(records) => {
+                self.store_bytes += records.iter().map(Vec::len).sum::<usize>();
+                self.send_job(Job::StoreRecords(records));
+            }
             Output::LoadRecords { known } => self.send_job(Job::LoadRecords { known }),
             Output::RecordsEqual if self.mode == Mode::Records => self.finish(),
             Output::RecordsEqual => self.send_job(Job::RecordsEqual),
@@ -327,6 +334,7 @@ impl Connection<'_> {
             }
             Output::Live => {
                 self.tally.was_live = true;
+                self.send_job(Job::CaughtUp);
                 self.emit(SyncState::Live);
                 self.finish_without_pushing();
             }

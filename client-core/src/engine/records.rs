@@ -13,6 +13,7 @@ use super::EngineError;
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::keys::DeviceKeys;
 use crate::session::{Input, Output, Session, SessionConfig, SessionError};
+use crate::store::{SPACE_RECORD_BYTES_MAX, StoreError, admissible};
 use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
 
 /// Most records a new device takes before it has checked any.
@@ -38,6 +39,7 @@ pub(crate) async fn fetch_records(
         rec_heads: Vec::new(),
         cursor: None,
         acked_seq: 0,
+        have_digest: [0; 32],
         now_ms: 0,
     };
     let fetching = drive(Session::new(config), transport, space, keys);
@@ -60,7 +62,8 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
                 Output::StoreRecords(found) => {
                     let parsed = found.into_iter().filter_map(|bytes| Record::parse(bytes).ok());
                     records.extend(parsed.filter(|record| record.space() == space));
-                    if records.len() > RECORDS_MAX {
+                    let bytes: usize = records.iter().map(|record| record.bytes().len()).sum();
+                    if records.len() > RECORDS_MAX || bytes > SPACE_RECORD_BYTES_MAX {
                         return Err(SessionError::Misbehaved("more records than a space has").into());
                     }
                     session.handle(Input::RecordsStored { heads: heads(&space, &records) });
@@ -69,7 +72,8 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
                 Output::LoadRecords { .. } => session.handle(Input::Records(Vec::new())),
                 Output::RecordsEqual => {
                     sender.close().await;
-                    return Ok(records);
+                    let kept = admissible(&space, &[], &records).map_err(StoreError::from)?;
+                    return Ok(kept.into_iter().cloned().collect());
                 }
                 Output::Close(error) => return Err(error.into()),
                 _ => {}

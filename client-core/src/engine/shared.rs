@@ -69,6 +69,16 @@ impl Shared {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads members and keys again if the database holds other records than they were made from: another process
+    /// of this home may have stored some. True when it did.
+    pub(crate) fn follow_records(&self, store: &Store) -> Result<bool, StoreError> {
+        let changed = store.record_count(&self.space)? != self.state().record_count;
+        if changed {
+            self.refresh_state(store)?;
+        }
+        Ok(changed)
+    }
+
     /// Records were stored: members and keys are read again.
     pub(crate) fn refresh_state(&self, store: &Store) -> Result<(), StoreError> {
         let state = Arc::new(SpaceState::load(store, &self.space, &self.keys)?);

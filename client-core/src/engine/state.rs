@@ -16,6 +16,8 @@ pub(crate) struct SpaceState {
     pub(crate) membership: Membership,
     /// The epoch secrets held.
     pub(crate) keyring: Keyring,
+    /// How many records this was made from.
+    pub(super) record_count: usize,
 }
 
 impl SpaceState {
@@ -29,7 +31,7 @@ impl SpaceState {
         let membership =
             Membership::evaluate(space, records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
         let keyring = open_epochs(&membership, records, keys);
-        Ok(Self { membership, keyring })
+        Ok(Self { membership, keyring, record_count: records.len() })
     }
 
     /// The epoch to seal under, with its secret.

@@ -27,8 +27,11 @@ pub(super) enum Job {
     LoadRecords {
         known: Vec<RecordId>,
     },
-    /// Records are equal: pages that waited for them are taken now, then pending changes are sealed.
+    /// Records are equal: pages that waited for them are taken now; then pending changes are sealed, unless that
+    /// waits for [`Job::CaughtUp`].
     RecordsEqual,
+    /// The end of the log was reached: from here on sealing is allowed.
+    CaughtUp,
     /// Seal what is pending, if anything is.
     Seal,
     StorePage {
@@ -52,7 +55,7 @@ pub(super) enum Job {
 pub(super) enum Done {
     /// For the session.
     Answer(Input),
-    /// So many bytes of pages no longer wait for the store.
+    /// So many bytes of pages or records no longer wait for the store.
     Freed { bytes: usize },
     /// A page was taken in.
     Page { received: u64, changed: Vec<DocId>, quarantined: usize },
@@ -73,7 +76,7 @@ pub(super) fn run(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: &mpsc::UnboundedSender<Done>,
 ) {
-    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), held_bytes: 0 };
+    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), held_bytes: 0, caught_up: false };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
             worker.tell(Done::Failed(error));
@@ -89,6 +92,8 @@ struct Worker<'a> {
     /// Pages that met an unknown author or epoch, and those behind them.
     held: VecDeque<(Vec<Item>, Cursor)>,
     held_bytes: usize,
+    /// The end of the log was reached on this connection.
+    caught_up: bool,
 }
 
 impl Worker<'_> {
@@ -111,6 +116,7 @@ impl Worker<'_> {
                 self.answer(Input::Records(beyond.into_iter().map(|record| record.bytes().to_vec()).collect()));
             }
             Job::RecordsEqual => self.records_equal()?,
+            Job::CaughtUp => self.catch_up()?,
             Job::Seal => self.seal()?,
             Job::StorePage { items, cursor } => self.store_page(items, cursor)?,
             Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
@@ -137,26 +143,43 @@ impl Worker<'_> {
 
     /// Records come from outside: what does not parse, or is another space's, is left out.
     fn store_records(&self, records: Vec<Vec<u8>>) -> Result<(), EngineError> {
+        let bytes = records.iter().map(Vec::len).sum();
         let parsed: Vec<_> = records
             .into_iter()
             .filter_map(|bytes| Record::parse(bytes).ok())
             .filter(|record| record.space() == self.shared.space)
             .collect();
         if !parsed.is_empty() {
-            let mut store = self.shared.store();
-            store.put_records(&self.shared.space, &parsed)?;
-            // Even when none is new here: another process of this home may have stored them first.
-            self.shared.refresh_state(&store)?;
+            self.shared.store().put_records(&self.shared.space, &parsed)?;
         }
+        self.follow_records()?;
+        self.tell(Done::Freed { bytes });
         self.answer(Input::RecordsStored { heads: self.shared.state().membership.heads.clone() });
         Ok(())
     }
 
+    /// Members and keys follow the stored records, whoever stored them.
+    fn follow_records(&self) -> Result<(), EngineError> {
+        let store = self.shared.store();
+        self.shared.follow_records(&store)?;
+        Ok(())
+    }
+
     fn records_equal(&mut self) -> Result<(), EngineError> {
+        self.follow_records()?;
         for (items, cursor) in std::mem::take(&mut self.held) {
             self.take_page(items, cursor, Unknown::Quarantine)?;
         }
         self.held_bytes = 0;
+        if self.caught_up { self.seal_all() } else { Ok(()) }
+    }
+
+    /// Only now is it known how far the own stream goes: a home put back from a backup has written more than it
+    /// remembers, and must learn of it before it seals anything at a place that is taken.
+    fn catch_up(&mut self) -> Result<(), EngineError> {
+        if std::mem::replace(&mut self.caught_up, true) {
+            return Ok(());
+        }
         self.seal_all()
     }
 
@@ -222,7 +245,7 @@ impl Worker<'_> {
 
     /// For the bell and for edits of another process: looks before it takes the write lock.
     fn seal(&self) -> Result<(), EngineError> {
-        if self.shared.reader().reads().pending_count(&self.shared.space)? > 0 {
+        if self.caught_up && self.shared.reader().reads().pending_count(&self.shared.space)? > 0 {
             self.seal_all()?;
         }
         Ok(())

@@ -58,6 +58,8 @@ pub struct SessionConfig {
     pub cursor: Option<Cursor>,
     /// Last sequence of the own stream that this relay has acknowledged.
     pub acked_seq: u32,
+    /// Digest of all streams held here; if the relay's differs, it is asked whether it still has the own stream.
+    pub have_digest: [u8; 32],
     /// Now, in milliseconds of any steady clock.
     pub now_ms: u64,
 }
@@ -120,7 +122,8 @@ pub enum Output {
         /// Heads the relay has.
         known: Vec<RecordId>,
     },
-    /// Both sides hold the same records: sealing is allowed; answer [`Input::OutboxChanged`] after it.
+    /// Both sides hold the same records: pages that waited for them can be taken. Once [`Output::Live`] has come
+    /// too, sealing is allowed; answer [`Input::OutboxChanged`] after it.
     RecordsEqual,
     /// The relay's log is not the one the cursor lies on: forget cursor and acknowledgements of this relay.
     LogChanged,
@@ -324,6 +327,7 @@ pub struct Session {
     device: SignPk,
     relay_key: Option<SignPk>,
     rec_heads: Vec<RecordId>,
+    have_digest: [u8; 32],
     phase: Phase,
     /// Name of the space on this connection.
     number: u32,
@@ -352,6 +356,7 @@ impl Session {
             device: config.device,
             relay_key: config.relay_key,
             rec_heads: config.rec_heads,
+            have_digest: config.have_digest,
             phase: Phase::Greeting(handshake),
             number: 0,
             peer: PeerLimits {
@@ -457,8 +462,9 @@ impl Session {
             (Phase::Proving(challenged), Frame::Welcome { session, known, signature }) => {
                 self.handle_welcome(&challenged, session, known, &signature)
             }
-            (Phase::Opening, Frame::State { session, rec_heads, log, cursor_ok, quota, .. }) => {
+            (Phase::Opening, Frame::State { session, rec_heads, log, cursor_ok, have_digest, quota, .. }) => {
                 self.expect_session(session)?;
+                self.push.doubt_acks(have_digest != self.have_digest);
                 self.handle_state(rec_heads, log, cursor_ok, quota)
             }
             (phase @ (Phase::Seeding | Phase::Open | Phase::Opening), frame) => {

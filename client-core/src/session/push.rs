@@ -52,6 +52,8 @@ pub(super) struct Push {
     turn: u32,
     last_gap: Option<u32>,
     epoch_tries: u8,
+    /// The relay may have lost what it acknowledged.
+    doubted: bool,
 }
 
 impl Push {
@@ -71,10 +73,20 @@ impl Push {
             turn: 0,
             last_gap: None,
             epoch_tries: 0,
+            doubted: false,
         }
     }
 
+    /// Whether the relay holds other things than this device, so that it may have been put back to an earlier state.
+    pub(super) const fn doubt_acks(&mut self, doubted: bool) {
+        self.doubted = doubted;
+    }
+
     pub(super) fn reopen(&mut self) {
+        // The last acknowledged envelope once more: DUP, or a GAP that tells from where the relay lacks the stream.
+        if std::mem::take(&mut self.doubted) && self.taken == self.acked {
+            self.taken = self.acked.saturating_sub(1);
+        }
         self.open = true;
         self.more = true;
         self.changed_while_loading = self.loading.is_some();

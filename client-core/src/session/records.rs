@@ -62,7 +62,7 @@ impl RecordSync {
 }
 
 impl Session {
-    /// The relay does not know the space: everything goes, Genesis first.
+    /// The relay does not know the space: the first records go, Genesis first.
     pub(super) fn seed_records(&mut self) {
         self.records.step = Step::Loading;
         self.outputs.push_back(Output::LoadRecords { known: Vec::new() });
@@ -146,7 +146,7 @@ impl Session {
     fn push_next_records(&mut self) {
         match self.records.queue.pop_front() {
             Some(records) => {
-                let more = !self.records.queue.is_empty();
+                let more = !self.records.queue.is_empty() && !matches!(self.phase, Phase::Seeding);
                 let frame = Frame::Rec { session: self.number, records, more };
                 self.records.step = Step::Pushing(self.ask(&frame));
             }
@@ -161,6 +161,13 @@ impl Session {
         let count = results.iter().filter(|status| !matches!(status, RecordStatus::Ok | RecordStatus::Dup)).count();
         if count > 0 {
             self.outputs.push_back(Output::RecordsRefused { count });
+        }
+        if matches!(self.phase, Phase::Seeding) {
+            // One frame makes the space known; what is left follows as for any space, after OPEN.
+            self.records.queue.clear();
+            self.records.step = Step::Quiet;
+            self.open();
+            return Ok(());
         }
         self.push_next_records();
         Ok(())

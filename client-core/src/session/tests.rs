@@ -70,6 +70,8 @@ struct Connection {
     hello: Vec<u8>,
     challenge: Vec<u8>,
     subscribed: bool,
+    seeded: bool,
+    opened: bool,
     out: VecDeque<Vec<u8>>,
 }
 
@@ -130,13 +132,14 @@ impl Relay {
                 self.send(at, request, &Frame::Welcome { session: 5, known, signature });
             }
             Frame::Open { cursor, .. } => {
+                self.connections[at].as_mut().unwrap().opened = true;
                 let fits = |cursor: Cursor| cursor.pos <= self.end() && self.cursor(cursor.pos) == cursor;
                 let state = Frame::State {
                     session: 5,
                     rec_heads: heads(&self.records),
                     log: Some(self.cursor(self.end())),
                     cursor_ok: cursor.is_none_or(fits),
-                    have_digest: [0; 32],
+                    have_digest: [self.log.len() as u8; 32],
                     quota: Quota::default(),
                     checkpoints: Vec::new(),
                 };
@@ -147,6 +150,10 @@ impl Relay {
                 self.send(at, request, &Frame::Rec { session: 5, records, more: false });
             }
             Frame::Rec { records, .. } => {
+                let connection = self.connections[at].as_mut().unwrap();
+                assert!(connection.opened || !connection.seeded, "a second REC before OPEN");
+                assert!(records.len() <= limits::FRAME_RECORDS_MAX);
+                connection.seeded = true;
                 let fresh: Vec<_> = records.iter().filter(|record| !self.records.contains(record)).cloned().collect();
                 self.records.extend(fresh);
                 let results = vec![RecordStatus::Ok; records.len()];
@@ -260,6 +267,7 @@ impl Device {
             rec_heads: heads(&self.records),
             cursor: self.cursor,
             acked_seq: self.acked,
+            have_digest: [(self.stream.len() + self.received.len()) as u8; 32],
             now_ms: 0,
         }));
     }
@@ -386,6 +394,33 @@ fn a_new_space_is_seeded_and_two_devices_converge() {
     assert_eq!(devices[1].received, (1..=7).map(|seq| (0, seq)).collect::<Vec<_>>());
     assert_eq!(devices[0].received, vec![(1, 1), (1, 2)]);
     assert!(devices.iter().all(|device| device.idle && device.cursor == Some(relay.cursor(10))));
+}
+
+#[test]
+fn a_new_space_with_more_records_than_a_frame_holds_is_opened_after_the_first() {
+    let (mut relay, mut devices) = pair();
+    devices[0].records.extend((0..600_u32).map(|number| number.to_be_bytes().to_vec()));
+    devices[0].write(2);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[0].error(), None);
+    assert_eq!(relay.records, devices[0].records);
+    assert_eq!((relay.log.len(), devices[0].idle), (2, true));
+}
+
+#[test]
+fn a_relay_put_back_behind_the_cursor_gets_the_last_edits_without_a_new_one() {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(5);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    relay.log.truncate(2);
+    // The cursor was not saved after the last edits, so it lies on the shorter log too.
+    devices[0].cursor = Some(relay.cursor(3));
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.log.len(), 5);
+    assert!(devices[0].idle && !devices[0].seen.contains(&Output::LogChanged));
 }
 
 #[test]

@@ -76,6 +76,9 @@ pub enum StoreError {
     /// The operating system refused.
     #[error("the home folder cannot be read or written")]
     Io(#[source] io::Error),
+    /// Records that no space may hold; none was stored.
+    #[error(transparent)]
+    Records(#[from] super::RefusedRecords),
     /// SQLite refused for another reason.
     #[error("the database refused the operation")]
     Sql(#[source] rusqlite::Error),

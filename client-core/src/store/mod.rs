@@ -43,6 +43,8 @@ pub use quarantine::QuarantinedEnvelope;
 pub use query::QueryError;
 pub use reads::{DocHeads, Reader, Reads, SpaceRow, StreamRow};
 pub use receive::{NeedRecords, Page, ReceiveReport, Unknown};
+pub use records::RefusedRecords;
+pub(crate) use records::{SPACE_RECORD_BYTES_MAX, admissible};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};
 pub use search::Hit;

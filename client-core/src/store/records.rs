@@ -1,11 +1,107 @@
 //! Spaces and their records: records are kept whole and in the order they arrived, parents first.
+//!
+//! A record is judged in its own causal past before it is stored, as relays do: what can never count there would
+//! only fill the space up to the limit beyond which no membership can be made.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lifeos_sync_protocol::ids::{RecordId, SpaceId, StreamId};
-use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
+use lifeos_sync_protocol::membership::{Membership, VoidReason};
 use lifeos_sync_protocol::record::Record;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{NewSpace, Store, StoreError, begin};
+
+/// Bytes of records that one space may have.
+pub(crate) const SPACE_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Records that are not taken; nothing that came with them was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusedRecords {
+    /// One can never count, whatever else is known: its author is not enrolled, or it breaks a rule.
+    #[error(
+        "the relay sent a membership record that nobody in this space may write; nothing of it was stored: ask the relay's operator, or set another relay with `lifeos relay set URL`"
+    )]
+    NeverValid,
+    /// More records than a space may have.
+    #[error(
+        "the space would get more membership records than one may have; nothing was stored: if the relay sent them, ask its operator, or set another relay with `lifeos relay set URL`"
+    )]
+    TooMany,
+}
+
+/// The `fresh` records that may be stored beside `held`, parents first. Those already held or without a parent here
+/// are left out: a parent that is on its way brings them with the next exchange.
+///
+/// # Errors
+/// [`RefusedRecords`].
+pub(crate) fn admissible<'r>(
+    space: &SpaceId,
+    held: &[Record],
+    fresh: &'r [Record],
+) -> Result<Vec<&'r Record>, RefusedRecords> {
+    let mut known: HashSet<RecordId> = held.iter().map(Record::id).collect();
+    let mut taken = Vec::new();
+    for record in fresh.iter().filter(|record| record.space() == *space) {
+        if record.parents().iter().all(|parent| known.contains(parent)) && known.insert(record.id()) {
+            taken.push(record);
+        }
+    }
+    let bytes: usize = held.iter().chain(taken.iter().copied()).map(|record| record.bytes().len()).sum();
+    if known.len() > SPACE_RECORDS_MAX || bytes > SPACE_RECORD_BYTES_MAX {
+        return Err(RefusedRecords::TooMany);
+    }
+    if !taken.is_empty() {
+        judge(space, held, &taken)?;
+    }
+    Ok(taken)
+}
+
+/// Everything together first, which is enough for honest records; only one that is void there is looked at in its
+/// own past, because something beside it (a removal) may be the reason.
+fn judge(space: &SpaceId, held: &[Record], taken: &[&Record]) -> Result<(), RefusedRecords> {
+    let all = || held.iter().chain(taken.iter().copied());
+    let void = void_among(space, all())?;
+    let suspects = taken.iter().filter(|record| is_refusable(void.get(&record.id())));
+    let mut by_id = HashMap::new();
+    for suspect in suspects {
+        if by_id.is_empty() {
+            by_id = all().map(|record| (record.id(), record)).collect();
+        }
+        let alone = void_among(space, past(&by_id, suspect))?;
+        if is_refusable(alone.get(&suspect.id())) {
+            return Err(RefusedRecords::NeverValid);
+        }
+    }
+    Ok(())
+}
+
+fn void_among<'r>(
+    space: &SpaceId,
+    records: impl IntoIterator<Item = &'r Record>,
+) -> Result<BTreeMap<RecordId, VoidReason>, RefusedRecords> {
+    Membership::evaluate(space, records).map(|membership| membership.void).map_err(|_| RefusedRecords::NeverValid)
+}
+
+fn is_refusable(reason: Option<&VoidReason>) -> bool {
+    reason.is_some_and(|reason| reason.is_refusable())
+}
+
+/// A record and all its ancestors.
+fn past<'r>(by_id: &HashMap<RecordId, &'r Record>, record: &'r Record) -> Vec<&'r Record> {
+    let mut seen = HashSet::from([record.id()]);
+    let mut past = vec![record];
+    let mut open: Vec<RecordId> = record.parents().to_vec();
+    while let Some(id) = open.pop() {
+        if let Some(found) = by_id.get(&id).filter(|_| seen.insert(id)) {
+            past.push(*found);
+            open.extend_from_slice(found.parents());
+        }
+    }
+    past
+}
 
 /// A space as the store works with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +137,11 @@ pub(super) fn insert_space(conn: &Connection, new: &NewSpace, home: bool) -> Res
     Ok(())
 }
 
-fn insert_records(conn: &Connection, space: i64, records: &[Record]) -> Result<usize, StoreError> {
+fn insert_records<'r>(
+    conn: &Connection,
+    space: i64,
+    records: impl IntoIterator<Item = &'r Record>,
+) -> Result<usize, StoreError> {
     let sql = "INSERT OR IGNORE INTO record(space, record, bytes) VALUES (?1, ?2, ?3)";
     let mut insert = conn.prepare_cached(sql)?;
     let mut new = 0;
@@ -49,6 +149,12 @@ fn insert_records(conn: &Connection, space: i64, records: &[Record]) -> Result<u
         new += insert.execute((space, record.id().as_ref(), record.bytes()))?;
     }
     Ok(new)
+}
+
+fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY id")?;
+    let rows = select.query_map([space], |row| row.get::<_, Vec<u8>>(0))?;
+    rows.map(|bytes| Record::parse(bytes?).map_err(|_| StoreError::Corrupt { what: "a stored record" })).collect()
 }
 
 impl Store {
@@ -62,15 +168,16 @@ impl Store {
         Ok(tx.commit()?)
     }
 
-    /// Stores records, durably; returns how many were new. Records of another space are left out.
+    /// Stores records, durably; returns how many were new. Records of another space, and those whose parents are
+    /// not here, are left out.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError::Records`] when one can never count or there would be too many: then none is stored.
     pub fn put_records(&mut self, space: &SpaceId, records: &[Record]) -> Result<usize, StoreError> {
         let tx = begin(&self.conn)?;
         let row = find_space(&tx, space)?.row;
-        let own: Vec<Record> = records.iter().filter(|record| record.space() == *space).cloned().collect();
-        let new = insert_records(&tx, row, &own)?;
+        let held = load(&tx, row)?;
+        let new = insert_records(&tx, row, admissible(space, &held, records)?)?;
         tx.commit()?;
         Ok(new)
     }
@@ -80,10 +187,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] when one does not read any more.
     pub fn records(&self, space: &SpaceId) -> Result<Vec<Record>, StoreError> {
+        load(&self.conn, find_space(&self.conn, space)?.row)
+    }
+
+    /// How many records of a space are held; records never go, so an equal count means the same records.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn record_count(&self, space: &SpaceId) -> Result<usize, StoreError> {
         let space = find_space(&self.conn, space)?.row;
-        let mut select = self.conn.prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY id")?;
-        let rows = select.query_map([space], |row| row.get::<_, Vec<u8>>(0))?;
-        rows.map(|bytes| Record::parse(bytes?).map_err(|_| StoreError::Corrupt { what: "a stored record" })).collect()
+        let mut select = self.conn.prepare_cached("SELECT count(*) FROM record WHERE space = ?1")?;
+        let count: i64 = select.query_row([space], |row| row.get(0))?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// Whether a record is held.
@@ -103,5 +218,94 @@ impl Store {
     pub fn membership(&self, space: &SpaceId) -> Result<Membership, StoreError> {
         let records = self.records(space)?;
         Membership::evaluate(space, &records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeos_sync_protocol::ids::{EpochRef, MemberId};
+    use lifeos_sync_protocol::record::{Body, Unsigned};
+
+    use super::*;
+    use crate::crypto::SeededRandom;
+    use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
+    use crate::records::{Founding, found_space};
+
+    const RANDOM: [u8; 32] = [9; 32];
+
+    struct Space {
+        id: SpaceId,
+        held: Vec<Record>,
+        founder: DeviceKeys,
+        stranger: DeviceKeys,
+    }
+
+    fn space() -> Space {
+        let mut random = SeededRandom::new(21);
+        let founder = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+        let stranger = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+        let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
+        let founding = Founding {
+            genesis_random: RANDOM,
+            member: MemberId([7; 16]),
+            keys: &founder,
+            recovery: &recovery,
+            relays: Vec::new(),
+        };
+        let founded = found_space(&founding, &mut random).unwrap();
+        Space { id: founded.space, held: vec![founded.genesis, founded.epoch], founder, stranger }
+    }
+
+    impl Space {
+        fn record(&self, keys: &DeviceKeys, parent: RecordId, depth: u64, body: &Body) -> Record {
+            let unsigned = Unsigned::new(self.id, keys.sign_pk(), depth, &[parent], body).unwrap();
+            let signature = keys.sign(&unsigned.message());
+            unsigned.sign_with(&signature).unwrap()
+        }
+
+        fn genesis(&self) -> RecordId {
+            self.held[0].id()
+        }
+
+        fn later_type(&self, number: u32) -> Body {
+            Body::Unknown { kind: 0x70, body: number.to_be_bytes().to_vec() }
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_signs_is_refused_and_nothing_beside_it_is_taken() {
+        let space = space();
+        let good = space.record(&space.founder, space.genesis(), 1, &space.later_type(1));
+        let grant = Body::KeyGrant { epoch: EpochRef([1; 16]), seals: Vec::new() };
+        for body in [&space.later_type(2), &grant] {
+            let bad = space.record(&space.stranger, space.genesis(), 1, body);
+            assert_eq!(admissible(&space.id, &space.held, &[good.clone(), bad]), Err(RefusedRecords::NeverValid));
+        }
+        assert_eq!(admissible(&space.id, &space.held, &[good.clone()]), Ok(vec![&good]), "a later type is kept");
+    }
+
+    #[test]
+    fn a_record_without_its_parent_waits_for_the_exchange_that_brings_it() {
+        let space = space();
+        let parent = space.record(&space.founder, space.genesis(), 1, &space.later_type(1));
+        let child = space.record(&space.founder, parent.id(), 2, &space.later_type(2));
+        let fresh = [child.clone(), parent.clone()];
+        assert_eq!(admissible(&space.id, &space.held, &fresh), Ok(vec![&parent]));
+        let fresh = [parent.clone(), child.clone(), parent.clone()];
+        assert_eq!(admissible(&space.id, &space.held, &fresh), Ok(vec![&parent, &child]));
+    }
+
+    #[test]
+    fn records_beyond_what_a_membership_can_be_made_of_are_refused() {
+        let space = space();
+        let records = |range: std::ops::Range<usize>| -> Vec<Record> {
+            let body = |number| space.later_type(u32::try_from(number).unwrap());
+            range.map(|number| space.record(&space.founder, space.genesis(), 1, &body(number))).collect()
+        };
+        let mut held = space.held.clone();
+        held.extend(records(0..SPACE_RECORDS_MAX - 3));
+        let last = records(SPACE_RECORDS_MAX..SPACE_RECORDS_MAX + 2);
+        assert_eq!(admissible(&space.id, &held, &last), Err(RefusedRecords::TooMany));
+        assert_eq!(admissible(&space.id, &held, &last[..1]), Ok(vec![&last[0]]));
     }
 }
