@@ -13,7 +13,8 @@ use serde::Deserialize;
 pub struct Limits {
     /// Open TCP connections. Each idle one costs about 10 KB.
     pub connections_max: usize,
-    /// Open TCP connections of one address. Behind a reverse proxy all clients share one address: raise it there.
+    /// Open TCP connections of one address; an IPv6 network of 64 bits is one address here and below. Behind a
+    /// reverse proxy all clients share one address: raise it there.
     pub connections_per_address_max: usize,
     /// Spaces one connection may authenticate for.
     pub sessions_per_connection_max: usize,
@@ -39,6 +40,11 @@ pub struct Limits {
     pub outgoing_frames_max: usize,
     /// Bytes of envelopes in one page of the log; a single larger envelope still fits.
     pub page_bytes_max: usize,
+    /// Bytes of frames of all connections that are being read, or wait until they may be worked on. A connection
+    /// that goes beyond is closed and told to return later.
+    pub reading_bytes_max: usize,
+    /// The same for one address.
+    pub reading_bytes_per_address_max: usize,
     /// Bytes of PUSH frames of one connection that are not yet durable.
     pub push_bytes_in_flight_max: usize,
     /// Bytes of PUSH frames of all connections that are not yet durable.
@@ -76,7 +82,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
-            connections_per_address_max: 1_024,
+            connections_per_address_max: 128,
             sessions_per_connection_max: 64,
             auth_attempts_max: 3,
             header_read_ms_max: 10_000,
@@ -89,6 +95,8 @@ impl Default for Limits {
             outgoing_bytes_max: 1024 * 1024,
             outgoing_frames_max: 4_096,
             page_bytes_max: 256 * 1024,
+            reading_bytes_max: 256 * 1024 * 1024,
+            reading_bytes_per_address_max: 64 * 1024 * 1024,
             push_bytes_in_flight_max: 8 * 1024 * 1024,
             ingest_bytes_in_flight_max: 64 * 1024 * 1024,
             commit_jobs_max: 1_024,

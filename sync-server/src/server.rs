@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::config::Config;
-use crate::connection::metered::{Metered, ReadBudget};
+use crate::connection::metered::{Metered, ReadBudget, SharedBytes};
 use crate::http;
 use crate::identity::Identity;
 use crate::limits::{Limits, ms};
@@ -37,6 +37,8 @@ pub(crate) struct Relay {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.
     pub(crate) ingest: Arc<Semaphore>,
+    /// Bytes of frames that are being read, over all connections.
+    reading: Arc<SharedBytes>,
     pub(crate) connections: Arc<Connections>,
 }
 
@@ -138,6 +140,7 @@ impl Relay {
             spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
             mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_in_flight_max / 1024)),
+            reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),
             limits,
             config,
@@ -234,7 +237,8 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max);
+    let shared = [Arc::clone(&guard.reading), Arc::clone(&relay.reading)];
+    let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max, shared);
     let peer = Peer { address, budget: Arc::clone(&budget), _guard: Arc::new(guard) };
     let io = TokioIo::new(Metered::new(stream, budget));
     let service = TowerToHyperService::new(router.clone());
@@ -286,8 +290,14 @@ pub(crate) struct Peer {
 /// Counts open connections, in all and by address.
 #[derive(Default)]
 pub(crate) struct Connections {
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    by_address: Mutex<HashMap<IpAddr, Address>>,
     emptied: Notify,
+}
+
+/// What one address uses.
+struct Address {
+    connections: usize,
+    reading: Arc<SharedBytes>,
 }
 
 impl Connections {
@@ -301,22 +311,26 @@ impl Connections {
         if metrics.connections_open.value() >= limits.connections_max as u64 {
             return None;
         }
-        let count = by_address.entry(address).or_default();
-        if *count >= limits.connections_per_address_max {
+        let used = by_address.entry(address).or_insert_with(|| Address {
+            connections: 0,
+            reading: SharedBytes::new(limits.reading_bytes_per_address_max),
+        });
+        if used.connections >= limits.connections_per_address_max {
             return None;
         }
-        *count += 1;
+        used.connections += 1;
+        let reading = Arc::clone(&used.reading);
         drop(by_address);
         metrics.connections_open.increment();
         metrics.connections_total.increment();
-        Some(ConnectionGuard { connections: Arc::clone(connections), metrics: Arc::clone(metrics), address })
+        Some(ConnectionGuard { connections: Arc::clone(connections), metrics: Arc::clone(metrics), address, reading })
     }
 
     fn leave(&self, address: IpAddr) {
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(used) = by_address.get_mut(&address) {
+            used.connections -= 1;
+            if used.connections == 0 {
                 by_address.remove(&address);
             }
         }
@@ -326,7 +340,7 @@ impl Connections {
     }
 
     fn count(&self) -> usize {
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner).values().map(|used| used.connections).sum()
     }
 
     /// Waits until no connection is open.
@@ -349,6 +363,7 @@ pub(crate) struct ConnectionGuard {
     connections: Arc<Connections>,
     metrics: Arc<Metrics>,
     address: IpAddr,
+    reading: Arc<SharedBytes>,
 }
 
 impl Drop for ConnectionGuard {

@@ -1,6 +1,7 @@
-//! A transport that stops reading when an unauthenticated peer has sent too much.
+//! A transport that stops reading when a peer, an address or everybody together has sent too much.
 //!
-//! The websocket layer knows one frame limit for a whole connection, that of an authenticated peer. Before
+//! What is read counts against the budgets of the address and of the relay until the frame is worked on, so that
+//! many half-sent frames cannot take all memory. The websocket layer knows one frame limit for a whole connection, that of an authenticated peer. Before
 //! AUTH this budget is the limit: it is refilled by every legal frame and lifted by AUTH.
 
 use std::io;
@@ -11,16 +12,71 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that may still be read; `usize::MAX` is no limit.
+/// The text of the error when memory for reading is spent.
+pub(super) const READING_FULL: &str = "no memory left for reading";
+
+/// Bytes that several connections may hold together.
+#[derive(Debug)]
+pub(crate) struct SharedBytes {
+    held: AtomicUsize,
+    max: usize,
+}
+
+impl SharedBytes {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), max })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.max);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one connection may read.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
+    /// Bytes before AUTH that may still be read; `usize::MAX` is no limit.
     left: AtomicUsize,
     full: usize,
+    /// Bytes read and not released, booked with both of `shared`.
+    held: AtomicUsize,
+    shared: [Arc<SharedBytes>; 2],
+}
+
+impl Drop for ReadBudget {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl ReadBudget {
-    pub(crate) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(bytes), full: bytes })
+    /// `bytes` before authentication; `shared` are those of the address and of the relay.
+    pub(crate) fn new(bytes: usize, shared: [Arc<SharedBytes>; 2]) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(bytes), full: bytes, held: AtomicUsize::new(0), shared })
+    }
+
+    /// What was read is worked on, and counted elsewhere if it is large.
+    pub(crate) fn release(&self) {
+        let held = self.held.swap(0, Ordering::Relaxed);
+        self.shared.iter().for_each(|shared| shared.give_back(held));
+    }
+
+    fn hold(&self, bytes: usize) -> bool {
+        let [address, relay] = &self.shared;
+        if !address.take(bytes) {
+            return false;
+        }
+        if !relay.take(bytes) {
+            address.give_back(bytes);
+            return false;
+        }
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        true
     }
 
     /// A legal frame arrived: the next one may be as large again.
@@ -62,11 +118,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
         let this = self.get_mut();
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        if this.budget.spend(buf.filled().len() - before) {
-            Poll::Ready(Ok(()))
+        let bytes = buf.filled().len() - before;
+        let refused = if !this.budget.spend(bytes) {
+            "too many bytes before authentication"
+        } else if !this.budget.hold(bytes) {
+            READING_FULL
         } else {
-            Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many bytes before authentication")))
-        }
+            return Poll::Ready(Ok(()));
+        };
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, refused)))
     }
 }
 
@@ -104,7 +164,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_sends_more_than_its_budget_is_an_error_until_the_budget_is_lifted() {
-        let budget = ReadBudget::new(8);
+        let plenty = SharedBytes::new(1024);
+        let budget = ReadBudget::new(8, [Arc::clone(&plenty), plenty]);
         let mut stream = Metered::new(&[0_u8; 64][..], Arc::clone(&budget));
         let mut eight = [0; 8];
         stream.read_exact(&mut eight).await.unwrap();
@@ -113,5 +174,26 @@ mod tests {
         stream.read_exact(&mut eight).await.unwrap();
         budget.lift();
         stream.read_exact(&mut [0; 40]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn half_sent_frames_share_one_budget_and_give_it_back() {
+        let (address, relay) = (SharedBytes::new(8), SharedBytes::new(12));
+        let budget = |address: &Arc<SharedBytes>| ReadBudget::new(64, [Arc::clone(address), Arc::clone(&relay)]);
+        let (first, second, elsewhere) = (budget(&address), budget(&address), budget(&SharedBytes::new(8)));
+        let read = async |budget: &Arc<ReadBudget>, bytes: usize| {
+            let mut stream = Metered::new(&[0_u8; 64][..], Arc::clone(budget));
+            stream.read_exact(&mut vec![0; bytes]).await.is_ok()
+        };
+        assert!(read(&first, 8).await);
+        assert!(!read(&second, 1).await, "the address has no more");
+        assert!(read(&elsewhere, 4).await);
+        assert!(!read(&elsewhere, 1).await, "the relay has no more");
+        first.release();
+        assert!(read(&second, 8).await);
+        drop((first, second));
+        assert!(read(&elsewhere, 4).await);
+        drop(elsewhere);
+        assert_eq!((address.held.load(Ordering::Relaxed), relay.held.load(Ordering::Relaxed)), (0, 0));
     }
 }

@@ -165,6 +165,11 @@ impl Connection {
 
     /// Takes one frame; answers a close code when it ends the connection.
     async fn take(&mut self, bytes: Bytes, phase: &mut watch::Receiver<Phase>) -> Option<u16> {
+        // Before it is decoded: a frame that waits is in memory once.
+        tokio::select! {
+            () = self.outgoing.room() => {}
+            () = until_not_running(phase) => return Some(self.go_away().await),
+        }
         let (request, frame) = match Frame::decode(&bytes) {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -173,11 +178,9 @@ impl Connection {
                 return Some(close::PROTOCOL);
             }
         };
-        tokio::select! {
-            () = self.outgoing.room() => {}
-            () = until_not_running(phase) => return Some(self.go_away().await),
-        }
-        match self.dispatch(request, frame, bytes).await {
+        let done = self.dispatch(request, frame, bytes).await;
+        self.peer.budget.release();
+        match done {
             Ok(()) => {
                 self.peer.budget.refill();
                 None
@@ -193,7 +196,11 @@ impl Connection {
     async fn dispatch(&mut self, request: u32, frame: Frame, bytes: Bytes) -> Result<(), Refusal> {
         match frame {
             // The only frame that comes often; the others are boxed so that an idle connection stays small.
-            Frame::Push { session, envelopes } => self.push(request, session, envelopes, bytes.len()).await,
+            Frame::Push { session, envelopes } => {
+                let frame_bytes = bytes.len();
+                drop(bytes);
+                self.push(request, session, envelopes, frame_bytes).await
+            }
             Frame::Ping { payload } => {
                 self.handshake.greeted()?;
                 self.reply(request, &Frame::Pong { payload });
@@ -206,7 +213,10 @@ impl Connection {
             Frame::RdvCreate { .. } | Frame::RdvPut { .. } | Frame::RdvGet { .. } | Frame::RdvDrop { .. } => {
                 self.rendezvous(request, frame)
             }
-            _ => Box::pin(self.in_session(request, frame)).await,
+            _ => {
+                drop(bytes);
+                Box::pin(self.in_session(request, frame)).await
+            }
         }
     }
 
@@ -256,7 +266,10 @@ async fn receive(stream: &mut SplitStream<WebSocket>, deadline: Option<Instant>)
 fn unreadable(error: &axum::Error) -> Refusal {
     let text = error.to_string();
     tracing::debug!(error = text, "connection cannot be read");
-    if text.contains("too long") || text.contains("too many bytes") {
+    if text.contains(metered::READING_FULL) {
+        let busy = Refusal::fatal(ErrorCode::Unavailable, "the relay reads as much as it can now; reconnect later");
+        Refusal { retry_after_ms: 5_000, ..busy }
+    } else if text.contains("too long") || text.contains("too many bytes") {
         Refusal::fatal(ErrorCode::TooLarge, "message is larger than the limit")
     } else {
         Refusal::fatal(ErrorCode::BadFrame, "not a websocket message")

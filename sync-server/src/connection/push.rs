@@ -48,6 +48,7 @@ impl Connection {
                 .await
                 .ok_or(stopped)?,
         );
+        self.peer.budget.release();
         let checked = check(Arc::clone(&space), pusher, envelopes, frame_bytes).await?;
         let outgoing = Arc::clone(&self.outgoing);
         let reply = Box::new(move |results: Result<Vec<PushResult>, StoreError>| {

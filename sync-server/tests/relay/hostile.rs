@@ -256,3 +256,23 @@ async fn a_full_space_refuses_envelopes_but_not_records_or_reads() {
     let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..client.open(session, None).await.0 };
     assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 3);
 }
+
+#[tokio::test]
+async fn an_address_cannot_have_more_read_than_its_budget_at_a_time() {
+    let (relay, _dir) = relay_with(Limits { reading_bytes_per_address_max: 100_000, ..Limits::default() }).await;
+    let space = Space::new(1);
+    let (mut honest, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    // What has been worked on does not count any more.
+    for _ in 0..4 {
+        let results = honest.push(session, vec![stream.seal_sized(50_000)]).await;
+        assert_eq!(results[0].status, PushStatus::Ok);
+    }
+    let (mut greedy, _) = Client::join(&relay, &space, &space.founder).await;
+    let _ = greedy.socket.send(Message::Binary(vec![0; 200_000].into())).await;
+    // The relay may close while this is still being sent.
+    let words = greedy.last_words().await;
+    assert!(matches!(words, Some(ErrorCode::Unavailable) | None), "{words:?}");
+    let results = honest.push(session, vec![stream.seal_sized(50_000)]).await;
+    assert_eq!(results[0].status, PushStatus::Ok);
+}
