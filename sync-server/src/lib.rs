@@ -21,6 +21,7 @@ mod http;
 mod identity;
 mod limits;
 mod metrics;
+mod rate;
 mod rendezvous;
 mod server;
 mod space;

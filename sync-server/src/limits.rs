@@ -57,6 +57,12 @@ pub struct Limits {
     pub readers: usize,
     /// Spaces the relay holds.
     pub spaces_max: u64,
+    /// Spaces made from one address in an hour, as a bucket that fills steadily.
+    pub spaces_per_address_hour_max: u32,
+    /// Records one connection may bring per second; faster ones wait. Each costs a signature and an evaluation.
+    pub records_per_second_max: u32,
+    /// Records one connection may bring at once before that.
+    pub records_burst_max: u32,
     /// Bytes of envelopes in one space; 0 means no limit. Records and reads are never refused for it.
     pub space_bytes_max: u64,
     /// Bytes of records in one space: a budget of their own, so that a full space can still remove a device.
@@ -103,6 +109,9 @@ impl Default for Limits {
             commit_bytes_max: 4 * 1024 * 1024,
             readers: 4,
             spaces_max: 100_000,
+            spaces_per_address_hour_max: 64,
+            records_per_second_max: 512,
+            records_burst_max: 4_096,
             space_bytes_max: 1024 * 1024 * 1024,
             space_record_bytes_max: 64 * 1024 * 1024,
             author_idle_records_max: 1_024,

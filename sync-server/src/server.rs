@@ -20,9 +20,12 @@ use crate::http;
 use crate::identity::Identity;
 use crate::limits::{Limits, ms};
 use crate::metrics::Metrics;
+use crate::rate::{AddressRate, Rate};
 use crate::rendezvous::Mailboxes;
 use crate::space::Spaces;
 use crate::store::{Store, StoreError};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// What all connections share.
 pub(crate) struct Relay {
@@ -34,6 +37,8 @@ pub(crate) struct Relay {
     pub(crate) spaces: Spaces,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) metrics: Arc<Metrics>,
+    /// Creation of spaces, by address.
+    pub(crate) creations: AddressRate,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.
     pub(crate) ingest: Arc<Semaphore>,
@@ -140,6 +145,11 @@ impl Relay {
             spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
             mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_in_flight_max / 1024)),
+            creations: AddressRate::new(Rate::new(
+                limits.spaces_per_address_hour_max,
+                HOUR,
+                limits.spaces_per_address_hour_max,
+            )),
             reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),
             limits,

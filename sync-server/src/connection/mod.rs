@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::ms;
+use crate::rate::Bucket;
 use crate::server::{Peer, Phase, Relay, until_not_running, until_stopped};
 use crate::store::StoreError;
 use handshake::Handshake;
@@ -72,6 +73,8 @@ struct Connection {
     started: Instant,
     /// KiB of PUSH frames that may still be in flight.
     window: Arc<Semaphore>,
+    /// Records it may still bring now.
+    records_bucket: Bucket,
     /// Mailbox messages that are waited for.
     waits: JoinSet<()>,
 }
@@ -125,6 +128,7 @@ impl Connection {
             handshake: Handshake::default(),
             sessions: BTreeMap::new(),
             started: now,
+            records_bucket: Bucket::full(now),
             waits: JoinSet::new(),
         }
     }

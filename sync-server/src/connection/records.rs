@@ -2,15 +2,21 @@
 //! every other session of the space, in this order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, RecordStatus};
 use lifeos_sync_protocol::ids::LogId;
 use lifeos_sync_protocol::record::Record;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::time::Instant;
 
 use super::{Connection, Refusal};
+use crate::rate::Rate;
 use crate::space::{Created, ReaderId, RecordSet, Space, Verdict, View, store_records};
 use crate::store::{RecordTarget, StoreError};
+
+/// When a device that may not create a space now should try again.
+const CREATION_RETRY_MS: u32 = 60_000;
 
 /// What became of the records of one REC frame.
 struct Judged {
@@ -26,6 +32,7 @@ struct Judged {
 
 impl Connection {
     pub(super) async fn records(&mut self, request: u32, session: u32, records: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        self.slow_down(records.len()).await;
         let results = if self.session(session)?.space.is_some() {
             // Not only after OPEN: who creates a space may bring more records than one frame holds.
             let space = self.space(session)?;
@@ -38,6 +45,18 @@ impl Connection {
         self.relay.metrics.records_refused_total.add(refused as u64);
         self.reply(request, &Frame::RecAck { session, results });
         Ok(())
+    }
+
+    /// Waits when records come faster than they may; refusing them would only have them sent again.
+    async fn slow_down(&mut self, records: usize) {
+        let limits = &self.relay.limits;
+        let rate = Rate::new(limits.records_per_second_max, Duration::from_secs(1), limits.records_burst_max);
+        let count = u32::try_from(records).unwrap_or(u32::MAX);
+        let wait = self.records_bucket.take(rate, count, Instant::now());
+        if !wait.is_zero() {
+            self.relay.metrics.records_slowed_total.add(count.into());
+            tokio::time::sleep(wait).await;
+        }
     }
 
     async fn add_records(
@@ -87,6 +106,10 @@ impl Connection {
                 ));
             }
         };
+        if !self.relay.creations.try_take(self.peer.address, Instant::now()) {
+            let too_many = Refusal::mild(ErrorCode::Rate, "too many new spaces from this address; try again later");
+            return Err(Refusal { retry_after_ms: CREATION_RETRY_MS, ..too_many });
+        }
         let created = self.relay.spaces.create(id, new_log_id()?, &judged.accepted, view.readers()).await?;
         match created {
             Created::New(space) => {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, RecordStatus};
 use lifeos_sync_protocol::record::Body;
-use lifeos_sync_server::{Config, Server, SpaceCreation};
+use lifeos_sync_server::{Config, Limits, Server, SpaceCreation};
 
-use crate::fixture::{Client, Device, Space, metric, relay};
+use crate::fixture::{Client, Device, Space, metric, relay, relay_with};
 
 fn code(frame: &Frame) -> Option<ErrorCode> {
     match frame {
@@ -204,4 +204,34 @@ async fn an_author_of_records_without_effect_leaves_room_for_those_that_have_one
     let records = vec![one_more, space.records.last().unwrap().bytes().to_vec()];
     let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
     assert_eq!(answer, Frame::RecAck { session, results: vec![refused, ok] });
+}
+
+#[tokio::test]
+async fn an_address_creates_only_so_many_spaces() {
+    let (relay, _dir) = relay_with(Limits { spaces_per_address_hour_max: 2, ..Limits::default() }).await;
+    Client::found(&relay, &Space::new(1)).await;
+    Client::found(&relay, &Space::new(2)).await;
+    let third = Space::new(3);
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&third, &third.founder).await;
+    let answer = client.ask(&Frame::Rec { session, records: third.record_bytes(), more: false }).await;
+    assert_eq!(code(&answer), Some(ErrorCode::Rate));
+    // What is there already is open as before.
+    Client::join(&relay, &Space::new(1), &Space::new(1).founder).await;
+}
+
+#[tokio::test]
+async fn records_that_come_too_fast_wait_and_are_taken() {
+    let limits = Limits { records_per_second_max: 1_000, records_burst_max: 2, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    assert_eq!(metric(&relay, "records_slowed_total").await, 0);
+    space.enrol(2);
+    space.enrol(3);
+    space.enrol(4);
+    let records = space.record_bytes().split_off(2);
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![RecordStatus::Ok; 3] });
+    assert_eq!(metric(&relay, "records_slowed_total").await, 3);
 }
