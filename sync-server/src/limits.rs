@@ -57,6 +57,9 @@ pub struct Limits {
     pub readers: usize,
     /// Spaces the relay holds.
     pub spaces_max: u64,
+    /// Bytes of the database, without its write-ahead log of some 64 MiB; 0 means no limit. Beyond it envelopes and
+    /// new spaces are refused; records and reads are not.
+    pub database_bytes_max: u64,
     /// Spaces made from one address in an hour, as a bucket that fills steadily.
     pub spaces_per_address_hour_max: u32,
     /// Records one connection may bring per second; faster ones wait. Each costs a signature and an evaluation.
@@ -109,6 +112,7 @@ impl Default for Limits {
             commit_bytes_max: 4 * 1024 * 1024,
             readers: 4,
             spaces_max: 100_000,
+            database_bytes_max: 0,
             spaces_per_address_hour_max: 64,
             records_per_second_max: 512,
             records_burst_max: 4_096,

@@ -216,7 +216,10 @@ impl Spaces {
         if let Some(existing) = self.load(&mut space, id).await? {
             return Ok(Created::Existing(existing));
         }
-        if self.store.readers().space_count().await? >= self.limits.spaces_max {
+        let database = self.store.readers();
+        if database.space_count().await? >= self.limits.spaces_max
+            || database.is_full(self.limits.database_bytes_max).await?
+        {
             return Ok(Created::Full);
         }
         membership::store_records(&self.store, crate::store::RecordTarget::New(id, log_id), records, readers).await?;

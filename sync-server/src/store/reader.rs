@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::log::{check_end, id, signed, unsigned};
-use super::writer::FLAG_VERIFIED_END;
+use super::writer::{FLAG_VERIFIED_END, is_full};
 use super::{StoreError, open_for_reading, position_key, position_of};
 
 /// Connections that read, opened as they are needed.
@@ -120,6 +120,11 @@ impl Readers {
     /// Number of spaces.
     pub(crate) async fn space_count(self: &Arc<Self>) -> Result<u64, StoreError> {
         self.run(|db| Ok(db.query_row("SELECT count(*) FROM space", [], |row| unsigned(row, 0))?)).await
+    }
+
+    /// Whether the database has reached its limit, if it has one.
+    pub(crate) async fn is_full(self: &Arc<Self>, bytes_max: u64) -> Result<bool, StoreError> {
+        self.run(move |db| is_full(db, bytes_max)).await
     }
 
     /// The rolling hash at a position of a log, if the log reaches that far.

@@ -22,7 +22,7 @@ use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, SignPk, SpaceId, St
 use lifeos_sync_protocol::log::roll_next;
 use rusqlite::Connection;
 
-use super::log::{Log, Step, signed, step};
+use super::log::{Log, Step, signed, step, unsigned};
 use super::{SPACE_NO_MAX, StoreError, position_key};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -279,9 +279,11 @@ impl Committer {
 
     fn write(&mut self, batch: &mut [Job]) -> Result<Vec<Outcome>, StoreError> {
         let mut outcomes = Vec::with_capacity(batch.len());
+        // Once per commit: a commit is small against any sensible limit.
+        let full = is_full(&self.db, self.limits.database_bytes_max)?;
         for job in batch.iter_mut() {
             outcomes.push(match job {
-                Job::Push(job) => Outcome::Push(self.push(job)?),
+                Job::Push(job) => Outcome::Push(self.push(job, full)?),
                 Job::Records(job) => Outcome::Records(append_records(&self.db, job)?),
             });
         }
@@ -295,7 +297,7 @@ impl Committer {
         Ok(outcomes)
     }
 
-    fn push(&mut self, job: &mut PushJob) -> Result<Vec<(usize, Appended)>, StoreError> {
+    fn push(&mut self, job: &mut PushJob, full: bool) -> Result<Vec<(usize, Appended)>, StoreError> {
         if self.logs.len() >= LOGS_CACHED_MAX && !self.logs.contains_key(&job.space.no) {
             self.drop_clean_logs();
         }
@@ -308,7 +310,12 @@ impl Committer {
         }
         let mut appended = Vec::new();
         for (index, run) in job.runs.iter().enumerate() {
-            let stored = append_run(&self.db, log, run, &mut job.results, self.limits.space_bytes_max)?;
+            let room = match self.limits.space_bytes_max {
+                _ if full => 0,
+                0 => u64::MAX,
+                max => max.saturating_sub(log.bytes),
+            };
+            let stored = append_run(&self.db, log, run, &mut job.results, room)?;
             appended.extend(stored.into_iter().map(|stored| (index, stored)));
         }
         Ok(appended)
@@ -378,6 +385,17 @@ impl Committer {
     }
 }
 
+/// Whether the database has reached its limit, if it has one.
+pub(super) fn is_full(db: &Connection, bytes_max: u64) -> Result<bool, StoreError> {
+    if bytes_max == 0 {
+        return Ok(false);
+    }
+    let bytes = db
+        .prepare_cached("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")?
+        .query_row([], |row| unsigned(row, 0))?;
+    Ok(bytes >= bytes_max)
+}
+
 /// Appends what of a run is new; all of the new part or nothing, so that the log always ends at an envelope whose
 /// signature has been verified.
 fn append_run(
@@ -385,7 +403,7 @@ fn append_run(
     log: &mut Log,
     run: &Run,
     results: &mut [PushResult],
-    space_bytes_max: u64,
+    room_bytes: u64,
 ) -> Result<Vec<Appended>, StoreError> {
     let tip = log.tip(db, &run.stream)?;
     for (first, envelope) in run.envelopes.iter().enumerate() {
@@ -398,7 +416,7 @@ fn append_run(
             Step::Append => {
                 let new = &run.envelopes[first..];
                 let bytes: u64 = new.iter().map(|envelope| envelope.bytes.len() as u64).sum();
-                if space_bytes_max != 0 && log.bytes + bytes > space_bytes_max {
+                if bytes > room_bytes {
                     new.iter().for_each(|envelope| set(results, envelope, PushStatus::Quota, None));
                     return Ok(Vec::new());
                 }

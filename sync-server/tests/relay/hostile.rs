@@ -276,3 +276,33 @@ async fn an_address_cannot_have_more_read_than_its_budget_at_a_time() {
     let results = honest.push(session, vec![stream.seal_sized(50_000)]).await;
     assert_eq!(results[0].status, PushStatus::Ok);
 }
+
+#[tokio::test]
+async fn a_full_database_takes_records_and_repetitions_but_no_envelopes_or_spaces() {
+    let (relay, _dir) = relay_with(Limits { database_bytes_max: 1024 * 1024, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let first = stream.seal_sized(900_000);
+    let mut pushed = 0;
+    let mut status = client.push(session, vec![first.clone()]).await[0].status;
+    while status == PushStatus::Ok {
+        pushed += 1;
+        assert!(pushed < 4, "no limit");
+        status = client.push(session, vec![stream.seal_sized(200_000)]).await[0].status;
+    }
+    assert_eq!(status, PushStatus::Quota);
+    assert_eq!(client.push(session, vec![first]).await[0].status, PushStatus::Dup);
+
+    space.enrol(2);
+    let records = vec![space.records.last().unwrap().bytes().to_vec()];
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    let ok = lifeos_sync_protocol::frame::RecordStatus::Ok;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![ok] });
+
+    let other = Space::new(3);
+    let mut newcomer = Client::connect(&relay).await;
+    let session = newcomer.auth(&other, &other.founder).await;
+    let answer = newcomer.ask(&Frame::Rec { session, records: other.record_bytes(), more: false }).await;
+    assert!(matches!(answer, Frame::Error { code: ErrorCode::CreateRefused, .. }), "{answer:?}");
+}
