@@ -224,7 +224,12 @@ fn check_continues(tip: &StreamTip, header: &Header, id: &EnvelopeId) -> Result<
     }
 }
 
-fn find_author(space: &SpaceId, membership: &Membership, header: &Header) -> Result<SignPk, RefusedEnvelope> {
+/// The enrolled device that writes the stream which `header` begins.
+pub(crate) fn find_author(
+    space: &SpaceId,
+    membership: &Membership,
+    header: &Header,
+) -> Result<SignPk, RefusedEnvelope> {
     if header.seq != 1 {
         return Err(RefusedEnvelope::Chain);
     }

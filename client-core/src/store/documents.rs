@@ -129,7 +129,7 @@ impl DocRow {
             Vec::new()
         } else {
             let mut select = conn.prepare_cached("SELECT bytes FROM snapshot WHERE doc = ?1")?;
-            let missing = StoreError::Corrupt { what: "the snapshot of a document" };
+            let missing = StoreError::DocumentWithoutSnapshot;
             select.query_row([self.id], |row| row.get(0)).optional()?.ok_or(missing)?
         };
         let mut tail = Vec::with_capacity(usize::try_from(self.tail_bytes).unwrap_or(0));

@@ -38,6 +38,11 @@ pub enum StoreError {
         /// Which part.
         what: &'static str,
     },
+    /// The snapshot of a document is gone.
+    #[error(
+        "the snapshot of a document is missing: run `lifeos doctor`, and restore a backup or link this device again"
+    )]
+    DocumentWithoutSnapshot,
     /// No room on the disk; nothing was stored, nothing was lost.
     #[error("the disk is full: nothing was saved; free some space and try again")]
     DiskFull,
@@ -70,6 +75,12 @@ pub enum StoreError {
     /// The search query cannot be read.
     #[error(transparent)]
     Query(#[from] super::QueryError),
+    /// A peer sent what no honest one holds; nothing of the page was taken, and its cursor stays.
+    #[error("the relay sent {what}: nothing of it was taken; try again later, or use another relay")]
+    PeerMisbehaved {
+        /// What it was.
+        what: &'static str,
+    },
     /// An envelope could not be sealed.
     #[error("sealing failed: {0}")]
     Seal(#[from] crate::envelope::RefusedEnvelope),
@@ -91,10 +102,15 @@ impl StoreError {
         matches!(self, Self::DiskFull | Self::Busy)
     }
 
+    /// Whether what is stored of one document is wrong, while the database around it may be sound.
+    pub(super) const fn is_damaged_document(&self) -> bool {
+        matches!(self, Self::DocumentWithoutSnapshot | Self::Document(DocumentError::Corrupt))
+    }
+
     /// Whether stored bytes are wrong: retrying never helps.
     #[must_use]
     pub const fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Document(DocumentError::Corrupt))
+        matches!(self, Self::Corrupt { .. } | Self::DocumentWithoutSnapshot | Self::Document(DocumentError::Corrupt))
     }
 }
 

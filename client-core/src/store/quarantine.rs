@@ -3,10 +3,13 @@
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
 use rusqlite::Connection;
 
+use super::receive::Origin;
 use super::{Reads, StoreError};
 
 /// Envelopes whose bytes are kept although they are no part of any stream; a hostile peer could make any number.
-const FOREIGN_BYTES_ROWS_MAX: i64 = 1_000;
+const FOREIGN_ROWS_MAX: i64 = 1_000;
+/// Bytes of them.
+const FOREIGN_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
 /// An envelope in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub(super) fn insert(
     let sql = "INSERT OR IGNORE INTO quarantine(space, envelope, stream, seq, author, reason, since_ms, bytes)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let bytes = match bytes {
-        Some(bytes) if foreign_rows(conn, space)? < FOREIGN_BYTES_ROWS_MAX => Some(bytes),
+        Some(bytes) if has_room(conn, space, bytes.len())? => Some(bytes),
         _ => None,
     };
     let author = entry.author.as_ref().map(SignPk::as_bytes);
@@ -60,9 +63,63 @@ pub(super) fn release(conn: &Connection, space: i64, envelope: &EnvelopeId) -> R
     Ok(())
 }
 
-fn foreign_rows(conn: &Connection, space: i64) -> Result<i64, StoreError> {
-    let sql = "SELECT count(*) FROM quarantine WHERE space = ?1 AND bytes IS NOT NULL";
-    Ok(conn.prepare_cached(sql)?.query_row([space], |row| row.get(0))?)
+fn has_room(conn: &Connection, space: i64, bytes: usize) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM quarantine WHERE space = ?1 AND bytes IS NOT NULL";
+    let (rows, held): (i64, i64) =
+        conn.prepare_cached(sql)?.query_row([space], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    Ok(rows < FOREIGN_ROWS_MAX && held.saturating_add(bytes) <= FOREIGN_BYTES_MAX)
+}
+
+/// Whether an envelope of the stream between the two positions was set aside.
+pub(super) fn is_aside(
+    conn: &Connection,
+    space: i64,
+    stream: &StreamId,
+    after_seq: u32,
+    before_seq: u32,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM quarantine WHERE space = ?1 AND stream = ?2 AND seq > ?3 AND seq < ?4";
+    Ok(conn.prepare_cached(sql)?.exists((space, stream.as_ref(), after_seq, before_seq))?)
+}
+
+/// Streams of which something that is no part of them was set aside.
+pub(super) fn streams(conn: &Connection, space: i64) -> Result<Vec<StreamId>, StoreError> {
+    let sql = "SELECT DISTINCT stream FROM quarantine WHERE space = ?1 AND stream <> ?2 ORDER BY stream";
+    Reads { conn }.all(sql, (space, StreamId::ZERO.as_ref()), |row| Ok(StreamId(row.get(0)?)))
+}
+
+/// Row numbers of a stream's envelopes whose bytes lie here, in the order of the stream.
+pub(super) fn rows_with_bytes(conn: &Connection, space: i64, stream: &StreamId) -> Result<Vec<i64>, StoreError> {
+    let sql =
+        "SELECT id FROM quarantine WHERE space = ?1 AND stream = ?2 AND bytes IS NOT NULL ORDER BY seq, id LIMIT ?3";
+    Reads { conn }.all(sql, (space, stream.as_ref(), FOREIGN_ROWS_MAX), |row| row.get(0))
+}
+
+/// An envelope whose bytes lie here.
+pub(super) fn bytes(conn: &Connection, row: i64) -> Result<Option<(EnvelopeId, Vec<u8>)>, StoreError> {
+    let sql = "SELECT envelope, bytes FROM quarantine WHERE id = ?1 AND bytes IS NOT NULL";
+    Reads { conn }.one(sql, [row], |row| Ok((EnvelopeId(row.get(0)?), row.get(1)?)))
+}
+
+/// Whether the bytes of a position lie here.
+pub(super) fn has_bytes(conn: &Connection, space: i64, stream: &StreamId, seq: u32) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM quarantine WHERE space = ?1 AND stream = ?2 AND seq = ?3 AND bytes IS NOT NULL";
+    Ok(conn.prepare_cached(sql)?.exists((space, stream.as_ref(), seq))?)
+}
+
+/// Envelopes that are parts of their streams and were set aside for one of the reasons, in the order of streams.
+pub(super) fn kept(
+    conn: &Connection,
+    space: i64,
+    reasons: &[String; 2],
+) -> Result<Vec<(EnvelopeId, Origin)>, StoreError> {
+    let sql = "SELECT envelope, stream, seq, author FROM quarantine
+               WHERE space = ?1 AND bytes IS NULL AND reason IN (?2, ?3) ORDER BY stream, seq";
+    Reads { conn }.all(sql, (space, &reasons[0], &reasons[1]), |row| {
+        let author = row.get::<_, Option<[u8; 32]>>(3)?.map(SignPk);
+        Ok((EnvelopeId(row.get(0)?), Origin { stream: StreamId(row.get(1)?), seq: row.get(2)?, author }))
+    })
 }
 
 impl Reads<'_> {

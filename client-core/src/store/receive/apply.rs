@@ -1,17 +1,17 @@
 //! Applying what a page brings: grouped by document, one fenced batch each, stored in portions so that memory
 //! does not grow with the page.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, StreamId};
 use rusqlite::Connection;
 
-use super::Receiver;
+use super::{Origin, Receiver};
 use crate::delta::DocDelta;
 use crate::document::{Document, GenesisId};
 use crate::fence::{self, APPLY_TIMEOUT, Applied, CheckedDelta, FenceError, Guarded, Job, WaitingChange};
-use crate::projection;
+use crate::projection::{self, Row, SearchText};
 use crate::store::documents::Detached;
 use crate::store::{Reads, StoreError};
 
@@ -21,6 +21,25 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 const PORTION_DOCUMENTS_MAX: usize = 128;
 /// Bytes of changes applied at once.
 const PORTION_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why news of a document waits that is damaged here; [`super::retry`] tries it again.
+pub(super) const DAMAGED: &str =
+    "its document is damaged on this device: run `lifeos doctor`, and restore a backup or link this device again";
+
+/// The two steps that a hostile change may make hang or panic.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Steps {
+    /// Applies each job, and gives up those that take too long.
+    pub(in crate::store) apply: fn(Vec<Job>) -> Vec<Guarded>,
+    /// Reads rows and search text; may panic.
+    pub(in crate::store) project: fn(&Document) -> (Vec<Row>, Option<SearchText>),
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { apply: |jobs| fence::apply_guarded(jobs, APPLY_TIMEOUT), project: projection::project_with_search }
+    }
+}
 
 /// Checked changes by document.
 #[derive(Default)]
@@ -61,59 +80,134 @@ impl Receiver<'_> {
     }
 
     fn apply_portion(&mut self, portion: Vec<(DocId, Vec<CheckedDelta>)>) -> Result<(), StoreError> {
-        let (mut jobs, mut entries) = (Vec::new(), Vec::new());
+        let (mut jobs, mut entries, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for (doc, mut deltas) in portion {
             let Some(genesis) = deltas.first().map(|delta| delta.genesis) else { continue };
-            let (entry, document) = self.documents.take_out(&doc, genesis)?;
+            let Some((entry, document)) = self.take_out(&doc, genesis, &deltas)? else { continue };
             deltas.extend(self.take_waiting(&doc)?);
+            entries.push((entry, deltas.clone()));
             jobs.push(Job { document, deltas });
-            entries.push(entry);
         }
         if jobs.is_empty() {
             return Ok(());
         }
-        for (entry, answer) in entries.into_iter().zip(fence::apply_guarded(jobs, APPLY_TIMEOUT)) {
-            match answer {
-                Guarded::Done { document, applied } => self.take_in(entry, document, applied)?,
-                Guarded::Timeout { envelopes, .. } => self.refuse_all(envelopes, FenceError::Timeout)?,
+        for ((entry, deltas), answer) in entries.into_iter().zip((self.steps.apply)(jobs)) {
+            if let Err(error) = self.take_answer(entry, answer)? {
+                failed.push((deltas, error));
             }
         }
+        self.store_applied()?;
+        for (deltas, error) in failed {
+            match deltas.as_slice() {
+                [culprit] => self.refuse(culprit, &error.to_string())?,
+                _ => self.apply_one_by_one(deltas)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a document out; `None` when what is stored of it is damaged. Then its news is set aside until it is
+    /// whole again, and everything else goes on.
+    fn take_out(
+        &mut self,
+        doc: &DocId,
+        genesis: GenesisId,
+        deltas: &[CheckedDelta],
+    ) -> Result<Option<(Detached, Document)>, StoreError> {
+        match self.documents.take_out(doc, genesis) {
+            Ok(taken) => Ok(Some(taken)),
+            Err(error) if error.is_damaged_document() => {
+                for delta in deltas {
+                    self.refuse(delta, DAMAGED)?;
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn store_applied(&mut self) -> Result<(), StoreError> {
         self.documents.store()?;
         self.report.changed.extend(self.documents.changed());
         self.documents.put_down();
         Ok(())
     }
 
-    fn take_in(&mut self, entry: Detached, document: Document, applied: Applied) -> Result<(), StoreError> {
-        for (envelope, refused) in &applied.refused {
-            self.quarantine_known(*envelope, &refused.to_string())?;
-        }
-        let doc = document.id();
-        self.put_waiting(&doc, document.genesis(), &applied.waiting)?;
-        if !applied.changed() {
-            self.documents.put_back(entry, document);
-            return Ok(());
-        }
+    /// Takes an answer in, whole or not at all: then the document is as it was, and the changes are to be tried
+    /// one by one. Tells whether any went in.
+    fn take_answer(
+        &mut self,
+        entry: Detached,
+        answer: Guarded,
+    ) -> Result<Result<(bool, Vec<WaitingChange>), FenceError>, StoreError> {
+        let Guarded::Done { document, applied } = answer else { return Ok(Err(FenceError::Timeout)) };
+        let project = self.steps.project;
         // What was applied is sound for Automerge; that it can also be read must not be learned by a crash.
-        match catch_unwind(AssertUnwindSafe(|| projection::project_with_search(&document))) {
-            Ok(projected) => {
-                let changes = applied.applied.into_iter().map(|change| change.bytes).collect();
+        let projected = match applied.changed().then(|| catch_unwind(AssertUnwindSafe(|| project(&document)))) {
+            Some(Err(_)) => return Ok(Err(FenceError::Panic)),
+            projected => projected.and_then(Result::ok),
+        };
+        let Applied { applied, waiting, refused } = applied;
+        for (envelope, error) in &refused {
+            self.quarantine_known(*envelope, &error.to_string())?;
+        }
+        self.put_waiting(&document.id(), document.genesis(), &waiting)?;
+        let changed = projected.is_some();
+        match projected {
+            Some(projected) => {
+                let changes = applied.into_iter().map(|change| change.bytes).collect();
                 self.documents.put_changed(entry, document, projected, changes);
-                Ok(())
             }
-            Err(_) => {
-                let envelopes: BTreeSet<EnvelopeId> = applied.applied.iter().map(|change| change.envelope).collect();
-                self.refuse_all(envelopes, FenceError::Panic)
+            None => self.documents.put_back(entry, document),
+        }
+        Ok(Ok((changed, waiting)))
+    }
+
+    /// Applies what failed together envelope by envelope, as long as there is progress, so that only the culprit
+    /// is set aside. A stream with a culprit is tried no further: its later changes depend on that one, and each
+    /// try may cost the whole time limit.
+    fn apply_one_by_one(&mut self, mut deltas: Vec<CheckedDelta>) -> Result<(), StoreError> {
+        let mut culprits: BTreeMap<StreamId, FenceError> = BTreeMap::new();
+        loop {
+            let (mut progress, mut rest) = (false, Vec::new());
+            for delta in deltas {
+                if let Some(error) = culprits.get(&delta.stream) {
+                    self.refuse(&delta, &error.to_string())?;
+                    continue;
+                }
+                let Some((entry, document)) = self.take_out(&delta.doc, delta.genesis, &[])? else { return Ok(()) };
+                let job = Job { document, deltas: vec![delta.clone()] };
+                let Some(answer) = (self.steps.apply)(vec![job]).pop() else { continue };
+                match self.take_answer(entry, answer)? {
+                    Ok((changed, waiting)) => {
+                        progress |= changed;
+                        if !waiting.is_empty() {
+                            rest.push(delta);
+                        }
+                    }
+                    Err(error) => {
+                        self.refuse(&delta, &error.to_string())?;
+                        culprits.insert(delta.stream, error);
+                    }
+                }
+                self.store_applied()?;
             }
+            if rest.is_empty() || !progress {
+                return Ok(());
+            }
+            for delta in &rest {
+                self.forget_waiting(&delta.doc)?;
+            }
+            deltas = rest;
         }
     }
 
-    fn refuse_all(
-        &mut self,
-        envelopes: impl IntoIterator<Item = EnvelopeId>,
-        error: FenceError,
-    ) -> Result<(), StoreError> {
-        envelopes.into_iter().try_for_each(|envelope| self.quarantine_known(envelope, &error.to_string()))
+    fn refuse(&mut self, delta: &CheckedDelta, reason: &str) -> Result<(), StoreError> {
+        let Some(envelope) = delta.changes.first().map(|change| change.envelope) else { return Ok(()) };
+        // One whose change had waited came with an earlier page.
+        let earlier = Origin { stream: delta.stream, seq: 0, author: None };
+        self.origins.entry(envelope).or_insert(earlier);
+        self.quarantine_known(envelope, reason)
     }
 
     /// Changes of a document that waited for others: they are tried again with whatever has come.
@@ -123,13 +217,18 @@ impl Receiver<'_> {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let mut delete = conn.prepare_cached("DELETE FROM waiting WHERE space = ?1 AND doc = ?2")?;
-        delete.execute((space, doc.as_ref()))?;
+        self.forget_waiting(doc)?;
         let check = |waiting: Waiting| {
             let delta = DocDelta { doc: *doc, changes: vec![waiting.bytes], genesis: waiting.genesis };
             fence::check_document(waiting.envelope, waiting.stream, &delta).ok()
         };
         Ok(found.into_iter().filter_map(check).collect())
+    }
+
+    fn forget_waiting(&self, doc: &DocId) -> Result<(), StoreError> {
+        let mut delete = self.context.conn.prepare_cached("DELETE FROM waiting WHERE space = ?1 AND doc = ?2")?;
+        delete.execute((self.context.row, doc.as_ref()))?;
+        Ok(())
     }
 
     fn put_waiting(&self, doc: &DocId, genesis: GenesisId, changes: &[WaitingChange]) -> Result<(), StoreError> {

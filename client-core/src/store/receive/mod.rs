@@ -3,10 +3,12 @@
 //! ```text
 //! items ─ verify (chain for all, signature at the last of each stream) ─▶ envelope rows, tips
 //!       ─ open ─ fence::check ─▶ batch by document ─ fence, one batch each ─▶ change rows, projection rows
-//!       └ whatever fails ─▶ quarantine; the cursor moves on in the same commit
+//!       ├ an author's fault ─▶ quarantine; the cursor moves on in the same commit
+//!       └ the peer's fault ─▶ an error; nothing of the page is taken
 //! ```
 
 mod apply;
+mod retry;
 mod verify;
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
 
 use self::apply::Batch;
+pub(super) use self::apply::Steps;
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::{QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, quarantine, records, schema, seal};
@@ -72,6 +75,13 @@ pub struct ReceiveReport {
     pub own_stream_ahead: bool,
 }
 
+/// What the records of a space give.
+#[derive(Clone, Copy)]
+pub(super) struct Records<'p> {
+    pub(super) membership: &'p Membership,
+    pub(super) keyring: &'p Keyring,
+}
+
 /// What stays the same for a whole page.
 #[derive(Clone, Copy)]
 struct Context<'p> {
@@ -89,7 +99,8 @@ impl Store {
     /// Giving a page again changes nothing.
     ///
     /// # Errors
-    /// [`StoreError`]; a bad envelope is never an error.
+    /// [`StoreError::PeerMisbehaved`] for what the peer's relay should never have given out, and nothing of the page
+    /// is taken; what an author did wrong is never an error. Else [`StoreError`].
     pub fn receive(
         &mut self,
         space: &SpaceId,
@@ -99,13 +110,41 @@ impl Store {
         unknown: Unknown,
         now_ms: i64,
     ) -> Result<ReceiveReport, StoreError> {
+        self.receive_in_steps(space, page, Records { membership, keyring }, unknown, now_ms, Steps::default())
+    }
+
+    /// The same with other steps, for faults that no known change provokes.
+    pub(super) fn receive_in_steps(
+        &mut self,
+        space: &SpaceId,
+        page: Page,
+        records: Records<'_>,
+        unknown: Unknown,
+        now_ms: i64,
+        steps: Steps,
+    ) -> Result<ReceiveReport, StoreError> {
+        self.receiving(space, records, unknown, now_ms, steps, |receiver, streams| receiver.take(page, streams))
+    }
+
+    /// Runs `take` in one transaction.
+    fn receiving(
+        &mut self,
+        space: &SpaceId,
+        records: Records<'_>,
+        unknown: Unknown,
+        now_ms: i64,
+        steps: Steps,
+        take: impl FnOnce(&mut Receiver<'_>, Streams) -> Result<(), StoreError>,
+    ) -> Result<ReceiveReport, StoreError> {
+        let Records { membership, keyring } = records;
         let transaction = begin(&self.conn)?;
         let space_ref = records::find_space(&transaction, space)?;
         let row = space_ref.row;
         let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
         let documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
-        let mut receiver = Receiver { context, documents, report: ReceiveReport::default(), origins: HashMap::new() };
-        let taken = receiver.take(page, Streams::new(space_ref));
+        let report = ReceiveReport::default();
+        let mut receiver = Receiver { context, documents, report, origins: HashMap::new(), steps };
+        let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
         match taken.and_then(|()| Ok(transaction.commit()?)) {
             Ok(()) => Ok(report),
@@ -120,10 +159,10 @@ impl Store {
 
 /// Where an envelope came from, for its quarantine row.
 #[derive(Clone, Copy)]
-struct Origin {
-    stream: StreamId,
-    seq: u32,
-    author: Option<SignPk>,
+pub(super) struct Origin {
+    pub(super) stream: StreamId,
+    pub(super) seq: u32,
+    pub(super) author: Option<SignPk>,
 }
 
 /// Takes one page in, inside a transaction.
@@ -132,10 +171,12 @@ struct Receiver<'p> {
     documents: Workspace<'p>,
     report: ReceiveReport,
     origins: HashMap<EnvelopeId, Origin>,
+    steps: Steps,
 }
 
 impl Receiver<'_> {
     fn take(&mut self, page: Page, mut streams: Streams) -> Result<(), StoreError> {
+        let first = page.items.first().map_or(1, |item| item.pos);
         let verified = verify_page(&self.context, &mut streams, page.items)?;
         let mut batch = Batch::default();
         for outcome in verified.outcomes {
@@ -153,17 +194,22 @@ impl Receiver<'_> {
                 }
             }
         }
+        self.finish(batch, &streams)?;
+        self.report.held = verified.held;
+        if let (Some(relay), None) = (page.relay, verified.held) {
+            move_cursor(self.context.conn, relay, page.next, first, streams.own_seen)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, batch: Batch, streams: &Streams) -> Result<(), StoreError> {
         self.apply(batch)?;
         self.report.changed.sort_unstable();
         self.report.changed.dedup();
         streams.store(self.context.conn)?;
-        self.report.held = verified.held;
         self.report.own_stream_ahead = streams.own_ahead;
         if streams.own_ahead {
             self.note_second_copy()?;
-        }
-        if let (Some(relay), None) = (page.relay, verified.held) {
-            move_cursor(self.context.conn, relay, page.next, streams.own_seen)?;
         }
         Ok(())
     }
@@ -232,11 +278,18 @@ impl Receiver<'_> {
     }
 }
 
-fn move_cursor(conn: &Connection, relay: RelayId, next: Option<Cursor>, own_seen: u32) -> Result<(), StoreError> {
+/// A cursor that was forgotten while pages were under way stays so: the log is to be read from its start.
+fn move_cursor(
+    conn: &Connection,
+    relay: RelayId,
+    next: Option<Cursor>,
+    first: u64,
+    own_seen: u32,
+) -> Result<(), StoreError> {
     if let Some(next) = next {
-        let sql = "UPDATE relay SET log_id = ?2, pos = ?3, roll = ?4 WHERE id = ?1";
+        let sql = "UPDATE relay SET log_id = ?2, pos = ?3, roll = ?4 WHERE id = ?1 AND (pos IS NOT NULL OR ?5)";
         let pos = i64::try_from(next.pos).unwrap_or(i64::MAX);
-        conn.prepare_cached(sql)?.execute((relay.0, next.log_id.as_ref(), pos, next.roll.as_ref()))?;
+        conn.prepare_cached(sql)?.execute((relay.0, next.log_id.as_ref(), pos, next.roll.as_ref(), first <= 1))?;
     }
     let sql = "UPDATE relay SET own_acked_seq = ?2 WHERE id = ?1 AND own_acked_seq < ?2";
     conn.prepare_cached(sql)?.execute((relay.0, own_seen))?;

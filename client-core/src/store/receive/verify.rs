@@ -2,19 +2,22 @@
 //!
 //! Every envelope's place in its hash chain is checked; the signature only at the last one of each stream, for
 //! the chain vouches for those before it. If that one fails, every envelope of the stream is checked.
+//!
+//! A relay checks all of this before it takes an envelope. What fails is therefore the fault of the peer, and the
+//! page is refused whole: were it set aside, the genuine envelope would be passed over for ever. Only what a
+//! device has signed, or what waits for its author, is set aside.
 
 use std::collections::{BTreeSet, HashMap};
 
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::frame::Item;
-use lifeos_sync_protocol::hash;
 use lifeos_sync_protocol::ids::{EnvelopeId, SpaceId, StreamId};
 use rusqlite::Connection;
 
 use super::{Context, NeedRecords, Origin, Unknown, tip_by_row};
 use crate::envelope::{self, RefusedEnvelope, SignatureCheck, StreamTip, VerifiedEnvelope};
 use crate::store::records::SpaceRef;
-use crate::store::{Reads, StoreError, outbox, seal};
+use crate::store::{Reads, StoreError, outbox, quarantine, seal};
 
 /// What is to be done with one envelope.
 pub(super) enum Outcome {
@@ -44,10 +47,17 @@ pub(super) struct Streams {
 
 /// A stream as it is stored (`row` 0: not yet) and as it stands after what was verified.
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    row: i64,
-    tip: Option<StreamTip>,
+pub(super) struct Known {
+    pub(super) row: i64,
+    pub(super) tip: Option<StreamTip>,
     moved: bool,
+}
+
+impl Known {
+    /// Position of the last envelope that was taken in; 0: none.
+    pub(super) fn tip_seq(&self) -> u32 {
+        self.tip.map_or(0, |tip| tip.seq)
+    }
 }
 
 impl Streams {
@@ -55,7 +65,7 @@ impl Streams {
         Self { own: space.stream, tips: HashMap::new(), own_ahead: false, own_seen: 0 }
     }
 
-    fn known(&mut self, context: &Context<'_>, stream: StreamId) -> Result<Known, StoreError> {
+    pub(super) fn known(&mut self, context: &Context<'_>, stream: StreamId) -> Result<Known, StoreError> {
         if let Some(known) = self.tips.get(&stream) {
             return Ok(*known);
         }
@@ -65,6 +75,13 @@ impl Streams {
         };
         self.tips.insert(stream, known);
         Ok(known)
+    }
+
+    /// A stream goes on with an envelope whose own signature was checked.
+    pub(super) fn moved(&mut self, tip: StreamTip) {
+        self.own_ahead |= tip.stream == self.own;
+        let known = self.tips.entry(tip.stream).or_insert(Known { row: 0, tip: None, moved: false });
+        (known.tip, known.moved) = (Some(tip), true);
     }
 
     /// The row of a stream that was verified, made if it is new.
@@ -94,14 +111,13 @@ impl Streams {
 /// An envelope whose layout is right, or why it is not.
 enum Parsed {
     Envelope { envelope: Envelope, id: EnvelopeId },
-    Garbage { id: EnvelopeId, bytes: Vec<u8> },
+    Garbage,
 }
 
 fn parse(space: &SpaceId, bytes: Vec<u8>) -> Parsed {
-    match Envelope::parse(bytes.clone()) {
+    match Envelope::parse(bytes) {
         Ok(envelope) => Parsed::Envelope { id: envelope.id(space), envelope },
-        // It has no id of its own; its bytes stand for it.
-        Err(_) => Parsed::Garbage { id: EnvelopeId(hash::sha256("garbage", &[space.as_ref(), &bytes])), bytes },
+        Err(_) => Parsed::Garbage,
     }
 }
 
@@ -119,7 +135,11 @@ pub(super) fn verify_page(
         if let Some((at, need)) = pass.hold.take() {
             held = Some(need);
             items.truncate(at);
-        } else if pass.uncovered.is_empty() {
+        } else if !pass.uncovered.is_empty() {
+            continue;
+        } else if let Some(what) = pass.misbehaved {
+            return Err(StoreError::PeerMisbehaved { what });
+        } else {
             break;
         }
     }
@@ -128,9 +148,17 @@ pub(super) fn verify_page(
     Ok(VerifiedPage { outcomes, held })
 }
 
-/// Whether the stream's own device made this: what anybody else invents about the own stream proves nothing.
+const GARBAGE: &str = "bytes that are no envelope";
+const UNSIGNED: &str = "an envelope that its device did not sign";
+const GAP: &str = "an envelope without the one before it";
+
+/// Whether the stream's own device made this: what anybody else invents about a stream proves nothing.
 fn is_signed(context: &Context<'_>, known: &Known, envelope: &Envelope) -> bool {
-    known.tip.is_some_and(|tip| envelope.verify_signature(context.space, &tip.device).is_ok())
+    let author = match known.tip {
+        Some(tip) => Some(tip.device),
+        None => envelope::find_author(context.space, context.membership, envelope.header()).ok(),
+    };
+    author.is_some_and(|author| envelope.verify_signature(context.space, &author).is_ok())
 }
 
 /// One try to verify a page.
@@ -146,7 +174,11 @@ struct Pass {
     uncovered: BTreeSet<StreamId>,
     /// Streams to check one by one.
     careful: BTreeSet<StreamId>,
+    /// Streams of which something that could not be taken in was set aside: what follows has to wait too.
+    aside: BTreeSet<StreamId>,
     hold: Option<(usize, NeedRecords)>,
+    /// What only the peer can have made; it counts when no stream is left uncovered.
+    misbehaved: Option<&'static str>,
 }
 
 impl Pass {
@@ -165,10 +197,7 @@ impl Pass {
         }
         for (at, item) in items.iter().enumerate() {
             match item {
-                Parsed::Garbage { id, bytes } => {
-                    let origin = Origin { stream: StreamId::ZERO, seq: 0, author: None };
-                    pass.refuse(*id, origin, RefusedEnvelope::Layout, bytes);
-                }
+                Parsed::Garbage => pass.misbehaved = Some(GARBAGE),
                 Parsed::Envelope { envelope, id } => {
                     let newest = last.get(&envelope.header().stream) == Some(&at);
                     if let Some(need) = pass.envelope(context, streams.own, envelope, *id, newest)? {
@@ -197,9 +226,11 @@ impl Pass {
             if self.is_held(context.conn, known.row, &header.stream, header.seq, id)? {
                 self.outcomes.push(Outcome::Duplicate);
                 self.own_seen = self.own_seen.max(if is_own { header.seq } else { 0 });
-            } else {
-                self.own_ahead |= is_own && is_signed(context, &known, envelope);
+            } else if is_signed(context, &known, envelope) {
+                self.own_ahead |= is_own;
                 self.refuse(id, origin, RefusedEnvelope::Fork, envelope.bytes());
+            } else {
+                self.blame_peer(&header.stream, UNSIGNED);
             }
             return Ok(None);
         }
@@ -223,12 +254,46 @@ impl Pass {
             Err(RefusedEnvelope::UnknownAuthor) if context.unknown == Unknown::Hold => {
                 return Ok(Some(NeedRecords::Author(header.stream)));
             }
-            Err(reason) => {
-                self.own_ahead |= is_own && is_signed(context, &known, envelope);
-                self.refuse(id, origin, reason, envelope.bytes());
-            }
+            Err(reason) => match self.fault_of_peer(context, &known, envelope, reason)? {
+                Some(what) => self.blame_peer(&header.stream, what),
+                None => {
+                    self.own_ahead |= is_own && is_signed(context, &known, envelope);
+                    self.aside.insert(header.stream);
+                    self.refuse(id, origin, reason, envelope.bytes());
+                }
+            },
         }
         Ok(None)
+    }
+
+    /// What the peer did wrong, unless it was the author.
+    fn fault_of_peer(
+        &self,
+        context: &Context<'_>,
+        known: &Known,
+        envelope: &Envelope,
+        reason: RefusedEnvelope,
+    ) -> Result<Option<&'static str>, StoreError> {
+        let header = envelope.header();
+        Ok(match reason {
+            RefusedEnvelope::UnknownAuthor => None,
+            RefusedEnvelope::Chain => {
+                let tip_seq = known.tip_seq();
+                let follows = self.aside.contains(&header.stream)
+                    || quarantine::is_aside(context.conn, context.row, &header.stream, tip_seq, header.seq)?;
+                let foreign = known.tip.is_some() && !is_signed(context, known, envelope);
+                if foreign { Some(UNSIGNED) } else { (!follows).then_some(GAP) }
+            }
+            _ => (!is_signed(context, known, envelope)).then_some(UNSIGNED),
+        })
+    }
+
+    /// Believed only of a stream whose envelopes before are all covered; else it is checked one by one first.
+    fn blame_peer(&mut self, stream: &StreamId, what: &'static str) {
+        self.misbehaved.get_or_insert(what);
+        if !self.careful.contains(stream) {
+            self.uncovered.insert(*stream);
+        }
     }
 
     fn refuse(&mut self, id: EnvelopeId, origin: Origin, reason: RefusedEnvelope, bytes: &[u8]) {
