@@ -113,6 +113,7 @@ impl From<StoreError> for ClientError {
             | StoreError::KeyWithoutDatabase
             | StoreError::DeviceKey
             | StoreError::NewerVersion { .. } => Self::Home { message },
+            StoreError::PeerMisbehaved { .. } => Self::Security { message },
             StoreError::UnknownSpace | StoreError::UnknownRelay | StoreError::WrongKind | StoreError::Query(_) => {
                 Self::Invalid { message }
             }

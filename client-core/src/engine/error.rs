@@ -65,7 +65,11 @@ impl EngineError {
     /// Whether the relay must not be trusted.
     #[must_use]
     pub const fn is_trust(&self) -> bool {
-        matches!(self, Self::Session(error) if error.is_trust())
+        match self {
+            Self::Session(error) => error.is_trust(),
+            Self::Store(StoreError::PeerMisbehaved { .. }) => true,
+            _ => false,
+        }
     }
 
     /// How long the relay asked to be left alone (ms); 0: it did not say.
