@@ -103,8 +103,10 @@ impl Default for World {
 async fn link(existing: &Client, new_home: &Path, url: &str) {
     existing.sync(&mut |_| {}).await.expect("the first sync");
     let mut new = Client::link_new(new_home, url, "reader").await.expect("a link");
-    let mut approve = existing.link_approve(new.link()).await.expect("the link is answered");
-    let code = new.code().await.expect("a code");
+    // Both ends must be at it: the offer is answered while the code is waited for.
+    let link = new.link().to_owned();
+    let (approve, code) = tokio::join!(existing.link_approve(&link), new.code());
+    let (mut approve, code) = (approve.expect("the link is answered"), code.expect("a code"));
     assert_eq!(approve.enter_code(&code).await.expect("the code is taken"), None, "the right code was refused");
     let client = new.finish().await.expect("the device is enrolled");
     client.sync(&mut |_| {}).await.expect("the new device syncs");

@@ -113,16 +113,22 @@ fn an_import_names_every_file_it_cannot_read_and_takes_the_others() {
 fn a_home_of_a_newer_version_is_left_alone() {
     let home = Home::new();
     let path = home.path("home").join("lifeos.db");
-    let version = |set: Option<i64>| {
+    // A format says of itself from which version on it can be read; this one asks for more than there is.
+    let version = |set: Option<(i64, u32)>| {
         let db = rusqlite::Connection::open(&path).unwrap();
-        set.inspect(|version| db.pragma_update(None, "user_version", version).unwrap());
+        if let Some((version, reader)) = set {
+            db.pragma_update(None, "user_version", version).unwrap();
+            let changed =
+                db.execute("UPDATE meta SET value = ?1 WHERE key = 'min_reader'", [reader.to_be_bytes()]).unwrap();
+            assert_eq!(changed, 1);
+        }
         db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap()
     };
     let before = version(None);
-    version(Some(before + 1000));
+    version(Some((before + 1000, 1001)));
     home.refused(&["note", "list"], &["newer", "update"]);
     assert_eq!(version(None), before + 1000, "the refused home was touched");
-    version(Some(before));
+    version(Some((before, 1)));
     home.unharmed();
 }
 

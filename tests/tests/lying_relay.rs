@@ -13,8 +13,10 @@ async fn two_devices(folder: &std::path::Path, url: &str) -> (Client, Client) {
     let one = Client::create(&folder.join("one"), options).unwrap().0;
     one.sync(&mut |_| {}).await.unwrap();
     let mut new = Client::link_new(&folder.join("two"), url, "two").await.unwrap();
-    let mut approve = one.link_approve(new.link()).await.unwrap();
-    let code = new.code().await.unwrap();
+    // Both ends must be at it: the offer is answered while the code is waited for.
+    let link = new.link().to_owned();
+    let (approve, code) = tokio::join!(one.link_approve(&link), new.code());
+    let (mut approve, code) = (approve.unwrap(), code.unwrap());
     assert_eq!(approve.enter_code(&code).await.unwrap(), None);
     let two = new.finish().await.unwrap();
     two.sync(&mut |_| {}).await.unwrap();

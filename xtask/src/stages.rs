@@ -105,9 +105,9 @@ fn bindings() -> Outcome {
     std::fs::copy(&*library, target().join("bindings/python").join(library.rsplit('/').next().unwrap_or_default()))
         .map_err(|error| format!("cannot copy the library: {error}"))?;
     run(
-        command("python3", &["bindings/python/tests/test_two_devices.py"])
+        command("python3", &["-m", "unittest", "discover", "-s", "bindings/python/tests"])
             .env("PYTHONPATH", &*out)
-            .env("LIFEOS_RELAY_BIN", ci_bin("lifeos-relay")),
+            .env("LIFEOS_RELAY", ci_bin("lifeos-relay")),
         minutes(4),
     )
 }

@@ -100,8 +100,10 @@ fn link(writer: &Path, reader: &Path, url: &str) {
     runtime.block_on(async {
         client.sync(&mut |_| {}).await.expect("a sync");
         let mut new = Client::link_new(reader, url, "reader").await.expect("a link");
-        let mut approve = client.link_approve(new.link()).await.expect("an answer");
-        let code = new.code().await.expect("a code");
+        // Both ends must be at it: the offer is answered while the code is waited for.
+        let link = new.link().to_owned();
+        let (approve, code) = tokio::join!(client.link_approve(&link), new.code());
+        let (mut approve, code) = (approve.expect("an answer"), code.expect("a code"));
         assert_eq!(approve.enter_code(&code).await.expect("the code is taken"), None);
         new.finish().await.expect("a device");
     });

@@ -90,6 +90,11 @@ pub enum StoreError {
     /// Records that no space may hold; none was stored.
     #[error(transparent)]
     Records(#[from] super::RefusedRecords),
+    /// A read or write failed below SQLite.
+    #[error(
+        "the disk refused to read or write: check its free space and health, then try again; what was acknowledged is kept"
+    )]
+    Disk(#[source] rusqlite::Error),
     /// SQLite refused for another reason.
     #[error("the database refused the operation")]
     Sql(#[source] rusqlite::Error),
@@ -99,7 +104,7 @@ impl StoreError {
     /// Whether the same call can succeed later without anybody changing the home.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::Busy)
+        matches!(self, Self::DiskFull | Self::Busy | Self::Disk(_))
     }
 
     /// Whether what is stored of one document is wrong, while the database around it may be sound.
@@ -120,6 +125,7 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             Some(Code::DiskFull) => Self::DiskFull,
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy,
+            Some(Code::SystemIoFailure) => Self::Disk(error),
             Some(Code::DatabaseCorrupt) => Self::Corrupt { what: "a database page" },
             Some(Code::NotADatabase) => Self::Corrupt { what: "the database header" },
             Some(Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => Self::ReadOnly,
