@@ -83,5 +83,10 @@ fn wait(child: &mut Child, cap: Duration) -> Option<ExitStatus> {
 
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    command.get_args().fold(program, |line, arg| line + " " + &arg.to_string_lossy())
+    let line = command.get_args().fold(program, |line, arg| line + " " + &arg.to_string_lossy());
+    // A script shows its first words only.
+    match line.char_indices().nth(120) {
+        Some((at, _)) => format!("{}…", line[..at].replace('\n', "; ")),
+        None => line,
+    }
 }
