@@ -140,31 +140,36 @@ impl Connection {
         items_max: u32,
     ) -> Result<(), Refusal> {
         let (space, reader) = self.opened(session)?;
-        let end = space.live().end();
-        if from == 0 || from > end.pos {
-            return Err(Refusal::mild(ErrorCode::Unexpected, "the log does not reach this position"));
-        }
         let bounds = self.bounds(bytes_max, items_max);
-        let page = self.page(session, &space, from, end.pos, bounds).await?;
-        self.relay.metrics.pages_read_total.increment();
-        let next = page.next;
-        let more = next != end.pos;
-        let mut frame = Frame::Items { session, items: page.items, next, roll: page.roll, more };
-        let bytes = frame.encode(request);
-        {
-            // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
-            let mut live = space.live();
-            if live.follow(reader, next) != more {
-                self.outgoing.reply(bytes.into());
-                return Ok(());
+        loop {
+            let end = space.live().end();
+            if from == 0 || from > end.pos {
+                return Err(Refusal::mild(ErrorCode::Unexpected, "the log does not reach this position"));
             }
+            let page = self.page(session, &space, from, end.pos, bounds).await?;
+            self.relay.metrics.pages_read_total.increment();
+            let (next, is_empty) = (page.next, page.items.is_empty());
+            let more = next != end.pos;
+            let mut frame = Frame::Items { session, items: page.items, next, roll: page.roll, more };
+            let bytes = frame.encode(request);
+            {
+                // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
+                let mut live = space.live();
+                if live.follow(reader, next) != more {
+                    self.outgoing.reply(bytes.into());
+                    return Ok(());
+                }
+            }
+            // The log has grown since the page was read: it is not the last one after all.
+            if is_empty {
+                continue;
+            }
+            if let Frame::Items { more, .. } = &mut frame {
+                *more = true;
+            }
+            self.reply(request, &frame);
+            return Ok(());
         }
-        // The log has grown since the page was read: it is not the last one after all.
-        if let Frame::Items { more, .. } = &mut frame {
-            *more = true;
-        }
-        self.reply(request, &frame);
-        Ok(())
     }
 
     /// The page from a position: read along with the one before, or read now.
