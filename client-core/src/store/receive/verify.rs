@@ -135,11 +135,9 @@ pub(super) fn verify_page(
         if let Some((at, need)) = pass.hold.take() {
             held = Some(need);
             items.truncate(at);
-        } else if !pass.uncovered.is_empty() {
-            continue;
         } else if let Some(what) = pass.misbehaved {
             return Err(StoreError::PeerMisbehaved { what });
-        } else {
+        } else if pass.uncovered.is_empty() {
             break;
         }
     }
@@ -177,7 +175,7 @@ struct Pass {
     /// Streams of which something that could not be taken in was set aside: what follows has to wait too.
     aside: BTreeSet<StreamId>,
     hold: Option<(usize, NeedRecords)>,
-    /// What only the peer can have made; it counts when no stream is left uncovered.
+    /// What only the peer can have made.
     misbehaved: Option<&'static str>,
 }
 
@@ -230,7 +228,7 @@ impl Pass {
                 self.own_ahead |= is_own;
                 self.refuse(id, origin, RefusedEnvelope::Fork, envelope.bytes());
             } else {
-                self.blame_peer(&header.stream, UNSIGNED);
+                self.blame_peer(UNSIGNED);
             }
             return Ok(None);
         }
@@ -255,7 +253,7 @@ impl Pass {
                 return Ok(Some(NeedRecords::Author(header.stream)));
             }
             Err(reason) => match self.fault_of_peer(context, &known, envelope, reason)? {
-                Some(what) => self.blame_peer(&header.stream, what),
+                Some(what) => self.blame_peer(what),
                 None => {
                     self.own_ahead |= is_own && is_signed(context, &known, envelope);
                     self.aside.insert(header.stream);
@@ -288,12 +286,8 @@ impl Pass {
         })
     }
 
-    /// Believed only of a stream whose envelopes before are all covered; else it is checked one by one first.
-    fn blame_peer(&mut self, stream: &StreamId, what: &'static str) {
+    fn blame_peer(&mut self, what: &'static str) {
         self.misbehaved.get_or_insert(what);
-        if !self.careful.contains(stream) {
-            self.uncovered.insert(*stream);
-        }
     }
 
     fn refuse(&mut self, id: EnvelopeId, origin: Origin, reason: RefusedEnvelope, bytes: &[u8]) {
