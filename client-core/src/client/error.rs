@@ -113,11 +113,10 @@ impl From<StoreError> for ClientError {
             | StoreError::KeyWithoutDatabase
             | StoreError::DeviceKey
             | StoreError::NewerVersion { .. } => Self::Home { message },
-            StoreError::PeerMisbehaved { .. } => Self::Security { message },
+            StoreError::Records(_) | StoreError::PeerMisbehaved { .. } => Self::Security { message },
             StoreError::UnknownSpace | StoreError::UnknownRelay | StoreError::WrongKind | StoreError::Query(_) => {
                 Self::Invalid { message }
             }
-            StoreError::Records(_) => Self::Security { message },
             StoreError::Document(error) if error != DocumentError::Corrupt => Self::Invalid { message },
             error => Self::Storage { message, transient: error.is_transient() },
         }

@@ -29,6 +29,9 @@ pub enum EngineError {
     /// The secret of the current epoch is not here.
     #[error("the key of the space is not on this device: link this device again")]
     NoEpochKey,
+    /// Records came that explain what could not be kept before: the log has to be read again from its start.
+    #[error("edits that could not be read before are fetched again: sync once more")]
+    FetchAgain,
     /// Another process syncs this home.
     #[error("this home is being synced already: wait until that is done, or stop the other `lifeos sync --watch`")]
     Locked,
@@ -57,7 +60,7 @@ impl EngineError {
             Self::Session(error) => error.is_transient(),
             Self::Transport(error) => error.is_transient(),
             Self::Store(error) => error.is_transient(),
-            Self::PushPaused(_) | Self::Locked | Self::Stalled | Self::Stopped => true,
+            Self::PushPaused(_) | Self::FetchAgain | Self::Locked | Self::Stalled | Self::Stopped => true,
             _ => false,
         }
     }

@@ -27,7 +27,11 @@ pub(crate) async fn sync_once(
 ) -> Result<(), EngineError> {
     let _lock = SyncLock::try_acquire(&shared.home)?.ok_or(EngineError::Locked)?;
     let (stop_sender, stop) = watch::channel(false);
-    let result = attempt(shared, Mode::Once, tally, progress, stop).await;
+    let mut result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
+    if matches!(result, Err(EngineError::FetchAgain)) {
+        tally.was_live = false;
+        result = attempt(shared, Mode::Once, tally, progress, stop).await;
+    }
     drop(stop_sender);
     result
 }

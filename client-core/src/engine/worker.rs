@@ -158,11 +158,30 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Members and keys follow the stored records, whoever stored them.
+    /// Members and keys follow the stored records, whoever stored them; what waited for them is tried again.
     fn follow_records(&self) -> Result<(), EngineError> {
-        let store = self.shared.store();
-        self.shared.follow_records(&store)?;
-        Ok(())
+        let mut store = self.shared.store();
+        if !self.shared.follow_records(&store)? {
+            return Ok(());
+        }
+        let (state, space) = (self.shared.state(), &self.shared.space);
+        let had_cursor = store.reads().relay(self.relay)?.cursor.is_some();
+        let report = store.retry_quarantined(space, &state.membership, &state.keyring, wall_ms())?;
+        let has_cursor = store.reads().relay(self.relay)?.cursor.is_some();
+        drop(store);
+        self.tell_page(report);
+        // The next page of this connection would put the cursor back that was just taken away.
+        if had_cursor && !has_cursor { Err(EngineError::FetchAgain) } else { Ok(()) }
+    }
+
+    /// Tells what came of envelopes that were taken in.
+    fn tell_page(&self, report: ReceiveReport) {
+        self.announce(&report);
+        self.tell(Done::Page {
+            received: report.received,
+            changed: report.changed,
+            quarantined: report.quarantined.len(),
+        });
     }
 
     fn records_equal(&mut self) -> Result<(), EngineError> {
@@ -216,13 +235,8 @@ impl Worker<'_> {
             unknown,
             wall_ms(),
         )?;
-        self.announce(&report);
         let held = report.held.is_some();
-        self.tell(Done::Page {
-            received: report.received,
-            changed: report.changed,
-            quarantined: report.quarantined.len(),
-        });
+        self.tell_page(report);
         if held {
             self.hold(kept, cursor)?;
             self.answer(Input::RecordsWanted);
