@@ -1,8 +1,7 @@
 //! A man in the middle: passes websocket frames between a client and a relay and spoils one of them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +12,11 @@ use tokio_tungstenite::tungstenite::Message;
 pub enum Harm {
     /// Passed on as it is: the accepted twin of every other case.
     None,
+    /// One bit of the last byte is flipped: in a page, that of the last envelope's signature (or of what follows it).
+    FlipEnd {
+        /// Counted from the end.
+        back: usize,
+    },
     /// One bit of byte `len * at / 1000` is flipped.
     Flip {
         /// Where, in thousandths of the length.
@@ -34,42 +38,63 @@ pub enum Harm {
     Text,
 }
 
-/// A proxy in front of a relay.
-pub struct Middle {
-    /// Where clients connect.
-    pub addr: SocketAddr,
-    /// Frames that went from the relay to clients so far.
-    pub passed: Arc<AtomicUsize>,
-    /// Frames that were spoilt.
-    pub harmed: Arc<AtomicUsize>,
+/// Which frame is spoilt, how, and what has happened since it was said.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    nth: usize,
+    harm: Harm,
+    passed: usize,
+    harmed: usize,
 }
 
-impl Middle {
-    /// Spoils the `nth` frame (0-based, over all connections) that the relay sends.
-    ///
-    /// # Panics
-    /// When no port is free.
-    pub async fn start(relay: SocketAddr, nth: usize, harm: Harm) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let addr = listener.local_addr().expect("an address");
-        let (passed, harmed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counters = (Arc::clone(&passed), Arc::clone(&harmed));
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(pass(socket, relay, nth, harm, counters.clone()));
-            }
-        });
-        Self { addr, passed, harmed }
+impl Plan {
+    /// Whether the next frame is the one.
+    fn next_is_spoilt(&mut self) -> bool {
+        let hit = self.harm != Harm::None && self.passed == self.nth;
+        self.passed += 1;
+        self.harmed += usize::from(hit);
+        hit
     }
 }
 
-async fn pass(
-    socket: TcpStream,
-    relay: SocketAddr,
-    nth: usize,
-    harm: Harm,
-    counters: (Arc<AtomicUsize>, Arc<AtomicUsize>),
-) {
+/// A proxy in front of a relay.
+pub struct Middle {
+    /// Where clients connect, always: what they remember of the relay outlives the harm.
+    pub addr: SocketAddr,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Middle {
+    /// Passes everything on until it is told otherwise.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn start(relay: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let plan = Arc::new(Mutex::new(Plan { nth: 0, harm: Harm::None, passed: 0, harmed: 0 }));
+        let shared = Arc::clone(&plan);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(pass(socket, relay, Arc::clone(&shared)));
+            }
+        });
+        Self { addr, plan }
+    }
+
+    /// From now on the `nth` frame (0-based, over all connections) that the relay sends is spoilt, once.
+    pub fn spoil(&self, nth: usize, harm: Harm) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Plan { nth, harm, passed: 0, harmed: 0 };
+    }
+
+    /// Frames spoilt since [`Self::spoil`].
+    #[must_use]
+    pub fn harmed(&self) -> usize {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).harmed
+    }
+}
+
+async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
     let Ok(client) = tokio_tungstenite::accept_async(socket).await else { return };
     let Ok((server, _)) = tokio_tungstenite::connect_async(format!("ws://{relay}/sync")).await else { return };
     let ((mut to_client, mut from_client), (mut to_server, mut from_server)) = (client.split(), server.split());
@@ -82,14 +107,15 @@ async fn pass(
     };
     let down = async {
         while let Some(Ok(message)) = from_server.next().await {
-            let spoilt = match message {
-                Message::Binary(bytes) if counters.0.fetch_add(1, Ordering::SeqCst) == nth && harm != Harm::None => {
-                    counters.1.fetch_add(1, Ordering::SeqCst);
+            let messages = match message {
+                Message::Binary(bytes) => {
+                    let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+                    let harm = if plan.next_is_spoilt() { plan.harm } else { Harm::None };
                     spoil(&bytes, harm)
                 }
                 other => vec![other],
             };
-            for message in spoilt {
+            for message in messages {
                 if to_client.send(message).await.is_err() {
                     return;
                 }
@@ -108,6 +134,14 @@ fn spoil(bytes: &[u8], harm: Harm) -> Vec<Message> {
             let place = (bytes.len() * at / 1000).min(bytes.len().saturating_sub(1));
             if let Some(byte) = bytes.get_mut(place) {
                 *byte ^= 1 << (at % 8);
+            }
+            vec![binary(bytes)]
+        }
+        Harm::FlipEnd { back } => {
+            let mut bytes = bytes.to_vec();
+            let place = bytes.len().saturating_sub(1 + back);
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 4;
             }
             vec![binary(bytes)]
         }

@@ -281,7 +281,11 @@ mod tests {
             let bad = space.record(&space.stranger, space.genesis(), 1, body);
             assert_eq!(admissible(&space.id, &space.held, &[good.clone(), bad]), Err(RefusedRecords::NeverValid));
         }
-        assert_eq!(admissible(&space.id, &space.held, &[good.clone()]), Ok(vec![&good]), "a later type is kept");
+        assert_eq!(
+            admissible(&space.id, &space.held, std::slice::from_ref(&good)),
+            Ok(vec![&good]),
+            "a later type is kept"
+        );
     }
 
     #[test]
