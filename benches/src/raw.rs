@@ -103,7 +103,7 @@ impl Peer {
 
     /// Connects to the relay, proves the key, founds the space if it is not there, and for a reader subscribes.
     pub(crate) async fn relay(url: &str, author: &Author, role: Role) -> Self {
-        let socket = connect(url.split('#').next().unwrap_or(url)).await;
+        let socket = connect(&format!("{}/sync", url.split('#').next().unwrap_or(url))).await;
         let mut peer = Self { socket, session: None, req_id: 1, position: 1 };
         let hello = Frame::Hello {
             proto_min: PROTO_MIN,

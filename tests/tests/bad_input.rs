@@ -1,5 +1,6 @@
 //! Bad input through the real program: each case gets a message that says what to do next, exit code 1, and leaves
 //! data as it was. Every case has a twin that works, so that a program that refuses everything fails too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

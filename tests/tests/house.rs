@@ -1,4 +1,5 @@
 //! The house rules: who may depend on whom, what the relay must not contain, what no file may say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

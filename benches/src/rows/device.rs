@@ -36,7 +36,9 @@ pub(super) fn edit(short: bool) -> Vec<Figure> {
         insert.push(measure::time_us(|| raw.execute("INSERT INTO change (bytes) VALUES (?1)", [bytes])).1);
         text.push(measure::time_us(|| client.note_splice(id, 0, 0, "twenty characters by").expect("an edit")).1);
         insert.push(measure::time_us(|| raw.execute("INSERT INTO change (bytes) VALUES (?1)", [bytes])).1);
-        field.push(measure::time_us(|| client.note_pin(id, index / notes.len() % 2 == 0).expect("an edit")).1);
+        field.push(
+            measure::time_us(|| client.note_pin(id, (index / notes.len()).is_multiple_of(2)).expect("an edit")).1,
+        );
     }
     let raw_us = measure::median(&mut insert);
     [("insert 20 characters (search marked dirty)", text), ("set a field (no searched text changed)", field)]
