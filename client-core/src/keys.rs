@@ -7,6 +7,8 @@
 //! epoch secret ── HKDF ─▶ one key per envelope, one per wrapped parent, the public commitment
 //! ```
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -17,6 +19,8 @@ use lifeos_sync_protocol::record::{DeviceEntry, DeviceKind, enrol_message};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{HpkeKey, Prk, Random, SigningKey, hkdf_sha256, random_bytes};
+
+pub use health::{KeyFault, health};
 
 /// A device's one root seed, from which its keys in every space are derived.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]

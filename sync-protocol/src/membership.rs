@@ -58,6 +58,8 @@ pub struct Epoch {
     pub generation: u32,
     /// Parent epochs.
     pub parents: Vec<EpochRef>,
+    /// What every holder of the secret can compare it with.
+    pub commit: [u8; 32],
     /// Short forms (first 16 bytes of the signing key) of the devices it was sealed to, ascending.
     pub recipients: Vec<[u8; 16]>,
 }

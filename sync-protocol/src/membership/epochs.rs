@@ -42,7 +42,7 @@ impl<'a, 'r> Epochs<'a, 'r> {
 
     /// Judges an Epoch; its parents have been judged before.
     pub(super) fn judge_epoch(&mut self, index: usize, record: &Record) -> Result<(), VoidReason> {
-        let Body::Epoch { generation, parents, wraps, seals, .. } = record.body() else { return Ok(()) };
+        let Body::Epoch { generation, parents, commit, wraps, seals } = record.body() else { return Ok(()) };
         self.check_author(index)?;
         let reference = epoch_ref(&record.id());
         if self.owners.get(&reference) != Some(&record.id()) {
@@ -53,7 +53,8 @@ impl<'a, 'r> Epochs<'a, 'r> {
         if recipients != self.readers_at(index) {
             return Err(VoidReason::Recipients);
         }
-        let epoch = Epoch { record: record.id(), generation: *generation, parents: parents.clone(), recipients };
+        let (record, commit) = (record.id(), *commit);
+        let epoch = Epoch { record, generation: *generation, parents: parents.clone(), commit, recipients };
         self.indices.insert(reference, index);
         self.valid.insert(reference, epoch);
         Ok(())
