@@ -1,16 +1,17 @@
 //! Seal, verify and open: each step takes what the step before gives, so that none can be skipped
 //! (`Envelope` → [`VerifiedEnvelope`] → [`OpenedDelta`]; protocol §2).
 
+mod object;
 pub(crate) mod plaintext;
 #[cfg(test)]
 mod tests;
 
+pub use object::{ObjectPlace, OpenedObject, VerifiedObject, open_object, seal_object, verify_object};
+
 use lifeos_sync_protocol::envelope::{
-    Envelope, FLAG_PADME, Header, Kind, TAG_BYTES, assemble, associated_data, signing_message, stream_id,
+    Envelope, FLAG_PADME, Header, Kind, assemble, associated_data, signing_message, stream_id,
 };
-use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, SignPk, Signature, SpaceId, StreamId};
-use lifeos_sync_protocol::limits::{DELTA_CT_BYTES_MAX, DELTA_RAW_BYTES_MAX};
 use lifeos_sync_protocol::membership::Membership;
 use zeroize::Zeroizing;
 
@@ -133,14 +134,6 @@ pub fn seal(
         return Err(RefusedEnvelope::UnknownAuthor);
     }
     let body = Zeroizing::new(delta.encode().map_err(|_| RefusedEnvelope::Layout)?);
-    if body.len() > DELTA_RAW_BYTES_MAX {
-        return Err(RefusedEnvelope::TooLarge);
-    }
-    let mut buffer = plaintext::pack(&body).ok_or(RefusedEnvelope::TooLarge)?;
-    let ct_len = buffer.len() + TAG_BYTES;
-    if ct_len > DELTA_CT_BYTES_MAX {
-        return Err(RefusedEnvelope::TooLarge);
-    }
     let header = Header {
         kind: Kind::Delta,
         flags: FLAG_PADME,
@@ -149,11 +142,24 @@ pub fn seal(
         prev: tip.id,
         epoch,
         salt: random_bytes(random),
-        ct_len: u32::try_from(ct_len).map_err(|_| RefusedEnvelope::TooLarge)?,
+        ct_len: 0,
     };
+    let (header, ciphertext) = seal_body(space, header, secret, &body)?;
+    finish(space, keys, &header, &ciphertext)
+}
+
+/// Packs and encrypts a body; the header comes back with the length of its ciphertext, which it authenticates.
+fn seal_body(
+    space: &SpaceId,
+    header: Header,
+    secret: &EpochSecret,
+    body: &[u8],
+) -> Result<(Header, Vec<u8>), RefusedEnvelope> {
+    let (mut buffer, ct_len) = object::pack(header.kind, body)?;
+    let header = Header { ct_len, ..header };
     seal_once(&envelope_key(secret, &header), &associated_data(space, &header), &mut buffer)
         .map_err(|_| RefusedEnvelope::TooLarge)?;
-    finish(space, keys, &header, &buffer)
+    Ok((header, buffer))
 }
 
 /// Signs the content address, which does not cover the signature: the id is known before it.
@@ -173,7 +179,8 @@ fn finish(
 /// The single-use key of one envelope. The salt keeps it fresh even when a rolled-back device repeats a
 /// (stream, seq), so the accident is a fork that everybody sees and never a key used twice.
 fn envelope_key(secret: &EpochSecret, header: &Header) -> Zeroizing<[u8; 32]> {
-    secret.derive_key(&[&ctx("env"), &header.stream.0, &header.seq.to_be_bytes(), &header.salt])
+    let context = object::key_context(header.kind);
+    secret.derive_key(&[&context, &header.stream.0, &header.seq.to_be_bytes(), &header.salt])
 }
 
 /// Checks that the author may write and that the envelope continues `tip`. For seq 1 (no tip yet) finds the
@@ -266,14 +273,18 @@ pub fn open(space: &SpaceId, envelope: &VerifiedEnvelope, keyring: &Keyring) -> 
 
 /// `None` for every failure, so that an attacker learns nothing from the kind of error.
 fn open_delta(space: &SpaceId, envelope: &Envelope, secret: &EpochSecret) -> Option<Delta> {
+    Delta::decode(&open_body(space, envelope, secret)?).ok()
+}
+
+/// Decrypts, unpads and inflates, within the limits of the envelope's kind.
+fn open_body(space: &SpaceId, envelope: &Envelope, secret: &EpochSecret) -> Option<Zeroizing<Vec<u8>>> {
     let header = envelope.header();
     if header.flags != FLAG_PADME {
         return None;
     }
     let mut buffer = Zeroizing::new(envelope.ciphertext().to_vec());
     open_once(&envelope_key(secret, header), &associated_data(space, header), &mut buffer).ok()?;
-    let body = Zeroizing::new(plaintext::unpack(&buffer, DELTA_RAW_BYTES_MAX)?);
-    Delta::decode(&body).ok()
+    plaintext::unpack(&buffer, object::raw_bytes_max(header.kind)).map(Zeroizing::new)
 }
 
 impl VerifiedEnvelope {

@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use lifeos_sync_protocol::envelope::TAG_BYTES;
 use lifeos_sync_protocol::limits::{INFLATE_RATIO_MAX, PADDED_BYTES_MIN};
 
 const FORMAT: u8 = 1;
@@ -34,7 +35,7 @@ pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn lay_out(compression: u8, raw_len: usize, payload: &[u8]) -> Option<Vec<u8>> {
     let inner_len = INNER_HEADER_BYTES + payload.len();
     let padded_len = padded_len(LENGTH_BYTES + inner_len);
-    let mut out = Vec::with_capacity(padded_len + super::TAG_BYTES);
+    let mut out = Vec::with_capacity(padded_len + TAG_BYTES);
     out.extend_from_slice(&u32::try_from(inner_len).ok()?.to_be_bytes());
     out.extend_from_slice(&[FORMAT, compression]);
     out.extend_from_slice(&u32::try_from(raw_len).ok()?.to_be_bytes());

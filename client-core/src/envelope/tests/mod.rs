@@ -1,9 +1,12 @@
 //! Sealed bytes, flipped, cut, moved and forged; and the twin of each that opens.
 
+mod objects;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeos_sync_protocol::envelope::{HEADER_BYTES, OVERHEAD_BYTES, SIGNATURE_BYTES};
+use lifeos_sync_protocol::envelope::{HEADER_BYTES, OVERHEAD_BYTES, SIGNATURE_BYTES, TAG_BYTES};
 use lifeos_sync_protocol::ids::{DocId, RecordId};
+use lifeos_sync_protocol::limits::{DELTA_CT_BYTES_MAX, DELTA_RAW_BYTES_MAX};
 use lifeos_sync_protocol::membership::{Device, Member};
 use lifeos_sync_protocol::record::{DeviceKind, Role};
 
@@ -15,7 +18,7 @@ use crate::keys::DeviceRoot;
 
 const SPACE: SpaceId = SpaceId([0x51; 32]);
 const EPOCH: EpochRef = EpochRef([0xe0; 16]);
-const VECTOR: &str = include_str!("../../vectors/envelope_delta.txt");
+const VECTOR: &str = include_str!("../../../vectors/envelope_delta.txt");
 
 struct World {
     keys: DeviceKeys,
