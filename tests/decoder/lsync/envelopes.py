@@ -1,0 +1,125 @@
+"""Envelopes: sealed content (section "Envelopes"), and what a Delta says."""
+
+import zlib
+
+from . import Refused, cbor
+from .primitives import ctx, hkdf_expand, hkdf_extract, sha256, unseal, verify
+from .reader import Reader
+
+HEADER_BYTES, TAG_BYTES, PADME = 92, 16, 1
+DELTA, CHUNK, BLOB_PART, EPHEMERAL, RECEIPT = 0x01, 0x02, 0x03, 0x40, 0x41
+MIB = 1024 * 1024
+CT_BYTES_MAX = {DELTA: MIB, CHUNK: 4 * MIB, BLOB_PART: MIB, EPHEMERAL: MIB, RECEIPT: MIB}
+
+
+def stream_id(space, device, r32):
+    return sha256(ctx("stream"), space, device, r32)[:16]
+
+
+class Envelope:
+    """An envelope whose layout is right. Nothing is verified yet."""
+
+    def __init__(self, data):
+        reader = Reader(data)
+        version, self.kind, suite, self.flags = reader.take(4)
+        if (version, suite) != (1, 1) or self.kind not in CT_BYTES_MAX or self.flags & ~PADME:
+            raise Refused("unknown version, suite, kind or flag")
+        self.stream, self.seq, self.prev = reader.take(16), reader.number(4), reader.take(32)
+        self.epoch, self.salt, length = reader.take(16), reader.take(16), reader.number(4)
+        if not TAG_BYTES <= length <= CT_BYTES_MAX[self.kind]:
+            raise Refused("ct_len")
+        self.ciphertext = reader.take(length)
+        self.header, self.unsigned = data[:HEADER_BYTES], data[: reader.at]
+        self.signature = reader.take(64)
+        reader.end()
+        self._check_position()
+
+    def _check_position(self):
+        if self.kind != DELTA and self.prev != bytes(32):
+            raise Refused("only a Delta has a predecessor")
+        if self.kind in (CHUNK, BLOB_PART) and self.seq != 0:
+            raise Refused("an object outside streams has no seq")
+        if self.kind == DELTA and self.seq == 0:
+            raise Refused("a stream starts at 1")
+
+    def id(self, space):
+        return sha256(ctx("env-id"), space, self.unsigned)
+
+    def verify(self, space, device):
+        verify(device, ctx("env-sig") + space + self.id(space), self.signature)
+
+    def aad(self, space):
+        return ctx("env-aad") + space + self.header
+
+    def open(self, space, secret):
+        """The body."""
+        plaintext = unseal(self.key(secret), self.aad(space), self.ciphertext)
+        return unpack(plaintext, self.body_bytes_max())
+
+    def key(self, secret):
+        prk = hkdf_extract(ctx("epoch"), secret)
+        return hkdf_expand(prk, ctx("env") + self.stream + self.seq.to_bytes(4, "big") + self.salt, 32)
+
+    def body_bytes_max(self):
+        return (32 if self.kind == CHUNK else 8) * MIB
+
+
+def padded_len(length):
+    """PADMÉ with a floor of 256 bytes."""
+    if length <= 256:
+        return 256
+    exponent = length.bit_length() - 1
+    mask = (1 << (exponent - exponent.bit_length())) - 1
+    return (length + mask) & ~mask
+
+
+def unpack(plaintext, raw_max):
+    reader = Reader(plaintext)
+    inner = Reader(reader.take(reader.number(4)))
+    padding = plaintext[reader.at :]
+    if len(plaintext) != padded_len(reader.at) or any(padding):
+        raise Refused("padding")
+    form, compression = inner.number(1), inner.number(1)
+    raw_len = inner.number(4)
+    payload = inner.data[inner.at :]
+    if form != 1 or raw_len > raw_max or compression > 1:
+        raise Refused("format, compression or length")
+    if compression == 0:
+        body = payload
+    else:
+        body = _inflate(payload, raw_len)
+    if len(body) != raw_len:
+        raise Refused("the body is not as long as it says")
+    return body
+
+
+def _inflate(payload, raw_len):
+    if raw_len > 256 * len(payload):
+        raise Refused("inflates beyond the ratio")
+    inflater = zlib.decompressobj(wbits=-15)
+    try:
+        body = inflater.decompress(payload, raw_len + 1)
+    except zlib.error as error:
+        raise Refused("not DEFLATE") from error
+    if not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
+        raise Refused("not exactly one DEFLATE stream of this length")
+    return body
+
+
+def delta(body):
+    """(frontier, [(document, changes, genesis)], other keys) of a Delta."""
+    value = cbor.decode(body)
+    if not isinstance(value, dict):
+        raise Refused("a Delta is a map")
+    frontier = value.pop(1, [])
+    documents = value.pop(2, [])
+    _ascending([stream for stream, _ in frontier], 16)
+    _ascending([entry[1] for entry in documents], 16)
+    return frontier, [(entry[1], entry.get(2, []), entry.get(4)) for entry in documents], value
+
+
+def _ascending(ids, size):
+    if any(not isinstance(one, bytes) or len(one) != size for one in ids):
+        raise Refused("not an id")
+    if any(b <= a for a, b in zip(ids, ids[1:])):
+        raise Refused("not ascending, each once")
