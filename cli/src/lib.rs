@@ -57,6 +57,19 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// Answers a command line that was not understood, or that asked for help or the version; programs that asked for
+/// `--json` get the reason as JSON too.
+#[must_use]
+pub fn not_understood(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !std::env::args_os().any(|arg| arg == "--json") {
+        let _ = error.print();
+        return ExitCode::from(u8::from(error.use_stderr()) * 2);
+    }
+    let failure = Failure::usage(error.to_string().trim_end());
+    Out::json().failure(&failure);
+    ExitCode::from(failure.exit_code())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;

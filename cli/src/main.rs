@@ -5,5 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    lifeos_cli::run(lifeos_cli::Cli::parse())
+    match lifeos_cli::Cli::try_parse() {
+        Ok(cli) => lifeos_cli::run(cli),
+        Err(error) => lifeos_cli::not_understood(&error),
+    }
 }

@@ -28,6 +28,12 @@ impl Out {
         Self { json: global.json, quiet: global.quiet, colour }
     }
 
+    /// For programs.
+    #[must_use]
+    pub const fn json() -> Self {
+        Self { json: true, quiet: false, colour: false }
+    }
+
     /// Whether programs read this.
     #[must_use]
     pub const fn is_json(&self) -> bool {

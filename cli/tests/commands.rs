@@ -2,6 +2,8 @@
 // The lint that forbids these in production code does not know helpers of tests for tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod contract;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -41,12 +43,14 @@ impl Desk {
     fn json(&self, home: &str, args: &[&str]) -> Value {
         let output = self.run(home, &[args, &["--json"]].concat());
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        let printed = serde_json::from_slice(&output.stdout).unwrap();
+        contract::hold(args, &printed);
+        printed
     }
 
     fn init(&self, home: &str, relay: Option<&str>) -> Value {
         let relay = relay.map_or_else(Vec::new, |url| vec!["--relay", url]);
-        self.json(home, &[&["init", "--name", home, "--person", "Kim"], &relay[..]].concat())
+        self.json(home, &[&["init", "--name", home, "--person", "owner"], &relay[..]].concat())
     }
 
     fn add(&self, home: &str, title: &str, markdown: &str) -> String {
@@ -122,6 +126,7 @@ impl LinkNew {
             panic!("ended before {name}: {message}");
         };
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        contract::hold(&["link", "new"], &event);
         assert_eq!(event["event"], name);
         event[field].as_str().unwrap().to_owned()
     }
@@ -148,6 +153,7 @@ fn link(desk: &Desk, old: &str, new: &str, relay: &str, wrong: usize) -> Output 
     drop(stdin);
     let output = approve.wait_with_output().unwrap();
     if output.status.success() {
+        contract::hold(&["link", "approve"], &serde_json::from_slice(&output.stdout).unwrap());
         linking.expect("linked", "device");
         assert!(linking.child.wait().unwrap().success());
     } else {
@@ -189,6 +195,11 @@ fn a_command_line_that_is_not_understood_exits_with_two() {
     let (kind, message, code) = failure(&desk.run("laptop", &["note", "edit", &id, "--json"]));
     assert_eq!((kind.as_str(), code), ("usage", Some(2)));
     assert!(message.contains("--file"), "{message}");
+    for line in [&["frobnicate", "--json"][..], &["note", "todo", "abcd", "0", "--json"], &["--json"]] {
+        let (kind, message, code) = failure(&desk.run("x", line));
+        assert_eq!((kind.as_str(), code), ("usage", Some(2)), "{line:?}: {message}");
+    }
+    assert_eq!(desk.run("x", &["note", "--help", "--json"]).status.code(), Some(0), "asking for help is not an error");
 }
 
 #[test]
@@ -235,6 +246,34 @@ fn an_edit_from_a_file_can_be_undone_and_an_old_version_brought_back() {
     assert!(desk.json("laptop", &["note", "show", &id])["markdown"].as_str().unwrap().contains("first"));
     assert_eq!(desk.json("laptop", &["redo"])["redone"], true);
     assert!(desk.json("laptop", &["note", "show", &id])["markdown"].as_str().unwrap().contains("second"));
+}
+
+#[test]
+fn what_points_where_and_how_notebooks_lie_is_told() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", None);
+    let json = |args: &[&str]| desk.json("laptop", args);
+    let (bread, soup) = (desk.add("laptop", "Bread", "flour"), desk.add("laptop", "Soup", "see [[Bread]] and [[Fog]]"));
+    assert_eq!(json(&["note", "links", &soup])["links"].as_array().unwrap().len(), 2);
+    assert_eq!(json(&["note", "backlinks", &bread])["links"].as_array().unwrap().len(), 1);
+    json(&["note", "tag", &soup, "warm"]);
+    assert_eq!(json(&["note", "untag", &soup, "warm"])["tags"].as_array().unwrap().len(), 0);
+    let first = json(&["note", "history", &soup])["versions"].as_array().unwrap().last().unwrap()["version"].clone();
+    json(&["note", "append", &soup, "and salt"]);
+    let restored = json(&["note", "restore-version", &soup, first.as_str().unwrap()]);
+    assert!(!restored["markdown"].as_str().unwrap().contains("salt"));
+    json(&["notebook", "add", "Home"]);
+    json(&["notebook", "add", "Recipes"]);
+    json(&["notebook", "rename", "Recipes", "Cooking"]);
+    json(&["notebook", "add", "Soups", "--parent", "Cooking"]);
+    json(&["notebook", "move", "Cooking", "--parent", "Home"]);
+    assert!(json(&["notebook", "list"])["notebooks"].as_array().unwrap().iter().any(|one| one["parent"].is_string()));
+    json(&["notebook", "remove", "Home"]);
+    let left = json(&["notebook", "list"]);
+    let names: Vec<_> = left["notebooks"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["Cooking", "Soups"]);
+    json(&["relay", "set", &relay.url()]);
+    assert!(json(&["status"])["changes_pending"].as_u64().unwrap() > 0);
 }
 
 #[test]
@@ -331,7 +370,10 @@ fn a_watching_sync_ends_cleanly_when_it_is_told_to() {
     let mut child = desk.command("laptop", &["sync", "--watch", "--json"]).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let live = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let live = live.filter(|event| event["event"] == "sync").find(|event| event["state"]["name"] == "live");
+    let live = live
+        .inspect(|event| contract::hold(&["sync", "--watch"], event))
+        .filter(|event| event["event"] == "sync")
+        .find(|event| event["state"]["name"] == "live");
     assert!(live.is_some(), "it never came up");
     let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(told.success());

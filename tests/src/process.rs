@@ -99,7 +99,6 @@ impl Relay {
 
     /// Kills it and whatever it traces.
     pub fn kill(&mut self) {
-        use std::io::Write as _;
         // strace forwards nothing when it is killed itself: end its child first.
         let children =
             std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
@@ -108,7 +107,6 @@ impl Relay {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::io::stderr().flush();
     }
 }
 

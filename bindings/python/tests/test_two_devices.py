@@ -53,7 +53,7 @@ class TwoDevices(unittest.IsolatedAsyncioTestCase):
         self.folder = tempfile.TemporaryDirectory(prefix="lifeos-python-")
         self.addCleanup(self.folder.cleanup)
         self.open = []
-        made = await lifeos_ffi.create_home(self.home("laptop"), "laptop", "Kim", self.relay.url)
+        made = await lifeos_ffi.create_home(self.home("laptop"), "laptop", "owner", self.relay.url)
         self.laptop = self.remember(made.engine)
         self.phrase = made.recovery_phrase
 
@@ -161,14 +161,14 @@ class TwoDevices(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_relay_with_another_key_is_refused(self):
         address = self.relay.url.split("#")[0]
-        made = await lifeos_ffi.create_home(self.home("other"), "other", "Kim", f"{address}#{'11' * 32}")
+        made = await lifeos_ffi.create_home(self.home("other"), "other", "owner", f"{address}#{'11' * 32}")
         other = self.remember(made.engine)
         with self.assertRaises(LifeOsError.Security) as refused:
             await asyncio.wait_for(other.sync(), WAIT_S)
         self.assertFalse(refused.exception.retryable)
 
     async def test_a_relay_that_is_not_there_may_be_tried_again(self):
-        made = await lifeos_ffi.create_home(self.home("lonely"), "lonely", "Kim", "ws://127.0.0.1:9")
+        made = await lifeos_ffi.create_home(self.home("lonely"), "lonely", "owner", "ws://127.0.0.1:9")
         lonely = self.remember(made.engine)
         note = await lonely.note_create(NoteDraft(title="Safe"))
         with self.assertRaises(LifeOsError.Network) as refused:
@@ -180,7 +180,7 @@ class TwoDevices(unittest.IsolatedAsyncioTestCase):
     async def test_homes_are_made_once_and_opened_again(self):
         self.assertIn(len(self.phrase.split()), (12, 24))
         with self.assertRaises(LifeOsError.Home):
-            await lifeos_ffi.create_home(self.home("laptop"), "laptop", "Kim", None)
+            await lifeos_ffi.create_home(self.home("laptop"), "laptop", "owner", None)
         with self.assertRaises(LifeOsError.Home):
             await LifeOs.open(self.home("nowhere"))
         note = await self.laptop.note_create(NoteDraft(title="Kept"))

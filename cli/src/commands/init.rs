@@ -11,7 +11,7 @@ use crate::page::short;
 
 /// Begin on the first device.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos init --name laptop --person Kim --relay ws://127.0.0.1:7700\n\n\
+#[command(after_help = "Example:\n  lifeos init --name laptop --person me --relay ws://127.0.0.1:7700\n\n\
                         Prints the recovery phrase once. On further devices use `lifeos link new`.")]
 pub struct Init {
     /// What your other devices call this one [default: the machine's name]
