@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// Checks one printed document (or one line of a stream) of the command that `args` name.
-pub fn hold(args: &[&str], printed: &Value) {
+pub(super) fn hold(args: &[&str], printed: &Value) {
     let name = name(args);
     if std::env::var_os("LIFEOS_SCHEMAS").is_some() {
         return widen(&name, printed);
@@ -59,7 +59,7 @@ const PRINT_A_NOTE: &[&str] = &[
 ];
 
 /// Names of all commands that do something, as [`name`] gives them.
-pub fn all() -> Vec<String> {
+fn all() -> Vec<String> {
     fn walk(command: &clap::Command, path: &[&str], found: &mut Vec<String>) {
         if command.get_subcommands().next().is_none() {
             found.push(path.join("-"));
@@ -76,7 +76,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// The schema of a command, if there is one.
-pub fn load(name: &str) -> Option<Value> {
+fn load(name: &str) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(path(name)).ok()?).ok()
 }
 
