@@ -5,6 +5,9 @@
 mod decode;
 mod encode;
 mod kind;
+mod page;
+
+pub use page::{PageBuilder, PageMark};
 
 use crate::ids::{EnvelopeId, LogId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId};
 

@@ -22,8 +22,10 @@ pub const RECORD_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const EPOCH_BODY_BYTES_MAX: usize = 512 * 1024;
 /// Largest body of a Checkpoint record.
 pub const CHECKPOINT_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Most envelopes in one PUSH, ITEMS or NOTIFY frame; also the longest run between verified tips.
+/// Most envelopes in one PUSH or NOTIFY frame; also the longest run between verified tips.
 pub const FRAME_ENVELOPES_MAX: usize = 64;
+/// Most envelopes in one ITEMS frame: pages are asked for one by one, and a larger one costs less.
+pub const PAGE_ENVELOPES_MAX: usize = 1024;
 /// Most records in one REC frame.
 pub const FRAME_RECORDS_MAX: usize = 256;
 /// PUSH frames a client keeps unacknowledged; a relay may refuse more.

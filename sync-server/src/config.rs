@@ -37,7 +37,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What the relay calls itself in CHALLENGE, bound into every handshake. Empty: `ws://` and the address.
+    /// What the relay calls itself in CHALLENGE, bound into every handshake: the address that clients dial. One that
+    /// has not pinned the relay's key goes on only if the two are equal. Empty: `ws://` and the address listened on.
     pub origin: String,
     /// Who may create spaces.
     pub creation: SpaceCreation,

@@ -67,13 +67,17 @@ impl Mailboxes {
         })
     }
 
-    /// Appends a message and answers its index.
+    /// Appends a message and answers its index. A message that is there already is not appended again: whoever puts
+    /// it once more has lost the answer.
     pub(crate) fn put(&self, id: &RdvId, message: Vec<u8>) -> Result<u32, Refused> {
         if message.len() > RDV_MESSAGE_BYTES_MAX {
             return Err(Refused::TooLarge);
         }
         self.with(|boxes| {
             let mailbox = open(boxes, id)?;
+            if let Some(index) = mailbox.messages.iter().position(|held| *held == message) {
+                return Ok(u32::try_from(index).unwrap_or(u32::MAX));
+            }
             if mailbox.messages.len() >= RDV_MESSAGES_MAX {
                 return Err(Refused::Limit);
             }
@@ -157,6 +161,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_put_again_is_not_a_second_one() {
+        let mailboxes = mailboxes();
+        mailboxes.create(MAILBOX, 60, HERE).unwrap();
+        let message = |index: usize| vec![u8::try_from(index).unwrap(); 4];
+        for index in 0..RDV_MESSAGES_MAX {
+            let expected = Ok(u32::try_from(index).unwrap());
+            assert_eq!(mailboxes.put(&MAILBOX, message(index)), expected);
+            assert_eq!(mailboxes.put(&MAILBOX, message(index)), expected);
+        }
+        // Also when the mailbox is full.
+        assert_eq!(mailboxes.put(&MAILBOX, message(2)), Ok(2));
+        assert_eq!(mailboxes.put(&MAILBOX, message(RDV_MESSAGES_MAX)), Err(Refused::Limit));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_wait_ends_with_its_mailbox() {
         let mailboxes = mailboxes();
         mailboxes.create(MAILBOX, 60, HERE).unwrap();
@@ -181,7 +200,8 @@ mod tests {
 
         assert_eq!(mailboxes.put(&MAILBOX, vec![0; RDV_MESSAGE_BYTES_MAX + 1]), Err(Refused::TooLarge));
         for index in 0..RDV_MESSAGES_MAX {
-            assert_eq!(mailboxes.put(&MAILBOX, vec![0; RDV_MESSAGE_BYTES_MAX]), Ok(u32::try_from(index).unwrap()));
+            let number = u8::try_from(index).unwrap();
+            assert_eq!(mailboxes.put(&MAILBOX, vec![number; RDV_MESSAGE_BYTES_MAX]), Ok(u32::from(number)));
         }
         assert_eq!(mailboxes.put(&MAILBOX, vec![]), Err(Refused::Limit));
         tokio::time::advance(Duration::from_secs(u64::from(RDV_TTL_S_MAX) + 1)).await;

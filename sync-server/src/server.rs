@@ -140,7 +140,12 @@ impl Relay {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let limits = config.limits.clone();
-        let origin = if config.origin.is_empty() { format!("ws://{addr}") } else { config.origin.clone() };
+        let origin = match &config.origin {
+            origin if !origin.is_empty() => origin.clone(),
+            // Nobody dials "every address"; clients then need the key.
+            _ if addr.ip().is_unspecified() => String::new(),
+            _ => format!("ws://{addr}"),
+        };
         Self {
             spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
             mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),

@@ -126,6 +126,7 @@ fn begin(shared: &Shared, relay: &RelayState) -> Result<Session, EngineError> {
         space: shared.space,
         device: shared.device,
         relay_key: relay.key,
+        relay_address: relay.url.clone(),
         nonce: random_bytes(&mut SystemRandom::new()),
         rec_heads: shared.state().membership.heads.clone(),
         cursor: relay.cursor,

@@ -35,6 +35,7 @@ pub(crate) async fn fetch_records(
         space,
         device: keys.sign_pk(),
         relay_key: url.key(),
+        relay_address: url.address().to_owned(),
         nonce: random_bytes(&mut SystemRandom::new()),
         rec_heads: Vec::new(),
         cursor: None,

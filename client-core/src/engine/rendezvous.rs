@@ -14,6 +14,8 @@ use crate::transport::{FrameReceiver, FrameSender, RelayUrl, WsReceiver, WsSende
 
 /// Time for an answer that needs no other device.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for a message to get into its mailbox, broken connections included.
+const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause before a broken connection is made anew.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// A waiting connection asks whether the relay is there.
@@ -41,7 +43,8 @@ impl Mailboxes {
         let handshake = Handshake::new(random_bytes(&mut SystemRandom::new()));
         sender.send(handshake.hello().to_vec()).await?;
         let answer = timeout(ANSWER_TIMEOUT, receiver.recv()).await.map_err(|_| SessionError::Timeout)??;
-        let challenged = handshake.challenge(&answer.ok_or(SessionError::Disconnected)?, url.key().as_ref())?;
+        let challenged =
+            handshake.challenge(&answer.ok_or(SessionError::Disconnected)?, url.key().as_ref(), url.address())?;
         Ok(Self { url: url.clone(), sender, receiver, relay_key: challenged.relay_key, last_request: 0 })
     }
 
@@ -56,10 +59,26 @@ impl Mailboxes {
         self.ask(Frame::RdvCreate { rdv, ttl_s }, Instant::now() + ANSWER_TIMEOUT).await.map(drop)
     }
 
-    /// Appends a message; gives its index.
+    /// Appends a message; gives its index. When the answer is lost, the same bytes are put again: a mailbox holds
+    /// equal messages once.
     pub(crate) async fn put(&mut self, rdv: RdvId, message: Vec<u8>) -> Result<u32, EngineError> {
-        let (index, _) = self.ask(Frame::RdvPut { rdv, message }, Instant::now() + ANSWER_TIMEOUT).await?;
-        Ok(index)
+        let deadline = Instant::now() + PUT_TIMEOUT;
+        loop {
+            let put = Frame::RdvPut { rdv, message: message.clone() };
+            match self.ask(put, deadline.min(Instant::now() + ANSWER_TIMEOUT)).await {
+                Ok((index, _)) => return Ok(index),
+                Err(error) if error.is_transient() && Instant::now() < deadline => self.reconnect().await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes the connection anew after a pause, if that succeeds.
+    async fn reconnect(&mut self) {
+        sleep(RECONNECT_AFTER).await;
+        if let Ok(fresh) = Self::open(&self.url).await {
+            *self = fresh;
+        }
     }
 
     /// Waits for message `index`. The relay answers with nothing after a while, and a phone's connection breaks:
@@ -74,10 +93,7 @@ impl Mailboxes {
                 Ok((_, None)) if Instant::now() < deadline => {}
                 Ok((_, None)) => return Err(SessionError::Timeout.into()),
                 Err(error) if error.is_transient() && Instant::now() < deadline => {
-                    sleep(RECONNECT_AFTER).await;
-                    if let Ok(fresh) = Self::open(&self.url).await {
-                        *self = fresh;
-                    }
+                    self.reconnect().await;
                 }
                 Err(error) => return Err(error),
             }

@@ -40,18 +40,25 @@ impl Handshake {
         &self.hello
     }
 
-    /// Takes the answer to HELLO.
+    /// Takes the answer to HELLO from the relay at `address`.
     ///
     /// # Errors
-    /// [`SessionError::WrongRelayKey`] when the key is not the pinned one; [`SessionError`] for any other frame.
-    pub fn challenge(self, bytes: &[u8], pinned: Option<&SignPk>) -> Result<Challenged, SessionError> {
+    /// [`SessionError::WrongRelayKey`] when the key is not the pinned one; [`SessionError::WrongOrigin`] when none
+    /// is pinned and the relay calls itself by another address; [`SessionError`] for any other frame.
+    pub fn challenge(self, bytes: &[u8], pinned: Option<&SignPk>, address: &str) -> Result<Challenged, SessionError> {
         let (_, frame) = Frame::decode(bytes)?;
-        self.challenge_frame(&frame, bytes, pinned)
+        self.challenge_frame(&frame, bytes, pinned, address)
     }
 
-    fn challenge_frame(self, frame: &Frame, bytes: &[u8], pinned: Option<&SignPk>) -> Result<Challenged, SessionError> {
-        let (relay_key, limits) = match frame {
-            Frame::Challenge { peer_pk, limits, .. } => (*peer_pk, *limits),
+    fn challenge_frame(
+        self,
+        frame: &Frame,
+        bytes: &[u8],
+        pinned: Option<&SignPk>,
+        address: &str,
+    ) -> Result<Challenged, SessionError> {
+        let (relay_key, origin, limits) = match frame {
+            Frame::Challenge { peer_pk, origin, limits, .. } => (*peer_pk, origin, *limits),
             Frame::Error { code, retry_after_ms, .. } => {
                 return Err(SessionError::Refused { code: *code, retry_after_ms: *retry_after_ms });
             }
@@ -59,6 +66,9 @@ impl Handshake {
         };
         if let Some(pinned) = pinned.filter(|pinned| **pinned != relay_key) {
             return Err(SessionError::WrongRelayKey { pinned: *pinned, presented: relay_key });
+        }
+        if pinned.is_none() && !is_same_origin(address, origin) {
+            return Err(SessionError::WrongOrigin);
         }
         Ok(Challenged { relay_key, limits, hello: self.hello, challenge: bytes.to_vec(), transcript: [0; 32] })
     }
@@ -83,7 +93,7 @@ impl Session {
         frame: &Frame,
         bytes: &[u8],
     ) -> Result<(), SessionError> {
-        let mut challenged = handshake.challenge_frame(frame, bytes, self.relay_key.as_ref())?;
+        let mut challenged = handshake.challenge_frame(frame, bytes, self.relay_key.as_ref(), &self.relay_address)?;
         self.peer = within_own_limits(challenged.limits)?;
         let message = challenged.auth_message(&self.space, &self.device);
         self.phase = Phase::Signing(challenged);
@@ -134,6 +144,30 @@ impl Session {
     }
 }
 
+/// Whether two addresses name the same scheme, host and port. Without a pinned key this is what keeps a relay from
+/// passing another relay's CHALLENGE on, and the answer to it: the origin is part of what AUTH signs.
+fn is_same_origin(dialled: &str, claimed: &str) -> bool {
+    let origin = origin_of(dialled);
+    origin.is_some() && origin == origin_of(claimed)
+}
+
+fn origin_of(address: &str) -> Option<(bool, String, u16)> {
+    let address = address.to_ascii_lowercase();
+    let (scheme, rest) = address.split_once("://")?;
+    let is_tls = match scheme {
+        "wss" => true,
+        "ws" => false,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().filter(|authority| !authority.is_empty())?;
+    // The colons of an IPv6 address stand inside brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (authority, if is_tls { 443 } else { 80 }),
+    };
+    Some((is_tls, host.to_owned(), port))
+}
+
 /// The peer's limits, never above our own; a peer that allows nothing is refused.
 fn within_own_limits(peer: PeerLimits) -> Result<PeerLimits, SessionError> {
     let smallest = u32::try_from(limits::DELTA_CT_BYTES_MAX).unwrap_or(u32::MAX);
@@ -145,4 +179,30 @@ fn within_own_limits(peer: PeerLimits) -> Result<PeerLimits, SessionError> {
         push_window: peer.push_window.min(limits::PUSH_WINDOW_MAX as u16),
         frame_envelopes_max: peer.frame_envelopes_max.min(limits::FRAME_ENVELOPES_MAX as u16),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        for (one, other) in [
+            ("ws://127.0.0.1:4600", "ws://127.0.0.1:4600/"),
+            ("wss://Relay.example/my/path", "wss://relay.example:443"),
+            ("ws://[::1]", "ws://[::1]:80/sync"),
+        ] {
+            assert!(is_same_origin(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("ws://127.0.0.1:4600", "ws://127.0.0.1:4601"),
+            ("ws://relay.example", "wss://relay.example"),
+            ("wss://relay.example", "wss://relay.example.evil"),
+            ("wss://relay.example", ""),
+            ("wss://relay.example", "relay.example"),
+            ("ws://[::1]:80", "ws://[::2]:80"),
+        ] {
+            assert!(!is_same_origin(one, other), "{one} {other}");
+        }
+    }
 }

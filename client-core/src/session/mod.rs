@@ -50,6 +50,8 @@ pub struct SessionConfig {
     pub device: SignPk,
     /// The relay's key, if it was seen or given before; otherwise the first one seen is reported to be pinned.
     pub relay_key: Option<SignPk>,
+    /// The address that was dialled. While no key is pinned, the relay must call itself by it.
+    pub relay_address: String,
     /// 32 fresh random bytes.
     pub nonce: [u8; 32],
     /// Heads of the records held here.
@@ -240,6 +242,11 @@ pub enum SessionError {
         /// Presented.
         presented: SignPk,
     },
+    /// It calls itself by another address than the one dialled, and no key is pinned.
+    #[error(
+        "the relay at this address says that it is another one; give its address together with its key, as the relay prints it (URL#KEY)"
+    )]
+    WrongOrigin,
     /// The relay does not hold the key it presents.
     #[error("the relay's signature does not verify")]
     RelaySignature,
@@ -297,7 +304,7 @@ impl SessionError {
     /// Whether the relay must not be trusted.
     #[must_use]
     pub const fn is_trust(&self) -> bool {
-        matches!(self, Self::WrongRelayKey { .. } | Self::RelaySignature)
+        matches!(self, Self::WrongRelayKey { .. } | Self::WrongOrigin | Self::RelaySignature)
     }
 }
 
@@ -326,6 +333,7 @@ pub struct Session {
     space: SpaceId,
     device: SignPk,
     relay_key: Option<SignPk>,
+    relay_address: String,
     rec_heads: Vec<RecordId>,
     have_digest: [u8; 32],
     phase: Phase,
@@ -355,6 +363,7 @@ impl Session {
             space: config.space,
             device: config.device,
             relay_key: config.relay_key,
+            relay_address: config.relay_address,
             rec_heads: config.rec_heads,
             have_digest: config.have_digest,
             phase: Phase::Greeting(handshake),

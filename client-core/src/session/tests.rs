@@ -56,6 +56,7 @@ fn missing(records: &[Vec<u8>], known: &[RecordId]) -> Vec<Vec<u8>> {
 /// A relay with one space, as protocol §4.2 says.
 struct Relay {
     keys: Ed25519KeyPair,
+    origin: &'static str,
     records: Vec<Vec<u8>>,
     log_id: LogId,
     log: Vec<Vec<u8>>,
@@ -79,6 +80,7 @@ impl Relay {
     fn new(connections: usize) -> Self {
         Self {
             keys: keys(200),
+            origin: "ws://relay.example",
             records: Vec::new(),
             log_id: LogId([1; 16]),
             log: Vec::new(),
@@ -109,7 +111,7 @@ impl Relay {
                 let challenge = Frame::Challenge {
                     peer_pk: public(&self.keys),
                     nonce: [7; 32],
-                    origin: "test".into(),
+                    origin: self.origin.into(),
                     features: 0,
                     limits: PeerLimits {
                         frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
@@ -263,6 +265,7 @@ impl Device {
             space: SPACE,
             device: public(&self.keys),
             relay_key: self.pinned,
+            relay_address: "ws://relay.example".into(),
             nonce: [self.number; 32],
             rec_heads: heads(&self.records),
             cursor: self.cursor,
@@ -447,6 +450,22 @@ fn the_first_relay_key_is_reported_and_another_one_is_refused() {
     settle(&mut relay, &mut devices);
     assert!(matches!(devices[0].error(), Some(SessionError::WrongRelayKey { .. })));
     assert!(devices[0].error().unwrap().is_trust());
+}
+
+#[test]
+fn a_relay_of_another_address_is_refused_unless_its_key_is_pinned() {
+    let (mut relay, mut devices) = pair();
+    relay.origin = "ws://another.example";
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[0].error(), Some(&SessionError::WrongOrigin));
+    assert!(devices[0].error().unwrap().is_trust());
+    assert_eq!(devices[0].pinned, None);
+    // The accepted twin: a key says who it is, whatever way leads there.
+    devices[0].pinned = Some(public(&relay.keys));
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(devices[0].idle);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use crate::envelope::OVERHEAD_BYTES;
 use crate::ids::{EnvelopeId, LogId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId};
 use crate::limits::{
     CHUNK_CT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_IDS_MAX,
-    FRAME_RECORDS_MAX, FRAME_STREAMS_MAX, ORIGIN_BYTES_MAX, RDV_MESSAGE_BYTES_MAX, STREAM_HOLES_MAX,
+    FRAME_RECORDS_MAX, FRAME_STREAMS_MAX, ORIGIN_BYTES_MAX, PAGE_ENVELOPES_MAX, RDV_MESSAGE_BYTES_MAX,
+    STREAM_HOLES_MAX,
 };
 use crate::record::RECORD_BYTES_MAX;
 use crate::wire::{Reader, Reason};
@@ -141,7 +142,7 @@ fn log_frame(tag: u8, r: &mut Reader<'_>) -> Result<Frame, Reason> {
             next: r.u64()?,
             roll: Roll(r.array()?),
             more: r.bool()?,
-            items: r.list(FRAME_ENVELOPES_MAX, 12, item)?,
+            items: r.list(PAGE_ENVELOPES_MAX, 12, item)?,
         },
         kind::NOTIFY => Frame::Notify {
             session,

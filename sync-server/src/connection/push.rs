@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, Kind};
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushResult, PushStatus};
-use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{EpochRef, SignPk, StreamId};
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
 use tokio::sync::Semaphore;
 
@@ -82,7 +82,8 @@ struct Checked {
     results: Vec<PushResult>,
 }
 
-/// A run before its signature.
+/// A run before its signature. All of it is sealed under one epoch: a reader that has to wait for the records of an
+/// epoch must find a signature at the end of what it can take.
 struct Draft {
     run: Run,
     last: Envelope,
@@ -180,7 +181,7 @@ impl Sorter<'_> {
     fn place(&mut self, stream: StreamId, device: SignPk, vouched: bool, sealed: Sealed, envelope: Envelope) {
         let newest = self.open.get(&stream).and_then(|index| self.drafts.get_mut(*index));
         if let Some(draft) = newest
-            && draft.continues(&sealed.prev, sealed.seq)
+            && draft.continues(&sealed.prev, sealed.seq, &envelope.header().epoch)
         {
             draft.push(sealed, envelope);
             return;
@@ -192,9 +193,9 @@ impl Sorter<'_> {
 }
 
 impl Draft {
-    fn continues(&self, prev: &[u8; 32], seq: u32) -> bool {
-        let last = self.run.envelopes.last().map(|last| (last.seq, last.id));
-        last.is_some_and(|(last_seq, id): (u32, EnvelopeId)| last_seq.checked_add(1) == Some(seq) && id.0 == *prev)
+    fn continues(&self, prev: &[u8; 32], seq: u32, epoch: &EpochRef) -> bool {
+        let follows = |last: &Sealed| last.seq.checked_add(1) == Some(seq) && last.id.0 == *prev;
+        self.run.envelopes.last().is_some_and(follows) && self.last.header().epoch == *epoch
     }
 
     /// The bytes of an envelope move into the run when the next one takes its place.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota, Want};
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
-use lifeos_sync_protocol::limits::FRAME_ENVELOPES_MAX;
+use lifeos_sync_protocol::limits::PAGE_ENVELOPES_MAX;
 use lifeos_sync_protocol::log::have_digest;
 use lifeos_sync_protocol::record::Record;
 
@@ -148,26 +148,15 @@ impl Connection {
             }
             let page = self.page(session, &space, from, end.pos, bounds).await?;
             self.relay.metrics.pages_read_total.increment();
-            let (next, is_empty) = (page.next, page.items.is_empty());
-            let more = next != end.pos;
-            let mut frame = Frame::Items { session, items: page.items, next, roll: page.roll, more };
-            let bytes = frame.encode(request);
-            {
-                // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
-                let mut live = space.live();
-                if live.follow(reader, next) != more {
-                    self.outgoing.reply(bytes.into());
-                    return Ok(());
-                }
-            }
-            // The log has grown since the page was read: it is not the last one after all.
-            if is_empty {
+            let (next, is_empty) = (page.next, page.items.count() == 0);
+            // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
+            let mut live = space.live();
+            let more = !live.follow(reader, next);
+            if more && is_empty {
+                // The log has grown since the page was read: it is not the last one after all.
                 continue;
             }
-            if let Frame::Items { more, .. } = &mut frame {
-                *more = true;
-            }
-            self.reply(request, &frame);
+            self.outgoing.reply(page.items.into_frame(request, session, next, page.roll, more).into());
             return Ok(());
         }
     }
@@ -196,7 +185,7 @@ impl Connection {
         let limit = |wish: u32, max: usize| usize::try_from(wish).unwrap_or(max).clamp(1, max);
         PageBounds {
             bytes_max: limit(bytes_max, self.relay.limits.page_bytes_max),
-            items_max: limit(items_max, FRAME_ENVELOPES_MAX),
+            items_max: limit(items_max, PAGE_ENVELOPES_MAX),
         }
     }
 

@@ -95,6 +95,7 @@ impl Log {
 /// Decides about one envelope of a run from its stream's tip.
 pub(super) fn step(
     db: &Connection,
+    space_no: i64,
     tip: Option<Tip>,
     seq: u32,
     prev: &[u8; 32],
@@ -105,7 +106,7 @@ pub(super) fn step(
         return Ok(if seq == 1 { Step::Append } else { first });
     };
     if seq <= tip.seq {
-        return Ok(match stored_at(db, tip.no, seq)? {
+        return Ok(match stored_at(db, space_no, tip.no, seq)? {
             Some((pos, stored)) if stored == *id => Step::Dup { pos },
             Some((_, existing)) => Step::Refuse(PushStatus::Fork { existing }),
             // Below the tip and not there: pruned. Nothing to compare with, nothing to store.
@@ -120,9 +121,39 @@ pub(super) fn step(
     })
 }
 
-fn stored_at(db: &Connection, stream_no: i64, seq: u32) -> rusqlite::Result<Option<(u64, EnvelopeId)>> {
-    db.prepare_cached("SELECT key, id FROM envelope WHERE stream = ?1 AND seq = ?2")?
-        .query_row((stream_no, seq), |row| Ok((super::position_of(row.get(0)?), EnvelopeId(self::id::<32>(row, 1)?))))
+fn stored_at(db: &Connection, space_no: i64, stream_no: i64, seq: u32) -> rusqlite::Result<Option<(u64, EnvelopeId)>> {
+    let Some(run) = run_of(db, stream_no, seq)? else { return Ok(None) };
+    let pos = run.pos + u64::from(seq - run.seq);
+    db.prepare_cached("SELECT id FROM envelope WHERE key = ?1")?
+        .query_row([position_key(space_no, pos)], |row| Ok((pos, EnvelopeId(self::id::<32>(row, 0)?))))
+        .optional()
+}
+
+/// Envelopes of one stream that lie side by side in the log, the last one at a verified end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoredRun {
+    /// Sequence of the first.
+    pub(super) seq: u32,
+    /// Position of the first.
+    pub(super) pos: u64,
+    pub(super) count: u32,
+}
+
+/// The run that holds an envelope.
+pub(super) fn run_of(db: &Connection, stream_no: i64, seq: u32) -> rusqlite::Result<Option<StoredRun>> {
+    let run = db
+        .prepare_cached("SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1")?
+        .query_row((stream_no, seq), |row| {
+            Ok(StoredRun { seq: row.get(0)?, pos: unsigned(row, 1)?, count: row.get(2)? })
+        })
+        .optional()?;
+    Ok(run.filter(|run| seq - run.seq < run.count))
+}
+
+/// A stream's number in the database.
+pub(super) fn stream_no(db: &Connection, space_no: i64, stream: &StreamId) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT no FROM stream WHERE space = ?1 AND id = ?2")?
+        .query_row((space_no, stream.as_ref()), |row| row.get(0))
         .optional()
 }
 

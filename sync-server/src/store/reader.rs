@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lifeos_sync_protocol::frame::{Have, Item};
+use lifeos_sync_protocol::frame::{Have, Item, PageBuilder};
 use lifeos_sync_protocol::ids::{LogId, Roll, SignPk, SpaceId, StreamId};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
-use super::log::{check_end, id, signed, unsigned};
+use super::log::{StoredRun, check_end, id, run_of, stream_no, unsigned};
 use super::writer::{FLAG_VERIFIED_END, is_full};
 use super::{StoreError, open_for_reading, position_key, position_of};
 
@@ -29,8 +29,8 @@ const READ_AHEAD_BYTES: usize = 128 * 1024;
 pub(crate) struct Page {
     /// Position of its first envelope.
     pub(crate) from: u64,
-    /// Envelopes in log order; ends at a verified end.
-    pub(crate) items: Vec<Item>,
+    /// Envelopes in log order, as they go out; ends at a verified end.
+    pub(crate) items: PageBuilder,
     /// Position after them.
     pub(crate) next: u64,
     /// Rolling hash there.
@@ -54,6 +54,12 @@ pub(crate) struct LoadedSpace {
 pub(crate) struct PageBounds {
     pub(crate) bytes_max: usize,
     pub(crate) items_max: usize,
+}
+
+impl PageBounds {
+    fn fit(&self, page: &PageBuilder, envelope: &[u8]) -> bool {
+        page.count() < self.items_max && page.envelope_bytes() + envelope.len() <= self.bytes_max
+    }
 }
 
 impl Readers {
@@ -155,7 +161,7 @@ impl Readers {
             let (mut next, mut bytes) = (from, 0);
             while pages.is_empty() || (next < until && bytes < READ_AHEAD_BYTES) {
                 let page = read_page(db, space_no, next, until, bounds)?;
-                bytes += page.items.iter().map(|item| item.envelope.len()).sum::<usize>();
+                bytes += page.items.envelope_bytes();
                 let stuck = page.next == next;
                 next = page.next;
                 pages.push_back(page);
@@ -235,30 +241,27 @@ fn load_space(db: &Connection, space: &SpaceId) -> Result<Option<LoadedSpace>, S
 /// Fills a page up to its bounds, then cuts it back to the last verified end; if a single run is larger than
 /// the bounds it goes out whole (it came in one PUSH frame, so it fits one frame).
 fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: PageBounds) -> Result<Page, StoreError> {
-    let mut page = Page { from, items: Vec::new(), next: from, roll: Roll::ZERO };
-    let mut bytes = 0;
-    let mut end = 0;
+    let room = bounds.bytes_max.min(usize::try_from(until - from).unwrap_or(usize::MAX).saturating_mul(512));
+    let mut page = Page { from, items: PageBuilder::with_room(room), next: from, roll: Roll::ZERO };
+    let mut end = page.items.mark();
     let mut query =
         db.prepare_cached("SELECT key, flags, roll, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
     let mut rows = query.query((position_key(space_no, from), position_key(space_no, until)))?;
     while let Some(row) = rows.next()? {
         let envelope = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
-        let full = page.items.len() >= bounds.items_max
-            || (bytes + envelope.len() > bounds.bytes_max && !page.items.is_empty());
-        if full && end > 0 {
+        if page.next > from && !bounds.fit(&page.items, envelope) {
             break;
         }
-        bytes += envelope.len();
         let pos = position_of(row.get(0)?);
-        page.items.push(Item { pos, envelope: envelope.to_vec() });
+        page.items.push(pos, envelope);
         if row.get::<_, i64>(1)? & FLAG_VERIFIED_END != 0 {
-            end = page.items.len();
+            end = page.items.mark();
             page.next = pos + 1;
             page.roll = Roll(id::<16>(row, 2)?);
         }
     }
-    page.items.truncate(end);
-    if page.items.is_empty() && from > 1 {
+    page.items.cut_back(end);
+    if page.items.count() == 0 && from > 1 {
         page.roll = db
             .prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
             .query_row([position_key(space_no, from - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))?;
@@ -266,6 +269,8 @@ fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: Page
     Ok(page)
 }
 
+/// The next envelopes of a range: as many as the bounds allow, and in any case a run up to its verified end, also
+/// beyond `to`. Nobody checked the signatures inside a run, so a range that ended there could not be believed.
 fn read_range(
     db: &Connection,
     space_no: i64,
@@ -274,20 +279,33 @@ fn read_range(
     to: u32,
     bounds: PageBounds,
 ) -> Result<Vec<Item>, StoreError> {
-    let mut query = db.prepare_cached(
-        "SELECT e.key, e.bytes FROM envelope e JOIN stream s ON s.no = e.stream
-         WHERE s.space = ?1 AND s.id = ?2 AND e.seq BETWEEN ?3 AND ?4 ORDER BY e.seq LIMIT ?5",
-    )?;
-    let mut rows = query.query((space_no, stream.as_ref(), from, to, signed(bounds.items_max as u64)))?;
+    let Some(stream_no) = stream_no(db, space_no, stream)? else { return Ok(Vec::new()) };
+    let mut runs = db
+        .prepare_cached("SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq >= ?2 AND seq <= ?3 ORDER BY seq")?;
+    // The run that `from` lies in begins before it.
+    let first = run_of(db, stream_no, from)?.map_or(from, |run| run.seq);
+    let mut runs = runs.query((stream_no, first, to))?;
     let mut items = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let envelope: Vec<u8> = row.get(1)?;
-        bytes += envelope.len();
-        if bytes > bounds.bytes_max && !items.is_empty() {
+    while let Some(row) = runs.next()? {
+        let run = StoredRun { seq: row.get(0)?, pos: unsigned(row, 1)?, count: row.get(2)? };
+        let skipped = from.saturating_sub(run.seq).min(run.count);
+        let start = items.len();
+        read_run(db, position_key(space_no, run.pos + u64::from(skipped)), run.count - skipped, &mut items)?;
+        bytes += items[start..].iter().map(|item| item.envelope.len()).sum::<usize>();
+        if start > 0 && (bytes > bounds.bytes_max || items.len() > bounds.items_max) {
+            items.truncate(start);
             break;
         }
-        items.push(Item { pos: position_of(row.get(0)?), envelope });
     }
     Ok(items)
+}
+
+fn read_run(db: &Connection, key: i64, count: u32, items: &mut Vec<Item>) -> Result<(), StoreError> {
+    let mut query = db.prepare_cached("SELECT key, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+    let mut rows = query.query((key, key + i64::from(count)))?;
+    while let Some(row) = rows.next()? {
+        items.push(Item { pos: position_of(row.get(0)?), envelope: row.get(1)? });
+    }
+    Ok(())
 }

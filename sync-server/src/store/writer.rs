@@ -407,7 +407,7 @@ fn append_run(
 ) -> Result<Vec<Appended>, StoreError> {
     let tip = log.tip(db, &run.stream)?;
     for (first, envelope) in run.envelopes.iter().enumerate() {
-        match step(db, tip, envelope.seq, &envelope.prev, &envelope.id)? {
+        match step(db, log.space_no, tip, envelope.seq, &envelope.prev, &envelope.id)? {
             Step::Dup { pos } => set(results, envelope, PushStatus::Dup, Some(pos)),
             Step::Refuse(status) => {
                 run.envelopes[first..].iter().for_each(|rest| set(results, rest, status, None));
@@ -440,10 +440,19 @@ fn append(
         Some(tip) => tip.no,
         None => insert_stream(db, log.space_no, run, last)?,
     };
+    let count = run.envelopes.len() - first;
+    if let Some(first) = run.envelopes.get(first) {
+        db.prepare_cached("INSERT INTO run (stream, seq, pos, count) VALUES (?1, ?2, ?3, ?4)")?.execute((
+            stream_no,
+            first.seq,
+            signed(log.next_pos),
+            signed(count as u64),
+        ))?;
+    }
     let mut insert = db.prepare_cached(
         "INSERT INTO envelope (key, stream, seq, id, roll, flags, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let mut appended = Vec::with_capacity(run.envelopes.len() - first);
+    let mut appended = Vec::with_capacity(count);
     for (index, envelope) in run.envelopes.iter().enumerate().skip(first) {
         let pos = log.next_pos;
         let end = index + 1 == run.envelopes.len();

@@ -10,7 +10,8 @@ use lifeos_sync_protocol::frame::{Cursor, Frame, Item, PeerRole, PushResult};
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, verify, welcome_message};
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::log::roll_next;
-use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Seal, Unsigned, enrol_message};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Seal, Unsigned, Wrap, enrol_message};
 use lifeos_sync_server::{Config, Handle, Limits, Server};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tempfile::TempDir;
@@ -83,6 +84,8 @@ pub struct Space {
     pub founder: Device,
     pub records: Vec<Record>,
     pub epoch: EpochRef,
+    /// All epochs, the first one first.
+    pub epochs: Vec<EpochRef>,
     random: [u8; 32],
     member: MemberId,
 }
@@ -103,14 +106,24 @@ impl Space {
         let signature = founder.sign(&unsigned.message());
         let genesis = unsigned.sign_with(&signature).unwrap();
         let id = genesis.space();
-        let mut space = Self { id, founder, records: vec![genesis], epoch: EpochRef::ZERO, random, member };
-        let mut refs = [space.founder.pk, recovery.pk].map(|pk| <[u8; 16]>::try_from(&pk.0[..16]).unwrap());
-        refs.sort_unstable();
-        let seals = refs.map(|device_ref| Seal { device_ref, enc: [1; 32], ct: [2; 48] }).to_vec();
-        let epoch = Body::Epoch { generation: 1, parents: Vec::new(), commit: [3; 32], wraps: Vec::new(), seals };
-        let record = space.append(&epoch);
-        space.epoch = EpochRef(record.id().0[..16].try_into().unwrap());
+        let mut space =
+            Self { id, founder, records: vec![genesis], epoch: EpochRef::ZERO, epochs: Vec::new(), random, member };
+        space.rotate();
         space
+    }
+
+    /// A new epoch for everybody who may read.
+    pub fn rotate(&mut self) {
+        let membership = Membership::evaluate(&self.id, &self.records).unwrap();
+        let (generation, parents) = (membership.next_generation(), membership.epoch_heads());
+        let wraps = parents.iter().map(|parent| Wrap { parent: *parent, ct: [4; 48] }).collect();
+        let mut refs: Vec<[u8; 16]> =
+            membership.readers().iter().map(|(device, _)| device.0[..16].try_into().unwrap()).collect();
+        refs.sort_unstable();
+        let seals = refs.into_iter().map(|device_ref| Seal { device_ref, enc: [1; 32], ct: [2; 48] }).collect();
+        let record = self.append(&Body::Epoch { generation, parents, commit: [3; 32], wraps, seals });
+        self.epoch = EpochRef(record.id().0[..16].try_into().unwrap());
+        self.epochs.push(self.epoch);
     }
 
     /// A record of the founder on top of the last one.

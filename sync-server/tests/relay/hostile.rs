@@ -2,8 +2,8 @@
 //! nobody else notices.
 
 use futures_util::SinkExt;
-use lifeos_sync_protocol::envelope::{HEADER_BYTES, SIGNATURE_BYTES};
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PeerRole, PushStatus};
+use lifeos_sync_protocol::envelope::{Envelope, HEADER_BYTES, SIGNATURE_BYTES};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PeerRole, PushStatus, Want};
 use lifeos_sync_protocol::ids::Roll;
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
 use lifeos_sync_server::Limits;
@@ -235,6 +235,87 @@ async fn a_forged_tip_or_middle_is_refused_before_anybody_sees_it() {
         heard.extend(reader.notified(&space, &mut cursor).await.unwrap().into_iter().map(|item| item.envelope));
     }
     assert_eq!(heard, sealed);
+}
+
+/// Chain and last signature are right, the signatures between are not: the relay verifies the last one alone, so
+/// nobody may ever be shown a part of this run.
+#[tokio::test]
+async fn a_run_that_is_signed_only_at_its_end_is_never_shown_in_parts() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut writer, session) = Client::found(&relay, &space).await;
+    let (mut live, following) = Client::join(&relay, &space, &space.founder).await;
+    let start = Cursor { pos: 1, roll: Roll::ZERO, ..live.open(following, None).await.0 };
+    let mut cursor = start;
+    live.catch_up(&space, following, &mut cursor).await;
+
+    let mut stream = space.stream(&space.founder, 1);
+    let before = stream.seal_many(3);
+    let mut run = stream.seal_many(64);
+    let signature_at = run[0].len() - SIGNATURE_BYTES;
+    run[..63].iter_mut().for_each(|envelope| envelope[signature_at..].fill(9));
+    let after = stream.seal_many(3);
+    for envelopes in [&before, &run, &after] {
+        let results = writer.push(session, envelopes.clone()).await;
+        assert!(results.iter().all(|result| result.status == PushStatus::Ok), "{results:?}");
+    }
+    let ends_verified = |items: &[lifeos_sync_protocol::frame::Item]| {
+        let last = Envelope::parse(items.last().unwrap().envelope.clone()).unwrap();
+        last.verify_signature(&space.id, &space.founder.pk).is_ok()
+    };
+
+    // Live.
+    while cursor.pos < 71 {
+        assert!(ends_verified(&live.notified(&space, &mut cursor).await.unwrap()));
+    }
+    // Pages from everywhere, of every size.
+    for from in 1..=70 {
+        for items_max in [1, 2, 63, 64, 1_024] {
+            let pull = Frame::Pull { session: following, from, bytes_max: u32::MAX, items_max };
+            let Frame::Items { items, .. } = live.ask(&pull).await else { panic!("not a page") };
+            assert!(ends_verified(&items), "from {from}, {items_max} at most");
+        }
+    }
+    // Ranges: a reader may want the middle alone.
+    for (from, to) in [(1, 1), (2, 10), (4, 4), (10, 20), (66, 66), (67, 68), (70, 90)] {
+        let want = Want { stream: stream.id, from, to };
+        let request = live.send(&Frame::Want { session: following, ranges: vec![want], objects: Vec::new() }).await;
+        let mut wanted = Vec::new();
+        while let Frame::Items { items, more: true, .. } = live.answer(request).await {
+            assert!(ends_verified(&items), "range {from}..={to}");
+            wanted.extend(items.into_iter().map(|item| item.pos));
+        }
+        assert_eq!(wanted.first(), Some(&u64::from(from)));
+        assert!(wanted.last().unwrap() >= &u64::from(to.min(70)));
+        assert!(wanted.is_sorted_by(|a, b| a + 1 == *b));
+    }
+    // The accepted run was as long as one may be: a longer one does not come in.
+    let push = Frame::Push { session, envelopes: stream.seal_many(65) };
+    writer.send(&push).await;
+    assert_eq!(writer.last_words().await, Some(ErrorCode::BadFrame));
+}
+
+/// A reader without the records of the later epoch stops between the two, so there has to be a signature there.
+#[tokio::test]
+async fn a_run_does_not_reach_across_epochs() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    space.rotate();
+    let (mut writer, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let newer = std::mem::replace(&mut stream.epoch, space.epochs[0]);
+    let mut run = stream.seal_many(2);
+    stream.epoch = newer;
+    run.extend(stream.seal_many(2));
+    let signature_at = run[0].len() - SIGNATURE_BYTES;
+    let mut unsigned = run.clone();
+    unsigned[1][signature_at] ^= 1;
+    let statuses: Vec<_> = writer.push(session, unsigned).await.into_iter().map(|result| result.status).collect();
+    let gap = PushStatus::Gap { expected: 2 };
+    assert_eq!(statuses, [PushStatus::OkStaleEpoch, PushStatus::BadSignature, gap, gap]);
+    // The accepted twin: signed where the epoch changes.
+    let statuses: Vec<_> = writer.push(session, run).await.into_iter().map(|result| result.status).collect();
+    assert_eq!(statuses, [PushStatus::Dup, PushStatus::OkStaleEpoch, PushStatus::Ok, PushStatus::Ok]);
 }
 
 #[tokio::test]

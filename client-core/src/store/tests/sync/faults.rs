@@ -53,6 +53,20 @@ fn what_only_the_peer_can_have_spoiled_refuses_the_page_and_never_an_envelope() 
 }
 
 #[test]
+fn a_run_that_its_writer_signed_only_at_the_end_is_taken_in_whole_and_blames_nobody() {
+    let Pair { mut a, mut b, .. } = pair();
+    let mut sent = Vec::new();
+    for n in 1..=4 {
+        a.title(n, &doc(1), &format!("title {n}"));
+        sent.extend(a.send());
+    }
+    let unsigned: Vec<_> = sent[..3].iter().map(|envelope| flipped(envelope)).chain([sent[3].clone()]).collect();
+    let report = b.receive(&unsigned);
+    assert_eq!((report.received, b.cursor(), report.quarantined.len()), (4, Some(5), 0));
+    assert_eq!(a.state(), b.state());
+}
+
+#[test]
 fn a_fork_and_all_that_grows_on_it_is_set_aside_and_never_blocks() {
     let Pair { mut a, mut b, .. } = pair();
     let start = a.store.own_tip(&a.space).unwrap();
