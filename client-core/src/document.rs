@@ -10,6 +10,9 @@
 //! document and reading needs no `&mut`. The text encoding is Unicode code points everywhere: Automerge
 //! does not store it, so opening the same bytes with another one would move every index.
 
+pub(crate) mod chunk;
+mod columns;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::CommitOptions;

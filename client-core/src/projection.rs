@@ -75,7 +75,7 @@ pub fn search_text(document: &Document) -> Option<SearchText> {
 /// Rows and search text in one reading of the document.
 #[must_use]
 pub fn project_with_search(document: &Document) -> (Vec<Row>, Option<SearchText>) {
-    let (mut rows, search) = match document.genesis() {
+    let (rows, search) = match document.genesis() {
         NOTE_GENESIS => {
             let note = notes::project::Projected::new(document);
             (note.rows(), note.search_text())
@@ -84,6 +84,17 @@ pub fn project_with_search(document: &Document) -> (Vec<Row>, Option<SearchText>
         SPACE_GENESIS => (space::project(document), None),
         _ => (Vec::new(), None),
     };
+    (sorted(rows), search)
+}
+
+/// The same of a new note whose document was not built; `updated_ms` is the time of its change.
+#[must_use]
+pub fn project_whole_note(note: &notes::whole::WholeNote, updated_ms: i64) -> (Vec<Row>, Option<SearchText>) {
+    let projected = notes::project::Projected::of_whole(note, updated_ms);
+    (sorted(projected.rows()), projected.search_text())
+}
+
+fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
-    (rows, search)
+    rows
 }

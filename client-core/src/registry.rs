@@ -77,6 +77,9 @@ pub fn kind(genesis: GenesisId) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.genesis == genesis)
 }
 
+/// Actor of every genesis.
+pub(crate) const GENESIS_ACTOR: &[u8; 16] = b"lifeos-genesis/1";
+
 /// The first change of a kind of document: frozen bytes, the same on every device, never sent.
 #[derive(Debug)]
 pub struct Genesis {
@@ -164,7 +167,7 @@ mod tests {
     /// How the frozen bytes were made: actor `lifeos-genesis/1`, time 0.
     fn build(id: GenesisId) -> automerge::Change {
         let mut doc = AutoCommit::new_with_encoding(TextEncoding::UnicodeCodePoint);
-        doc.set_actor(ActorId::from(b"lifeos-genesis/1".as_slice()));
+        doc.set_actor(ActorId::from(GENESIS_ACTOR.as_slice()));
         match id {
             NOTE_GENESIS => {
                 doc.put_object(ROOT, "body", ObjType::Text).unwrap();

@@ -153,6 +153,7 @@ pub(super) struct Entry {
     pub(super) document: Document,
     /// Its projection rows on disk, when known.
     rows: Option<Vec<Row>>,
+    /// When it was last put into the cache; 0: never.
     used: u64,
     /// Nobody else has written to the database since the generation was compared.
     checked: bool,
@@ -162,6 +163,7 @@ pub(super) struct Entry {
 pub(super) struct Detached {
     row: DocRow,
     rows: Option<Vec<Row>>,
+    used: u64,
 }
 
 /// What a document projects to.
@@ -336,18 +338,21 @@ impl<'s> Workspace<'s> {
     /// one may be of another kind.
     pub(super) fn take_out(&mut self, doc: &DocId, genesis: GenesisId) -> Result<(Detached, Document), StoreError> {
         match self.load(doc)? {
-            Some(entry) => Ok((Detached { row: entry.row, rows: entry.rows }, entry.document)),
+            Some(entry) => Ok((Detached { row: entry.row, rows: entry.rows, used: entry.used }, entry.document)),
             None => {
                 let row = DocRow::new(self.space.row, *doc, genesis);
-                Ok((Detached { row, rows: Some(Vec::new()) }, Document::new(*doc, genesis, self.space.stream)?))
+                Ok((
+                    Detached { row, rows: Some(Vec::new()), used: 0 },
+                    Document::new(*doc, genesis, self.space.stream)?,
+                ))
             }
         }
     }
 
     /// Puts an unchanged document back.
     pub(super) fn put_back(&mut self, detached: Detached, document: Document) {
-        let Detached { row, rows } = detached;
-        self.push(Entry { row, document, rows, used: 0, checked: true });
+        let Detached { row, rows, used } = detached;
+        self.push(Entry { row, document, rows, used, checked: true });
     }
 
     /// Puts a document back that changes from elsewhere went into, to be stored.
@@ -358,8 +363,8 @@ impl<'s> Workspace<'s> {
         projected: Projected,
         changes: Vec<Vec<u8>>,
     ) {
-        let Detached { row, rows } = detached;
-        let at = self.push(Entry { row, document, rows, used: 0, checked: true });
+        let Detached { row, rows, used } = detached;
+        let at = self.push(Entry { row, document, rows, used, checked: true });
         let work = &mut self.works[at];
         work.projected = Some(projected);
         changes.into_iter().for_each(|bytes| work.add(bytes, false));
@@ -367,7 +372,12 @@ impl<'s> Workspace<'s> {
 
     /// Stores every change: change rows or snapshot, projection rows, search, document row.
     pub(super) fn store(&mut self) -> Result<(), StoreError> {
-        let at_once = self.works.iter().filter(|work| !work.added.is_empty()).count() >= INDEX_AT_ONCE_DOCUMENTS;
+        let changed = self.works.iter().filter(|work| !work.added.is_empty()).count();
+        self.store_indexed(changed >= INDEX_AT_ONCE_DOCUMENTS)
+    }
+
+    /// The same; the search index is brought up to date at once, or marked.
+    pub(super) fn store_indexed(&mut self, at_once: bool) -> Result<(), StoreError> {
         for work in &mut self.works {
             if !work.added.is_empty() {
                 store_work(self.conn, work, at_once)?;
@@ -386,13 +396,14 @@ impl<'s> Workspace<'s> {
         }
     }
 
-    /// Between two batches of one transaction: puts down what is stored already. An error later on must clear
-    /// the cache.
-    pub(super) fn put_down(&mut self) {
+    /// Between two batches of one transaction: puts down what is stored already, in the cache or (`keep` is false)
+    /// only if it was there before. An error later on must clear the cache.
+    pub(super) fn put_down(&mut self, keep: bool) {
         self.by_doc.clear();
         for work in self.works.drain(..) {
-            if work.entry.row.id != 0 {
-                self.cache.put(work.entry);
+            let entry = work.entry;
+            if entry.row.id != 0 && (keep || entry.used > 0) {
+                self.cache.put(entry);
             }
         }
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use lifeos_sync_protocol::hash;
 use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::record::Record;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use zeroize::Zeroizing;
 
@@ -249,6 +250,8 @@ pub(super) fn connect(home: &Path, mode: OpenFlags) -> Result<Connection, StoreE
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(128);
+    // Else every new value of a range or limit makes SQLite prepare the statement again, which costs more than running it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     for (name, value) in [("foreign_keys", "ON"), ("trusted_schema", "OFF"), ("cell_size_check", "ON")] {
         conn.pragma_update(None, name, value)?;
     }

@@ -12,7 +12,7 @@ use crate::document::DocumentError;
 use crate::modules::register::{as_text, clear, owned, put, text};
 use crate::registry::{NOTE_GENESIS, PROPERTY_BYTES_MAX, PROPERTY_NAME_CHARS_MAX};
 
-const PREFIX: &str = "prop/";
+pub(super) const PREFIX: &str = "prop/";
 
 /// Sets a property, or takes it away.
 ///
@@ -22,12 +22,17 @@ pub fn set_property(doc: &mut AutoCommit, name: &str, value: Option<&Value>) -> 
     if !is_name(name) {
         return Err(DocumentError::InvalidValue { field: "note.prop", rule: "needs a name of 1 to 128 characters" });
     }
-    let key = format!("{PREFIX}{name}");
+    let key = key(name);
     match value {
         Some(value) => put(doc, NOTE_GENESIS, &key, value.to_string()),
         // Null even where there is no register yet: the raw text may hold the property.
         None => put(doc, NOTE_GENESIS, &key, automerge::ScalarValue::Null),
     }
+}
+
+/// Key of a property's register.
+pub(super) fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
 }
 
 fn is_name(name: &str) -> bool {
@@ -63,7 +68,7 @@ pub fn replace(doc: &mut AutoCommit, front: Option<&FrontMatter>) -> Result<(), 
 }
 
 /// Properties that get a register: the first of each name, within bounds. Others live in the raw text alone.
-fn storable(front: &FrontMatter) -> Vec<(&str, &Value)> {
+pub(super) fn storable(front: &FrontMatter) -> Vec<(&str, &Value)> {
     let mut out: Vec<(&str, &Value)> = Vec::new();
     for (name, value) in front.properties() {
         let fits = is_name(name) && value.to_string().len() <= PROPERTY_BYTES_MAX;
@@ -100,11 +105,19 @@ fn registers(doc: &AutoCommit) -> Vec<(String, Option<Value>)> {
 /// The front matter as it goes out: the raw text with every register that differs written into it.
 #[must_use]
 pub fn effective(doc: &AutoCommit) -> Option<FrontMatter> {
-    let raw = text(doc, "front").and_then(|raw| FrontMatter::from_raw(&raw));
+    with_registers(text(doc, "front").as_deref(), registers(doc))
+}
+
+/// The raw text with every register that differs written into it.
+pub(super) fn with_registers(
+    raw: Option<&str>,
+    registers: impl IntoIterator<Item = (String, Option<Value>)>,
+) -> Option<FrontMatter> {
+    let raw = raw.and_then(FrontMatter::from_raw);
     let had_raw = raw.is_some();
     let mut front = raw.unwrap_or_default();
     let mut changed = false;
-    for (name, value) in registers(doc) {
+    for (name, value) in registers {
         if front.property(&name) != value.as_ref() {
             front = set_line(&front, &name, value);
             changed = true;

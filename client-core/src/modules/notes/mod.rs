@@ -11,6 +11,7 @@
 //! | `tags` | tags |
 //! | `tree` | notebooks and the cycle rule |
 //! | `project` | rows and search text |
+//! | `whole` | a new note as one change, without its document |
 //! | `history`, `undo` | versions; taking back one's own edits |
 //! | `markdown` | Markdown to a body and back |
 
@@ -23,6 +24,7 @@ pub mod project;
 pub mod tags;
 pub mod tree;
 pub mod undo;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;

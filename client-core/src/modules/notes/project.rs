@@ -1,22 +1,127 @@
 //! Rows and search text of a note: pure functions of its document.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use automerge::{AutoCommit, ScalarValue};
+use automerge::{ROOT, ReadDoc, ScalarValue, ValueRef};
 
-use super::markdown::{self, LinkKind, LinkRef, Parsed};
+use super::markdown::{self, Body, FrontMatter, LinkKind, LinkRef, Parsed};
+use super::whole::WholeNote;
 use super::{body, front, note, tags};
 use crate::document::Document;
-use crate::modules::register::{cut, flag, fold, line, scalar, text, time, with_prefix};
+use crate::modules::register::{as_text, cut, fold, line, owned};
 use crate::projection::{Row, SearchText, Value};
 use crate::registry::{LINE_CHARS_MAX, NOTE, NOTE_ALIAS, NOTE_LINK, NOTE_PROP, NOTE_TAG};
 
 /// Characters of the body shown in a list.
 const EXCERPT_CHARS_MAX: usize = 200;
 
+/// What a projection reads of a note besides its body.
+pub(crate) struct Registers {
+    /// By key; `None` for one that was taken away.
+    values: BTreeMap<String, Option<ScalarValue>>,
+    updated_ms: i64,
+    edited_after_trash: bool,
+}
+
+impl Registers {
+    fn of(document: &Document) -> Self {
+        let doc = document.read();
+        let read = doc.map_range(ROOT, ..).filter_map(|item| match &item.value {
+            ValueRef::Object(_) => None,
+            ValueRef::Scalar(_) => {
+                let winner = owned(&item.value);
+                let hidden = winner.is_none() && item.conflict && item.key.starts_with(tags::PREFIX);
+                // An addition of a tag that is concurrent with a removal wins.
+                let added = || tags::conflicting(doc, &item.key).map(ScalarValue::from);
+                let value = if hidden { added() } else { winner };
+                Some((item.key.into_owned(), value))
+            }
+        });
+        Self {
+            values: read.collect(),
+            updated_ms: document.updated_ms(),
+            edited_after_trash: note::is_edited_after_trash(document),
+        }
+    }
+
+    fn of_whole(whole: &WholeNote, updated_ms: i64) -> Self {
+        let values = whole.registers().iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+        Self { values: values.collect(), updated_ms, edited_after_trash: false }
+    }
+
+    fn scalar(&self, key: &str) -> Option<&ScalarValue> {
+        self.values.get(key)?.as_ref()
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        as_text(self.scalar(key)?)
+    }
+
+    fn time(&self, key: &str) -> Option<i64> {
+        match self.scalar(key)? {
+            ScalarValue::Timestamp(ms) | ScalarValue::Int(ms) => Some(*ms),
+            _ => None,
+        }
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        matches!(self.scalar(key), Some(ScalarValue::Boolean(true)))
+    }
+
+    /// Registers whose key begins with `prefix`, the prefix taken off.
+    fn with_prefix<'r>(&'r self, prefix: &'r str) -> impl Iterator<Item = (&'r str, Option<&'r ScalarValue>)> {
+        let from = self.values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value.as_ref())))
+    }
+
+    fn properties(&self) -> impl Iterator<Item = (&str, Option<serde_json::Value>)> {
+        let read = |value: &ScalarValue| serde_json::from_str(as_text(value)?).ok();
+        self.with_prefix(front::PREFIX).map(move |(name, value)| (name, value.and_then(read)))
+    }
+
+    fn property(&self, name: &str) -> Option<serde_json::Value> {
+        serde_json::from_str(self.text(&front::key(name))?).ok()
+    }
+
+    fn front_matter(&self) -> Option<FrontMatter> {
+        front::with_registers(self.text("front"), self.properties().map(|(name, value)| (name.to_owned(), value)))
+    }
+
+    /// Earlier titles and the property `aliases`, by folded name.
+    fn aliases(&self) -> BTreeMap<String, String> {
+        let old = self.with_prefix("alias/").filter(|(_, value)| *value == Some(&ScalarValue::Boolean(true)));
+        let old = old.map(|(alias, _)| alias.to_owned());
+        let listed = ["aliases", "alias"].into_iter().filter_map(|name| self.property(name)).flat_map(strings);
+        let named = old.chain(listed).map(|alias| (fold(&line(&alias)), line(&alias)));
+        named.filter(|(key, _)| !key.is_empty()).collect()
+    }
+
+    /// Tags of the set, of the properties and of the text, id to label; the set's label comes first.
+    fn tags(&self, parsed: &Parsed) -> BTreeMap<String, String> {
+        let set = self.with_prefix(tags::PREFIX);
+        let mut all: BTreeMap<String, String> =
+            set.filter_map(|(id, label)| Some((id.to_owned(), as_text(label?)?.to_owned()))).collect();
+        for name in markdown::tags(parsed) {
+            let label = tags::label(&name);
+            if !label.is_empty() {
+                all.entry(tags::tag_id(&name)).or_insert(label);
+            }
+        }
+        all
+    }
+
+    /// The title that is shown: the register, or what the text offers.
+    fn title(&self, parsed: &Parsed, plain: &str) -> String {
+        let stored = self.text("title").map(line).filter(|title| !title.is_empty());
+        let title = stored.unwrap_or_else(|| markdown::title(parsed, &first_line(plain)));
+        cut(&title, LINE_CHARS_MAX).into_owned()
+    }
+}
+
 /// A note read once, for rows and search alike.
-pub(crate) struct Projected<'d> {
-    document: &'d Document,
+pub(crate) struct Projected {
+    registers: Registers,
     parsed: Parsed,
     plain: String,
     aliases: BTreeMap<String, String>,
@@ -24,14 +129,23 @@ pub(crate) struct Projected<'d> {
     title: String,
 }
 
-impl<'d> Projected<'d> {
-    pub(crate) fn new(document: &'d Document) -> Self {
-        let doc = document.read();
-        let parsed = Parsed { front_matter: front::effective(doc), body: body::read(doc, None).unwrap_or_default() };
+impl Projected {
+    /// Of a document.
+    pub(crate) fn new(document: &Document) -> Self {
+        Self::of(Registers::of(document), body::read(document.read(), None).unwrap_or_default())
+    }
+
+    /// Of a new note whose document was not built.
+    pub(crate) fn of_whole(whole: &WholeNote, updated_ms: i64) -> Self {
+        Self::of(Registers::of_whole(whole, updated_ms), whole.body())
+    }
+
+    fn of(registers: Registers, body: Body) -> Self {
+        let parsed = Parsed { front_matter: registers.front_matter(), body };
         let plain = markdown::plain_text(&parsed.body);
-        let title = title(doc, &parsed, &plain);
-        let (aliases, tags) = (aliases(doc), all_tags(doc, &parsed));
-        Self { document, parsed, plain, aliases, tags, title }
+        let title = registers.title(&parsed, &plain);
+        let (aliases, tags) = (registers.aliases(), registers.tags(&parsed));
+        Self { registers, parsed, plain, aliases, tags, title }
     }
 
     /// Rows of all tables of a note, not sorted.
@@ -51,35 +165,34 @@ impl<'d> Projected<'d> {
     }
 
     fn note_row(&self) -> Row {
-        let doc = self.document.read();
-        let updated = self.document.updated_ms();
-        let trashed = time(doc, "del");
-        let source_hash = match scalar(doc, "source:hash") {
-            Some(ScalarValue::Bytes(bytes)) => Value::Blob(bytes),
+        let registers = &self.registers;
+        let updated = registers.updated_ms;
+        let source_hash = match registers.scalar("source:hash") {
+            Some(ScalarValue::Bytes(bytes)) => Value::Blob(bytes.clone()),
             _ => Value::Null,
         };
+        let owned = |key: &str| registers.text(key).map(str::to_owned);
         let values = vec![
             self.title.as_str().into(),
             Value::Text(fold(&self.title)),
             Value::Text(excerpt(&self.plain)),
-            Value::Text(text(doc, "kind").unwrap_or_else(|| "note".to_owned())),
-            text(doc, "notebook").into(),
-            Value::Int(i64::from(flag(doc, "pinned"))),
-            Value::Int(time(doc, "created").unwrap_or(updated)),
+            registers.text("kind").unwrap_or("note").into(),
+            owned("notebook").into(),
+            Value::Int(i64::from(registers.flag("pinned"))),
+            Value::Int(registers.time("created").unwrap_or(updated)),
             Value::Int(updated),
-            trashed.map_or(Value::Null, Value::Int),
-            Value::Int(i64::from(note::is_edited_after_trash(self.document))),
+            registers.time("del").map_or(Value::Null, Value::Int),
+            Value::Int(i64::from(registers.edited_after_trash)),
             Value::Int(i64::try_from(self.plain.split_whitespace().count()).unwrap_or(i64::MAX)),
-            text(doc, "source:path").into(),
+            owned("source:path").into(),
             source_hash,
         ];
         row(NOTE.name, "", values)
     }
 
     fn prop_rows(&self) -> impl Iterator<Item = Row> {
-        let properties = front::properties(self.document.read()).into_iter();
-        properties
-            .map(|(name, value)| row(NOTE_PROP.name, &name, vec![name.as_str().into(), Value::Text(value.to_string())]))
+        let properties = self.registers.properties().filter_map(|(name, value)| Some((name, value?)));
+        properties.map(|(name, value)| row(NOTE_PROP.name, name, vec![name.into(), Value::Text(value.to_string())]))
     }
 
     fn link_rows(&self) -> impl Iterator<Item = Row> {
@@ -93,7 +206,7 @@ impl<'d> Projected<'d> {
 
     /// What search sees; nothing of a trashed note.
     pub(crate) fn search_text(&self) -> Option<SearchText> {
-        if time(self.document.read(), "del").is_some() {
+        if self.registers.time("del").is_some() {
             return None;
         }
         let mut titles = vec![self.title.as_str()];
@@ -112,13 +225,6 @@ impl<'d> Projected<'d> {
 
 fn row(table: &'static str, key: &str, values: Vec<Value>) -> Row {
     Row { table, key: key.to_owned(), values }
-}
-
-/// The title that is shown: the register, or what the text offers.
-fn title(doc: &AutoCommit, parsed: &Parsed, plain: &str) -> String {
-    let stored = text(doc, "title").map(|title| line(&title)).filter(|title| !title.is_empty());
-    let title = stored.unwrap_or_else(|| markdown::title(parsed, &first_line(plain)));
-    cut(&title, LINE_CHARS_MAX).into_owned()
 }
 
 fn first_line(plain: &str) -> String {
@@ -143,33 +249,12 @@ fn excerpt(plain: &str) -> String {
     cut(&out, EXCERPT_CHARS_MAX).into_owned()
 }
 
-/// Earlier titles and the property `aliases`, by folded name.
-fn aliases(doc: &AutoCommit) -> BTreeMap<String, String> {
-    let old =
-        with_prefix(doc, "alias/").filter(|(_, value)| *value == ScalarValue::Boolean(true)).map(|(alias, _)| alias);
-    let listed = ["aliases", "alias"].into_iter().filter_map(|name| front::property(doc, name)).flat_map(strings);
-    let named = old.chain(listed).map(|alias| (fold(&line(&alias)), line(&alias)));
-    named.filter(|(key, _)| !key.is_empty()).collect()
-}
-
 fn strings(value: serde_json::Value) -> Vec<String> {
     match value {
         serde_json::Value::String(text) => vec![text],
         serde_json::Value::Array(items) => items.into_iter().flat_map(strings).collect(),
         _ => Vec::new(),
     }
-}
-
-/// Tags of the set, of the properties and of the text, id to label; the set's label comes first.
-fn all_tags(doc: &AutoCommit, parsed: &Parsed) -> BTreeMap<String, String> {
-    let mut all = tags::tags(doc);
-    for name in markdown::tags(parsed) {
-        let label = tags::label(&name);
-        if !label.is_empty() {
-            all.entry(tags::tag_id(&name)).or_insert(label);
-        }
-    }
-    all
 }
 
 /// Links to notes: all wikilinks and embeds, and Markdown links to `.md` files.

@@ -11,7 +11,7 @@ use crate::document::DocumentError;
 use crate::modules::register::{as_text, clear, fold, line, owned, put};
 use crate::registry::{NOTE_GENESIS, TAGS_MAX};
 
-const PREFIX: &str = "tag/";
+pub(super) const PREFIX: &str = "tag/";
 
 /// Id of a tag: 32 hex characters from its name without `#`, case and width.
 #[must_use]
@@ -36,9 +36,18 @@ pub fn tag(doc: &mut AutoCommit, name: &str) -> Result<(), DocumentError> {
         return Ok(());
     }
     if present.len() >= TAGS_MAX {
-        return Err(DocumentError::InvalidValue { field: "note.tag", rule: "a note has at most 200 tags" });
+        return Err(too_many());
     }
     put(doc, NOTE_GENESIS, &format!("{PREFIX}{id}"), label(name))
+}
+
+/// Key of a tag's register.
+pub(super) fn key(name: &str) -> String {
+    format!("{PREFIX}{}", tag_id(name))
+}
+
+pub(super) const fn too_many() -> DocumentError {
+    DocumentError::InvalidValue { field: "note.tag", rule: "a note has at most 200 tags" }
 }
 
 /// Takes a tag away, also out of the properties `tags` and `tag`. One that is written in the text stays.
@@ -82,7 +91,7 @@ pub fn tags(doc: &AutoCommit) -> BTreeMap<String, String> {
 }
 
 /// The newest label among values that were written concurrently.
-fn conflicting(doc: &AutoCommit, key: &str) -> Option<String> {
+pub(super) fn conflicting(doc: &AutoCommit, key: &str) -> Option<String> {
     let values = doc.get_all(ROOT, key).ok()?;
     let labels = values.into_iter().filter_map(|(value, _)| match value {
         Value::Scalar(value) => as_text(&value).map(str::to_owned),

@@ -143,7 +143,7 @@ impl Store {
         let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
         let documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
         let report = ReceiveReport::default();
-        let mut receiver = Receiver { context, documents, report, origins: HashMap::new(), steps };
+        let mut receiver = Receiver { context, documents, report, origins: HashMap::new(), steps, many: false };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
         match taken.and_then(|()| Ok(transaction.commit()?)) {
@@ -172,6 +172,8 @@ struct Receiver<'p> {
     report: ReceiveReport,
     origins: HashMap<EnvelopeId, Origin>,
     steps: Steps,
+    /// So many documents change that none is kept loaded, and all are indexed at once.
+    many: bool,
 }
 
 impl Receiver<'_> {

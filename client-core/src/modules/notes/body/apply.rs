@@ -68,10 +68,11 @@ fn insert_front(
     Ok(())
 }
 
-type Run<'r> = (Range<usize>, &'r str, &'r str);
+/// Where a mark is, its name, its value.
+pub(crate) type Run<'r> = (Range<usize>, &'r str, &'r str);
 
 /// Every run of every mark, the one that starts last at the end.
-fn all_marks(target: &Flat) -> Vec<Run<'_>> {
+pub(crate) fn all_marks(target: &Flat) -> Vec<Run<'_>> {
     let mut all = Vec::new();
     for name in names(&[], &target.marks) {
         all.extend(runs_of(&target.marks, name).into_iter().map(|(range, value)| (range, name, value)));
@@ -221,11 +222,12 @@ pub(super) fn put_attr(
 }
 
 /// Marks that grow when something is typed at their end; the others have text of their own (links, code).
+pub(crate) fn grows(name: &str) -> bool {
+    matches!(name, mark::STRIKE | mark::HIGHLIGHT | mark::EMPHASIS | mark::STRONG)
+}
+
 fn expand(name: &str) -> ExpandMark {
-    match name {
-        mark::STRIKE | mark::HIGHLIGHT | mark::EMPHASIS | mark::STRONG => ExpandMark::After,
-        _ => ExpandMark::None,
-    }
+    if grows(name) { ExpandMark::After } else { ExpandMark::None }
 }
 
 type Runs = [(Range<usize>, Marks)];

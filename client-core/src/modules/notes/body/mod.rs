@@ -19,7 +19,7 @@ use super::markdown::{BlockKind, Body, TODO_DONE, TODO_OPEN, attr};
 use crate::document::DocumentError;
 use crate::registry::BODY_BYTES_MAX;
 
-pub(crate) use apply::apply;
+pub(crate) use apply::{all_marks, apply, grows};
 pub(crate) use diff::{Script, Step, compose_positions, push, script};
 pub(crate) use flat::{BLOCK, Flat, Marker};
 
@@ -55,7 +55,7 @@ pub fn replace(doc: &mut AutoCommit, body: &Body) -> Result<(), DocumentError> {
     apply(doc, &text, &now, &target, &script)
 }
 
-fn check_size(bytes: usize) -> Result<(), DocumentError> {
+pub(super) fn check_size(bytes: usize) -> Result<(), DocumentError> {
     if bytes <= BODY_BYTES_MAX {
         return Ok(());
     }

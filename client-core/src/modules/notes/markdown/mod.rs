@@ -24,7 +24,7 @@ mod scan;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 thread_local! {

@@ -117,7 +117,7 @@ const PIECES: &[&str] = &[
     ".",
 ];
 
-fn markdownish() -> impl Strategy<Value = String> {
+pub(in crate::modules::notes) fn markdownish() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(PIECES), 0..40).prop_map(|pieces| pieces.concat())
 }
 

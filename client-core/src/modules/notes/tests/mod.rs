@@ -5,6 +5,7 @@ mod merge;
 mod registered;
 mod tree;
 mod undo;
+mod whole;
 
 use automerge::{AutoCommit, Change};
 use lifeos_sync_protocol::ids::{DocId, StreamId};
