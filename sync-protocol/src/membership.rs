@@ -14,55 +14,20 @@
 
 mod enrol;
 mod epochs;
+mod state;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::enrol::{Candidates, Enrolments, device_ref, is_enrolling, writes};
 use self::epochs::{Epochs, epoch_ref};
+pub use self::state::{Checkpoint, Closed, Device, Epoch, EpochChoice, Invite, Join, Member, Policy, Rank};
+pub use self::streams::{HeldStream, StreamLimit, StreamPoint, accept};
 use crate::dag::{self, Dag};
 use crate::envelope::stream_id;
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId, StreamId};
 use crate::limits::{RECORD_PARENTS_MAX, SPACE_RECORDS_MAX};
 use crate::record::{Body, DeviceKind, Record, Role};
-
-/// A member in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Role in force.
-    pub role: Role,
-    /// Its enrolled, non-removed devices.
-    pub devices: BTreeSet<SignPk>,
-}
-
-/// A device that is or was enrolled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Whose.
-    pub member: MemberId,
-    /// Current HPKE key.
-    pub hpke_pk: HpkePk,
-    /// What it is for.
-    pub kind: DeviceKind,
-    /// The record that removed it, if any.
-    pub removed_by: Option<RecordId>,
-    /// The record that enrolled it; the first in order of (depth, id) if several say the same.
-    pub added_by: RecordId,
-}
-
-/// A key generation in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Epoch {
-    /// The record that made it.
-    pub record: RecordId,
-    /// Generation number.
-    pub generation: u32,
-    /// Parent epochs.
-    pub parents: Vec<EpochRef>,
-    /// What every holder of the secret can compare it with.
-    pub commit: [u8; 32],
-    /// Short forms (first 16 bytes of the signing key) of the devices it was sealed to, ascending.
-    pub recipients: Vec<[u8; 16]>,
-}
 
 /// The state of a space. Equal record sets give equal states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +49,21 @@ pub struct Membership {
     pub depth: u64,
     /// Records kept but without effect, with the reason.
     pub void: BTreeMap<RecordId, VoidReason>,
+    /// Who founded the space.
+    pub founder: MemberId,
+    /// Invitations by their record, withdrawn ones included.
+    pub invites: BTreeMap<RecordId, Invite>,
+    /// Requests of joiners by their record.
+    pub joins: BTreeMap<RecordId, Join>,
+    /// Rules of the space, once some are set.
+    pub policy: Option<Policy>,
+    /// Checkpoints by their record.
+    pub checkpoints: BTreeMap<RecordId, Checkpoint>,
+    /// Streams with a proven fork, and the envelope of the branch that counts.
+    pub forks: BTreeMap<StreamId, StreamPoint>,
+    /// Set once the space is closed. Roles stay as they are, so that old work stays valid; nobody should begin
+    /// new work.
+    pub closed: Option<Closed>,
 }
 
 /// Why a record has no effect.
@@ -110,6 +90,14 @@ pub enum VoidReason {
     UnknownType,
     /// The type is known, but this version does not evaluate it.
     NotYet,
+    /// It removes or demotes somebody more senior, or lifts somebody who is.
+    Seniority,
+    /// Its author was removed or demoted by somebody more senior who had not seen it.
+    AuthorRemoved,
+    /// It would leave the space without an Owner.
+    LastOwner,
+    /// The invite is withdrawn, used up or not for this.
+    Invite,
     /// Contradicts the records before it (unknown epoch, an epoch that leaves out a parent …).
     Conflict,
 }
@@ -137,6 +125,28 @@ pub enum MembershipError {
 }
 
 impl Membership {
+    /// Nobody and nothing: what a test fills in by hand.
+    #[must_use]
+    pub const fn empty(space: SpaceId, genesis_random: [u8; 32]) -> Self {
+        Self {
+            space,
+            genesis_random,
+            members: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            heads: Vec::new(),
+            depth: 0,
+            void: BTreeMap::new(),
+            founder: MemberId::ZERO,
+            invites: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            policy: None,
+            checkpoints: BTreeMap::new(),
+            forks: BTreeMap::new(),
+            closed: None,
+        }
+    }
+
     /// Evaluates a set of records of one space; order and repetition do not matter.
     ///
     /// # Errors
@@ -169,14 +179,49 @@ impl Membership {
         }
         let epochs = epochs.valid;
         Self {
-            space: *space,
-            genesis_random,
-            members: members(&enrolments),
+            members: members(&enrolments, space),
             devices: devices(dag, &enrolments),
             epochs,
             heads: dag::heads(dag.iter().map(|(_, record)| record)),
             depth: dag.iter().map(|(_, record)| record.depth()).max().unwrap_or(0),
             void,
+            founder: enrolments.roles.keys().next().copied().unwrap_or(MemberId::ZERO),
+            ..Self::empty(*space, genesis_random)
+        }
+    }
+
+    /// The role of the member that a device belongs to, while both are in force.
+    #[must_use]
+    pub fn role_of(&self, device: &SignPk) -> Option<Role> {
+        self.members.get(&self.in_force(device)?.member).map(|member| member.role)
+    }
+
+    /// Whether a record with this body by this device, naming all heads as parents, would have effect: what a
+    /// device asks before it signs. Proofs of enrolled keys are not checked.
+    ///
+    /// # Errors
+    /// The reason why it would be void.
+    pub fn may_author(&self, device: &SignPk, body: &Body) -> Result<(), VoidReason> {
+        let own = self.in_force(device).ok_or(VoidReason::NotEnrolled)?;
+        let may = match body {
+            Body::DeviceAdd { member, .. } => *member == own.member && own.kind != DeviceKind::Archive,
+            Body::Epoch { .. } | Body::KeyGrant { .. } => self.may_write(device),
+            _ => return Err(VoidReason::NotYet),
+        };
+        if may { Ok(()) } else { Err(VoidReason::NoAuthority) }
+    }
+
+    /// How much of a device's stream counts by itself. A stream belongs to the device that its id commits to.
+    #[must_use]
+    pub fn stream_limit(&self, device: &SignPk, stream: &StreamId) -> StreamLimit {
+        let Some(device) = self.devices.get(device).filter(|device| device.is_writer) else {
+            return StreamLimit::Never;
+        };
+        let cut = device.cuts.as_ref().map(|cuts| cuts.get(stream).copied().unwrap_or(StreamPoint::START));
+        match (self.forks.get(stream).copied(), cut) {
+            (None, None) => StreamLimit::Open,
+            (Some(fork), cut) if cut.is_none_or(|cut| fork.seq <= cut.seq) => StreamLimit::Forked(fork),
+            (_, cut) => cut.map_or(StreamLimit::Never, StreamLimit::Cut),
         }
     }
 
@@ -209,6 +254,15 @@ impl Membership {
             .filter(|(_, epoch)| self.is_clean(epoch))
             .max_by_key(|(_, epoch)| (epoch.generation, std::cmp::Reverse(epoch.record)))
             .map(|(head, _)| head)
+    }
+
+    /// [`Self::current_epoch`], or what the epoch that is needed must name as parents.
+    #[must_use]
+    pub fn epoch_choice(&self) -> EpochChoice {
+        match self.current_epoch() {
+            Some(epoch) => EpochChoice::Current(epoch),
+            None => EpochChoice::NeedRotation { heads: self.epoch_heads() },
+        }
     }
 
     /// The heads of the epoch DAG, ascending: the parents of the next epoch, each of which it must wrap.
@@ -294,9 +348,13 @@ fn judge_record(
     }
 }
 
-fn members(enrolments: &Enrolments) -> BTreeMap<MemberId, Member> {
-    let mut members: BTreeMap<MemberId, Member> =
-        enrolments.roles.iter().map(|(id, role)| (*id, Member { role: *role, devices: BTreeSet::new() })).collect();
+fn members(enrolments: &Enrolments, space: &SpaceId) -> BTreeMap<MemberId, Member> {
+    let rank = Rank::founder(RecordId(space.0));
+    let mut members: BTreeMap<MemberId, Member> = enrolments
+        .roles
+        .iter()
+        .map(|(id, role)| (*id, Member { role: *role, devices: BTreeSet::new(), rank }))
+        .collect();
     for (sign_pk, device) in &enrolments.devices {
         if let Some(member) = members.get_mut(&device.member) {
             member.devices.insert(*sign_pk);
@@ -310,7 +368,7 @@ fn devices(dag: &Dag<'_>, enrolments: &Enrolments) -> BTreeMap<SignPk, Device> {
         let first = enrolment.added_by.iter().min()?;
         let added_by = dag.record(*first).id();
         let (member, hpke_pk, kind) = (enrolment.member, enrolment.hpke_pk, enrolment.kind);
-        Some(Device { member, hpke_pk, kind, removed_by: None, added_by })
+        Some(Device::enrolled(member, hpke_pk, kind, added_by))
     };
     enrolments.devices.iter().filter_map(|(sign_pk, enrolment)| Some((*sign_pk, device(enrolment)?))).collect()
 }

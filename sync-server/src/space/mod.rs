@@ -61,16 +61,7 @@ impl Space {
     #[cfg(test)]
     pub(crate) fn bare(no: i64) -> Arc<Self> {
         let id = SpaceId::ZERO;
-        let membership = lifeos_sync_protocol::membership::Membership {
-            space: id,
-            genesis_random: [0; 32],
-            members: Default::default(),
-            devices: Default::default(),
-            epochs: Default::default(),
-            heads: Vec::new(),
-            depth: 0,
-            void: Default::default(),
-        };
+        let membership = lifeos_sync_protocol::membership::Membership::empty(id, [0; 32]);
         let end = Cursor { log_id: LogId::ZERO, pos: 1, roll: lifeos_sync_protocol::ids::Roll::ZERO };
         Arc::new(Self {
             no,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lifeos_sync_protocol::envelope::{HEADER_BYTES, OVERHEAD_BYTES, SIGNATURE_BYTES, TAG_BYTES};
 use lifeos_sync_protocol::ids::{DocId, RecordId};
 use lifeos_sync_protocol::limits::{DELTA_CT_BYTES_MAX, DELTA_RAW_BYTES_MAX};
-use lifeos_sync_protocol::membership::{Device, Member};
+use lifeos_sync_protocol::membership::{Device, Member, Rank};
 use lifeos_sync_protocol::record::{DeviceKind, Role};
 
 use super::*;
@@ -45,26 +45,16 @@ fn world() -> World {
 fn membership(devices: &[&DeviceKeys]) -> Membership {
     let member = MemberId([7; 16]);
     let device = |keys: &&DeviceKeys| {
-        let device = Device {
-            member,
-            hpke_pk: keys.hpke_pk(),
-            kind: DeviceKind::Normal,
-            removed_by: None,
-            added_by: RecordId(SPACE.0),
-        };
+        let device = Device::enrolled(member, keys.hpke_pk(), DeviceKind::Normal, RecordId(SPACE.0));
         (keys.sign_pk(), device)
     };
     let devices: BTreeMap<_, _> = devices.iter().map(device).collect();
     let own: BTreeSet<_> = devices.keys().copied().collect();
+    let rank = Rank::founder(RecordId(SPACE.0));
     Membership {
-        space: SPACE,
-        genesis_random: [1; 32],
-        members: [(member, Member { role: Role::Owner, devices: own })].into(),
+        members: [(member, Member { role: Role::Owner, devices: own, rank })].into(),
         devices,
-        epochs: BTreeMap::new(),
-        heads: vec![],
-        depth: 0,
-        void: BTreeMap::new(),
+        ..Membership::empty(SPACE, [1; 32])
     }
 }
 
