@@ -31,4 +31,8 @@ pub mod store;
 #[cfg(feature = "io")]
 pub mod transport;
 
+#[cfg(test)]
+#[path = "vectors/tests.rs"]
+mod vectors;
+
 pub use lifeos_sync_protocol as protocol;

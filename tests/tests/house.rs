@@ -170,6 +170,7 @@ fn imports_inside_client_core_point_downward() {
         "export",
         "engine",
         "client",
+        "vectors",
     ];
     let upper_half = order.iter().position(|name| *name == "store").unwrap();
     for file in files("client-core/src", ".rs") {

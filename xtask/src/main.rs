@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask test` proves the project, the other commands are its parts.
 #![forbid(unsafe_code)]
 
+mod decoder;
 mod deny;
 mod run;
 mod stages;
@@ -16,7 +17,7 @@ const USAGE: &str = "cargo xtask COMMAND
   bench [NAME] [--short] [--json]
                             benchmarks, each with its yardstick in the same run
   bindings                  builds and tests the Python bindings
-  vectors                   compares the golden vectors with freshly made ones
+  vectors                   compares the golden vectors with freshly made ones; opens them with the decoder in Python
   tour                      runs the commands of the README's tour
   deep [PART]               what takes longer than CI may: crash, import, fuzz; appends to evidence/";
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         ["crash", rest @ ..] => stages::crash(rest),
         ["bench", rest @ ..] => stages::bench(rest),
         ["bindings"] => stages::one("bindings"),
-        ["vectors"] => stages::one("vectors"),
+        ["vectors"] => decoder::vectors(),
         ["tour"] => stages::one("tour"),
         ["deep", rest @ ..] => stages::deep(rest),
         _ => {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::run::{Outcome, cargo, ci_bin, command, need, root, run, target};
-use crate::{deny, tour};
+use crate::{decoder, deny, tour};
 
 struct Stage {
     name: &'static str,
@@ -20,6 +20,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "tour", what: "the README's commands work", run: tour::run_readme },
     Stage { name: "crash", what: "kill -9 at random system calls loses nothing", run: crash_short },
     Stage { name: "bindings", what: "Python drives two devices and a relay", run: bindings },
+    Stage { name: "decoder", what: "code of its own opens every golden vector", run: decoder::check },
     Stage { name: "bench", what: "the benchmarks run", run: bench_short },
     Stage { name: "clippy", what: "no lint fires; no cipher in the relay", run: clippy },
     Stage { name: "pure", what: "the pure half compiles without I/O", run: pure },

@@ -178,7 +178,7 @@ fn finish(
 
 /// The single-use key of one envelope. The salt keeps it fresh even when a rolled-back device repeats a
 /// (stream, seq), so the accident is a fork that everybody sees and never a key used twice.
-fn envelope_key(secret: &EpochSecret, header: &Header) -> Zeroizing<[u8; 32]> {
+pub(crate) fn envelope_key(secret: &EpochSecret, header: &Header) -> Zeroizing<[u8; 32]> {
     let context = object::key_context(header.kind);
     secret.derive_key(&[&context, &header.stream.0, &header.seq.to_be_bytes(), &header.salt])
 }

@@ -9,6 +9,7 @@ from .reader import Reader
 HEADER_BYTES, TAG_BYTES, PADME = 92, 16, 1
 DELTA, CHUNK, BLOB_PART, EPHEMERAL, RECEIPT = 0x01, 0x02, 0x03, 0x40, 0x41
 MIB = 1024 * 1024
+KEY_CONTEXT = {DELTA: "env", CHUNK: "chunk", BLOB_PART: "blob", EPHEMERAL: "eph", RECEIPT: "receipt"}
 CT_BYTES_MAX = {DELTA: MIB, CHUNK: 4 * MIB, BLOB_PART: MIB, EPHEMERAL: MIB, RECEIPT: MIB}
 
 
@@ -53,12 +54,15 @@ class Envelope:
 
     def open(self, space, secret):
         """The body."""
+        if self.flags != PADME:
+            raise Refused("not padded")
         plaintext = unseal(self.key(secret), self.aad(space), self.ciphertext)
         return unpack(plaintext, self.body_bytes_max())
 
     def key(self, secret):
         prk = hkdf_extract(ctx("epoch"), secret)
-        return hkdf_expand(prk, ctx("env") + self.stream + self.seq.to_bytes(4, "big") + self.salt, 32)
+        info = ctx(KEY_CONTEXT[self.kind]) + self.stream + self.seq.to_bytes(4, "big") + self.salt
+        return hkdf_expand(prk, info, 32)
 
     def body_bytes_max(self):
         return (32 if self.kind == CHUNK else 8) * MIB

@@ -153,11 +153,11 @@ class Record:
 
 
 def _fields(kind, body):
+    if kind not in BODIES:
+        return None
     value = cbor.decode(body)
     if not isinstance(value, dict):
         raise Refused("a body is a map")
-    if kind not in BODIES:
-        return None
     _, shapes = BODIES[kind]
     if list(value) != list(range(1, len(shapes) + 1)):
         raise Refused("a body has exactly the keys of its type")

@@ -1,0 +1,291 @@
+//! Golden vectors of what only devices compute: keys, sealed envelopes, epochs and links, made from fixed seeds.
+//!
+//! Lines of `client-core/vectors/*.txt` are `name hex`; the files are only ever added to. `tests/decoder` opens them with
+//! code of its own. After adding a vector here, run the ignored test `missing_vectors_are_added`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use lifeos_sync_protocol::envelope::{Envelope, Kind};
+use lifeos_sync_protocol::ids::{DocId, EpochRef, MemberId, StreamId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
+
+use crate::crypto::SeededRandom;
+use crate::delta::{Delta, DocDelta};
+use crate::document::{GenesisId, singleton_doc_id};
+use crate::envelope::{
+    ObjectPlace, SealedEnvelope, SignatureCheck, StreamTip, envelope_key, open, open_object, seal, seal_object, verify,
+    verify_object,
+};
+use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, RecoveryPhrase};
+use crate::records::{AddDevice, Founded, Founding, add_device, found_space, open_device_name, open_epochs};
+
+const WORDS_12: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+const WORDS_24: &str = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth \
+                        useful legal winner thank year wave sausage worth title";
+const ROOT: [u8; 32] = [0x11; 32];
+const NEW_ROOT: [u8; 32] = [0x12; 32];
+const RANDOM: [u8; 32] = [0x22; 32];
+const MEMBER: MemberId = MemberId([0x33; 16]);
+
+type Vectors = Vec<(String, Vec<u8>)>;
+
+/// The files: name, comment at the top, vectors.
+fn files() -> [(&'static str, &'static str, Vectors); 3] {
+    [
+        (
+            "keys.txt",
+            "Inputs and what is derived from them. Words are UTF-8; entropy is what BIP-39 says of them.",
+            keys(),
+        ),
+        (
+            "space.txt",
+            "A space as its devices see it: whole records, with the roots of two devices and the entropy of the \
+             paper key; secrets of the epochs; the names of devices. The records are in an order that has parents first.",
+            space(),
+        ),
+        (
+            "sealed.txt",
+            "One envelope of every kind, sealed in the space of space.txt by its founder under epoch_1: .id is the \
+             content address, .key the single-use key, .body what opens. What DEFLATE makes may differ between \
+             versions of a library, so delta_deflated is held by opening it.",
+            sealed(),
+        ),
+    ]
+}
+
+fn keys() -> Vectors {
+    let (device, other_space) =
+        (DeviceRoot::from_bytes(ROOT).derive_space(&RANDOM), DeviceRoot::from_bytes(ROOT).derive_space(&[0x23; 32]));
+    let secret = EpochSecret::from_bytes([0x44; 32]);
+    let document = singleton_doc_id(&lifeos_sync_protocol::ids::SpaceId([0x55; 32]), "tree", "notes");
+    let mut out =
+        vec![("device.root".to_owned(), ROOT.to_vec()), ("device.genesis_random".to_owned(), RANDOM.to_vec())];
+    pair(&mut out, "device", &device);
+    out.push(("device_elsewhere.genesis_random".to_owned(), vec![0x23; 32]));
+    pair(&mut out, "device_elsewhere", &other_space);
+    for (name, words, entropy) in [("paper_12", WORDS_12, vec![0; 16]), ("paper_24", WORDS_24, vec![0x7f; 32])] {
+        let phrase = RecoveryPhrase::parse(words).unwrap();
+        out.push((format!("{name}.words"), words.as_bytes().to_vec()));
+        out.push((format!("{name}.entropy"), entropy));
+        pair(&mut out, &format!("{name}.home"), &phrase.derive_home());
+        pair(&mut out, &format!("{name}.space"), &phrase.derive_space(&RANDOM));
+    }
+    let entry = device.entry(&RANDOM, &MEMBER, DeviceKind::Normal);
+    out.extend([
+        ("device.member".to_owned(), MEMBER.0.to_vec()),
+        ("device.proof".to_owned(), entry.proof.0.to_vec()),
+        ("epoch.secret".to_owned(), secret.to_bytes().to_vec()),
+        ("epoch.commit".to_owned(), secret.commitment().to_vec()),
+        ("document.space".to_owned(), vec![0x55; 32]),
+        ("document.kind".to_owned(), b"tree".to_vec()),
+        ("document.key".to_owned(), b"notes".to_vec()),
+        ("document.id".to_owned(), document.0.to_vec()),
+    ]);
+    out
+}
+
+fn pair(out: &mut Vectors, name: &str, keys: &DeviceKeys) {
+    out.push((format!("{name}.sign_pk"), keys.sign_pk().0.to_vec()));
+    out.push((format!("{name}.hpke_pk"), keys.hpke_pk().0.to_vec()));
+}
+
+/// A space with two devices and a paper key.
+struct World {
+    keys: DeviceKeys,
+    new: DeviceKeys,
+    founded: Founded,
+    records: Vec<Record>,
+    membership: Membership,
+    keyring: Keyring,
+    random: SeededRandom,
+}
+
+fn world() -> World {
+    let mut random = SeededRandom::new(7);
+    let keys = DeviceRoot::from_bytes(ROOT).derive_space(&RANDOM);
+    let new = DeviceRoot::from_bytes(NEW_ROOT).derive_space(&RANDOM);
+    let recovery = RecoveryPhrase::parse(WORDS_12).unwrap().derive_home();
+    let relays = vec!["wss://relay.example".to_owned()];
+    let founding = Founding { genesis_random: RANDOM, member: MEMBER, keys: &keys, recovery: &recovery, relays };
+    let founded = found_space(&founding, &mut random).unwrap();
+    let mut records = vec![founded.genesis.clone(), founded.epoch.clone()];
+    let membership = Membership::evaluate(&founded.space, &records).unwrap();
+    let keyring = open_epochs(&membership, &records, &keys);
+    let entry = new.entry(&RANDOM, &MEMBER, DeviceKind::Normal);
+    let add = AddDevice {
+        membership: &membership,
+        records: &records,
+        keyring: &keyring,
+        keys: &keys,
+        member: MEMBER,
+        entry,
+        name: "Ada's phone",
+    };
+    let added = add_device(&add, &mut random).unwrap();
+    records.extend(added);
+    let membership = Membership::evaluate(&founded.space, &records).unwrap();
+    assert!(membership.void.is_empty());
+    World { keys, new, founded, records, membership, keyring, random }
+}
+
+fn space() -> Vectors {
+    let world = world();
+    let own = open_epochs(&world.membership, &world.records, &world.new);
+    assert!(own.find(&world.founded.epoch_ref).is_some(), "the new device reads epoch 1 through its grant");
+    let names = ["genesis", "epoch_1", "device_add"];
+    assert_eq!(names.len(), world.records.len());
+    let mut out = vec![
+        ("founder.root".to_owned(), ROOT.to_vec()),
+        ("new_device.root".to_owned(), NEW_ROOT.to_vec()),
+        ("paper.entropy".to_owned(), vec![0; 16]),
+    ];
+    let records = names.iter().zip(&world.records);
+    out.extend(records.map(|(name, record)| ((*name).to_owned(), record.bytes().to_vec())));
+    out.push(("epoch_1.secret".to_owned(), world.founded.secret.to_bytes().to_vec()));
+    let Body::DeviceAdd { enc_meta, .. } = world.records[2].body() else { panic!("not a DeviceAdd") };
+    let name = open_device_name(&world.founded.space, &world.new.sign_pk(), enc_meta, &own).unwrap();
+    out.push(("device_add.name".to_owned(), name.into_bytes()));
+    out
+}
+
+fn delta(text: &[u8]) -> Delta {
+    let doc = DocDelta { doc: DocId([3; 16]), changes: vec![text.to_vec()], genesis: GenesisId(1) };
+    Delta { frontier: vec![(StreamId([2; 16]), 9)], docs: vec![doc], ..Delta::default() }
+}
+
+fn sealed() -> Vectors {
+    let mut world = world();
+    let mut out = Vec::new();
+    let tip = StreamTip::start(&world.founded.space, &world.keys.sign_pk(), &mut world.random);
+    let first = world.seal(&mut out, "delta", &tip, b"first");
+    let tip = StreamTip { seq: first.seq, id: first.id.0, ..tip };
+    world.seal(&mut out, "delta_deflated", &tip, &b"second ".repeat(200));
+    let kinds = [
+        ("chunk", Kind::Chunk, 0),
+        ("blob_part", Kind::BlobPart, 0),
+        ("ephemeral", Kind::Ephemeral, 5),
+        ("receipt", Kind::Receipt, 6),
+    ];
+    for (name, kind, seq) in kinds {
+        let place = ObjectPlace { kind, stream: tip.stream, seq, epoch: world.founded.epoch_ref };
+        let body = format!("the body of a {name}").into_bytes();
+        let World { founded, keys, random, .. } = &mut world;
+        let sealed = seal_object(&founded.space, &place, keys, &founded.secret, &body, random).unwrap();
+        world.push(&mut out, name, &sealed, body);
+    }
+    out
+}
+
+impl World {
+    fn seal(&mut self, out: &mut Vectors, name: &str, tip: &StreamTip, text: &[u8]) -> SealedEnvelope {
+        let (delta, epoch) = (delta(text), self.founded.epoch_ref);
+        let Self { founded, keys, random, .. } = self;
+        let sealed = seal(&founded.space, tip, keys, epoch, &founded.secret, &delta, random).unwrap();
+        self.push(out, name, &sealed, delta.encode().unwrap());
+        sealed
+    }
+
+    fn push(&self, out: &mut Vectors, name: &str, sealed: &SealedEnvelope, body: Vec<u8>) {
+        let envelope = Envelope::parse(sealed.bytes.clone()).unwrap();
+        let key = envelope_key(&self.founded.secret, envelope.header());
+        out.push((name.to_owned(), sealed.bytes.clone()));
+        out.push((format!("{name}.id"), sealed.id.0.to_vec()));
+        out.push((format!("{name}.key"), key.to_vec()));
+        out.push((format!("{name}.body"), body));
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn stored(file: &str) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(folder().join(file)).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
+    lines.map(|(name, hex)| (name.to_owned(), hex.to_owned())).collect()
+}
+
+/// What the code makes and the file does not hold, or holds otherwise.
+fn differences(file: &str, made: &Vectors) -> Vec<String> {
+    let stored = stored(file);
+    let differs = |(name, bytes): &&(String, Vec<u8>)| stored.get(name) != Some(&hex(bytes));
+    made.iter().filter(differs).map(|(name, _)| name.clone()).collect()
+}
+
+#[test]
+fn what_devices_compute_is_what_the_golden_vectors_say() {
+    for (file, _, made) in files() {
+        // Only the bytes of DEFLATE are another library's; the next test opens them.
+        let held_by_opening = |name: &String| file == "sealed.txt" && name.starts_with("delta_deflated");
+        let wrong: Vec<String> = differences(file, &made).into_iter().filter(|name| !held_by_opening(name)).collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{file}");
+        assert_eq!(stored(file).len(), made.len(), "{file}: a vector is no longer made");
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_golden_vector_is_noticed() {
+    for (file, _, made) in files() {
+        assert!(!made.is_empty(), "{file}");
+        for at in 0..made.len() {
+            let mut changed = made.clone();
+            let last = changed[at].1.len() - 1;
+            changed[at].1[last] ^= 1;
+            assert!(differences(file, &changed).contains(&made[at].0), "{file}: {}", made[at].0);
+        }
+    }
+}
+
+#[test]
+fn every_golden_envelope_opens() {
+    let world = world();
+    let stored = stored("sealed.txt");
+    let mut tip = None;
+    for name in ["delta", "delta_deflated", "chunk", "blob_part", "ephemeral", "receipt"] {
+        let envelope = Envelope::parse(unhex(&stored[name])).unwrap();
+        let body = unhex(&stored[&format!("{name}.body")]);
+        let space = &world.founded.space;
+        if envelope.header().kind == Kind::Delta {
+            let (verified, next) =
+                verify(space, &world.membership, tip.as_ref(), envelope, SignatureCheck::Now).unwrap();
+            assert_eq!(open(space, &verified, &world.keyring).unwrap().delta, Delta::decode(&body).unwrap(), "{name}");
+            tip = Some(next);
+        } else {
+            let verified = verify_object(space, &world.membership, &world.keys.sign_pk(), envelope).unwrap();
+            assert_eq!(*open_object(space, &verified, &world.keyring).unwrap().body, body, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_epoch_of_the_golden_space_is_named_by_its_record() {
+    let world = world();
+    let id = world.founded.epoch.id();
+    assert_eq!(world.founded.epoch_ref, EpochRef(id.0[..16].try_into().unwrap()));
+}
+
+/// Adds what is missing and changes nothing: `cargo test -p lifeos-client-core --lib vectors -- --ignored`.
+#[test]
+#[ignore = "writes the golden files"]
+fn missing_vectors_are_added() {
+    std::fs::create_dir_all(folder()).unwrap();
+    for (file, about, made) in files() {
+        let known = stored(file);
+        let mut text = std::fs::read_to_string(folder().join(file)).unwrap_or_else(|_| format!("# {about}\n"));
+        for (name, bytes) in made.iter().filter(|(name, _)| !known.contains_key(name)) {
+            writeln!(text, "{name} {}", hex(bytes)).unwrap();
+        }
+        std::fs::write(folder().join(file), text).unwrap();
+    }
+}

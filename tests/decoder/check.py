@@ -1,0 +1,394 @@
+"""Opens every golden vector with the independent decoder, alters it, and expects a refusal.
+
+Every line of every vector file must be looked at by a check below; a line that none looks at, and a run that looked at
+none, are errors. Prints how many vectors were recomputed or opened and how many alterations were refused.
+"""
+
+import sys
+from pathlib import Path
+
+from lsync import Refused, cbor, envelopes, epochs, frames, hpke
+from lsync.envelopes import Envelope
+from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, verify
+from lsync.records import Record, enrolment_message
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("sync-protocol/vectors", "client-core/vectors")
+NOT_VECTORS = {"automerge_bundle.hex"}
+CHECKS = {}
+
+
+class Failed(Exception):
+    """A vector and the specification disagree."""
+
+
+class Vectors:
+    """The `name hex` lines of one file, and which of them a check has looked at."""
+
+    refused = 0
+    all = {}
+
+    def __init__(self, path):
+        self.name = path.name
+        lines = [line.split(" ") for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        self.lines = {name: bytes.fromhex(text) for name, text in lines}
+        if len(self.lines) != len(lines):
+            raise Failed(f"{self.name}: a name is used twice")
+        self.seen = set()
+        Vectors.all[self.name] = self
+
+    def __getitem__(self, name):
+        self.seen.add(name)
+        return self.lines[name]
+
+    def wholes(self):
+        """The names without a point: whole frames, records, envelopes."""
+        return [name for name in self.lines if "." not in name]
+
+    def equal(self, name, value):
+        if self[name] != value:
+            raise Failed(f"{self.name}: {name} is {self.lines[name].hex()}, computed {value.hex()}")
+
+
+def refuses(what, attempt):
+    """Counts an altered input; it must not be accepted."""
+    try:
+        attempt()
+    except Refused:
+        Vectors.refused += 1
+        return
+    raise Failed(f"accepted although altered: {what}")
+
+
+def flips(what, data, attempt, places=None):
+    """Every byte (or those at `places`) with one bit changed, every truncation at those places, and one byte more."""
+    for at in places if places is not None else range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        refuses(f"{what}, byte {at} changed", lambda: attempt(bytes(changed)))
+        refuses(f"{what}, cut at {at}", lambda: attempt(data[:at]))
+    refuses(f"{what}, one byte more", lambda: attempt(data + b"\x00"))
+
+
+def check(file):
+    def add(function):
+        CHECKS[file] = function
+        return function
+
+    return add
+
+
+def founder_seed():
+    return bytes([1] * 32)
+
+
+@check("frames.txt")
+def check_frames(vectors):
+    for name in vectors.wholes():
+        data = vectors[name]
+        kind, req_id, values = frames.decode(data)
+        if req_id != 0x01020304 or frames.encode(kind, req_id, values) != data:
+            raise Failed(f"frame {name} has a second encoding")
+        if not name.startswith(kind.lower()):
+            raise Failed(f"frame {name} reads as {kind}")
+        for at in range(len(data)):
+            refuses(f"frame {name}, cut at {at}", lambda: frames.decode(data[:at]))
+        refuses(f"frame {name}, one byte more", lambda: frames.decode(data + b"\x00"))
+        refuses(f"frame {name}, a flag", lambda: frames.decode(data[:1] + b"\x01" + data[2:]))
+
+
+@check("records.txt")
+def check_records(vectors):
+    kinds = set()
+    space = Record(vectors["genesis"]).id
+    for name in vectors.wholes():
+        record = Record(vectors[name])
+        kinds.add(record.kind)
+        vectors.equal(f"{name}.id", record.id)
+        if record.author != sign_pk(founder_seed()) or record.space != space:
+            raise Failed(f"record {name} is of somebody else")
+        flips(f"record {name}", vectors.lines[name], Record)
+        check_noncanonical(name, vectors.lines[name])
+    known = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x20, 0x21, 0x22, 0x23, 0x2F}
+    if known - kinds:
+        raise Failed(f"no vector for the record types {sorted(known - kinds)}")
+
+
+def resigned(data, body=None, parents=None):
+    """The record with another body or parents, validly signed by the founder."""
+    count = data[3]
+    head, old_parents = data[:76], data[76 : 76 + 32 * count]
+    old_body = data[80 + 32 * count : -64]
+    new_parents = old_parents if parents is None else parents
+    new_body = old_body if body is None else body
+    head = head[:3] + bytes([len(new_parents) // 32]) + head[4:]
+    unsigned = head + new_parents + len(new_body).to_bytes(4, "big") + new_body
+    return unsigned + sign(founder_seed(), ctx("rec-sig") + sha256(ctx("rec-id"), unsigned))
+
+
+def check_noncanonical(name, data):
+    """Encodings that say the same in another way are refused although the signature is good."""
+    body = data[80 + 32 * data[3] : -64]
+    Record(resigned(data))
+    if name == "unknown":
+        return
+    fields = cbor.decode(body)
+    pairs = [cbor.encode(key) + cbor.encode(value) for key, value in fields.items()]
+    count = len(pairs)
+    altered = {
+        "an indefinite map": b"\xbf" + b"".join(pairs) + b"\xff",
+        "a long count": bytes([0xB8, count]) + b"".join(pairs),
+        "a key twice": bytes([0xA0 + count + 1]) + pairs[0] + b"".join(pairs),
+        "a long key": bytes([0xA0 + count]) + b"\x18\x01" + b"".join(pairs)[1:],
+        "a tag": b"\xc1" + body,
+        "bytes after": body + b"\x00",
+        "a float": bytes([0xA0 + count]) + b"".join(pairs[:-1]) + pairs[-1][:1] + b"\xf9\x00\x00",
+    }
+    if count > 1:
+        altered["keys descending"] = bytes([0xA0 + count]) + b"".join(reversed(pairs))
+    altered["a key less"] = bytes([0xA0 + count - 1]) + b"".join(pairs[:-1])
+    altered["a key more"] = bytes([0xA0 + count + 1]) + b"".join(pairs) + bytes([count + 1, 0])
+    for what, altered_body in altered.items():
+        refuses(f"record {name} with {what}", lambda: Record(resigned(data, body=altered_body)))
+    if data[3] > 0:
+        low, high = bytes(32), b"\xff" * 32
+        for what, parents in (("unsorted", high + low), ("doubled", low + low), ("no", b"")):
+            refuses(f"record {name} with {what} parents", lambda: Record(resigned(data, parents=parents)))
+
+
+@check("envelopes.txt")
+def check_envelopes(vectors):
+    space = Vectors.all["records.txt"]["genesis.id"]
+    author = sign_pk(founder_seed())
+    kinds = set()
+    for name in vectors.wholes():
+        envelope = Envelope(vectors[name])
+        kinds.add(envelope.kind)
+        envelope.verify(space, author)
+        vectors.equal(f"{name}.id", envelope.id(space))
+        vectors.equal(f"{name}.aad", envelope.aad(space))
+        flips(f"envelope {name}", vectors.lines[name], lambda data: Envelope(data).verify(space, author))
+        refuses(f"envelope {name} in another space", lambda: envelope.verify(bytes(32), author))
+    if kinds != set(envelopes.CT_BYTES_MAX):
+        raise Failed("an envelope kind has no vector")
+    first, second = Envelope(vectors["delta_1"]), Envelope(vectors["delta_2"])
+    if second.prev != first.id(space) or first.stream != envelopes.stream_id(space, author, first.prev):
+        raise Failed("the stream of the two deltas is no chain")
+
+
+@check("hashes.txt")
+def check_hashes(vectors):
+    of_frames, space = Vectors.all["frames.txt"], Vectors.all["records.txt"]["genesis.id"]
+    device = sign_pk(founder_seed())
+    hello, challenge = (
+        frames.encode(name, 1, frames.decode(of_frames[name.lower()])[2]) for name in ("HELLO", "CHALLENGE")
+    )
+    transcript = frames.transcript(hello, challenge, space, device)
+    listing = frames.transcript(hello, challenge, bytes(32), device)
+    vectors.equal("ctx_hs", ctx("hs"))
+    vectors.equal("transcript", transcript)
+    vectors.equal("transcript_without_space", listing)
+    vectors.equal("auth_message", ctx("auth") + transcript)
+    vectors.equal("welcome_message", ctx("auth-ok") + transcript)
+    vectors.equal("list_message", ctx("list") + listing)
+    verify(device, ctx("auth") + transcript, vectors["auth_signature"])
+    for changed in (ctx("auth") + listing, ctx("auth-ok") + transcript, ctx("list") + transcript):
+        refuses("AUTH for something else", lambda: verify(device, changed, vectors["auth_signature"]))
+    random, member, entry, _, _ = Record(Vectors.all["records.txt"]["genesis"]).fields
+    enrolled = [bytes([1] * 32), entry[1], 0, None]
+    vectors.equal("enrol_message", enrolment_message(random, member, enrolled))
+    vectors.equal("stream_id_r32_32x32", envelopes.stream_id(space, device, bytes([0x32] * 32)))
+    first = frames.roll_next(bytes(16), 1, bytes([0xE1] * 32))
+    vectors.equal("roll_1_of_e1x32", first)
+    vectors.equal("roll_2_of_e2x32", frames.roll_next(first, 2, bytes([0xE2] * 32)))
+    vectors.equal("have_digest_of_nothing", frames.have_digest([]))
+    _, _, (_, streams) = frames.decode(of_frames["have"])
+    vectors.equal("have_digest_of_the_have_frame", frames.have_digest(streams))
+
+
+def pair(seeds):
+    return sign_pk(seeds[0]), hpke.derive_key_pair(seeds[1])[1]
+
+
+@check("keys.txt")
+def check_keys(vectors):
+    for name in ("device", "device_elsewhere"):
+        seeds = epochs.device_seeds(vectors["device.root"], vectors[f"{name}.genesis_random"])
+        check_pair(vectors, name, seeds)
+    for name in ("paper_12", "paper_24"):
+        if len(vectors[f"{name}.words"].split()) != int(name[-2:]):
+            raise Failed("a phrase of another length")
+        entropy = vectors[f"{name}.entropy"]
+        check_pair(vectors, f"{name}.home", epochs.paper_seeds(entropy))
+        check_pair(vectors, f"{name}.space", epochs.paper_seeds(entropy, vectors["device.genesis_random"]))
+    entry = [vectors["device.sign_pk"], vectors["device.hpke_pk"], 0, vectors["device.proof"]]
+    message = enrolment_message(vectors["device.genesis_random"], vectors["device.member"], entry)
+    verify(entry[0], message, entry[3])
+    flips("proof", message, lambda changed: verify(entry[0], changed, entry[3]))
+    vectors.equal("epoch.commit", epochs.commitment(vectors["epoch.secret"]))
+    parts = [vectors[f"document.{part}"] for part in ("space", "kind", "key")]
+    vectors.equal("document.id", epochs.singleton_document(*parts))
+
+
+def check_pair(vectors, name, seeds):
+    sign_key, hpke_key = pair(seeds)
+    vectors.equal(f"{name}.sign_pk", sign_key)
+    vectors.equal(f"{name}.hpke_pk", hpke_key)
+
+
+class Device:
+    """A device of space.txt: its public signing key and its HPKE secret."""
+
+    def __init__(self, seeds):
+        self.sign_pk = sign_pk(seeds[0])
+        self.hpke_secret, self.hpke_pk = hpke.derive_key_pair(seeds[1])
+
+
+@check("space.txt")
+def check_space(vectors):
+    genesis, epoch, add = (Record(vectors[name]) for name in ("genesis", "epoch_1", "device_add"))
+    founder, new = (
+        Device(epochs.device_seeds(vectors[f"{name}.root"], genesis.fields[0])) for name in ("founder", "new_device")
+    )
+    paper = Device(epochs.paper_seeds(vectors["paper.entropy"]))
+    for device, entry in ((founder, genesis.fields[2]), (paper, genesis.fields[3]), (new, add.fields[1])):
+        if (device.sign_pk, device.hpke_pk) != (entry[0], entry[1]):
+            raise Failed("a device's keys are not those of its record")
+        message = enrolment_message(genesis.fields[0], genesis.fields[1], entry)
+        verify(device.sign_pk, message, entry[3])
+    if epoch.space != genesis.id or add.space != genesis.id or add.depth != epoch.depth + 1:
+        raise Failed("records of another space")
+    for device in (founder, paper):
+        check_seal(vectors, "epoch_1", epoch, epoch, epoch.fields[4], device)
+    grants = [seal for name, seal in add.fields[3] if name == epochs.epoch_ref(epoch)]
+    check_seal(vectors, "epoch_1", epoch, add, grants, new)
+    check_name(vectors, add, new)
+
+
+def check_seal(vectors, name, epoch, holder, seals, device):
+    """Exactly one seal is for the device; it opens, and nothing it binds can be exchanged."""
+    own = [seal for seal in seals if seal[0] == device.sign_pk[:16]]
+    if len(own) != 1:
+        raise Failed("not exactly one seal for a device")
+
+    def opened(seal):
+        return epochs.open_seal(epoch, holder, seal, device.sign_pk, device.hpke_secret)
+
+    vectors.equal(f"{name}.secret", opened(own[0]))
+    flips("seal", own[0][1] + own[0][2], lambda data: opened([own[0][0], data[:32], data[32:]]))
+    generation, parents, commit = epoch.fields[:3]
+    for at, other in enumerate((generation + 1, parents + [bytes(16)], bytes(32))):
+        kept, epoch.fields[at] = epoch.fields[at], other
+        refuses("seal of another epoch", lambda: opened(own[0]))
+        epoch.fields[at] = kept
+    if commit != epochs.commitment(vectors[f"{name}.secret"]):
+        raise Failed("an epoch commits to another secret")
+
+
+def check_name(vectors, add, device):
+    def opened(meta):
+        return epochs.device_name(add.space, device.sign_pk, meta, vectors["epoch_1.secret"])
+
+    name, epoch = opened(add.fields[2])
+    vectors.equal("device_add.name", name.encode())
+    if epoch != epochs.epoch_ref(Record(vectors["epoch_1"])):
+        raise Failed("a name under another epoch")
+    flips("name", add.fields[2], opened)
+
+
+@check("sealed.txt")
+def check_sealed(vectors):
+    of_space = Vectors.all["space.txt"]
+    space, secret = Record(of_space["genesis"]).id, of_space["epoch_1.secret"]
+    founder = Record(of_space["genesis"]).author
+    kinds = set()
+    for name in vectors.wholes():
+        data = vectors[name]
+        envelope = Envelope(data)
+        kinds.add(envelope.kind)
+        envelope.verify(space, founder)
+        vectors.equal(f"{name}.id", envelope.id(space))
+        vectors.equal(f"{name}.key", envelope.key(secret))
+        vectors.equal(f"{name}.body", envelope.open(space, secret))
+        if envelope.epoch != epochs.epoch_ref(Record(of_space["epoch_1"])):
+            raise Failed("sealed under another epoch")
+        flips(f"sealed {name}", data[:-64], lambda changed: Envelope(changed + data[-64:]).open(space, secret))
+        refuses("another space", lambda: Envelope(data).open(bytes(32), secret))
+        refuses("another secret", lambda: Envelope(data).open(space, bytes(32)))
+        if envelope.kind == envelopes.DELTA:
+            check_delta(vectors.lines[f"{name}.body"])
+    if kinds != set(envelopes.CT_BYTES_MAX):
+        raise Failed("an envelope kind has no sealed vector")
+
+
+def check_delta(body):
+    frontier, documents, _ = envelopes.delta(body)
+    if frontier != [[bytes([2] * 16), 9]] or documents[0][0] != bytes([3] * 16) or documents[0][2] != 1:
+        raise Failed("a delta that says something else")
+    for at in range(len(body)):
+        refuses(f"delta cut at {at}", lambda: envelopes.delta(body[:at]))
+
+
+@check("envelope_delta.txt")
+def check_first_deltas(vectors):
+    # The inputs that the comment of the file names: space id and Genesis random.
+    space, secret = bytes([0x51] * 32), vectors["epoch_secret"]
+    vectors.equal("epoch_commitment", epochs.commitment(secret))
+    author = vectors["sign_pk"]
+    check_sign_pk(author)
+    hpke.check_pk(vectors["hpke_pk"])
+    first, second = Envelope(vectors["envelope_1"]), Envelope(vectors["envelope_2_deflated"])
+    vectors.equal("envelope_1_id", first.id(space))
+    if first.stream != envelopes.stream_id(space, author, first.prev) or second.prev != first.id(space):
+        raise Failed("no chain")
+    for envelope, text in ((first, b"first"), (second, b"second " * 200)):
+        envelope.verify(space, author)
+        _, documents, _ = envelopes.delta(envelope.open(space, secret))
+        if documents != [(bytes([3] * 16), [text], 1)]:
+            raise Failed("a delta that says something else")
+
+
+def check_weak_keys():
+    """Not vectors, but what the text says of keys: small order, unreduced numbers, a signature with S + L."""
+    from lsync.primitives import L, P
+
+    identity = (1).to_bytes(32, "little")
+    refuses("the identity", lambda: verify(identity, b"anything", identity + bytes(32)))
+    for y in (0, 1, P - 1, P, P + 1):
+        for odd in (0, 1 << 255):
+            refuses(f"weak key {y}", lambda: check_sign_pk((y | odd).to_bytes(32, "little")))
+    for u in (0, 1, P - 1, P, P + 1, 2**255 + 9):
+        refuses(f"weak HPKE key {u}", lambda: hpke.check_pk(u.to_bytes(32, "little")))
+    good = sign(founder_seed(), b"message")
+    verify(sign_pk(founder_seed()), b"message", good)
+    malleated = good[:32] + (int.from_bytes(good[32:], "little") + L).to_bytes(32, "little")
+    refuses("S + L", lambda: verify(sign_pk(founder_seed()), b"message", malleated))
+
+
+def main():
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).iterdir()):
+            if path.name not in NOT_VECTORS:
+                Vectors(path)
+    for name, vectors in Vectors.all.items():
+        if name not in CHECKS:
+            raise Failed(f"no check opens {name}: write one")
+        CHECKS[name](vectors)
+    check_weak_keys()
+    looked_at = 0
+    for name, vectors in Vectors.all.items():
+        forgotten = sorted(set(vectors.lines) - vectors.seen)
+        if forgotten:
+            raise Failed(f"{name}: no check looks at {', '.join(forgotten)}")
+        print(f"{name}: {len(vectors.seen)} vectors")
+        looked_at += len(vectors.seen)
+    if looked_at == 0 or Vectors.refused == 0:
+        raise Failed("nothing was checked")
+    print(f"{looked_at} vectors recomputed or opened, {Vectors.refused} alterations refused")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (Failed, Refused) as error:
+        sys.exit(f"decoder: {error}")
