@@ -213,6 +213,7 @@ impl SigningKey {
 }
 
 /// An X25519 key pair for HPKE.
+#[cfg_attr(test, derive(Clone))]
 pub struct HpkeKey {
     private: <HpkeKem as Kem>::PrivateKey,
     public: HpkePk,
@@ -237,6 +238,35 @@ impl HpkeKey {
     #[must_use]
     pub const fn public(&self) -> HpkePk {
         self.public
+    }
+}
+
+/// A fresh X25519 key pair for one agreement (RFC 7748).
+#[cfg_attr(test, derive(Clone))]
+pub struct AgreementKey(x25519_dalek::StaticSecret);
+
+impl AgreementKey {
+    /// A fresh pair.
+    #[must_use]
+    pub fn generate(random: &mut dyn Random) -> Self {
+        let seed = Zeroizing::new(random_bytes::<32>(random));
+        Self(x25519_dalek::StaticSecret::from(*seed))
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> HpkePk {
+        HpkePk(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+    }
+
+    /// The secret shared with the holder of `other`.
+    ///
+    /// # Errors
+    /// [`CryptoError`] for a key that is weak or no key at all: it would make the secret known to everybody.
+    pub fn agree(&self, other: &HpkePk) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
+        check_hpke_key(other).map_err(|_| CryptoError)?;
+        let shared = self.0.diffie_hellman(&x25519_dalek::PublicKey::from(other.0));
+        if shared.was_contributory() { Ok(Zeroizing::new(shared.to_bytes())) } else { Err(CryptoError) }
     }
 }
 
@@ -405,6 +435,18 @@ mod tests {
         assert!(open(Some(&[1; 32])));
         assert!(!open(Some(&[2; 32])));
         assert!(!open(None));
+    }
+
+    #[test]
+    fn two_keys_agree_on_one_secret_and_never_with_a_weak_key() {
+        let mut random = SeededRandom::new(1);
+        let (a, b) = (AgreementKey::generate(&mut random), AgreementKey::generate(&mut random));
+        assert_eq!(a.agree(&b.public()).unwrap(), b.agree(&a.public()).unwrap());
+        let mut one = HpkePk::ZERO;
+        one.0[0] = 1;
+        for weak in [HpkePk::ZERO, one] {
+            assert!(a.agree(&weak).is_err());
+        }
     }
 
     #[test]

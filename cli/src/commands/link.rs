@@ -1,12 +1,13 @@
 //! `lifeos link new` and `lifeos link approve`: the two ends of adding a device.
 //!
 //! The new device shows a link, then six digits. The person types the digits into the old device: a link
-//! caught by somebody else is of no use without standing in front of the new device's screen.
+//! caught by somebody else is of no use without standing in front of the new device's screen. Where no link can be
+//! scanned or pasted, `--sas` shows eight letters instead; the person then compares pictures on both screens.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeos_client_core::client::{Client, LinkApprove};
+use lifeos_client_core::client::{Client, Comparison, LinkApprove};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
@@ -28,7 +29,8 @@ pub enum Link {
 /// On the new device.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos link new --relay ws://127.0.0.1:7700 --name phone\n\n\
-                        With --json this streams: {\"event\":\"link\"}, {\"event\":\"code\"}, {\"event\":\"linked\"}.")]
+                        With --json this streams: {\"event\":\"link\"}, {\"event\":\"code\"}, {\"event\":\"linked\"}.\n\
+                        With --sas: {\"event\":\"sas_code\"}, {\"event\":\"compare\"}, then `yes` or `no` is read from stdin.")]
 pub struct New {
     /// Relay that both devices can reach; `#` and its key pin it
     #[arg(long, value_name = "URL")]
@@ -36,23 +38,38 @@ pub struct New {
     /// What your other devices call this one [default: the machine's name]
     #[arg(long, value_name = "DEVICE")]
     name: Option<String>,
+    /// Without a camera: show eight letters to type on the other device, then pictures to compare
+    #[arg(long)]
+    sas: bool,
 }
 
 /// On a device that is linked already.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos link approve LS1…\n  echo 123456 | lifeos link approve LS1…\n\n\
-                        Asks for the code that the new device shows; three tries.")]
+                        lifeos link approve ABCD-EF23          eight letters of `link new --sas`\n\n\
+                        For a link, asks for the code that the new device shows; three tries. For eight letters, shows \
+                        pictures\nand asks whether the new device shows the same; scripts write `yes` to stdin.")]
 pub struct Approve {
-    /// The link that the new device shows
-    #[arg(value_name = "LINK")]
+    /// The link, or the eight letters, that the new device shows
+    #[arg(value_name = "LINK|CODE")]
     link: String,
+    /// For eight letters: the relay that the new device uses [default: the relay of this home]
+    #[arg(long, value_name = "URL")]
+    relay: Option<String>,
 }
 
 pub(super) fn run(command: Link, context: &Context) -> Result<(), Failure> {
     match command {
+        Link::New(args) if args.sas => context.block_on(new_sas(args, context)),
         Link::New(args) => context.block_on(new(args, context)),
-        Link::Approve(args) => context.block_on(approve(&args.link, context)),
+        Link::Approve(args) if is_link(&args.link) => context.block_on(approve(&args.link, context)),
+        Link::Approve(args) => context.block_on(approve_sas(&args, context)),
     }
+}
+
+/// Everything else is taken for the letters of `--sas`, which are far shorter.
+fn is_link(text: &str) -> bool {
+    text.trim().len() > 20
 }
 
 async fn new(args: New, context: &Context) -> Result<(), Failure> {
@@ -66,14 +83,76 @@ async fn new(args: New, context: &Context) -> Result<(), Failure> {
         page.line("Type it on the other device.");
     })?;
     let client = linking.finish().await?;
-    let device = client.device().to_string();
+    show_linked(&client, &name, context)
+}
+
+async fn new_sas(args: New, context: &Context) -> Result<(), Failure> {
+    let home = context.home()?;
+    let name = args.name.unwrap_or_else(home::device_name);
+    let mut linking = Client::link_new_sas(&home, &args.relay, &name).await?;
+    context.out.result(&json!({"event": "sas_code", "code": linking.code()}), |page| {
+        page.line("On a device you have already, run:");
+        page.line(format_args!("  lifeos link approve {}", page.bold(linking.code())));
+    })?;
+    let comparison = linking.compare().await?;
+    show_comparison(&comparison, context)?;
+    let client = linking.confirm(read_answer(context).await?).await?;
+    show_linked(&client, &name, context)
+}
+
+fn show_linked(client: &Client, name: &str, context: &Context) -> Result<(), Failure> {
+    let (home, device) = (context.home()?, client.device().to_string());
     let linked = json!({
         "event": "linked", "home": home, "space": client.space().to_string(), "device": device, "device_name": name,
     });
     context.out.result(&linked, |page| {
-        page.line(format_args!("Linked. This device is {} ({}).", one_line(&name), short(&device)));
+        page.line(format_args!("Linked. This device is {} ({}).", one_line(name), short(&device)));
         page.line("Run `lifeos sync` to receive your notes.");
     })
+}
+
+async fn approve_sas(args: &Approve, context: &Context) -> Result<(), Failure> {
+    let client = context.open()?;
+    let mut linking = client.link_approve_sas(&args.link, args.relay.as_deref()).await?;
+    show_comparison(&linking.comparison(), context)?;
+    let they_match = read_answer(context).await?;
+    if they_match {
+        context.out.say("Now say so on the new device too.");
+    }
+    let name = linking.confirm(they_match).await?;
+    context.out.result(&json!({"event": "approved", "approved": true, "device_name": name}), |page| {
+        page.line(format_args!("{} is one of your devices now.", one_line(&name)));
+    })
+}
+
+/// Pictures and numbers say the same thing twice: whichever can be read out more easily.
+fn show_comparison(shown: &Comparison, context: &Context) -> Result<(), Failure> {
+    let pictures: Vec<_> = shown.pictures().iter().map(|(sign, name)| json!({"sign": sign, "name": name})).collect();
+    context.out.result(&json!({"event": "compare", "pictures": pictures, "numbers": shown.numbers}), |page| {
+        page.line("Both devices must show the same:");
+        page.line("");
+        for (sign, name) in shown.pictures() {
+            page.line(format_args!("  {sign}  {name}"));
+        }
+        page.line("");
+        let numbers: Vec<String> = shown.numbers.iter().map(u16::to_string).collect();
+        page.line(format_args!("  {}", page.bold(&numbers.join("  "))));
+        page.line("");
+    })
+}
+
+/// Whether the person says that both devices show the same. Nothing but a clear yes is one.
+async fn read_answer(context: &Context) -> Result<bool, Failure> {
+    if io::stdin().is_terminal() && !context.out.is_json() {
+        let _ = write!(io::stderr(), "Does the other device show exactly the same? [yes/no] ");
+    }
+    let answer = ask_stdin("no answer: type `yes` if both devices show the same, or pipe it in").await?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "yes" | "y"))
+}
+
+async fn ask_stdin(missing: &'static str) -> Result<String, Failure> {
+    let line = tokio::task::spawn_blocking(move || read_line(missing));
+    line.await.map_err(|error| Failure::io("stdin", error.into()))?
 }
 
 fn show_link(link: &str, context: &Context) -> Result<(), Failure> {
@@ -128,24 +207,30 @@ async fn read_code(context: &Context) -> Result<String, Failure> {
     if io::stdin().is_terminal() && !context.out.is_json() {
         let _ = write!(io::stderr(), "Code shown on the new device: ");
     }
-    let line = tokio::task::spawn_blocking(read_line).await.map_err(|error| Failure::io("stdin", error.into()))??;
+    let line = ask_stdin("no code: type the six digits that the new device shows, or pipe them in").await?;
     Ok(line.chars().filter(char::is_ascii_alphanumeric).collect())
 }
 
-fn read_line() -> Result<String, Failure> {
+fn read_line(missing: &str) -> Result<String, Failure> {
     let mut line = String::new();
     // A code is six digits: what is longer than this is not read into memory.
     let mut stdin = io::Read::take(io::stdin().lock(), 256);
     match stdin.read_line(&mut line) {
-        Ok(0) => Err(Failure::usage("no code: type the six digits that the new device shows, or pipe them in")),
+        Ok(0) => Err(Failure::usage(missing)),
         Ok(_) => Ok(line),
-        Err(error) => Err(Failure::io("cannot read the code", error)),
+        Err(error) => Err(Failure::io("cannot read what was typed", error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_and_eight_letters_are_told_apart() {
+        assert!(is_link(&format!("LS1{}", "A".repeat(140))));
+        assert!(!is_link(" abcd - ef23 "));
+    }
 
     #[test]
     fn a_code_is_shown_in_two_groups() {

@@ -34,9 +34,10 @@ use crate::document::GenesisId;
 use crate::engine::Shared;
 use crate::store::{Step, Tx};
 
+pub use crate::link::Comparison;
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
-pub use link::{LinkApprove, LinkNew};
+pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
 pub use sync::SyncHandle;
 pub use types::*;
 

@@ -48,6 +48,11 @@ impl Mailboxes {
         Ok(Self { url: url.clone(), sender, receiver, relay_key: challenged.relay_key, last_request: 0 })
     }
 
+    /// A fresh connection to the same relay.
+    pub(crate) async fn reopen(&self) -> Result<Self, EngineError> {
+        Self::open(&self.url).await
+    }
+
     /// The key the relay presented. Not proven here: messages in mailboxes are sealed end to end, and the key
     /// is compared again when the space is opened.
     pub(crate) const fn relay_key(&self) -> SignPk {

@@ -1,18 +1,19 @@
 //! The side of the existing device: it offers its spaces to the key in the link, compares the code that the
 //! person types, and only then gives out the DeviceAdd records' inputs.
 
-use lifeos_sync_protocol::ids::{HpkePk, MemberId, RdvId, RecordId, SignPk, SpaceId};
-use lifeos_sync_protocol::record::{DeviceEntry, DeviceKind};
+use lifeos_sync_protocol::ids::{RdvId, SignPk};
 use zeroize::Zeroizing;
 
-use super::message::{Grant, Keys, Kind, Offer, PERSON_BYTES_MAX, RELAYS_MAX, frame, split_hpke};
+use super::enrol::{GrantedSpaceInput, NewEntry, accept_keys, check_spaces, make_grant};
+use super::message::{Keys, Kind, Offer, frame, split_hpke};
 use super::{
-    CODE_TRIES_MAX, INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LINK_SPACES_MAX, LinkError, LinkStep, LinkText, OfferedSpace,
-    Shared, check_name, keys_info, offer_info,
+    CODE_TRIES_MAX, Fault, INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LinkError, LinkStep, LinkText, OfferedSpace, Shared,
+    keys_info, offer_info, planted,
 };
 use crate::crypto::{HpkeKey, Random, equal_constant_time, hpke_open, hpke_seal, seal_once};
 
 /// The existing device in one attempt.
+#[cfg_attr(test, derive(Clone))]
 pub struct ExistingDevice {
     link: LinkText,
     spaces: Vec<OfferedSpace>,
@@ -23,12 +24,14 @@ pub struct ExistingDevice {
     state: State,
 }
 
+#[cfg_attr(test, derive(Clone))]
 struct NewKeys {
     name: String,
     entries: Vec<NewEntry>,
     shared: Shared,
 }
 
+#[cfg_attr(test, derive(Clone))]
 enum State {
     SendOffer,
     AwaitKeys,
@@ -37,28 +40,6 @@ enum State {
     SendGrant { message: Vec<u8> },
     Done,
     Over,
-}
-
-/// The new device's keys in one space, checked: the input of `records::add_device`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewEntry {
-    /// The space.
-    pub space: SpaceId,
-    /// Whose device it will be.
-    pub member: MemberId,
-    /// Its keys and proof.
-    pub entry: DeviceEntry,
-}
-
-/// The records that add the new device to one space, after they were published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GrantedSpaceInput {
-    /// The space.
-    pub space: SpaceId,
-    /// The DeviceAdd record.
-    pub device_add: RecordId,
-    /// The last record that goes with it (the same one, if no KeyGrant followed).
-    pub head: RecordId,
 }
 
 /// What typing a code gave.
@@ -78,7 +59,7 @@ impl ExistingDevice {
     /// has for this device; the person's home space comes first in `spaces`.
     ///
     /// # Errors
-    /// [`LinkError::RelayKey`], [`LinkError::TooLarge`] for no space or more than [`LINK_SPACES_MAX`],
+    /// [`LinkError::RelayKey`], [`LinkError::TooLarge`] for no space or more than [`super::LINK_SPACES_MAX`],
     /// [`LinkError::Message`] for a link with a weak key.
     pub fn start(
         link: LinkText,
@@ -89,9 +70,7 @@ impl ExistingDevice {
         if link.relay_pk != relay_pk {
             return Err(LinkError::RelayKey);
         }
-        if spaces.is_empty() || spaces.len() > LINK_SPACES_MAX {
-            return Err(LinkError::TooLarge);
-        }
+        check_spaces(&spaces)?;
         let one_time = HpkeKey::generate(random);
         let offer = Offer { relay_pk, one_time_pk: one_time.public(), spaces };
         let sealed = hpke_seal(&link.link_pk, None, &offer_info(&link), &[], &offer.encode()?, random)?;
@@ -177,7 +156,8 @@ impl ExistingDevice {
         if typed.len() != 6 || !typed.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(CodeCheck::Wrong { tries_left: CODE_TRIES_MAX - wrong });
         }
-        if equal_constant_time(typed.as_bytes(), new.shared.code().as_bytes()) {
+        let right = equal_constant_time(typed.as_bytes(), new.shared.code().as_bytes());
+        if right || planted(Fault::CodeUnchecked) {
             self.state = State::Publish;
             return Ok(CodeCheck::Right);
         }
@@ -203,41 +183,24 @@ impl ExistingDevice {
     /// a person's name above 256 bytes, or other spaces than the offered ones: it can then be called again.
     pub fn grant(&mut self, person: &str, relays: &[String], spaces: &[GrantedSpaceInput]) -> Result<(), LinkError> {
         let (State::Publish, Some(new)) = (&self.state, &self.new) else { return Err(LinkError::Over) };
-        let same = spaces.iter().map(|granted| granted.space).eq(self.spaces.iter().map(|offered| offered.space));
-        if !same || relays.len() > RELAYS_MAX || person.len() > PERSON_BYTES_MAX {
-            return Err(LinkError::TooLarge);
-        }
-        let spaces = spaces.iter().map(|granted| (granted.space, granted.device_add, granted.head)).collect();
-        let mut buffer = Grant { person: person.to_owned(), relays: relays.to_vec(), spaces }.encode()?;
+        let mut buffer = make_grant(&self.spaces, person, relays, spaces)?.encode()?;
         seal_once(&new.shared.grant_key(), &new.shared.transcript, &mut buffer)?;
         self.state = State::SendGrant { message: frame(Kind::Grant, &[&buffer])? };
         Ok(())
+    }
+
+    /// The code that this side expects: an attacker who plays it knows what it agreed on.
+    #[cfg(test)]
+    pub(super) fn own_code(&self) -> Option<String> {
+        self.new.as_ref().map(|new| new.shared.code().to_string())
     }
 
     fn open_keys(&self, message: &[u8]) -> Result<NewKeys, LinkError> {
         let (enc, ct) = split_hpke(Kind::Keys, message)?;
         let info = keys_info(&self.link, &self.offer);
         let opened = hpke_open(&self.one_time, Some(&self.offer_export), &info, &[], enc, ct)?;
-        let keys = Keys::decode(&opened.plaintext)?;
-        check_name(&keys.name)?;
-        if keys.entries.len() != self.spaces.len() {
-            return Err(LinkError::Keys);
-        }
-        let entries = self.spaces.iter().zip(keys.entries);
-        let entries = entries
-            .map(|(offered, (sign_pk, hpke_pk, proof))| {
-                let entry = DeviceEntry { sign_pk, hpke_pk, kind: DeviceKind::Normal, proof };
-                check_entry(offered, &entry)?;
-                Ok(NewEntry { space: offered.space, member: offered.member, entry })
-            })
-            .collect::<Result<_, LinkError>>()?;
+        let (name, entries) = accept_keys(&self.spaces, Keys::decode(&opened.plaintext)?)?;
         let shared = Shared::new(&self.link, [&self.offer, message], [&self.offer_export, &opened.export]);
-        Ok(NewKeys { name: keys.name, entries, shared })
+        Ok(NewKeys { name, entries, shared })
     }
-}
-
-fn check_entry(offered: &OfferedSpace, entry: &DeviceEntry) -> Result<(), LinkError> {
-    let weak = entry.hpke_pk == HpkePk::ZERO || entry.check_keys().is_err();
-    let proven = entry.check_proof(&offered.genesis_random, &offered.member).is_ok();
-    if weak || !proven { Err(LinkError::Keys) } else { Ok(()) }
 }

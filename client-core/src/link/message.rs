@@ -7,6 +7,7 @@
 //! Keys  {1: device name, 2: [[sign key, HPKE key, proof] …]}      in the order of the offer
 //! Grant {1: person, 2: [relay …], 3: [[space, DeviceAdd id, head] …]}
 //! ```
+//! Both ways of linking carry the same three plaintexts; without a camera the one-time key is the agreement key.
 
 use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits::RDV_MESSAGE_BYTES_MAX;
@@ -29,6 +30,12 @@ pub(super) enum Kind {
     Offer = 0,
     Keys = 1,
     Grant = 2,
+    SasCommit = 3,
+    SasShare = 4,
+    SasReveal = 5,
+    SasOffer = 6,
+    SasKeys = 7,
+    SasGrant = 8,
 }
 
 impl From<CborError> for LinkError {

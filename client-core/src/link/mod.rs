@@ -1,4 +1,5 @@
 //! Linking a device: both sides as pure state machines over rendezvous messages (protocol §7.1, amendment 2).
+//! With a camera as drawn here; without one as drawn in `sas`.
 //!
 //! ```text
 //!  new device N                     mailbox at the relay                    existing device E
@@ -8,7 +9,7 @@
 //!  shows 6 digits ───────────────────── typed by the person ──────────────▶ compares, 3 tries
 //!                                                                           publishes DeviceAdd
 //!                                2  ◀── AEAD(secrets of 0 and 1){person, relays, head of each space}
-//!  fetches records, checks them ([`Granted::check`]), only then keeps its keys
+//!  fetches records, checks them ([`NewDevice::prove`]), only then keeps its root
 //! ```
 //! Why it holds: the link carries N's one-time key in full, past the relay, so only N reads message 0, and the
 //! secret exported from it authenticates message 1 (HPKE's PSK mode); both secrets authenticate message 2. Every
@@ -17,9 +18,19 @@
 //!
 //! A mailbox only appends, so a message that is wrong or at the wrong index ends the attempt; a new link is made.
 
+mod emoji;
+mod enrol;
 mod existing;
+#[cfg(test)]
+pub(crate) mod explore;
+mod fault;
 mod message;
 mod new_device;
+mod sas;
+mod sas_existing;
+mod sas_new;
+#[cfg(test)]
+mod sas_tests;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -30,8 +41,14 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{CryptoError, hkdf_sha256};
 
-pub use existing::{CodeCheck, ExistingDevice, GrantedSpaceInput, NewEntry};
-pub use new_device::{Granted, GrantedSpace, NewDevice};
+use fault::{Fault, planted};
+
+pub use enrol::{Granted, GrantedSpace, GrantedSpaceInput, NewEntry, Proven};
+pub use existing::{CodeCheck, ExistingDevice};
+pub use new_device::NewDevice;
+pub use sas::{Comparison, SasCode};
+pub use sas_existing::SasExistingDevice;
+pub use sas_new::SasNewDevice;
 pub use text::LinkText;
 
 /// Most spaces linked at once: what fits into a mailbox message.
@@ -66,6 +83,9 @@ pub enum LinkStep {
     Wait(u32),
     /// Existing device: ask the person for the code, then call `enter_code`.
     AskCode,
+    /// Without a camera, both devices: show `comparison`, ask the person whether the other device shows the same,
+    /// then call `confirm`.
+    Compare,
     /// Existing device: publish DeviceAdd records for `new_entries`, then call `grant`.
     Publish,
     /// Nothing more to do here; the new device takes `granted`, fetches records and checks them.
@@ -87,6 +107,20 @@ pub enum LinkError {
     /// A message is not what it should be: altered, replayed, or from somebody else.
     #[error("a message of the link was altered on its way; start again with a new link")]
     Message,
+    /// The text is no code of a link without a camera.
+    #[error("this is not a link code: it has eight letters and digits, like ABCD-EF23")]
+    Code,
+    /// A message of another kind than the one due, such as a key shown before the commitment to it.
+    #[error("the messages of the link came in a wrong order; start again with a new code")]
+    Order,
+    /// The key is not the one that was committed to.
+    #[error("the other side exchanged its key on the way: somebody is between the devices; nothing was linked")]
+    Commitment,
+    /// The person says that the two devices show different things.
+    #[error(
+        "the two devices showed different pictures: somebody may be between them; nothing was linked. Start again, and check the relay's address"
+    )]
+    Mismatch,
     /// Somebody else wrote into the mailbox.
     #[error("somebody else wrote into the mailbox; start again with a new link")]
     Intruder,
@@ -114,6 +148,7 @@ impl From<CryptoError> for LinkError {
 }
 
 /// The secrets that both sides share after message 1.
+#[cfg_attr(test, derive(Clone))]
 struct Shared {
     transcript: [u8; 32],
     secrets: Zeroizing<[u8; 64]>,

@@ -1,0 +1,515 @@
+//! Every state of linking with a link and a code typed back.
+
+use std::rc::Rc;
+
+use super::space::{Maker, RELAY, Shown, Space, Target, enrolled};
+use super::{Model, explore, explore_all};
+use crate::crypto::SeededRandom;
+use crate::keys::DeviceRoot;
+use crate::link::fault::{Fault, with_fault};
+use crate::link::{CodeCheck, ExistingDevice, GrantedSpaceInput, LinkStep, LinkText, NewDevice};
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::record::Record;
+
+const ATTEMPTS: usize = 2;
+
+/// What does not change.
+struct Stage {
+    person: Space,
+    attacker: Space,
+    /// The attacker has seen the new device's link, too.
+    link_seen: bool,
+    /// A second attempt draws the first one's mailbox and keys again.
+    rendezvous_again: bool,
+}
+
+#[derive(Clone)]
+struct World {
+    stage: Rc<Stage>,
+    new: Option<New>,
+    new_attempts: usize,
+    existing: Option<Existing>,
+    existing_attempts: usize,
+    /// Every message that was sent; the attacker has them all.
+    seen: Vec<(Maker, Vec<u8>)>,
+    records: Vec<Record>,
+    /// Kept roots, with what the relay had shown.
+    kept: Vec<(usize, Vec<Record>, bool)>,
+    /// A person's word that somebody was enrolled without a code that a device of theirs showed.
+    unasked: bool,
+    /// A message of one attempt was taken in another.
+    crossed: bool,
+    ended_well: bool,
+}
+
+#[derive(Clone)]
+struct New {
+    attempt: usize,
+    machine: NewDevice,
+    taken: Vec<[u8; 32]>,
+}
+
+#[derive(Clone)]
+struct Existing {
+    attempt: usize,
+    target: Target,
+    machine: ExistingDevice,
+    taken: Vec<[u8; 32]>,
+    published: Option<GrantedSpaceInput>,
+    /// The right code was typed, and the new device showed it at that moment.
+    asked: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    NewStarts,
+    ExistingTakes(Target),
+    NewSends { at_its_index: bool },
+    ExistingSends { at_its_index: bool },
+    ToNew(Given),
+    ToExisting(Given),
+    TypeWhatIsShown,
+    TypeAGuess,
+    Publish,
+    Grant,
+    Prove(Shown),
+    NewStops,
+    ExistingStops,
+}
+
+/// A message that the attacker has or makes.
+#[derive(Debug, Clone, PartialEq)]
+enum Given {
+    Seen(usize),
+    Garbage,
+    /// An offer of the attacker's space, or of the person's, whose records it can read.
+    OwnOffer {
+        persons_space: bool,
+    },
+    /// The grant that follows its offer.
+    OwnGrant {
+        persons_space: bool,
+    },
+    /// Keys of the attacker's own device, in answer to an offer made to its link.
+    OwnKeys,
+}
+
+fn start_new(stage: &Stage, attempt: usize) -> NewDevice {
+    let seed = if stage.rendezvous_again { 0 } else { attempt as u64 };
+    // The root differs in every attempt: nothing was kept of the one before.
+    let root = DeviceRoot::from_bytes([0x60 + u8::try_from(attempt).unwrap(); 32]);
+    NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut SeededRandom::new(100 + seed)).unwrap()
+}
+
+/// The attacker's own new device, whose link it shows to the person.
+fn phishing() -> NewDevice {
+    let root = DeviceRoot::from_bytes([0xaa; 32]);
+    NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut SeededRandom::new(900)).unwrap()
+}
+
+fn seeded_by(bytes: &[u8]) -> SeededRandom {
+    let hash = sha256("explore", &[bytes]);
+    SeededRandom::new(u64::from_be_bytes(hash[..8].try_into().unwrap()))
+}
+
+fn message_of(step: LinkStep) -> Option<Vec<u8>> {
+    match step {
+        LinkStep::Send(message) => Some(message),
+        _ => None,
+    }
+}
+
+impl World {
+    fn new(link_seen: bool, rendezvous_again: bool) -> Self {
+        let stage = Stage { person: Space::found(1), attacker: Space::found(2), link_seen, rendezvous_again };
+        let records = stage.person.records.clone();
+        Self {
+            stage: Rc::new(stage),
+            new: None,
+            new_attempts: 0,
+            existing: None,
+            existing_attempts: 0,
+            seen: Vec::new(),
+            records,
+            kept: Vec::new(),
+            unasked: false,
+            crossed: false,
+            ended_well: false,
+        }
+    }
+
+    fn link(&self, target: Target) -> LinkText {
+        match target {
+            Target::New(attempt) => start_new(&self.stage, attempt).link().clone(),
+            Target::Attacker => phishing().link().clone(),
+        }
+    }
+
+    /// The attacker as existing device, against the new device's present link.
+    fn impostor(&self, persons_space: bool) -> Option<ExistingDevice> {
+        let new = self.new.as_ref().filter(|_| self.stage.link_seen)?;
+        let space = if persons_space { &self.stage.person } else { &self.stage.attacker };
+        let mut random = SeededRandom::new(800 + u64::from(persons_space));
+        ExistingDevice::start(new.machine.link().clone(), RELAY, vec![space.offered], &mut random).ok()
+    }
+
+    fn impostors_grant(&self, persons_space: bool) -> Option<(Vec<u8>, Vec<Record>)> {
+        let space = if persons_space { &self.stage.person } else { &self.stage.attacker };
+        self.seen.iter().rev().find_map(|(_, message)| {
+            let mut impostor = self.impostor(persons_space)?;
+            impostor.sent(0).ok()?;
+            impostor.handle(1, message).ok()?;
+            let code = impostor.own_code()?;
+            impostor.enter_code(&code).ok()?;
+            let (records, granted) = space.enrol(&space.records, impostor.new_entries()?.first()?);
+            // Of the person's space it can only point at what is there already.
+            let granted = if persons_space {
+                let id = space.records[1].id();
+                GrantedSpaceInput { device_add: id, head: id, ..granted }
+            } else {
+                granted
+            };
+            impostor.grant("Mallory", &[], &[granted]).ok()?;
+            Some((message_of(impostor.poll())?, if persons_space { self.records.clone() } else { records }))
+        })
+    }
+
+    /// The attacker's device answers an offer that was made to its link.
+    fn phishing_keys(&self) -> Option<Vec<u8>> {
+        self.seen.iter().rev().find_map(|(_, message)| {
+            let mut device = phishing();
+            device.handle(0, message, &mut seeded_by(message)).ok()?;
+            message_of(device.poll())
+        })
+    }
+
+    fn given(&self, given: &Given) -> Option<(Maker, Vec<u8>)> {
+        match given {
+            Given::Seen(at) => self.seen.get(*at).cloned(),
+            Given::Garbage => Some((Maker::Attacker, b"garbage".to_vec())),
+            Given::OwnOffer { persons_space } => {
+                Some((Maker::Attacker, message_of(self.impostor(*persons_space)?.poll())?))
+            }
+            Given::OwnGrant { persons_space } => Some((Maker::Attacker, self.impostors_grant(*persons_space)?.0)),
+            Given::OwnKeys => Some((Maker::Attacker, self.phishing_keys()?)),
+        }
+    }
+
+    fn all_given(&self) -> Vec<Given> {
+        let mut all: Vec<Given> = (0..self.seen.len()).map(Given::Seen).collect();
+        all.push(Given::Garbage);
+        all
+    }
+
+    fn see(&mut self, maker: Maker, message: Vec<u8>) {
+        if !self.seen.iter().any(|(_, known)| *known == message) {
+            self.seen.push((maker, message));
+            self.seen.sort_by(|(_, a), (_, b)| a.cmp(b));
+        }
+    }
+
+    fn to_new(&mut self, given: &Given) {
+        let (Some((maker, message)), Some(new)) = (self.given(given), &mut self.new) else { return };
+        let LinkStep::Wait(index) = new.machine.poll() else { return };
+        match new.machine.handle(index, &message, &mut seeded_by(&message)) {
+            Ok(()) => {
+                new.taken.push(sha256("explore", &[&message]));
+                let own = match maker {
+                    Maker::Existing(_, target) => target == Target::New(new.attempt),
+                    Maker::New(_) => false,
+                    Maker::Attacker => true,
+                };
+                self.crossed |= !own;
+            }
+            Err(_) => self.new = None,
+        }
+    }
+
+    fn to_existing(&mut self, given: &Given) {
+        let (Some((maker, message)), Some(existing)) = (self.given(given), &mut self.existing) else { return };
+        let LinkStep::Wait(index) = existing.machine.poll() else { return };
+        match existing.machine.handle(index, &message) {
+            Ok(()) => {
+                existing.taken.push(sha256("explore", &[&message]));
+                let own = match maker {
+                    Maker::New(attempt) => existing.target == Target::New(attempt),
+                    Maker::Existing(..) => false,
+                    Maker::Attacker => existing.target == Target::Attacker,
+                };
+                self.crossed |= !own;
+            }
+            Err(_) => self.existing = None,
+        }
+    }
+
+    fn type_code(&mut self, code: &str, shown: bool) {
+        let Some(existing) = &mut self.existing else { return };
+        let of_this = matches!((&self.new, existing.target), (Some(new), Target::New(at)) if new.attempt == at);
+        match existing.machine.enter_code(code) {
+            Ok(CodeCheck::Right) => {
+                existing.asked = shown && of_this;
+                self.unasked |= !existing.asked;
+            }
+            Ok(CodeCheck::Wrong { .. }) => existing.taken.push([0; 32]),
+            Err(_) => {}
+        }
+        if existing.machine.poll() == LinkStep::Over {
+            self.existing = None;
+        }
+    }
+
+    fn publish(&mut self) {
+        let Some(existing) = &mut self.existing else { return };
+        let Some(entry) = existing.machine.new_entries().and_then(<[_]>::first).cloned() else { return };
+        let (records, granted) = self.stage.person.enrol(&self.records, &entry);
+        self.records = records;
+        existing.published = Some(granted);
+    }
+
+    fn grant(&mut self) {
+        let Some(existing) = &mut self.existing else { return };
+        let Some(granted) = existing.published else { return };
+        existing.machine.grant("Ada", &[], &[granted]).unwrap();
+    }
+
+    fn prove(&mut self, shown: Shown) {
+        let attackers = self.impostors_grant(false).map(|(_, records)| records);
+        let Some(new) = &self.new else { return };
+        let Some(granted) = new.machine.granted().and_then(|granted| granted.spaces.first()).copied() else { return };
+        let of_person = granted.space == self.stage.person.offered.space;
+        let records = match (shown, of_person) {
+            (Shown::All, true) | (Shown::Other, false) => self.records.clone(),
+            (Shown::All, false) | (Shown::Other, true) => {
+                attackers.unwrap_or_else(|| self.stage.attacker.records.clone())
+            }
+            (Shown::Withheld, true) => self.stage.person.records.clone(),
+            (Shown::Withheld, false) => self.stage.attacker.records.clone(),
+        };
+        if new.machine.prove(&[records.clone()]).is_ok() {
+            self.kept.push((new.attempt, records, of_person));
+            self.ended_well |= of_person;
+        }
+        self.new = None;
+    }
+
+    /// The new device's key in a space, from its root alone.
+    fn key_of(&self, attempt: usize, space: &Space) -> lifeos_sync_protocol::ids::SignPk {
+        let root = DeviceRoot::from_bytes([0x60 + u8::try_from(attempt).unwrap(); 32]);
+        root.derive_space(&space.offered.genesis_random).sign_pk()
+    }
+}
+
+impl Model for World {
+    type Move = Move;
+
+    fn moves(&self) -> Vec<Move> {
+        let mut moves = Vec::new();
+        match &self.new {
+            None if self.new_attempts < ATTEMPTS && self.kept.is_empty() => moves.push(Move::NewStarts),
+            None => {}
+            Some(new) => {
+                moves.push(Move::NewStops);
+                match new.machine.poll() {
+                    LinkStep::Send(_) => {
+                        moves.extend([true, false].map(|at_its_index| Move::NewSends { at_its_index }));
+                    }
+                    LinkStep::Wait(_) => {
+                        moves.extend(self.all_given().into_iter().map(Move::ToNew));
+                        for persons_space in [true, false] {
+                            moves.push(Move::ToNew(Given::OwnOffer { persons_space }));
+                            moves.push(Move::ToNew(Given::OwnGrant { persons_space }));
+                        }
+                    }
+                    LinkStep::Done => {
+                        moves.extend([Shown::All, Shown::Withheld, Shown::Other].map(Move::Prove));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        match &self.existing {
+            None if self.existing_attempts < ATTEMPTS => {
+                let links = (0..self.new_attempts).map(Target::New).chain([Target::Attacker]);
+                moves.extend(links.map(Move::ExistingTakes));
+            }
+            None => {}
+            Some(existing) => {
+                moves.push(Move::ExistingStops);
+                match existing.machine.poll() {
+                    LinkStep::Send(_) => {
+                        moves.extend([true, false].map(|at_its_index| Move::ExistingSends { at_its_index }));
+                    }
+                    LinkStep::Wait(_) => {
+                        moves.extend(self.all_given().into_iter().map(Move::ToExisting));
+                        moves.push(Move::ToExisting(Given::OwnKeys));
+                    }
+                    LinkStep::AskCode => {
+                        moves.push(Move::TypeAGuess);
+                        if self.new.as_ref().is_some_and(|new| new.machine.code().is_some()) {
+                            moves.push(Move::TypeWhatIsShown);
+                        }
+                    }
+                    LinkStep::Publish if existing.published.is_none() => moves.push(Move::Publish),
+                    LinkStep::Publish => moves.push(Move::Grant),
+                    _ => {}
+                }
+            }
+        }
+        moves
+    }
+
+    fn apply(&self, step: &Move) -> Self {
+        let mut next = self.clone();
+        match step {
+            Move::NewStarts => {
+                let attempt = next.new_attempts;
+                next.new_attempts += 1;
+                next.new = Some(New { attempt, machine: start_new(&next.stage, attempt), taken: Vec::new() });
+            }
+            Move::ExistingTakes(target) => {
+                let attempt = next.existing_attempts;
+                next.existing_attempts += 1;
+                let offered = vec![next.stage.person.offered];
+                let mut random = SeededRandom::new(200 + attempt as u64);
+                let machine = ExistingDevice::start(next.link(*target), RELAY, offered, &mut random).unwrap();
+                let (taken, target) = (Vec::new(), *target);
+                next.existing = Some(Existing { attempt, target, machine, taken, published: None, asked: false });
+            }
+            Move::NewSends { at_its_index } => {
+                if let Some(new) = &mut next.new {
+                    let message = message_of(new.machine.poll()).unwrap();
+                    let maker = Maker::New(new.attempt);
+                    if new.machine.sent(if *at_its_index { 1 } else { 2 }).is_err() {
+                        next.new = None;
+                    }
+                    next.see(maker, message);
+                }
+            }
+            Move::ExistingSends { at_its_index } => {
+                if let Some(existing) = &mut next.existing {
+                    let message = message_of(existing.machine.poll()).unwrap();
+                    let maker = Maker::Existing(existing.attempt, existing.target);
+                    let index = if existing.published.is_some() { 2 } else { 0 };
+                    if existing.machine.sent(if *at_its_index { index } else { index + 1 }).is_err() {
+                        next.existing = None;
+                    }
+                    next.see(maker, message);
+                }
+            }
+            Move::ToNew(given) => next.to_new(given),
+            Move::ToExisting(given) => next.to_existing(given),
+            Move::TypeWhatIsShown => {
+                let code = next.new.as_ref().and_then(|new| new.machine.code());
+                next.type_code(code.as_deref().map_or("", String::as_str), true);
+            }
+            Move::TypeAGuess => next.type_code("000000", false),
+            Move::Publish => next.publish(),
+            Move::Grant => next.grant(),
+            Move::Prove(shown) => next.prove(*shown),
+            Move::NewStops => next.new = None,
+            Move::ExistingStops => next.existing = None,
+        }
+        next
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        let mut out = vec![u8::try_from(self.new_attempts).unwrap(), u8::try_from(self.existing_attempts).unwrap()];
+        out.extend([u8::from(self.unasked), u8::from(self.crossed), u8::from(self.ended_well)]);
+        if let Some(new) = &self.new {
+            out.push(1);
+            out.push(u8::from(matches!(new.machine.poll(), LinkStep::Send(_))));
+            new.taken.iter().for_each(|taken| out.extend_from_slice(taken));
+        }
+        out.push(0xfe);
+        if let Some(existing) = &self.existing {
+            out.extend([1, u8::from(existing.published.is_some()), u8::from(existing.asked)]);
+            out.extend(format!("{:?}{:?}", existing.target, step_name(&existing.machine.poll())).bytes());
+            existing.taken.iter().for_each(|taken| out.extend_from_slice(taken));
+        }
+        out.push(0xfd);
+        self.seen.iter().for_each(|(_, message)| out.extend_from_slice(&sha256("explore", &[message])));
+        self.records.iter().for_each(|record| out.extend_from_slice(&record.id().0));
+        out.extend(
+            format!("{:?}", self.kept.iter().map(|(at, given, _)| (at, given.len())).collect::<Vec<_>>()).bytes(),
+        );
+        sha256("explore", &[&out]).to_vec()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.unasked {
+            return Err("a device was let in without the code that the new device shows".into());
+        }
+        if self.crossed {
+            return Err("a message of one attempt was taken in another".into());
+        }
+        let own: Vec<_> = (0..self.new_attempts).map(|at| self.key_of(at, &self.stage.person)).collect();
+        if enrolled(&self.records).iter().any(|device| !own.contains(device)) {
+            return Err("a key that is not the new device's is enrolled".into());
+        }
+        for (attempt, shown, of_person) in &self.kept {
+            let space = if *of_person { &self.stage.person } else { &self.stage.attacker };
+            if !enrolled(shown).contains(&self.key_of(*attempt, space)) {
+                return Err("a key was kept before the records showed its enrolment".into());
+            }
+            if !of_person && !self.stage.link_seen {
+                return Err("the new device fell for a space that nobody offered".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn abandon(&self) -> Self {
+        let mut next = self.clone();
+        (next.new, next.existing) = (None, None);
+        next
+    }
+
+    /// No machine lives on; what was kept is enrolled and what is enrolled was asked for.
+    fn is_clean_end(&self) -> bool {
+        self.new.is_none() && self.existing.is_none() && self.check().is_ok()
+    }
+
+    fn is_success(&self) -> bool {
+        self.ended_well
+    }
+}
+
+fn step_name(step: &LinkStep) -> u8 {
+    match step {
+        LinkStep::Send(_) => 1,
+        LinkStep::Wait(_) => 2,
+        LinkStep::AskCode => 3,
+        LinkStep::Compare => 4,
+        LinkStep::Publish => 5,
+        LinkStep::Done => 6,
+        LinkStep::Over => 7,
+    }
+}
+
+#[test]
+fn no_order_of_drops_replays_and_crashes_makes_a_link_unsafe() {
+    explore_all("link", World::new(false, false));
+}
+
+#[test]
+fn not_even_somebody_who_saw_the_link_gets_a_key_into_the_space() {
+    explore_all("link, seen by the attacker", World::new(true, false));
+}
+
+#[test]
+fn a_skipped_code_check_is_found() {
+    let found = with_fault(Fault::CodeUnchecked, || explore(World::new(false, false))).unwrap_err();
+    assert!(found.what.contains("without the code"), "{found:?}");
+}
+
+#[test]
+fn a_reused_rendezvous_is_found() {
+    let found = explore(World::new(false, true)).unwrap_err();
+    assert!(found.what.contains("taken in another"), "{found:?}");
+}
+
+#[test]
+fn a_key_kept_before_the_proof_is_found() {
+    let found = with_fault(Fault::KeyBeforeProof, || explore(World::new(false, false))).unwrap_err();
+    assert!(found.what.contains("before the records"), "{found:?}");
+}

@@ -1,0 +1,42 @@
+//! Faults that the exploration plants to show that it finds them; outside tests none can be planted.
+
+/// A mistake that would be easy to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Whatever the person types or answers is taken for right.
+    CodeUnchecked,
+    /// The new device keeps its root before the records have shown its enrolment.
+    KeyBeforeProof,
+}
+
+/// Whether this fault is planted: never outside tests.
+#[cfg(not(test))]
+pub(super) const fn planted(_: Fault) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(super) use planting::{planted, with_fault};
+
+#[cfg(test)]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Fault;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    pub(in crate::link) fn planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+
+    /// Runs something with a fault in place, on this thread.
+    pub(in crate::link) fn with_fault<T>(fault: Fault, run: impl FnOnce() -> T) -> T {
+        PLANTED.set(Some(fault));
+        let result = run();
+        PLANTED.set(None);
+        result
+    }
+}
