@@ -543,3 +543,21 @@ pub fn enrol_message(
     message.put(&hpke.0);
     message
 }
+
+/// What the secret in an invitation's link signs for who joins:
+/// ctx("join") ‖ space ‖ invite ‖ member ‖ u32 number of devices ‖ for each: sign_pk ‖ hpke_pk ‖ kind.
+/// So nobody on the way can put other keys into a Join, or use its proof for another invitation.
+#[must_use]
+pub fn join_message(space: &SpaceId, invite: &RecordId, member: &MemberId, devices: &[DeviceEntry]) -> Vec<u8> {
+    let mut message = ctx("join");
+    message.put(&space.0);
+    message.put(&invite.0);
+    message.put(&member.0);
+    message.put_u32(u32::try_from(devices.len()).unwrap_or(u32::MAX));
+    for device in devices {
+        message.put(&device.sign_pk.0);
+        message.put(&device.hpke_pk.0);
+        message.put_u8(device.kind as u8);
+    }
+    message
+}
