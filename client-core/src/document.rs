@@ -12,6 +12,7 @@
 
 pub(crate) mod chunk;
 mod columns;
+mod replay;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -21,6 +22,8 @@ use lifeos_sync_protocol::hash;
 use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
 
 use crate::registry;
+
+pub use replay::make_again;
 
 /// Which frozen first change a document starts from; also tells what kind of document it is.
 /// Numbers are on the wire and are never reused (`registry::GENESES`).

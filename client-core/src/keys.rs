@@ -8,6 +8,7 @@
 //! ```
 
 mod health;
+mod own;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +21,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{HpkeKey, Prk, Random, SigningKey, hkdf_sha256, random_bytes};
 
-pub use health::{KeyFault, health};
+pub use health::{KeyFault, SealKey, health};
+pub use own::OwnKeys;
 
 /// A device's one root seed, from which its keys in every space are derived.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -30,6 +32,8 @@ pub struct DeviceRoot(pub(crate) [u8; 32]);
 pub struct DeviceKeys {
     pub(crate) sign: SigningKey,
     pub(crate) hpke: HpkeKey,
+    /// Seals what only this device may read on its own disk.
+    pub(crate) local: Prk,
 }
 
 /// The secret of one epoch, with the pseudorandom key derived from it so that each envelope costs one expansion.
@@ -128,7 +132,8 @@ impl DeviceRoot {
 
 impl DeviceKeys {
     fn from_seeds(sign: &[u8; 32], hpke: &[u8; 32]) -> Self {
-        Self { sign: SigningKey::from_seed(sign), hpke: HpkeKey::derive(hpke) }
+        let local = Prk::extract(&ctx("local"), sign);
+        Self { sign: SigningKey::from_seed(sign), hpke: HpkeKey::derive(hpke), local }
     }
 
     /// Signing key, also the device's id in the space.

@@ -46,10 +46,11 @@ impl Client {
     fn check_epoch_key(&self) -> DoctorCheck {
         let state = self.shared.state();
         let (held, known) = (state.keyring.len(), state.membership.epochs.len());
-        if state.current_epoch().is_some() && held == known {
-            check("space keys", true, &format!("{held} of {known} key generations are here"))
-        } else {
-            check("space keys", false, &format!("{held} of {known} key generations are here: sync, or link again"))
+        let count = format!("{held} of {known} key generations are here");
+        match (state.seal_key(&self.shared.keys), state.troubles.values().next_back()) {
+            (Ok(_), None) => check("space keys", true, &count),
+            (Ok(_), Some(trouble)) => check("space keys", true, &format!("{count}; {trouble}")),
+            (Err(fault), _) => check("space keys", false, &format!("{count}; {fault}")),
         }
     }
 }

@@ -135,7 +135,7 @@ impl From<EngineError> for ClientError {
         match error {
             EngineError::Store(error) => error.into(),
             EngineError::NoRelay | EngineError::Address(_) => Self::Invalid { message },
-            EngineError::NoEpochKey => Self::Home { message },
+            EngineError::Key(fault) if !fault.passes() => Self::Security { message },
             error if error.is_trust() => Self::Security { message },
             error => Self::Network { message, transient: error.is_transient() },
         }

@@ -1,5 +1,6 @@
 //! Why syncing failed, and whether trying again can help.
 
+use crate::keys::KeyFault;
 use crate::session::{PushPause, PushStop, SessionError};
 use crate::store::StoreError;
 use crate::transport::{RelayUrlError, TransportError};
@@ -26,9 +27,9 @@ pub enum EngineError {
     /// The relay does not take the space's records.
     #[error("the relay refuses the records of the space: update this app or the relay")]
     RecordsRefused,
-    /// The secret of the current epoch is not here.
-    #[error("the key of the space is not on this device: link this device again")]
-    NoEpochKey,
+    /// The keys at hand are not those to seal with; receiving went on.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
     /// Records came that explain what could not be kept before: the log has to be read again from its start.
     #[error("edits that could not be read before are fetched again: sync once more")]
     FetchAgain,
@@ -60,6 +61,7 @@ impl EngineError {
             Self::Session(error) => error.is_transient(),
             Self::Transport(error) => error.is_transient(),
             Self::Store(error) => error.is_transient(),
+            Self::Key(fault) => fault.passes(),
             Self::PushPaused(_) | Self::FetchAgain | Self::Locked | Self::Stalled | Self::Stopped => true,
             _ => false,
         }

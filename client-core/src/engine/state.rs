@@ -1,13 +1,14 @@
 //! What the records of a space say, kept ready: members, and the epoch secrets this device can open.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lifeos_sync_protocol::ids::{EpochRef, RecordId, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
 
-use crate::keys::{DeviceKeys, EpochSecret, Keyring};
-use crate::records::open_epochs;
+use crate::crypto::HpkeKey;
+use crate::keys::{DeviceKeys, KeyFault, Keyring, OwnKeys, SealKey, health};
+use crate::records::{KeyTrouble, OpenedEpochs, unlock_epochs};
 use crate::store::{Store, StoreError};
 
 /// Members and keys of one space; made anew whenever a record arrives.
@@ -16,6 +17,10 @@ pub(crate) struct SpaceState {
     pub(crate) membership: Membership,
     /// The epoch secrets held.
     pub(crate) keyring: Keyring,
+    /// Epochs in force whose secret is not held.
+    pub(crate) troubles: BTreeMap<EpochRef, KeyTrouble>,
+    /// HPKE keys of later refreshes, newest last.
+    pub(crate) refreshed: Vec<HpkeKey>,
     /// How many records this was made from.
     pub(super) record_count: usize,
 }
@@ -24,20 +29,25 @@ impl SpaceState {
     /// Reads the records and opens every epoch that is sealed to this device.
     pub(crate) fn load(store: &Store, space: &SpaceId, keys: &DeviceKeys) -> Result<Self, StoreError> {
         let records = store.records(space)?;
-        Self::of_records(space, &records, keys)
+        let refreshed = store.hpke_keys(space, keys)?;
+        let membership = Membership::evaluate(space, &records)
+            .map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
+        let own = OwnKeys { device: keys, refreshed: &refreshed };
+        let OpenedEpochs { keyring, troubles } = unlock_epochs(&membership, &records, own);
+        Ok(Self { membership, keyring, troubles, refreshed, record_count: records.len() })
     }
 
-    fn of_records(space: &SpaceId, records: &[Record], keys: &DeviceKeys) -> Result<Self, StoreError> {
-        let membership =
-            Membership::evaluate(space, records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
-        let keyring = open_epochs(&membership, records, keys);
-        Ok(Self { membership, keyring, record_count: records.len() })
+    /// All keys of this device.
+    pub(crate) fn own_keys<'a>(&'a self, keys: &'a DeviceKeys) -> OwnKeys<'a> {
+        OwnKeys { device: keys, refreshed: &self.refreshed }
     }
 
-    /// The epoch to seal under, with its secret.
-    pub(crate) fn current_epoch(&self) -> Option<(EpochRef, &EpochSecret)> {
-        let epoch = self.membership.current_epoch()?;
-        Some((epoch, self.keyring.find(&epoch)?))
+    /// The key to seal under, after every check.
+    ///
+    /// # Errors
+    /// [`KeyFault`].
+    pub(crate) fn seal_key(&self, keys: &DeviceKeys) -> Result<SealKey, KeyFault> {
+        health(&keys.sign_pk(), self.own_keys(keys), &self.membership, &self.keyring)
     }
 }
 

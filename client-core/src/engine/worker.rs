@@ -272,7 +272,7 @@ impl Worker<'_> {
                 let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
                 self.tell(Done::Sealed { envelopes, tip_seq });
             }
-            Err(error @ (EngineError::NoEpochKey | EngineError::Store(StoreError::StreamForked))) => {
+            Err(error @ (EngineError::Key(_) | EngineError::Store(StoreError::StreamForked))) => {
                 self.tell(Done::NotSealed(error));
             }
             Err(error) => return Err(error),
@@ -287,12 +287,12 @@ impl Worker<'_> {
             return Ok(0);
         }
         let state = self.shared.state();
-        let (epoch, secret) = state.current_epoch().ok_or(EngineError::NoEpochKey)?;
+        let key = state.seal_key(&self.shared.keys)?;
         let (space, keys, mut random) = (&self.shared.space, &self.shared.keys, SystemRandom::new());
         let mut envelopes = 0;
         loop {
             let budget = SealBudget::default();
-            let report = self.shared.store().seal_pending(space, keys, epoch, secret, budget, &mut random)?;
+            let report = self.shared.store().seal_pending(space, keys, &key, budget, &mut random)?;
             envelopes += report.envelopes;
             if !report.more {
                 return Ok(envelopes);

@@ -5,7 +5,7 @@
 use lifeos_sync_protocol::ids::{EpochRef, SignPk};
 use lifeos_sync_protocol::membership::Membership;
 
-use super::{DeviceKeys, EpochSecret, Keyring};
+use super::{EpochSecret, Keyring, OwnKeys};
 
 /// Why this device must not write now, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,17 +39,46 @@ pub enum KeyFault {
     WrongEpochSecret,
 }
 
+impl KeyFault {
+    /// Whether records of other devices heal it, without anybody doing anything here.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::NeedRotation | Self::NoEpochSecret)
+    }
+}
+
+/// The epoch that envelopes are to be sealed under, with its secret. Only [`health`] makes one.
+#[derive(Debug, Clone)]
+pub struct SealKey {
+    epoch: EpochRef,
+    secret: EpochSecret,
+}
+
+impl SealKey {
+    /// The epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> EpochRef {
+        self.epoch
+    }
+
+    /// Its secret.
+    #[must_use]
+    pub const fn secret(&self) -> &EpochSecret {
+        &self.secret
+    }
+}
+
 /// Checks that the keys at hand are those the space knows `device` by and that it may write, and gives the epoch to
 /// seal under. The secret is compared with its record's commitment each time: it may have come from a cache.
 ///
 /// # Errors
 /// [`KeyFault`]; nothing may be sealed then, edits stay pending.
-pub fn health<'k>(
+pub fn health(
     device: &SignPk,
-    keys: &DeviceKeys,
+    keys: OwnKeys<'_>,
     membership: &Membership,
-    keyring: &'k Keyring,
-) -> Result<(EpochRef, &'k EpochSecret), KeyFault> {
+    keyring: &Keyring,
+) -> Result<SealKey, KeyFault> {
     if keys.sign_pk() != *device {
         return Err(KeyFault::WrongDevice);
     }
@@ -57,7 +86,7 @@ pub fn health<'k>(
     if enrolled.removed_by.is_some() {
         return Err(KeyFault::Removed);
     }
-    if enrolled.hpke_pk != keys.hpke_pk() {
+    if !keys.holds(&enrolled.hpke_pk) {
         return Err(KeyFault::WrongHpkeKey);
     }
     if !membership.may_write(device) {
@@ -68,7 +97,7 @@ pub fn health<'k>(
     if secret.commitment() != epoch.commit {
         return Err(KeyFault::WrongEpochSecret);
     }
-    Ok((current, secret))
+    Ok(SealKey { epoch: current, secret: secret.clone() })
 }
 
 #[cfg(test)]
@@ -78,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::crypto::SeededRandom;
-    use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
+    use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
     use crate::records::{Founding, found_space, open_epochs};
 
     struct World {
@@ -111,7 +140,7 @@ mod tests {
         }
 
         fn fault(&self, keys: &DeviceKeys, keyring: &Keyring) -> Option<KeyFault> {
-            health(&self.keys.sign_pk(), keys, &self.membership, keyring).err()
+            health(&self.keys.sign_pk(), OwnKeys::first(keys), &self.membership, keyring).err()
         }
     }
 
@@ -119,9 +148,10 @@ mod tests {
     fn a_sound_device_gets_the_epoch_to_seal_under() {
         let world = world();
         let keyring = world.keyring();
-        let (epoch, secret) = health(&world.keys.sign_pk(), &world.keys, &world.membership, &keyring).unwrap();
-        assert_eq!(Some(epoch), world.membership.current_epoch());
-        assert_eq!(secret.commitment(), world.membership.epochs[&epoch].commit);
+        let own = OwnKeys::first(&world.keys);
+        let key = health(&world.keys.sign_pk(), own, &world.membership, &keyring).unwrap();
+        assert_eq!(Some(key.epoch()), world.membership.current_epoch());
+        assert_eq!(key.secret().commitment(), world.membership.epochs[&key.epoch()].commit);
     }
 
     #[test]
@@ -129,7 +159,8 @@ mod tests {
         let world = world();
         let other = DeviceRoot::generate(&mut SeededRandom::new(52)).derive_space(&[5; 32]);
         assert_eq!(world.fault(&other, &world.keyring()), Some(KeyFault::WrongDevice));
-        let stranger = health(&other.sign_pk(), &other, &world.membership, &world.keyring()).unwrap_err();
+        let stranger =
+            health(&other.sign_pk(), OwnKeys::first(&other), &world.membership, &world.keyring()).unwrap_err();
         assert_eq!(stranger, KeyFault::NotEnrolled);
     }
 
@@ -158,7 +189,8 @@ mod tests {
         let world = world();
         let keyring = open_epochs(&world.membership, &world.records, &world.recovery);
         assert_eq!(keyring.len(), 1, "it reads");
-        let fault = health(&world.recovery.sign_pk(), &world.recovery, &world.membership, &keyring).unwrap_err();
+        let fault = health(&world.recovery.sign_pk(), OwnKeys::first(&world.recovery), &world.membership, &keyring)
+            .unwrap_err();
         assert_eq!(fault, KeyFault::ReadOnly);
     }
 }

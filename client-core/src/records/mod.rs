@@ -1,33 +1,41 @@
-//! Records this device writes: Genesis with its first epoch, DeviceAdd with its grants; and what it reads from
-//! records: epoch secrets and device names (protocol §3, §6.3).
+//! Records this device writes, and what it reads from records: epoch secrets and device names (protocol §3, §6.3).
 //!
-//! ```text
-//! seal   = HPKE(device's key, info = ctx("epoch-seal"),
-//!               aad = space ‖ author ‖ u32 generation ‖ u32 n ‖ parents ‖ commit ‖ device_pk){epoch secret}
-//! wrap   = ChaCha20-Poly1305(HKDF(new secret, ctx("wrap") ‖ parent), aad = ctx("wrap") ‖ space ‖ parent){parent secret}
-//! name   = epoch ‖ salt ‖ ChaCha20-Poly1305(HKDF(secret, ctx("meta") ‖ salt),
-//!               aad = ctx("meta") ‖ space ‖ device_pk ‖ epoch ‖ salt){u8 length ‖ name ‖ zeros up to 128}
-//! ```
-//! A secret counts only if it matches the commitment in its Epoch record: so no two recipients of one epoch can
-//! have been given different secrets.
+//! | file | what |
+//! |---|---|
+//! | here | founding a space, adding a device |
+//! | `draft` | removals, roles, new HPKE keys: each tried on the membership before it counts |
+//! | `epochs` | new key generations, grants of the present one |
+//! | `seals` | the cryptography of both |
+//! | `ring` | which secrets this device can open, and what is wrong where it cannot |
+//! | `names` | device names |
 
+mod draft;
+mod epochs;
+mod names;
+mod ring;
+mod seals;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use lifeos_sync_protocol::hash::ctx;
-use lifeos_sync_protocol::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{EpochRef, MemberId, RecordId, SpaceId};
 use lifeos_sync_protocol::limits::RECORD_PARENTS_MAX;
-use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, RecordError, Seal, Unsigned, Wrap};
-use zeroize::Zeroizing;
+use lifeos_sync_protocol::membership::{Membership, VoidReason};
+use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, RecordError, Seal, Unsigned};
 
-use crate::crypto::{CryptoError, Random, hpke_open, hpke_seal, open_once, random_bytes, seal_once};
+use crate::crypto::{CryptoError, Random};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
-/// Longest device name in bytes.
-pub const DEVICE_NAME_BYTES_MAX: usize = 127;
+pub use draft::Draft;
+pub use epochs::devices_without;
+pub use names::{DEVICE_NAME_BYTES_MAX, open_device_name};
+pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
+
+use epochs::{NewEpoch, epoch_record};
+use names::seal_device_name;
+use seals::{EpochFacts, seal_epoch};
+
 /// Grants that travel inside a DeviceAdd; more go into KeyGrant records, so that the record stays under its limit.
 const DEVICE_ADD_GRANTS_MAX: usize = 256;
 
@@ -50,9 +58,28 @@ pub enum RecordsError {
     /// No epoch secret is held, so nothing could be granted.
     #[error("this device holds no key of the space yet; sync it first")]
     NoEpoch,
+    /// The record would be kept and have no effect.
+    #[error("{}", void_text(*.0))]
+    Void(VoidReason),
+    /// The space has as many records as it may have.
+    #[error("the space holds as many membership records as one may: begin a new space")]
+    Full,
     /// The name is empty or longer than [`DEVICE_NAME_BYTES_MAX`].
     #[error("a device name has 1 to 127 bytes")]
     Name,
+}
+
+/// What keeps a record from having effect, in the words of somebody who tried to write it.
+const fn void_text(reason: VoidReason) -> &'static str {
+    match reason {
+        VoidReason::NotEnrolled => "this device does not belong to the space (any more)",
+        VoidReason::NoAuthority => "this device may not do that here: ask somebody who may, an owner or a senior admin",
+        VoidReason::Recipients => "the key would not go to exactly those who may read: sync first, then try again",
+        VoidReason::Conflict => "it contradicts what the space says already: sync first, then try again",
+        VoidReason::KeyReused => "this key was enrolled before: a device comes back with new keys only",
+        VoidReason::NotYet => "this version cannot do that yet",
+        _ => "it would have no effect in this space",
+    }
 }
 
 /// What begins a space.
@@ -199,226 +226,4 @@ pub fn epoch_ref(record: &RecordId) -> EpochRef {
     let mut id = [0; EpochRef::BYTES];
     id.copy_from_slice(&record.0[..EpochRef::BYTES]);
     EpochRef(id)
-}
-
-/// A key generation about to be made.
-struct NewEpoch<'a> {
-    generation: u32,
-    /// Parent epochs with their secrets, which the new epoch wraps.
-    parents: Vec<(EpochRef, &'a EpochSecret)>,
-    secret: &'a EpochSecret,
-}
-
-fn epoch_record(
-    keys: &DeviceKeys,
-    space: &SpaceId,
-    (parents, depth): (&[RecordId], u64),
-    new: &NewEpoch<'_>,
-    readers: &[(SignPk, HpkePk)],
-    random: &mut dyn Random,
-) -> Result<Record, RecordsError> {
-    let commit = new.secret.commitment();
-    let epochs: Vec<EpochRef> = new.parents.iter().map(|(parent, _)| *parent).collect();
-    let facts = EpochFacts { generation: new.generation, parents: &epochs, commit: &commit, author: &keys.sign_pk() };
-    let mut seals: Vec<Seal> =
-        readers.iter().map(|reader| seal_epoch(space, &facts, reader, new.secret, random)).collect::<Result<_, _>>()?;
-    seals.sort_by_key(|seal| seal.device_ref);
-    let wraps = new
-        .parents
-        .iter()
-        .map(|(parent, secret)| wrap_epoch(space, new.secret, *parent, secret))
-        .collect::<Result<_, _>>()?;
-    let body = Body::Epoch { generation: new.generation, parents: epochs.clone(), commit, wraps, seals };
-    sign(keys, *space, depth, parents, &body)
-}
-
-/// What a seal binds besides space and recipient.
-struct EpochFacts<'a> {
-    generation: u32,
-    parents: &'a [EpochRef],
-    commit: &'a [u8; 32],
-    /// Who wrote the record that holds the seal.
-    author: &'a SignPk,
-}
-
-impl EpochFacts<'_> {
-    fn aad(&self, space: &SpaceId, device: &SignPk) -> Vec<u8> {
-        let count = u32::try_from(self.parents.len()).unwrap_or(u32::MAX);
-        let mut aad = [&space.0[..], &self.author.0, &self.generation.to_be_bytes(), &count.to_be_bytes()].concat();
-        self.parents.iter().for_each(|parent| aad.extend_from_slice(&parent.0));
-        aad.extend_from_slice(self.commit);
-        aad.extend_from_slice(&device.0);
-        aad
-    }
-}
-
-fn device_ref(device: &SignPk) -> [u8; 16] {
-    let mut out = [0; 16];
-    out.copy_from_slice(&device.0[..16]);
-    out
-}
-
-fn seal_epoch(
-    space: &SpaceId,
-    facts: &EpochFacts<'_>,
-    (device, hpke_pk): &(SignPk, HpkePk),
-    secret: &EpochSecret,
-    random: &mut dyn Random,
-) -> Result<Seal, CryptoError> {
-    let sealed = hpke_seal(hpke_pk, None, &ctx("epoch-seal"), &facts.aad(space, device), &*secret.to_bytes(), random)?;
-    let ct = sealed.ct.try_into().map_err(|_| CryptoError)?;
-    Ok(Seal { device_ref: device_ref(device), enc: sealed.enc, ct })
-}
-
-fn open_seal(space: &SpaceId, facts: &EpochFacts<'_>, keys: &DeviceKeys, seal: &Seal) -> Option<EpochSecret> {
-    if seal.device_ref != device_ref(&keys.sign_pk()) {
-        return None;
-    }
-    let aad = facts.aad(space, &keys.sign_pk());
-    let opened = hpke_open(&keys.hpke, None, &ctx("epoch-seal"), &aad, &seal.enc, &seal.ct).ok()?;
-    committed(&opened.plaintext, facts.commit)
-}
-
-fn committed(bytes: &[u8], commit: &[u8; 32]) -> Option<EpochSecret> {
-    let secret = EpochSecret::from_bytes(bytes.try_into().ok()?);
-    (secret.commitment() == *commit).then_some(secret)
-}
-
-fn wrap_context(space: &SpaceId, parent: &EpochRef) -> Vec<u8> {
-    [&ctx("wrap")[..], &space.0, &parent.0].concat()
-}
-
-fn wrap_epoch(space: &SpaceId, new: &EpochSecret, parent: EpochRef, secret: &EpochSecret) -> Result<Wrap, CryptoError> {
-    let mut buffer = secret.to_bytes().to_vec();
-    // Single use: the key depends on the new epoch's random secret and the parent, which are wrapped together once.
-    let key = new.derive_key(&[&ctx("wrap"), &parent.0]);
-    seal_once(&key, &wrap_context(space, &parent), &mut buffer)?;
-    Ok(Wrap { parent, ct: buffer.try_into().map_err(|_| CryptoError)? })
-}
-
-fn open_wrap(space: &SpaceId, new: &EpochSecret, wrap: &Wrap, commit: &[u8; 32]) -> Option<EpochSecret> {
-    let mut buffer = Zeroizing::new(wrap.ct.to_vec());
-    let key = new.derive_key(&[&ctx("wrap"), &wrap.parent.0]);
-    open_once(&key, &wrap_context(space, &wrap.parent), &mut buffer).ok()?;
-    committed(&buffer, commit)
-}
-
-/// Every epoch secret that `keys` can open from the records in force: from seals in Epoch records, from grants in
-/// DeviceAdd and KeyGrant records, and from there on through wraps to the parents. What does not open or does not
-/// match its commitment is left out; an epoch that stays missing shows as [`Keyring::find`] giving nothing.
-#[must_use]
-pub fn open_epochs(membership: &Membership, records: &[Record], keys: &DeviceKeys) -> Keyring {
-    let opener = EpochOpener::new(membership, records, keys);
-    let mut keyring = Keyring::default();
-    for record in records.iter().filter(|record| !membership.void.contains_key(&record.id())) {
-        opener.open_record(record, &mut keyring);
-    }
-    opener.follow_wraps(&mut keyring);
-    keyring
-}
-
-struct EpochOpener<'a> {
-    membership: &'a Membership,
-    keys: &'a DeviceKeys,
-    epochs: BTreeMap<EpochRef, &'a Record>,
-}
-
-impl<'a> EpochOpener<'a> {
-    fn new(membership: &'a Membership, records: &'a [Record], keys: &'a DeviceKeys) -> Self {
-        let by_id: BTreeMap<RecordId, &Record> = records.iter().map(|record| (record.id(), record)).collect();
-        let epochs = membership.epochs.iter();
-        let epochs = epochs.filter_map(|(id, epoch)| Some((*id, *by_id.get(&epoch.record)?))).collect();
-        Self { membership, keys, epochs }
-    }
-
-    fn open_record(&self, record: &Record, keyring: &mut Keyring) {
-        match record.body() {
-            Body::Epoch { seals, .. } => {
-                let epoch = epoch_ref(&record.id());
-                seals.iter().for_each(|seal| self.open(record, epoch, seal, keyring));
-            }
-            Body::KeyGrant { epoch, seals } => {
-                seals.iter().for_each(|seal| self.open(record, *epoch, seal, keyring));
-            }
-            Body::DeviceAdd { device, grants, .. } if device.sign_pk == self.keys.sign_pk() => {
-                grants.iter().for_each(|(epoch, seal)| self.open(record, *epoch, seal, keyring));
-            }
-            _ => {}
-        }
-    }
-
-    fn open(&self, holder: &Record, epoch: EpochRef, seal: &Seal, keyring: &mut Keyring) {
-        if keyring.find(&epoch).is_some() {
-            return;
-        }
-        let Some(Body::Epoch { generation, parents, commit, .. }) = self.body(&epoch) else { return };
-        let facts = EpochFacts { generation: *generation, parents, commit, author: &holder.author() };
-        if let Some(secret) = open_seal(&self.membership.space, &facts, self.keys, seal) {
-            keyring.insert(epoch, secret);
-        }
-    }
-
-    /// Newest first: a parent opened here is itself visited later.
-    fn follow_wraps(&self, keyring: &mut Keyring) {
-        let mut epochs: Vec<_> = self.membership.epochs.iter().collect();
-        epochs.sort_by_key(|(_, epoch)| std::cmp::Reverse(epoch.generation));
-        for (id, _) in epochs {
-            let (Some(secret), Some(Body::Epoch { wraps, .. })) = (keyring.find(id).cloned(), self.body(id)) else {
-                continue;
-            };
-            for wrap in wraps.iter().filter(|wrap| self.membership.epochs.contains_key(&wrap.parent)) {
-                let Some(Body::Epoch { commit, .. }) = self.body(&wrap.parent) else { continue };
-                let parent = open_wrap(&self.membership.space, &secret, wrap, commit);
-                if let (Some(parent), None) = (parent, keyring.find(&wrap.parent)) {
-                    keyring.insert(wrap.parent, parent);
-                }
-            }
-        }
-    }
-
-    fn body(&self, epoch: &EpochRef) -> Option<&'a Body> {
-        self.epochs.get(epoch).map(|record| record.body())
-    }
-}
-
-const NAME_PLAINTEXT_BYTES: usize = DEVICE_NAME_BYTES_MAX + 1;
-const SALT_BYTES: usize = 16;
-
-fn name_context(space: &SpaceId, device: &SignPk, epoch: &EpochRef, salt: &[u8]) -> Vec<u8> {
-    [&ctx("meta")[..], &space.0, &device.0, &epoch.0, salt].concat()
-}
-
-/// Seals a device's name to the readers of the space; every name gives the same number of bytes.
-fn seal_device_name(
-    space: &SpaceId,
-    device: &SignPk,
-    epoch: EpochRef,
-    secret: &EpochSecret,
-    name: &str,
-    random: &mut dyn Random,
-) -> Result<Vec<u8>, RecordsError> {
-    let length = u8::try_from(name.len()).map_err(|_| RecordsError::Name)?;
-    if name.is_empty() || name.len() > DEVICE_NAME_BYTES_MAX {
-        return Err(RecordsError::Name);
-    }
-    let salt: [u8; SALT_BYTES] = random_bytes(random);
-    let mut buffer = vec![length];
-    buffer.extend_from_slice(name.as_bytes());
-    buffer.resize(NAME_PLAINTEXT_BYTES, 0);
-    let key = secret.derive_key(&[&ctx("meta"), &salt]);
-    seal_once(&key, &name_context(space, device, &epoch, &salt), &mut buffer)?;
-    Ok([&epoch.0[..], &salt, &buffer].concat())
-}
-
-/// Reads the name out of a DeviceAdd's `enc_meta`; nothing when the epoch is not held or the bytes do not open.
-#[must_use]
-pub fn open_device_name(space: &SpaceId, device: &SignPk, enc_meta: &[u8], keyring: &Keyring) -> Option<String> {
-    let (epoch, rest) = enc_meta.split_first_chunk::<{ EpochRef::BYTES }>()?;
-    let (salt, ct) = rest.split_first_chunk::<SALT_BYTES>()?;
-    let epoch = EpochRef(*epoch);
-    let key = keyring.find(&epoch)?.derive_key(&[&ctx("meta"), salt]);
-    let mut buffer = ct.to_vec();
-    open_once(&key, &name_context(space, device, &epoch, salt), &mut buffer).ok()?;
-    let (length, rest) = buffer.split_first()?;
-    String::from_utf8(rest.get(..usize::from(*length))?.to_vec()).ok()
 }

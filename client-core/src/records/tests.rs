@@ -1,8 +1,12 @@
 //! Founding, enrolling, and which epoch secrets a device can open.
 
+use lifeos_sync_protocol::ids::HpkePk;
+
+use super::ring::EpochOpener;
+use super::seals::{device_ref, open_seal};
 use super::*;
 use crate::crypto::SeededRandom;
-use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
+use crate::keys::{DeviceRoot, KeyFault, OwnKeys, PhraseLength, RecoveryPhrase, health};
 
 const RANDOM: [u8; 32] = [9; 32];
 const MEMBER: MemberId = MemberId([7; 16]);
@@ -61,7 +65,7 @@ impl Space {
     /// A second epoch that wraps the first and is sealed to all readers.
     fn rotate(&mut self, records: &[Record], secret: &EpochSecret, sealed: &EpochSecret) -> Record {
         let membership = self.membership(records);
-        let parent = (self.founded.epoch_ref, &self.founded.secret);
+        let parent = (self.founded.epoch_ref, self.founded.secret.clone());
         let new = NewEpoch { generation: 2, parents: vec![parent], secret };
         let place = (membership.heads.as_slice(), membership.depth + 1);
         let readers = membership.readers();
@@ -74,7 +78,8 @@ impl Space {
         let author = self.keys.sign_pk();
         let facts = EpochFacts { generation, parents: &parents, commit: &commit, author: &author };
         let seal = |to| seal_epoch(&self.founded.space, &facts, to, sealed, &mut self.random).unwrap();
-        let seals = readers.iter().map(seal).collect();
+        let mut seals: Vec<Seal> = readers.iter().map(seal).collect();
+        seals.sort_by_key(|seal| seal.device_ref);
         let body = Body::Epoch { generation, parents: parents.clone(), commit, wraps, seals };
         sign(&self.keys, self.founded.space, record.depth(), record.parents(), &body).unwrap()
     }
@@ -128,11 +133,10 @@ fn the_newest_secret_opens_its_parents() {
     records.push(space.rotate(&records, &second, &second));
     let membership = space.membership(&records);
     assert_eq!(membership.void, BTreeMap::new());
-    let opener = EpochOpener::new(&membership, &records, &space.keys);
-    let mut keyring = Keyring::default();
-    keyring.insert(epoch_ref(&records[2].id()), second);
-    opener.follow_wraps(&mut keyring);
-    let first = keyring.find(&space.founded.epoch_ref).unwrap();
+    let mut opener = EpochOpener::new(&membership, &records, OwnKeys::first(&space.keys));
+    opener.keyring.insert(epoch_ref(&records[2].id()), second);
+    opener.follow_wraps();
+    let first = opener.keyring.find(&space.founded.epoch_ref).unwrap();
     assert_eq!(*first.to_bytes(), *space.founded.secret.to_bytes());
 }
 
@@ -143,9 +147,11 @@ fn a_secret_that_does_not_match_its_commitment_is_not_taken() {
     let (announced, sealed) = (EpochSecret::generate(&mut space.random), EpochSecret::generate(&mut space.random));
     records.push(space.rotate(&records, &announced, &sealed));
     let membership = space.membership(&records);
-    let keyring = open_epochs(&membership, &records, &space.keys);
-    assert!(keyring.find(&epoch_ref(&records[2].id())).is_none());
-    assert!(keyring.find(&space.founded.epoch_ref).is_some());
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&space.keys));
+    let broken = epoch_ref(&records[2].id());
+    assert!(opened.keyring.find(&broken).is_none());
+    assert_eq!(opened.troubles, BTreeMap::from([(broken, KeyTrouble::WrongSecret)]));
+    assert!(opened.keyring.find(&space.founded.epoch_ref).is_some());
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn a_seal_moved_to_another_epoch_or_author_does_not_open() {
     let id = space.founded.space;
     let open = |generation, author, space_id| {
         let facts = EpochFacts { generation, parents: &[], commit, author };
-        open_seal(space_id, &facts, &space.keys, seal).is_some()
+        open_seal(space_id, &facts, &OwnKeys::first(&space.keys), seal).is_ok()
     };
     assert!(open(1, &author, &id));
     assert!(!open(2, &author, &id));
@@ -190,4 +196,79 @@ fn a_device_is_added_only_once_with_a_valid_proof_and_a_name() {
     assert_eq!(add(entry.clone(), MemberId([8; 16]), &keyring), Err(RecordsError::Entry));
     entry.hpke_pk = HpkePk::ZERO;
     assert_eq!(add(entry, MEMBER, &keyring), Err(RecordsError::Entry));
+}
+
+fn check(membership: &Membership, opened: &OpenedEpochs, keys: &DeviceKeys) -> Result<EpochRef, KeyFault> {
+    health(&keys.sign_pk(), OwnKeys::first(keys), membership, &opened.keyring).map(|key| key.epoch())
+}
+
+#[test]
+fn a_broken_epoch_is_never_sealed_under_and_the_next_one_heals_everybody() {
+    let mut space = space();
+    let mut records = space.records();
+    let (announced, sealed) = (EpochSecret::generate(&mut space.random), EpochSecret::generate(&mut space.random));
+    records.push(space.rotate(&records, &announced, &sealed));
+    let membership = space.membership(&records);
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&space.keys));
+    assert_eq!(opened.troubles.values().copied().collect::<Vec<_>>(), [KeyTrouble::WrongSecret]);
+    assert_eq!(check(&membership, &opened, &space.keys), Err(KeyFault::NoEpochSecret));
+
+    let mut draft = Draft::begin(&membership, &records, &opened, &space.keys);
+    let healed = draft.rotate(&mut space.random).unwrap();
+    records.extend(draft.finish());
+    let membership = space.membership(&records);
+    assert_eq!(membership.current_epoch(), Some(healed));
+    for keys in [&space.keys, &space.recovery] {
+        let opened = unlock_epochs(&membership, &records, OwnKeys::first(keys));
+        assert!(opened.keyring.find(&healed).is_some());
+        assert!(opened.keyring.find(&space.founded.epoch_ref).is_some(), "history stays readable");
+    }
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&space.keys));
+    assert_eq!(check(&membership, &opened, &space.keys), Ok(healed));
+}
+
+#[test]
+fn a_device_added_while_somebody_rotated_gets_the_new_key_by_a_grant() {
+    let mut space = space();
+    let records = space.records();
+    let new = space.device();
+    let added = space.add(&records, &new, "phone").unwrap();
+    let membership = space.membership(&records);
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&space.keys));
+    let mut draft = Draft::begin(&membership, &records, &opened, &space.keys);
+    let epoch = draft.rotate(&mut space.random).unwrap();
+    let rotated = draft.finish();
+    let mut all = [records, added, rotated].concat();
+
+    let membership = space.membership(&all);
+    assert_eq!(membership.void, BTreeMap::new());
+    let lacking = devices_without(&membership, &all, &epoch);
+    assert_eq!(lacking, [(new.sign_pk(), new.hpke_pk())]);
+    let opened_new = unlock_epochs(&membership, &all, OwnKeys::first(&new));
+    assert_eq!(opened_new.troubles, BTreeMap::from([(epoch, KeyTrouble::NotSealed)]));
+    assert_eq!(check(&membership, &opened_new, &new), Err(KeyFault::NoEpochSecret));
+
+    let opened = unlock_epochs(&membership, &all, OwnKeys::first(&space.keys));
+    let mut draft = Draft::begin(&membership, &all, &opened, &space.keys);
+    draft.grant_current(&mut space.random).unwrap();
+    let granted = draft.finish();
+    assert_eq!(granted.len(), 1);
+    all.extend(granted);
+    let membership = space.membership(&all);
+    assert!(devices_without(&membership, &all, &epoch).is_empty());
+    let opened_new = unlock_epochs(&membership, &all, OwnKeys::first(&new));
+    assert_eq!(check(&membership, &opened_new, &new), Ok(epoch));
+}
+
+#[test]
+fn a_record_that_would_have_no_effect_is_not_written() {
+    let mut space = space();
+    let records = space.records();
+    let membership = space.membership(&records);
+    let stranger = space.device();
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&space.keys));
+    let mut draft = Draft::begin(&membership, &records, &opened, &stranger);
+    let refused = draft.refresh_hpke(stranger.hpke_pk()).unwrap_err();
+    assert_eq!(refused, RecordsError::Void(VoidReason::NotEnrolled));
+    assert!(draft.finish().is_empty());
 }

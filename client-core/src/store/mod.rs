@@ -9,8 +9,8 @@
 //!
 //! Synchronous and `Send`; the caller keeps it behind one mutex. Two processes may open one home: every
 //! write begins with `BEGIN IMMEDIATE`, and a cached document is used only when its generation still stands.
-//! Secrets are not in the database: the device's root lies in `device.key`, epoch secrets are opened from the
-//! records at start. Deliberately absent: a way to change documents that bypasses [`Store::write`] and
+//! Secrets are not in the database, but for the device's later HPKE keys, sealed under its root; the root lies in
+//! `device.key`, epoch secrets are opened from the records at start. Deliberately absent: a way to change documents that bypasses [`Store::write`] and
 //! [`Store::receive`].
 
 mod check;
@@ -18,6 +18,7 @@ mod commit;
 mod documents;
 mod error;
 mod home;
+mod hpke;
 mod notes;
 mod outbox;
 mod quarantine;

@@ -137,7 +137,7 @@ pub(super) fn insert_space(conn: &Connection, new: &NewSpace, home: bool) -> Res
     Ok(())
 }
 
-fn insert_records<'r>(
+pub(super) fn insert_records<'r>(
     conn: &Connection,
     space: i64,
     records: impl IntoIterator<Item = &'r Record>,
@@ -151,7 +151,7 @@ fn insert_records<'r>(
     Ok(new)
 }
 
-fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
+pub(super) fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
     let mut select = conn.prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY id")?;
     let rows = select.query_map([space], |row| row.get::<_, Vec<u8>>(0))?;
     rows.map(|bytes| Record::parse(bytes?).map_err(|_| StoreError::Corrupt { what: "a stored record" })).collect()

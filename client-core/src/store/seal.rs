@@ -3,7 +3,7 @@
 //! Changes are taken document by document, each document's in the order they were made. Nothing outside this
 //! file makes envelopes, and a stored envelope is never made again: if the bytes were sent, they are these.
 
-use lifeos_sync_protocol::ids::{DocId, EpochRef, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
 use rusqlite::Connection;
 
 use super::documents::{Mark, unmark};
@@ -13,7 +13,7 @@ use crate::crypto::Random;
 use crate::delta::{self, DELTA_FRONTIER_MAX, Delta, DeltaError, DocDelta};
 use crate::document::GenesisId;
 use crate::envelope::{self, SealedEnvelope, StreamTip};
-use crate::keys::{DeviceKeys, EpochSecret};
+use crate::keys::{DeviceKeys, SealKey};
 
 /// Documents looked at in one call.
 const DOCUMENTS_MAX: usize = 4_096;
@@ -54,7 +54,7 @@ struct Taken {
 }
 
 impl Store {
-    /// Coalesces pending changes by document, seals them under `epoch` and stores envelopes, tip and cleared
+    /// Coalesces pending changes by document, seals them under the checked `key` and stores envelopes, tip and cleared
     /// marks in one durable commit. Call only when the records are equal with a peer (amendment 6).
     ///
     /// # Errors
@@ -64,8 +64,7 @@ impl Store {
         &mut self,
         space: &SpaceId,
         keys: &DeviceKeys,
-        epoch: EpochRef,
-        secret: &EpochSecret,
+        key: &SealKey,
         budget: SealBudget,
         random: &mut dyn Random,
     ) -> Result<SealReport, StoreError> {
@@ -83,7 +82,7 @@ impl Store {
         let deltas = coalesce(frontier(&transaction, space_ref)?, taken)?;
         let mut tip = own_tip(&transaction, space_ref)?;
         for delta in &deltas {
-            let sealed = envelope::seal(space, &tip, keys, epoch, secret, delta, random)?;
+            let sealed = envelope::seal(space, &tip, keys, key.epoch(), key.secret(), delta, random)?;
             (tip.seq, tip.id) = (sealed.seq, sealed.id.0);
             insert_envelope(&transaction, space_ref.stream_row, &sealed)?;
         }

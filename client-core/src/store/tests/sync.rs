@@ -10,7 +10,7 @@ use crate::crypto::SeededRandom;
 use crate::delta::{Delta, DocDelta};
 use crate::document::GenesisId;
 use crate::envelope::StreamTip;
-use crate::keys::{DeviceKeys, EpochSecret, Keyring, PhraseLength, RecoveryPhrase};
+use crate::keys::{DeviceKeys, Keyring, OwnKeys, PhraseLength, RecoveryPhrase, SealKey, health};
 use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
 
 mod faults;
@@ -50,9 +50,9 @@ impl Device {
         self.keyring = open_epochs(&self.store.membership(&self.space).unwrap(), &records, &self.keys);
     }
 
-    fn epoch(&self) -> (lifeos_sync_protocol::ids::EpochRef, EpochSecret) {
-        let epoch = self.store.membership(&self.space).unwrap().current_epoch().unwrap();
-        (epoch, self.keyring.find(&epoch).unwrap().clone())
+    fn key(&self) -> SealKey {
+        let membership = self.store.membership(&self.space).unwrap();
+        health(&self.keys.sign_pk(), OwnKeys::first(&self.keys), &membership, &self.keyring).unwrap()
     }
 
     pub(super) fn title(&mut self, now_ms: i64, id: &DocId, value: &str) {
@@ -65,9 +65,9 @@ impl Device {
     }
 
     pub(super) fn seal(&mut self) -> SealReport {
-        let (epoch, secret) = self.epoch();
+        let key = self.key();
         let budget = SealBudget::default();
-        self.store.seal_pending(&self.space, &self.keys, epoch, &secret, budget, &mut self.random).unwrap()
+        self.store.seal_pending(&self.space, &self.keys, &key, budget, &mut self.random).unwrap()
     }
 
     /// Seals and gives out what was not given out before.
@@ -110,9 +110,10 @@ impl Device {
 
     /// Seals what no honest device would, at the tip of its stream.
     fn forge(&mut self, tip: &StreamTip, docs: Vec<DocDelta>) -> crate::envelope::SealedEnvelope {
-        let (epoch, secret) = self.epoch();
+        let key = self.key();
         let delta = Delta { docs, ..Delta::default() };
-        crate::envelope::seal(&self.space, tip, &self.keys, epoch, &secret, &delta, &mut self.random).unwrap()
+        crate::envelope::seal(&self.space, tip, &self.keys, key.epoch(), key.secret(), &delta, &mut self.random)
+            .unwrap()
     }
 
     pub(super) fn state(&self) -> (Vec<DocHeads>, [u8; 32]) {
@@ -211,11 +212,11 @@ fn sealing_goes_on_where_the_budget_ended() {
         a.title(n, &doc(1), &format!("title {n}"));
     }
     a.title(30, &doc(2), "other");
-    let (epoch, secret) = a.epoch();
+    let key = a.key();
     let budget = SealBudget { change_bytes_max: 500 };
     let mut rounds = 0;
     loop {
-        let report = a.store.seal_pending(&a.space, &a.keys, epoch, &secret, budget, &mut a.random).unwrap();
+        let report = a.store.seal_pending(&a.space, &a.keys, &key, budget, &mut a.random).unwrap();
         rounds += 1;
         if !report.more {
             break;
@@ -380,8 +381,8 @@ fn a_home_restored_from_an_older_copy_catches_up_or_says_that_it_cannot() {
     a.store = Store::open(copies[1].path()).unwrap();
     a.title(4, &doc(1), "elsewhere");
     assert!(a.receive(&second).own_stream_ahead);
-    let (epoch, secret) = a.epoch();
-    let sealed = a.store.seal_pending(&a.space, &a.keys, epoch, &secret, SealBudget::default(), &mut a.random);
+    let key = a.key();
+    let sealed = a.store.seal_pending(&a.space, &a.keys, &key, SealBudget::default(), &mut a.random);
     assert!(matches!(sealed, Err(StoreError::StreamForked)));
     assert_eq!(a.read_title(&doc(1)).unwrap(), "elsewhere", "the edit is still here");
 }

@@ -1,0 +1,140 @@
+//! Records about to be written: each is tried on the membership it would make before anybody else sees it.
+
+use lifeos_sync_protocol::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, Cut, Record, RemoveReason, Role};
+
+use super::ring::{KeyTrouble, OpenedEpochs};
+use super::{RecordsError, cite_heads, sign};
+use crate::keys::{DeviceKeys, EpochSecret};
+
+/// Records that one device writes together, parents first; each is valid after those before it.
+///
+/// Nothing is stored or sent here: what [`Draft::finish`] gives is to be stored and pushed as one.
+pub struct Draft<'a> {
+    keys: &'a DeviceKeys,
+    opened: OpenedEpochs,
+    membership: Membership,
+    records: Vec<Record>,
+    /// How many of the records were there before.
+    held: usize,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins on everything this device knows of the space.
+    #[must_use]
+    pub fn begin(membership: &Membership, records: &[Record], opened: &OpenedEpochs, keys: &'a DeviceKeys) -> Self {
+        Self {
+            keys,
+            opened: opened.clone(),
+            membership: membership.clone(),
+            records: records.to_vec(),
+            held: records.len(),
+        }
+    }
+
+    /// What was written, parents first; maybe nothing.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Record> {
+        self.records.split_off(self.held)
+    }
+
+    /// Removes one device. `cuts`: where its streams stood, as far as this device holds them.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when this device may not do it, or it would have no effect.
+    pub fn remove_device(
+        &mut self,
+        device: SignPk,
+        reason: RemoveReason,
+        cuts: Vec<Cut>,
+    ) -> Result<RecordId, RecordsError> {
+        self.add(&Body::DeviceRemove { device, reason, cuts })
+    }
+
+    /// Removes a member with all its devices.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when this device may not do it, or it would have no effect.
+    pub fn remove_member(
+        &mut self,
+        member: MemberId,
+        reason: RemoveReason,
+        cuts: Vec<Cut>,
+    ) -> Result<RecordId, RecordsError> {
+        self.add(&Body::MemberRemove { member, reason, cuts })
+    }
+
+    /// Gives a member another role. `cuts` when it may not write any more.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when this device may not do it, or it would have no effect.
+    pub fn set_role(&mut self, member: MemberId, role: Role, cuts: Vec<Cut>) -> Result<RecordId, RecordsError> {
+        self.add(&Body::RoleSet { member, role, cuts })
+    }
+
+    /// Tells everybody this device's new HPKE key; epochs to come are sealed to it.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn refresh_hpke(&mut self, hpke_pk: HpkePk) -> Result<RecordId, RecordsError> {
+        self.add(&Body::HpkeRefresh { hpke_pk })
+    }
+
+    /// Publishes the proof that one position of a stream was written twice.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when it proves nothing.
+    pub fn prove_fork(&mut self, first: Vec<u8>, second: Vec<u8>) -> Result<RecordId, RecordsError> {
+        self.add(&Body::ForkProof { first, second })
+    }
+
+    /// Signs a record on top of everything here, and takes it only if it counts.
+    pub(super) fn add(&mut self, body: &Body) -> Result<RecordId, RecordsError> {
+        let (mut parents, depth) = cite_heads(&self.membership, &self.records);
+        parents.sort_unstable();
+        let record = sign(self.keys, self.membership.space, depth, &parents, body)?;
+        let id = record.id();
+        self.records.push(record);
+        match Membership::evaluate(&self.membership.space, &self.records) {
+            Ok(after) if !after.void.contains_key(&id) => {
+                self.membership = after;
+                Ok(id)
+            }
+            Ok(after) => {
+                self.records.pop();
+                Err(after.void.get(&id).map_or(RecordsError::Full, |reason| RecordsError::Void(*reason)))
+            }
+            Err(_) => {
+                self.records.pop();
+                Err(RecordsError::Full)
+            }
+        }
+    }
+
+    pub(super) fn learn(&mut self, epoch: EpochRef, secret: EpochSecret) {
+        self.opened.keyring.insert(epoch, secret);
+    }
+
+    /// The membership that all records here make, the new ones included.
+    #[must_use]
+    pub const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    pub(super) const fn author(&self) -> SignPk {
+        self.keys.sign_pk()
+    }
+
+    pub(super) fn secret(&self, epoch: &EpochRef) -> Option<&EpochSecret> {
+        self.opened.keyring.find(epoch)
+    }
+
+    pub(super) fn trouble(&self, epoch: &EpochRef) -> Option<KeyTrouble> {
+        self.opened.troubles.get(epoch).copied()
+    }
+}

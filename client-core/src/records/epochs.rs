@@ -1,0 +1,143 @@
+//! Making key generations: a new epoch for everybody who reads, and grants of the present one to whom it lacks.
+
+use std::collections::BTreeSet;
+
+use lifeos_sync_protocol::ids::{EpochRef, HpkePk, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, Record, Seal};
+
+use super::draft::Draft;
+use super::ring::KeyTrouble;
+use super::seals::{EpochFacts, device_ref, seal_epoch, wrap_epoch};
+use super::{RecordsError, sign};
+use crate::crypto::Random;
+use crate::keys::{DeviceKeys, EpochSecret};
+
+/// Seals in one KeyGrant record, so that it stays under its limit.
+const GRANT_SEALS_MAX: usize = 256;
+
+/// A key generation about to be made.
+pub(super) struct NewEpoch<'a> {
+    pub(super) generation: u32,
+    /// Parent epochs with their secrets, which the new epoch wraps.
+    pub(super) parents: Vec<(EpochRef, EpochSecret)>,
+    pub(super) secret: &'a EpochSecret,
+}
+
+pub(super) fn epoch_body(
+    space: &SpaceId,
+    author: &SignPk,
+    new: &NewEpoch<'_>,
+    readers: &[(SignPk, HpkePk)],
+    random: &mut dyn Random,
+) -> Result<Body, RecordsError> {
+    let commit = new.secret.commitment();
+    let parents: Vec<EpochRef> = new.parents.iter().map(|(parent, _)| *parent).collect();
+    let facts = EpochFacts { generation: new.generation, parents: &parents, commit: &commit, author };
+    let mut seals: Vec<Seal> =
+        readers.iter().map(|reader| seal_epoch(space, &facts, reader, new.secret, random)).collect::<Result<_, _>>()?;
+    seals.sort_by_key(|seal| seal.device_ref);
+    let wraps = new
+        .parents
+        .iter()
+        .map(|(parent, secret)| wrap_epoch(space, new.secret, *parent, secret))
+        .collect::<Result<_, _>>()?;
+    Ok(Body::Epoch { generation: new.generation, parents, commit, wraps, seals })
+}
+
+pub(super) fn epoch_record(
+    keys: &DeviceKeys,
+    space: &SpaceId,
+    (parents, depth): (&[RecordId], u64),
+    new: &NewEpoch<'_>,
+    readers: &[(SignPk, HpkePk)],
+    random: &mut dyn Random,
+) -> Result<Record, RecordsError> {
+    let body = epoch_body(space, &keys.sign_pk(), new, readers, random)?;
+    sign(keys, *space, depth, parents, &body)
+}
+
+/// The devices that may read but were given the epoch by nobody: they were added while somebody else rotated.
+#[must_use]
+pub fn devices_without(membership: &Membership, records: &[Record], epoch: &EpochRef) -> Vec<(SignPk, HpkePk)> {
+    let mut given: BTreeSet<[u8; 16]> = BTreeSet::new();
+    given.extend(membership.epochs.get(epoch).into_iter().flat_map(|epoch| epoch.recipients.iter().copied()));
+    for record in records.iter().filter(|record| !membership.void.contains_key(&record.id())) {
+        match record.body() {
+            Body::KeyGrant { epoch: granted, seals } if granted == epoch => {
+                given.extend(seals.iter().map(|seal| seal.device_ref));
+            }
+            Body::DeviceAdd { grants, .. } => {
+                let own = grants.iter().filter(|(granted, _)| granted == epoch);
+                given.extend(own.map(|(_, seal)| seal.device_ref));
+            }
+            _ => {}
+        }
+    }
+    membership.readers().into_iter().filter(|(device, _)| !given.contains(&device_ref(device))).collect()
+}
+
+impl Draft<'_> {
+    /// A new epoch for everybody who may read now, with every head of the epochs as parent.
+    ///
+    /// A parent that its author sealed wrongly cannot be wrapped, by anybody honest: its place is taken by a wrap
+    /// that opens to nothing, so that one broken epoch does not keep a space from ever having a sound one.
+    ///
+    /// # Errors
+    /// [`RecordsError::NoEpoch`] while the secret of a parent is still to come, else [`RecordsError`].
+    pub fn rotate(&mut self, random: &mut dyn Random) -> Result<EpochRef, RecordsError> {
+        let secret = EpochSecret::generate(random);
+        let heads = self.membership().epoch_heads();
+        let parents = heads.into_iter().map(|head| Ok((head, self.parent_secret(&head, random)?)));
+        let parents = parents.collect::<Result<_, RecordsError>>()?;
+        let new = NewEpoch { generation: self.membership().next_generation(), parents, secret: &secret };
+        let (space, author) = (self.membership().space, self.author());
+        let body = epoch_body(&space, &author, &new, &self.membership().readers(), random)?;
+        let record = self.add(&body)?;
+        let epoch = super::epoch_ref(&record);
+        self.learn(epoch, secret);
+        Ok(epoch)
+    }
+
+    fn parent_secret(&self, epoch: &EpochRef, random: &mut dyn Random) -> Result<EpochSecret, RecordsError> {
+        match (self.secret(epoch), self.trouble(epoch)) {
+            (Some(secret), _) => Ok(secret.clone()),
+            (None, Some(KeyTrouble::SealFails | KeyTrouble::WrongSecret)) => Ok(EpochSecret::generate(random)),
+            (None, _) => Err(RecordsError::NoEpoch),
+        }
+    }
+
+    /// Gives the present epoch to every device that may read and was given it by nobody. Writes nothing when
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`RecordsError::NoEpoch`] without a present epoch or its secret, else [`RecordsError`].
+    pub fn grant_current(&mut self, random: &mut dyn Random) -> Result<(), RecordsError> {
+        let epoch = self.membership().current_epoch().ok_or(RecordsError::NoEpoch)?;
+        let lacking = devices_without(self.membership(), self.records(), &epoch);
+        for devices in lacking.chunks(GRANT_SEALS_MAX) {
+            let seals = self.seal_to(&epoch, devices, random)?;
+            self.add(&Body::KeyGrant { epoch, seals })?;
+        }
+        Ok(())
+    }
+
+    fn seal_to(
+        &self,
+        epoch: &EpochRef,
+        devices: &[(SignPk, HpkePk)],
+        random: &mut dyn Random,
+    ) -> Result<Vec<Seal>, RecordsError> {
+        let secret = self.secret(epoch).ok_or(RecordsError::NoEpoch)?;
+        let known = self.membership().epochs.get(epoch).ok_or(RecordsError::NoEpoch)?;
+        let (commit, author, space) = (secret.commitment(), self.author(), self.membership().space);
+        let facts =
+            EpochFacts { generation: known.generation, parents: &known.parents, commit: &commit, author: &author };
+        let mut seals = devices
+            .iter()
+            .map(|device| seal_epoch(&space, &facts, device, secret, random))
+            .collect::<Result<Vec<_>, _>>()?;
+        seals.sort_by_key(|seal| seal.device_ref);
+        Ok(seals)
+    }
+}

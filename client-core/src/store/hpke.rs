@@ -1,0 +1,115 @@
+//! HPKE keys that a device made after its first one: kept in the database, sealed under the device's root.
+//!
+//! ```text
+//! meta "hpke:<space>" = salt (16) ‖ ChaCha20-Poly1305(HKDF(local key, ctx("hpke-keys") ‖ salt),
+//!                                   aad = ctx("hpke-keys") ‖ space){key material (32) each, oldest first}
+//! ```
+
+use lifeos_sync_protocol::hash::ctx;
+use lifeos_sync_protocol::ids::{HpkePk, SpaceId};
+use lifeos_sync_protocol::record::Record;
+use rusqlite::Connection;
+use zeroize::Zeroizing;
+
+use super::records::{admissible, find_space, insert_records, load};
+use super::{Store, StoreError, begin, schema};
+use crate::crypto::{HpkeKey, Random, open_once, random_bytes, seal_once};
+use crate::keys::DeviceKeys;
+
+const SALT_BYTES: usize = 16;
+const MATERIAL_BYTES: usize = 32;
+
+fn meta_key(space: &SpaceId) -> String {
+    format!("hpke:{space}")
+}
+
+fn context(space: &SpaceId) -> Vec<u8> {
+    [&ctx("hpke-keys")[..], &space.0].concat()
+}
+
+fn read(conn: &Connection, space: &SpaceId, keys: &DeviceKeys) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let Some(stored) = schema::meta(conn, &meta_key(space))? else { return Ok(Zeroizing::default()) };
+    let damaged = StoreError::Corrupt { what: "the device's newer keys" };
+    let Some((salt, ct)) = stored.split_first_chunk::<SALT_BYTES>() else { return Err(damaged) };
+    let mut buffer = Zeroizing::new(ct.to_vec());
+    let key = keys.local.expand(&[&ctx("hpke-keys"), salt]);
+    match open_once(&key, &context(space), &mut buffer) {
+        Ok(()) if buffer.len().is_multiple_of(MATERIAL_BYTES) => Ok(buffer),
+        _ => Err(damaged),
+    }
+}
+
+fn write(
+    conn: &Connection,
+    space: &SpaceId,
+    keys: &DeviceKeys,
+    materials: &[u8],
+    random: &mut dyn Random,
+) -> Result<(), StoreError> {
+    let salt: [u8; SALT_BYTES] = random_bytes(random);
+    // Single use: the salt is drawn anew for every write.
+    let key = keys.local.expand(&[&ctx("hpke-keys"), &salt]);
+    let mut buffer = materials.to_vec();
+    seal_once(&key, &context(space), &mut buffer).map_err(|_| StoreError::EditTooLarge)?;
+    schema::put_meta(conn, &meta_key(space), &[&salt[..], &buffer].concat())
+}
+
+fn parse(materials: &[u8]) -> impl Iterator<Item = HpkeKey> {
+    materials.as_chunks::<MATERIAL_BYTES>().0.iter().map(HpkeKey::derive)
+}
+
+impl Store {
+    /// The HPKE keys this device made after its first one, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when they do not open with the device's root.
+    pub fn hpke_keys(&self, space: &SpaceId, keys: &DeviceKeys) -> Result<Vec<HpkeKey>, StoreError> {
+        Ok(parse(&read(&self.conn, space, keys)?).collect())
+    }
+
+    /// Keeps a new HPKE key and the records that announce it, in one durable commit: a key that others seal to is
+    /// never lost, and one that nobody knows is never kept.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was stored.
+    pub fn put_hpke_key(
+        &mut self,
+        space: &SpaceId,
+        keys: &DeviceKeys,
+        material: &[u8; 32],
+        records: &[Record],
+        random: &mut dyn Random,
+    ) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        let row = find_space(&tx, space)?.row;
+        let mut materials = read(&tx, space, keys)?;
+        materials.extend_from_slice(material);
+        write(&tx, space, keys, &materials, random)?;
+        let held = load(&tx, row)?;
+        insert_records(&tx, row, admissible(space, &held, records)?)?;
+        Ok(tx.commit()?)
+    }
+
+    /// Forgets the HPKE keys that are not `kept`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_hpke_keys(
+        &mut self,
+        space: &SpaceId,
+        keys: &DeviceKeys,
+        kept: &HpkePk,
+        random: &mut dyn Random,
+    ) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        let materials = read(&tx, space, keys)?;
+        let kept_material = materials.as_chunks::<MATERIAL_BYTES>().0.iter();
+        let kept_material = kept_material.filter(|material| HpkeKey::derive(material).public() == *kept);
+        let kept_material = Zeroizing::new(kept_material.flatten().copied().collect::<Vec<u8>>());
+        if kept_material.len() == materials.len() {
+            return Ok(());
+        }
+        write(&tx, space, keys, &kept_material, random)?;
+        Ok(tx.commit()?)
+    }
+}
