@@ -134,6 +134,9 @@ pub enum RecordStatus {
     Parked,
     /// Never valid here.
     Refused,
+    /// A removal that cuts a stream before envelopes that the relay holds already. Not stored: sync, then sign
+    /// another one with a higher cut on top of it, and send both.
+    CutBehind,
 }
 
 /// What one side holds of one stream.
@@ -282,7 +285,9 @@ pub enum Frame {
     RdvDrop { rdv: RdvId },
     /// `54` Answer to RDV_CREATE, RDV_PUT (index of the message) and RDV_DROP, and to RDV_GET (with the message).
     RdvItem { rdv: RdvId, index: u32, message: Option<Vec<u8>> },
-    /// `60` A relay's signed statement about its log.
+    /// `61` Wish for a [`Frame::LogStatement`] about the session's space.
+    LogStatementWant { session: u32 },
+    /// `60` A relay's signed statement about its log, answer to `61`; see [`crate::log::Statement`].
     LogStatement { space: SpaceId, log: Cursor, rec_heads: Vec<RecordId>, time_ms: u64, signature: Signature },
     /// `7D` Answer to PING with the same payload.
     Pong { payload: u64 },

@@ -201,6 +201,8 @@ def check_hashes(vectors):
     first = frames.roll_next(bytes(16), 1, bytes([0xE1] * 32))
     vectors.equal("roll_1_of_e1x32", first)
     vectors.equal("roll_2_of_e2x32", frames.roll_next(first, 2, bytes([0xE2] * 32)))
+    # The frame is what is signed, between its header and the signature.
+    vectors.equal("statement_message_of_the_frame", ctx("log-statement") + of_frames["log_statement"][6:-64])
     vectors.equal("have_digest_of_nothing", frames.have_digest([]))
     _, _, (_, streams) = frames.decode(of_frames["have"])
     vectors.equal("have_digest_of_the_have_frame", frames.have_digest(streams))

@@ -49,6 +49,7 @@ fn body(tag: u8, r: &mut Reader<'_>) -> Result<Frame, Reason> {
             time_ms: r.u64()?,
             signature: Signature(r.array()?),
         }),
+        kind::LOG_STATEMENT_WANT => Ok(Frame::LogStatementWant { session: r.u32()? }),
         kind::PONG => Ok(Frame::Pong { payload: r.u64()? }),
         kind::PING => Ok(Frame::Ping { payload: r.u64()? }),
         kind::ERROR => Ok(Frame::Error {
@@ -227,6 +228,7 @@ fn record_status(r: &mut Reader<'_>) -> Result<RecordStatus, Reason> {
         1 => Ok(RecordStatus::Dup),
         2 => Ok(RecordStatus::Parked),
         3 => Ok(RecordStatus::Refused),
+        4 => Ok(RecordStatus::CutBehind),
         _ => Err("unknown record status"),
     }
 }

@@ -48,6 +48,7 @@ fn body(frame: &Frame, out: &mut Vec<u8>) {
             out.put_u32(*retry_after_ms);
             out.put_bytes(message.as_bytes());
         }
+        Frame::LogStatementWant { session } => out.put_u32(*session),
         Frame::LogStatement { space, log, rec_heads, time_ms, signature } => {
             out.put(&space.0);
             cursor(out, log);
@@ -243,6 +244,7 @@ const fn record_status(status: RecordStatus) -> u8 {
         RecordStatus::Dup => 1,
         RecordStatus::Parked => 2,
         RecordStatus::Refused => 3,
+        RecordStatus::CutBehind => 4,
     }
 }
 

@@ -20,7 +20,7 @@ kinds! {
     PUSH = 0x20, PUSH_ACK = 0x21, PULL = 0x22, ITEMS = 0x23, NOTIFY = 0x24,
     HAVE = 0x30, WANT = 0x31, EPHEMERAL = 0x40,
     RDV_CREATE = 0x50, RDV_PUT = 0x51, RDV_GET = 0x52, RDV_DROP = 0x53, RDV_ITEM = 0x54,
-    LOG_STATEMENT = 0x60, PONG = 0x7d, PING = 0x7e, ERROR = 0x7f,
+    LOG_STATEMENT = 0x60, LOG_STATEMENT_WANT = 0x61, PONG = 0x7d, PING = 0x7e, ERROR = 0x7f,
 }
 
 impl super::Frame {
@@ -53,6 +53,7 @@ impl super::Frame {
             Self::RdvDrop { .. } => RDV_DROP,
             Self::RdvItem { .. } => RDV_ITEM,
             Self::LogStatement { .. } => LOG_STATEMENT,
+            Self::LogStatementWant { .. } => LOG_STATEMENT_WANT,
             Self::Pong { .. } => PONG,
             Self::Ping { .. } => PING,
             Self::Error { .. } => ERROR,

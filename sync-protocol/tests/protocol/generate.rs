@@ -5,7 +5,7 @@ use lifeos_sync_protocol::frame::Frame;
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, welcome_message};
 use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SignPk, SpaceId};
-use lifeos_sync_protocol::log::{have_digest, roll_next};
+use lifeos_sync_protocol::log::{Statement, have_digest, roll_next, statement_message};
 use lifeos_sync_protocol::record::{DeviceKind, enrol_message};
 
 use super::kit;
@@ -84,6 +84,8 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
         _ => None,
     });
     let digest = have.unwrap_or_default();
+    let statement = kit::frames().into_iter().find_map(|(_, frame)| Statement::from_frame(frame));
+    let statement = statement.map(|said| statement_message(&said.space, &said.log, &said.rec_heads, said.time_ms));
     let stream = kit::header(lifeos_sync_protocol::envelope::Kind::Delta).stream;
     [
         ("ctx_hs", ctx("hs")),
@@ -97,6 +99,7 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
         ("stream_id_r32_32x32", stream.0.to_vec()),
         ("roll_1_of_e1x32", roll_1.0.to_vec()),
         ("roll_2_of_e2x32", roll_2.0.to_vec()),
+        ("statement_message_of_the_frame", statement.unwrap_or_default()),
         ("have_digest_of_nothing", have_digest(&[]).to_vec()),
         ("have_digest_of_the_have_frame", digest.to_vec()),
     ]

@@ -399,6 +399,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
             "log_statement",
             Frame::LogStatement { space, log: cursor(), rec_heads: ids, time_ms: 1_800_000_000_000, signature },
         ),
+        ("log_statement_want", Frame::LogStatementWant { session }),
+        ("rec_ack_cut_behind", Frame::RecAck { session, results: vec![RecordStatus::CutBehind] }),
         ("pong", Frame::Pong { payload: 9 }),
         ("ping", Frame::Ping { payload: u64::MAX }),
         (

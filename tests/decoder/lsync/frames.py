@@ -4,7 +4,7 @@ from . import Refused
 from .primitives import ctx, sha256
 from .reader import Reader
 
-IDS_MAX, STREAMS_MAX, HOLES_MAX, RECORDS_MAX, ENVELOPES_MAX = 4096, 65536, 1024, 256, 64
+IDS_MAX, STREAMS_MAX, HOLES_MAX, RECORDS_MAX, ENVELOPES_MAX, PAGE_MAX = 4096, 65536, 1024, 256, 64, 1024
 
 
 # A field is a pair of functions: read(reader) -> value, write(value) -> bytes.
@@ -119,6 +119,7 @@ ITEM = _group(U64, BYTES)
 IDS = _list(ID32, IDS_MAX)
 ENVELOPES = _list(BYTES, ENVELOPES_MAX)
 ITEMS = _list(ITEM, ENVELOPES_MAX)
+PAGE = _list(ITEM, PAGE_MAX)
 RESULT_DETAIL = {2: U32, 3: ID32}
 
 
@@ -151,11 +152,11 @@ FRAMES = {
     0x11: ("STATE", [SESSION, IDS, _option(CURSOR), FLAG, ID32, U64, U64, IDS]),
     0x12: ("REC_WANT", [SESSION, IDS, IDS]),
     0x13: ("REC", [SESSION, FLAG, _list(BYTES, RECORDS_MAX)]),
-    0x14: ("REC_ACK", [SESSION, _list(_one_of(U8, 0, 1, 2, 3), RECORDS_MAX)]),
+    0x14: ("REC_ACK", [SESSION, _list(_one_of(U8, 0, 1, 2, 3, 4), RECORDS_MAX)]),
     0x20: ("PUSH", [SESSION, ENVELOPES]),
     0x21: ("PUSH_ACK", [SESSION, _list((_read_result, _write_result), ENVELOPES_MAX)]),
     0x22: ("PULL", [SESSION, U64, U32, U32]),
-    0x23: ("ITEMS", [SESSION, U64, ID16, FLAG, ITEMS]),
+    0x23: ("ITEMS", [SESSION, U64, ID16, FLAG, PAGE]),
     0x24: ("NOTIFY", [SESSION, ID16, FLAG, ITEMS]),
     0x30: ("HAVE", [SESSION, HAVE]),
     0x31: ("WANT", [SESSION, _list(RANGE, STREAMS_MAX), IDS]),
@@ -166,6 +167,7 @@ FRAMES = {
     0x53: ("RDV_DROP", [ID16]),
     0x54: ("RDV_ITEM", [ID16, U32, _option(BYTES)]),
     0x60: ("LOG_STATEMENT", [ID32, CURSOR, IDS, U64, SIGNATURE]),
+    0x61: ("LOG_STATEMENT_WANT", [SESSION]),
     0x7D: ("PONG", [U64]),
     0x7E: ("PING", [U64]),
     0x7F: ("ERROR", [U16, FLAG, U32, _text(1024)]),
