@@ -10,8 +10,9 @@ use super::{Client, ClientError, ImportEntry, ImportOutcome, ImportReport, Progr
 use crate::crypto::{SystemRandom, random_bytes, sha256_plain};
 use crate::document::Document;
 use crate::import::{Candidate, ExistingIndex, Item, Merged, Plan, copy_title, merge, plan, scan};
-use crate::modules::notes::markdown;
+use crate::modules::notes::markdown::{self, Parsed};
 use crate::modules::notes::note::{self, Draft, Source};
+use crate::modules::notes::whole::WholeNote;
 use crate::modules::notes::{history, tree};
 use crate::modules::register::line;
 use crate::registry::{NOTE_GENESIS, NOTE_TREE_GENESIS};
@@ -186,11 +187,11 @@ impl<'c> Import<'c> {
 
     fn create(&mut self, tx: &mut Tx<'_>, file: &Candidate, doc: DocId) -> Result<Outcome, ClientError> {
         let notebook = self.notebook(tx, &file.folders)?;
-        let title = title_of(file);
+        let parsed = markdown::parse(&file.text);
+        let title = markdown::title(&parsed, file.stem());
         let source = Some(Source { path: &file.path, hash: file.hash });
         let draft = Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), tags: &[], source };
-        let now_ms = tx.now_ms();
-        tx.edit(&doc, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))?;
+        create_note(tx, doc, &draft, &parsed)?;
         Ok(foreseen(Plan::Create))
     }
 
@@ -213,11 +214,11 @@ impl<'c> Import<'c> {
             Merged::Conflict => {
                 let copy = DocId(random_bytes(&mut SystemRandom::new()));
                 let notebook = self.notebook(tx, &file.folders)?;
-                let title = copy_title(&title_of(file));
+                let parsed = markdown::parse(&file.text);
+                let title = copy_title(&markdown::title(&parsed, file.stem()));
                 let draft =
                     Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), ..Draft::default() };
-                let now_ms = tx.now_ms();
-                tx.edit(&copy, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))?;
+                create_note(tx, copy, &draft, &parsed)?;
                 // The note remembers that it has met this file, so that the next import makes no third note.
                 tx.edit(&doc, NOTE_GENESIS, |old| set_source(old, file))?;
                 let reason = "file and note both changed the same lines: the file's text is a second note";
@@ -283,8 +284,9 @@ fn foreseen(plan: Plan) -> Outcome {
     }
 }
 
-fn title_of(file: &Candidate) -> String {
-    markdown::title(&markdown::parse(&file.text), file.stem())
+fn create_note(tx: &mut Tx<'_>, doc: DocId, draft: &Draft<'_>, parsed: &Parsed) -> Result<(), ClientError> {
+    let note = WholeNote::new(draft, parsed, tx.now_ms())?;
+    Ok(tx.create_note(&doc, &note, true)?)
 }
 
 fn set_source(doc: &mut automerge::AutoCommit, file: &Candidate) -> Result<(), ClientError> {

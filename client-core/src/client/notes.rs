@@ -5,7 +5,8 @@ use lifeos_sync_protocol::ids::DocId;
 
 use super::{Client, ClientError, Link, Note, NoteDraft, NoteFilter, NoteSummary};
 use crate::crypto::{SystemRandom, random_bytes};
-use crate::modules::notes::{body, front, note, tags};
+use crate::modules::notes::whole::WholeNote;
+use crate::modules::notes::{body, front, markdown, note, tags};
 use crate::registry::NOTE_GENESIS;
 use crate::store::{LinkRow, NoteRow, NotesFilter, Reads, Step};
 
@@ -28,9 +29,10 @@ impl Client {
             tags: &draft.tags,
             source: None,
         };
+        let parsed = markdown::parse(draft.markdown);
         self.write(|tx| {
-            let now_ms = tx.now_ms();
-            tx.edit(&doc, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))
+            let note = WholeNote::new(&draft, &parsed, tx.now_ms())?;
+            Ok(tx.create_note(&doc, &note, false)?)
         })?;
         Ok(doc)
     }

@@ -4,10 +4,13 @@ use automerge::{AutoCommit, ChangeHash};
 use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use rusqlite::Connection;
 
-use super::documents::Workspace;
+use super::documents::{Unbuilt, Workspace};
 use super::{Reads, Step, Store, StoreError, begin, schema, undo};
 use crate::delta::CHANGE_BYTES_MAX;
 use crate::document::{Document, GenesisId};
+use crate::modules::notes::whole::WholeNote;
+use crate::projection;
+use crate::registry::NOTE_GENESIS;
 
 /// What one commit changed; events are built from it, after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +104,26 @@ impl<'s> Tx<'s> {
             work.add(change.bytes, true);
         }
         Ok(value)
+    }
+
+    /// Makes a new note without building its document, which happens when it is first opened. `index_at_once` is for
+    /// a write that makes many: bringing the search index up to date now is cheaper than opening them for it.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when it cannot be written; [`StoreError::WrongKind`] when the document exists;
+    /// [`StoreError::EditTooLarge`].
+    pub fn create_note(&mut self, doc: &DocId, note: &WholeNote, index_at_once: bool) -> Result<(), StoreError> {
+        let change = note.encode(&self.documents.space.stream, self.now_ms)?;
+        if change.bytes.len() > CHANGE_BYTES_MAX {
+            return Err(StoreError::EditTooLarge);
+        }
+        if !self.documents.is_new(doc)? {
+            return Err(StoreError::WrongKind);
+        }
+        self.changes.push((*doc, change.hash));
+        let projected = projection::project_whole_note(note, self.now_ms);
+        let (doc, genesis) = (*doc, NOTE_GENESIS);
+        self.documents.store_unbuilt(Unbuilt { doc, genesis, change, pending: true, projected, index_at_once })
     }
 
     /// Runs `read` on a document as this write sees it; `None` when there is no such document.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::records::{SpaceRef, find_space};
 use super::{Store, StoreError, begin, rows, search};
 use crate::crypto;
-use crate::document::{Document, GenesisId};
+use crate::document::{Document, DocumentError, GenesisId, LocalChange};
 use crate::projection::{self, Row, SearchText};
 
 /// Documents kept loaded.
@@ -135,8 +135,14 @@ impl DocRow {
         let mut tail = Vec::with_capacity(usize::try_from(self.tail_bytes).unwrap_or(0));
         let mut select = conn.prepare_cached("SELECT bytes FROM change WHERE doc = ?1 AND state < 2 ORDER BY n")?;
         let mut rows = select.query([self.id])?;
+        let mut changes = 0;
         while let Some(row) = rows.next()? {
+            changes += 1;
             tail.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        }
+        // A change that is gone leaves no other trace.
+        if changes != self.tail_changes {
+            return Err(DocumentError::Corrupt.into());
         }
         Ok(Document::load(self.doc, self.genesis, actor, &snapshot, &tail)?)
     }
@@ -167,7 +173,7 @@ pub(super) struct Detached {
 }
 
 /// What a document projects to.
-type Projected = (Vec<Row>, Option<SearchText>);
+pub(super) type Projected = (Vec<Row>, Option<SearchText>);
 
 /// Loaded documents.
 #[derive(Default)]
@@ -221,6 +227,12 @@ impl Cache {
         }
     }
 
+    /// How many are loaded.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self { data_version: self.data_version, ..Self::default() };
@@ -262,6 +274,20 @@ pub(super) struct Workspace<'s> {
     pub(super) space: SpaceRef,
     works: Vec<Work>,
     by_doc: HashMap<DocId, usize>,
+    /// Stored without having been built.
+    unbuilt: Vec<DocId>,
+}
+
+/// A new document as its first change and what it projects to: it is built when it is first opened.
+pub(super) struct Unbuilt {
+    pub(super) doc: DocId,
+    pub(super) genesis: GenesisId,
+    pub(super) change: LocalChange,
+    /// Made here, and not sealed.
+    pub(super) pending: bool,
+    pub(super) projected: Projected,
+    /// Bring the search index up to date now; else the document is marked.
+    pub(super) index_at_once: bool,
 }
 
 impl<'s> Workspace<'s> {
@@ -276,7 +302,7 @@ impl<'s> Workspace<'s> {
                 found
             }
         };
-        Ok(Self { conn, cache, space, works: Vec::new(), by_doc: HashMap::new() })
+        Ok(Self { conn, cache, space, works: Vec::new(), by_doc: HashMap::new(), unbuilt: Vec::new() })
     }
 
     /// A document that exists.
@@ -329,9 +355,40 @@ impl<'s> Workspace<'s> {
         at
     }
 
-    /// Documents that changed, in the order they were first touched.
+    /// Documents that changed: those that were not built first, the others in the order they were first touched.
     pub(super) fn changed(&self) -> Vec<DocId> {
-        self.works.iter().filter(|work| work.changed()).map(|work| work.entry.row.doc).collect()
+        let built = self.works.iter().filter(|work| work.changed()).map(|work| work.entry.row.doc);
+        self.unbuilt.iter().copied().chain(built).collect()
+    }
+
+    /// Whether nothing is known of a document, here or on the disk.
+    pub(super) fn is_new(&self, doc: &DocId) -> Result<bool, StoreError> {
+        Ok(!self.by_doc.contains_key(doc) && DocRow::find(self.conn, self.space.row, doc)?.is_none())
+    }
+
+    /// Stores a document that does not exist (see [`Self::is_new`]), at once.
+    pub(super) fn store_unbuilt(&mut self, new: Unbuilt) -> Result<(), StoreError> {
+        let (rows, text) = new.projected;
+        let mut row = DocRow::new(self.space.row, new.doc, new.genesis);
+        (row.generation, row.next_change, row.tail_changes) = (1, 1, 1);
+        row.tail_bytes = i64::try_from(new.change.bytes.len()).unwrap_or(i64::MAX);
+        row.search_hash = text.as_ref().map(search_hash);
+        row.id = insert_row(self.conn, &row, &new.change.hash.0)?;
+        let sql = "INSERT INTO change(doc, n, state, bytes) VALUES (?1, 0, ?2, ?3)";
+        self.conn.prepare_cached(sql)?.execute((row.id, new.pending, &new.change.bytes))?;
+        if new.pending {
+            mark(self.conn, Mark::Pending, row.id)?;
+        }
+        rows::write_difference(self.conn, row.id, &[], &rows)?;
+        if text.is_some() {
+            if new.index_at_once {
+                search::index_new(self.conn, row.id, text.as_ref())?;
+            } else {
+                mark(self.conn, Mark::Search, row.id)?;
+            }
+        }
+        self.unbuilt.push(new.doc);
+        Ok(())
     }
 
     /// Takes a document out to be changed elsewhere; one that does not exist begins with `genesis`. An existing
@@ -400,6 +457,7 @@ impl<'s> Workspace<'s> {
     /// only if it was there before. An error later on must clear the cache.
     pub(super) fn put_down(&mut self, keep: bool) {
         self.by_doc.clear();
+        self.unbuilt.clear();
         for work in self.works.drain(..) {
             let entry = work.entry;
             if entry.row.id != 0 && (keep || entry.used > 0) {
@@ -412,7 +470,7 @@ impl<'s> Workspace<'s> {
 fn store_work(conn: &Connection, work: &mut Work, index_at_once: bool) -> Result<(), StoreError> {
     let new = work.entry.row.id == 0;
     if new {
-        work.entry.row.id = insert_row(conn, &work.entry.row)?;
+        work.entry.row.id = insert_row(conn, &work.entry.row, &[])?;
     }
     let added = std::mem::take(&mut work.added);
     work.stored = true;
@@ -438,9 +496,9 @@ fn snapshot_instead(row: &DocRow, added: &[AddedChange]) -> bool {
     !added.iter().any(|change| change.pending) && (row.generation == 0 || long)
 }
 
-/// Whether a tail asks for a new snapshot.
+/// Whether a tail asks for a new snapshot. A single change is as compact as one.
 fn tail_is_long(changes: i64, bytes: i64, snapshot_bytes: i64) -> bool {
-    changes > TAIL_CHANGES_MAX || bytes > TAIL_BYTES_MIN.max(snapshot_bytes / 2)
+    changes > TAIL_CHANGES_MAX || (changes > 1 && bytes > TAIL_BYTES_MIN.max(snapshot_bytes / 2))
 }
 
 fn append(conn: &Connection, row: &mut DocRow, added: &[AddedChange]) -> Result<(), StoreError> {
@@ -519,11 +577,21 @@ pub(super) fn search_hash(text: &SearchText) -> i64 {
     i64::from_be_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
 }
 
-fn insert_row(conn: &Connection, row: &DocRow) -> Result<i64, StoreError> {
+fn insert_row(conn: &Connection, row: &DocRow, heads: &[u8]) -> Result<i64, StoreError> {
     let sql = "INSERT INTO document(space, doc, genesis, generation, heads, next_change, tail_changes, tail_bytes,
-                                    snapshot_bytes)
-               VALUES (?1, ?2, ?3, 0, x'', 0, 0, 0, 0)";
-    Ok(conn.prepare_cached(sql)?.insert((row.space, row.doc.as_ref(), row.genesis.0))?)
+                                    snapshot_bytes, search_hash)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9)";
+    Ok(conn.prepare_cached(sql)?.insert((
+        row.space,
+        row.doc.as_ref(),
+        row.genesis.0,
+        row.generation,
+        heads,
+        row.next_change,
+        row.tail_changes,
+        row.tail_bytes,
+        row.search_hash,
+    ))?)
 }
 
 fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {

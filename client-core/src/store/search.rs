@@ -48,6 +48,14 @@ pub(super) fn index(conn: &Connection, doc: i64, text: Option<&SearchText>) -> R
     unmark(conn, Mark::Search, doc)
 }
 
+/// Puts the text of a document into the index that was never in it.
+pub(super) fn index_new(conn: &Connection, doc: i64, text: Option<&SearchText>) -> Result<(), StoreError> {
+    let Some(text) = text else { return Ok(()) };
+    let sql = "INSERT INTO search(rowid, title, headings, tags, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+    conn.prepare_cached(sql)?.execute((doc, &text.title, &text.headings, &text.tags, &text.body))?;
+    Ok(())
+}
+
 /// Empties the index.
 pub(super) fn clear(conn: &Connection) -> Result<(), StoreError> {
     conn.execute("DELETE FROM search", [])?;

@@ -9,10 +9,10 @@ use rusqlite::Connection;
 
 use super::{Origin, Receiver};
 use crate::delta::DocDelta;
-use crate::document::{Document, GenesisId};
-use crate::fence::{self, APPLY_TIMEOUT, Applied, CheckedDelta, FenceError, Guarded, Job, WaitingChange};
+use crate::document::{Document, GenesisId, LocalChange};
+use crate::fence::{self, APPLY_TIMEOUT, Applied, CheckedDelta, CheckedNote, FenceError, Guarded, Job, WaitingChange};
 use crate::projection::{self, Row, SearchText};
-use crate::store::documents::Detached;
+use crate::store::documents::{Detached, Unbuilt};
 use crate::store::{Reads, StoreError};
 
 /// Bytes of changes opened before they are applied: a page may inflate to far more than it weighs.
@@ -52,11 +52,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn add(&mut self, deltas: Vec<CheckedDelta>) {
-        for delta in deltas {
-            self.bytes += bytes_of(&delta);
-            self.docs.entry(delta.doc).or_default().push(delta);
-        }
+    pub(super) fn add(&mut self, delta: CheckedDelta) {
+        self.bytes += bytes_of(&delta);
+        self.docs.entry(delta.doc).or_default().push(delta);
     }
 
     pub(super) const fn is_full(&self) -> bool {
@@ -81,6 +79,45 @@ impl Receiver<'_> {
             }
         }
         self.apply_portion(portion)
+    }
+
+    /// Stores a whole new note as it is, without building its document; if anything is known of the document, its
+    /// change is applied like any other.
+    pub(super) fn take_whole(
+        &mut self,
+        envelope: EnvelopeId,
+        note: CheckedNote,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let CheckedNote { doc, read, delta } = note;
+        let unknown = !batch.docs.contains_key(&doc)
+            && self.documents.is_new(&doc)?
+            && waiting(self.context.conn, self.context.row, &doc)?.is_empty();
+        if !unknown {
+            return match fence::check_document(envelope, read.actor, &delta) {
+                Ok(delta) => {
+                    batch.add(delta);
+                    Ok(())
+                }
+                Err(refused) => self.quarantine_known(envelope, &refused.to_string()),
+            };
+        }
+        let project = || projection::project_whole_note(&read.note, read.time_ms);
+        let Ok(projected) = catch_unwind(AssertUnwindSafe(project)) else {
+            return self.quarantine_known(envelope, &FenceError::Panic.to_string());
+        };
+        let Some(bytes) = delta.changes.into_iter().next() else { return Ok(()) };
+        let (genesis, change) = (delta.genesis, LocalChange { hash: read.hash, bytes });
+        self.documents.store_unbuilt(Unbuilt {
+            doc,
+            genesis,
+            change,
+            pending: false,
+            projected,
+            index_at_once: true,
+        })?;
+        self.report.changed.push(doc);
+        Ok(())
     }
 
     fn apply_portion(&mut self, portion: Vec<(DocId, Vec<CheckedDelta>)>) -> Result<(), StoreError> {

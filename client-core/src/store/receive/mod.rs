@@ -24,7 +24,7 @@ use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::{QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, quarantine, records, schema, seal};
 use crate::envelope::{self, SealedEnvelope, StreamTip, VerifiedEnvelope};
-use crate::fence;
+use crate::fence::{self, Checked};
 use crate::keys::Keyring;
 
 /// Envelopes from one peer, in order.
@@ -233,14 +233,19 @@ impl Receiver<'_> {
             Ok(opened) => opened,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
-        match fence::check(&opened) {
-            Ok(deltas) => {
-                self.report.received += 1;
-                batch.add(deltas);
-                Ok(())
+        let checked = match fence::check_news(&opened) {
+            Ok(checked) => checked,
+            Err(refused) => return self.quarantine_known(id, &refused.to_string()),
+        };
+        self.report.received += 1;
+        drop(opened);
+        for news in checked {
+            match news {
+                Checked::Changes(delta) => batch.add(delta),
+                Checked::Whole(note) => self.take_whole(id, note, batch)?,
             }
-            Err(refused) => self.quarantine_known(id, &refused.to_string()),
         }
+        Ok(())
     }
 
     /// Sets aside an envelope that is kept as a part of its stream.

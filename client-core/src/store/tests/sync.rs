@@ -421,20 +421,56 @@ fn a_second_envelope_for_one_position_is_a_fork() {
 }
 
 #[test]
-fn a_first_sync_of_many_documents_stores_snapshots_and_is_searchable_at_once() {
+fn a_first_sync_of_many_documents_leaves_no_work_for_later_and_is_searchable_at_once() {
     let Pair { mut a, mut b, .. } = pair();
+    // The first hundred are one change each, as this engine writes a new note; the others have a history.
     let write = |tx: &mut Tx<'_>| {
-        (0..300_u32)
-            .try_for_each(|n| tx.edit(&numbered(n), NOTE_GENESIS, |doc| set(doc, "title", &format!("note number{n}"))))
+        (0..300_u32).try_for_each(|n| {
+            tx.edit(&numbered(n), NOTE_GENESIS, |doc| set(doc, "title", &format!("note number{n}")))?;
+            if n < 100 { Ok(()) } else { tx.edit(&numbered(n), NOTE_GENESIS, |doc| set(doc, "kind", "note")) }
+        })
     };
     a.store.write(&a.space.clone(), 5, write).unwrap();
     let page = a.send();
     assert_eq!(b.receive(&page).changed.len(), 300);
     assert_eq!(b.store.reads().search_dirty_count().unwrap(), 0);
     assert_eq!(b.store.search(&b.space.clone(), "number299", 5).unwrap()[0].doc, numbered(299));
-    let tail: i64 = b.store.conn.query_row("SELECT count(*) FROM change", [], |row| row.get(0)).unwrap();
-    assert_eq!(tail, 0);
+    let count = |sql: &str| -> i64 { b.store.conn.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!((count("SELECT count(*) FROM change"), count("SELECT count(*) FROM snapshot")), (100, 200));
+    assert_eq!(count("SELECT count(*) FROM mark"), 0);
     assert_eq!(a.state(), b.state());
+    b.check();
+}
+
+#[test]
+fn a_whole_note_is_stored_without_being_built_and_goes_on_like_any_other() {
+    let Pair { mut a, mut b, .. } = pair();
+    let markdown = "# Head\n\nbody with **bold**, a [[Link]] and #tag\n\n- [ ] todo\n";
+    let parsed = crate::modules::notes::markdown::parse(markdown);
+    let draft = crate::modules::notes::Draft { title: "whole", markdown, ..Default::default() };
+    let note = crate::modules::notes::whole::WholeNote::new(&draft, &parsed, 5).unwrap();
+    for (n, at_once) in [(1, true), (2, false)] {
+        a.store.write::<_, StoreError>(&a.space.clone(), 5, |tx| tx.create_note(&doc(n), &note, at_once)).unwrap();
+    }
+    let again = a.store.write::<_, StoreError>(&a.space.clone(), 6, |tx| tx.create_note(&doc(1), &note, true));
+    assert!(matches!(again, Err(StoreError::WrongKind)), "a document is made once");
+    assert_eq!(a.store.reads().search_dirty_count().unwrap(), 1);
+    let page = a.send();
+    assert_eq!(b.receive(&page).changed, vec![doc(1), doc(2)]);
+    assert_eq!((a.state(), b.store.documents.len()), (b.state(), 0), "nothing was loaded to receive them");
+    for device in [&mut a, &mut b] {
+        let hits = device.store.search(&device.space.clone(), "bold", 9).unwrap();
+        assert_eq!(hits.len(), 2);
+    }
+    // Opened, edited on both sides, and met again: also by a device that gets the first change and the others at once.
+    b.title(7, &doc(1), "from b");
+    a.set(8, &doc(1), "kind", "task");
+    let (from_a, from_b) = (a.send(), b.send());
+    a.receive_with(&from_b, 1, Unknown::Quarantine);
+    b.receive_with(&from_a, 3, Unknown::Quarantine);
+    assert_eq!(a.state(), b.state());
+    assert_eq!(a.read_title(&doc(1)).unwrap(), "from b");
+    a.check();
     b.check();
 }
 

@@ -150,30 +150,37 @@ fn an_unknown_epoch_is_opened_once_its_key_comes() {
 
 #[test]
 fn a_damaged_document_keeps_no_other_from_being_received_and_its_news_waits() {
-    let Pair { mut a, mut b, .. } = pair();
-    a.title(1, &doc(1), "one");
-    a.title(1, &doc(2), "other");
-    let page = a.send();
-    b.receive(&page);
-    let b_home = b.home.path().to_owned();
-    let sound: Vec<u8> =
-        b.store.conn.query_row("SELECT bytes FROM snapshot WHERE doc = 1", [], |row| row.get(0)).unwrap();
-    let doc_1: i64 = 1;
-    for damage in ["UPDATE snapshot SET bytes = x'0102' WHERE doc = ?1", "DELETE FROM snapshot WHERE doc = ?1"] {
-        b.store.conn.execute(damage, [doc_1]).unwrap();
-        b.store = Store::open(&b_home).unwrap();
-        a.title(2, &doc(1), damage);
-        a.title(2, &doc(2), damage);
+    for (table, history) in [("snapshot", true), ("change", false)] {
+        let Pair { mut a, mut b, .. } = pair();
+        a.title(1, &doc(1), "one");
+        if history {
+            a.set(1, &doc(1), "kind", "task");
+        }
+        a.title(1, &doc(2), "other");
         let page = a.send();
-        let report = b.receive(&page);
-        assert_eq!(report.changed.len(), 1);
-        assert!(report.quarantined[0].1.contains("damaged on this device"), "{report:?}");
+        b.receive(&page);
+        let row = format!("FROM document WHERE doc = x'{}'", doc(1));
+        let row: i64 = b.store.conn.query_row(&format!("SELECT id {row}"), [], |row| row.get(0)).unwrap();
+        let select = format!("SELECT bytes FROM {table} WHERE doc = {row}");
+        let sound: Vec<u8> = b.store.conn.query_row(&select, [], |row| row.get(0)).unwrap();
+        for damage in ["UPDATE {table} SET bytes = x'0102' WHERE doc = ?1", "DELETE FROM {table} WHERE doc = ?1"] {
+            let b_home = b.home.path().to_owned();
+            b.store.conn.execute(&damage.replace("{table}", table), [row]).unwrap();
+            b.store = Store::open(&b_home).unwrap();
+            a.title(2, &doc(1), damage);
+            a.title(2, &doc(2), damage);
+            let page = a.send();
+            let report = b.receive(&page);
+            assert_eq!(report.changed.len(), 1, "{table}");
+            assert!(report.quarantined[0].1.contains("damaged on this device"), "{report:?}");
+        }
+        assert_eq!(b.retry().changed, vec![]);
+        let columns = if history { "(doc, bytes) VALUES (?1, ?2)" } else { "VALUES (?1, 0, 0, ?2)" };
+        b.store.conn.execute(&format!("INSERT INTO {table} {columns}"), (row, sound)).unwrap();
+        assert_eq!(b.retry().changed.len(), 1);
+        assert_eq!(b.store.reads().quarantine(&b.space, 9).unwrap(), vec![]);
+        assert_eq!(a.state(), b.state());
     }
-    assert_eq!(b.retry().changed, vec![]);
-    b.store.conn.execute("INSERT INTO snapshot(doc, bytes) VALUES (?1, ?2)", (doc_1, sound)).unwrap();
-    assert_eq!(b.retry().changed.len(), 1);
-    assert_eq!(b.store.reads().quarantine(&b.space, 9).unwrap(), vec![]);
-    assert_eq!(a.state(), b.state());
 }
 
 const CULPRIT: &[u8] = b"culprit";
