@@ -9,20 +9,21 @@
 
 mod health;
 mod own;
+mod phrase;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bip39::{Language, Mnemonic};
 use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{EpochRef, HpkePk, MemberId, SignPk, Signature};
 use lifeos_sync_protocol::record::{DeviceEntry, DeviceKind, enrol_message};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::crypto::{HpkeKey, Prk, Random, SigningKey, hkdf_sha256, random_bytes};
+use crate::crypto::{HpkeKey, Prk, Random, SigningKey, random_bytes};
 
 pub use health::{KeyFault, SealKey, health};
 pub use own::OwnKeys;
+pub use phrase::{PhraseError, PhraseLength, RecoveryPhrase};
 
 /// A device's one root seed, from which its keys in every space are derived.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -46,45 +47,6 @@ pub struct EpochSecret {
 /// The epoch secrets this device holds in one space.
 #[derive(Clone, Default)]
 pub struct Keyring(pub(crate) BTreeMap<EpochRef, EpochSecret>);
-
-/// 12 or 24 BIP-39 words, as an encoding of entropy only: no password stretching, because nothing is guessable.
-#[derive(Clone)]
-pub struct RecoveryPhrase {
-    entropy: Zeroizing<Vec<u8>>,
-}
-
-/// How long a recovery phrase is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PhraseLength {
-    /// 12 words, 128 bits.
-    #[default]
-    Words12,
-    /// 24 words, 256 bits.
-    Words24,
-}
-
-/// A recovery phrase that cannot be read. The messages tell a person what to check.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PhraseError {
-    /// Neither 12 nor 24 words.
-    #[error("a recovery phrase has 12 or 24 words, this one has {words}: check that none is missing or split")]
-    Length {
-        /// Words found.
-        words: usize,
-    },
-    /// A word that is not in the list.
-    #[error("word {position} (\"{word}\") is not in the word list: check its spelling")]
-    UnknownWord {
-        /// Counted from 1.
-        position: usize,
-        /// What was typed; not a secret, because no phrase contains it.
-        word: String,
-    },
-    /// All words exist, but together they are no phrase.
-    #[error("the words do not belong together: check their order and look for a word that was exchanged")]
-    Checksum,
-}
 
 macro_rules! no_debug {
     ($($name:ident)*) => {$(
@@ -227,107 +189,10 @@ impl Keyring {
     }
 }
 
-impl RecoveryPhrase {
-    /// A new phrase.
-    pub fn generate(length: PhraseLength, random: &mut dyn Random) -> Self {
-        let mut entropy = Zeroizing::new(vec![0; length.entropy_bytes()]);
-        random.fill(&mut entropy);
-        Self { entropy }
-    }
-
-    /// Reads what a person typed: any case, any white space.
-    ///
-    /// # Errors
-    /// [`PhraseError`], which names the offending word. The checksum misses one typing error in 16 (12 words) or
-    /// 256 (24 words); such a phrase derives a key that no space knows, so nothing is written by mistake.
-    pub fn parse(text: &str) -> Result<Self, PhraseError> {
-        let text = Zeroizing::new(text.to_lowercase());
-        let words: Vec<&str> = text.split_whitespace().collect();
-        if !matches!(words.len(), 12 | 24) {
-            return Err(PhraseError::Length { words: words.len() });
-        }
-        let joined = Zeroizing::new(words.join(" "));
-        match Mnemonic::parse_in_normalized(Language::English, &joined) {
-            Ok(mnemonic) => Ok(Self { entropy: Zeroizing::new(mnemonic.to_entropy()) }),
-            Err(bip39::Error::UnknownWord(index)) => Err(PhraseError::UnknownWord {
-                position: index + 1,
-                word: words.get(index).map(|word| word.chars().take(32).collect()).unwrap_or_default(),
-            }),
-            Err(bip39::Error::BadWordCount(words)) => Err(PhraseError::Length { words }),
-            Err(_) => Err(PhraseError::Checksum),
-        }
-    }
-
-    /// The words, to be shown once.
-    #[must_use]
-    pub fn words(&self) -> Vec<&'static str> {
-        // Entropy of 16 or 32 bytes always has words.
-        Mnemonic::from_entropy_in(Language::English, &self.entropy)
-            .map(|mnemonic| mnemonic.words().collect())
-            .unwrap_or_default()
-    }
-
-    /// The paper key's keys in the home space. They depend on the phrase alone, so that a bare machine with
-    /// the words finds its home.
-    #[must_use]
-    pub fn derive_home(&self) -> DeviceKeys {
-        self.derive(b"recover/sign/home", b"recover/hpke/home", &[])
-    }
-
-    /// The paper key's keys in another space, salted with that space's Genesis so that a relay cannot link spaces.
-    #[must_use]
-    pub fn derive_space(&self, genesis_random: &[u8; 32]) -> DeviceKeys {
-        self.derive(b"recover/sign", b"recover/hpke", genesis_random)
-    }
-
-    fn derive(&self, sign: &[u8], hpke: &[u8], salt: &[u8]) -> DeviceKeys {
-        let seed = |purpose: &[u8]| hkdf_sha256(&ctx("recover"), &self.entropy, &[purpose, salt]);
-        DeviceKeys::from_seeds(&seed(sign), &seed(hpke))
-    }
-}
-
-impl PhraseLength {
-    const fn entropy_bytes(self) -> usize {
-        match self {
-            Self::Words12 => 16,
-            Self::Words24 => 32,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::SeededRandom;
-
-    const VECTOR: &str =
-        "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
-
-    #[test]
-    fn a_phrase_reads_back_in_any_case_and_spacing() {
-        for length in [PhraseLength::Words12, PhraseLength::Words24] {
-            let phrase = RecoveryPhrase::generate(length, &mut SeededRandom::new(1));
-            let typed = format!("  {}\n", phrase.words().join(" \t").to_uppercase());
-            let read = RecoveryPhrase::parse(&typed).unwrap();
-            assert_eq!(read.words(), phrase.words());
-            assert_eq!(read.derive_home().sign_pk(), phrase.derive_home().sign_pk());
-        }
-        assert_eq!(RecoveryPhrase::parse(VECTOR).unwrap().words().join(" "), VECTOR);
-    }
-
-    #[test]
-    fn a_mistyped_phrase_names_the_word() {
-        let error =
-            RecoveryPhrase::parse(&VECTOR.replacen("abandon", "abandonn", 3).replacen("abandonn", "abandon", 2));
-        let error = error.unwrap_err();
-        assert_eq!(error, PhraseError::UnknownWord { position: 3, word: "abandonn".into() });
-        assert!(error.to_string().contains("word 3 (\"abandonn\")"));
-        assert_eq!(RecoveryPhrase::parse("abandon about").unwrap_err(), PhraseError::Length { words: 2 });
-        let exchanged = VECTOR.replacen("abandon", "zoo", 1);
-        assert_eq!(RecoveryPhrase::parse(&exchanged).unwrap_err(), PhraseError::Checksum);
-        let fifteen = "abandon ".repeat(15);
-        assert_eq!(RecoveryPhrase::parse(&fifteen).unwrap_err(), PhraseError::Length { words: 15 });
-    }
 
     #[test]
     fn keys_differ_by_space_purpose_and_root() {
@@ -338,7 +203,7 @@ mod tests {
         assert_ne!(keys.sign_pk(), root.derive_space(&[2; 32]).sign_pk());
         assert_ne!(keys.hpke_pk(), root.derive_space(&[2; 32]).hpke_pk());
         assert_ne!(keys.sign_pk(), other.derive_space(&[1; 32]).sign_pk());
-        let phrase = RecoveryPhrase::parse(VECTOR).unwrap();
+        let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut random);
         assert_ne!(phrase.derive_home().sign_pk(), phrase.derive_space(&[1; 32]).sign_pk());
         assert_ne!(phrase.derive_space(&[1; 32]).hpke_pk(), phrase.derive_space(&[2; 32]).hpke_pk());
     }

@@ -4,6 +4,7 @@
 //! compiles with `--no-default-features`. The upper half (`io`) is store → transport → engine → client.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 mod cbor;
 pub mod crypto;
 pub mod delta;
@@ -13,10 +14,12 @@ pub mod event;
 pub mod export;
 pub mod fence;
 pub mod keys;
+pub mod keystore;
 pub mod link;
 pub mod modules;
 pub mod projection;
 pub mod records;
+pub mod recovery;
 pub mod registry;
 pub mod session;
 

@@ -112,6 +112,8 @@ impl From<StoreError> for ClientError {
             | StoreError::HomeExists
             | StoreError::KeyWithoutDatabase
             | StoreError::DeviceKey
+            | StoreError::Key(_)
+            | StoreError::Keystore(_)
             | StoreError::NewerVersion { .. } => Self::Home { message },
             StoreError::Records(_) | StoreError::PeerMisbehaved { .. } => Self::Security { message },
             StoreError::UnknownSpace | StoreError::UnknownRelay | StoreError::WrongKind | StoreError::Query(_) => {

@@ -8,10 +8,12 @@
 //! | `seals` | the cryptography of both |
 //! | `ring` | which secrets this device can open, and what is wrong where it cannot |
 //! | `names` | device names |
+//! | `recover` | what a recovery key writes, and what puts another in its place |
 
 mod draft;
 mod epochs;
 mod names;
+mod recover;
 mod ring;
 mod seals;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 pub use draft::Draft;
 pub use epochs::devices_without;
 pub use names::{DEVICE_NAME_BYTES_MAX, open_device_name};
+pub use recover::{RecoveryPlan, Takeover, plan_recovery, replace_recovery_key, takeover_records};
 pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
 
 use epochs::{NewEpoch, epoch_record};
@@ -164,8 +167,7 @@ pub fn add_device(add: &AddDevice<'_>, random: &mut dyn Random) -> Result<Vec<Re
     if membership.devices.contains_key(&entry.sign_pk) {
         return Err(RecordsError::KeyInUse);
     }
-    let newest = membership.current_epoch().ok_or(RecordsError::NoEpoch)?;
-    let secret = add.keyring.find(&newest).ok_or(RecordsError::NoEpoch)?;
+    let (newest, secret) = recover::newest_held(membership, add.keyring).ok_or(RecordsError::NoEpoch)?;
     let enc_meta = seal_device_name(&space, &entry.sign_pk, newest, secret, add.name, random)?;
     let mut grants = grants(add, random)?;
     let later = grants.split_off(grants.len().min(DEVICE_ADD_GRANTS_MAX));

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::document::DocumentError;
+use crate::keystore::{KeyFileError, KeystoreError};
 
 /// The store cannot do what was asked. After any error the database is as it was before the call.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,12 @@ pub enum StoreError {
     /// `device.key` is missing or not what it should be.
     #[error("device.key is missing or damaged: put it back from a backup, or link this device again")]
     DeviceKey,
+    /// `device.key` is there and cannot be used.
+    #[error(transparent)]
+    Key(KeyFileError),
+    /// The system's keystore did not do what was asked.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
     /// The home was written by a newer version.
     #[error("this home was written by a newer version (its format is {found}, this version knows {known}): update")]
     NewerVersion {
@@ -116,6 +123,12 @@ impl StoreError {
     #[must_use]
     pub const fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::DocumentWithoutSnapshot | Self::Document(DocumentError::Corrupt))
+    }
+}
+
+impl From<KeyFileError> for StoreError {
+    fn from(error: KeyFileError) -> Self {
+        if error == KeyFileError::Damaged { Self::DeviceKey } else { Self::Key(error) }
     }
 }
 

@@ -3,36 +3,29 @@
 //! The rename of `lifeos.db.new` to `lifeos.db` is the moment a home exists. Whatever lies there before it
 //! (a half-made home after a crash) is cleared away by the next creation.
 //!
-//! ```text
-//! device.key: "LSDEVKEY" ‖ u8 version = 1 ‖ root seed (32) ‖ first 4 bytes of SHA-256(ctx("device-key") ‖ seed)
-//! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lifeos_sync_protocol::hash;
 use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::record::Record;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use zeroize::Zeroizing;
 
+use super::device_key::{DEVICE_KEY_FILE, create_private, write_new};
 use super::documents::Cache;
 use super::{Store, StoreError, schema};
 use crate::keys::DeviceRoot;
+use crate::keystore::KeyFile;
 
 /// Name of the database inside a home.
 pub const DATABASE_FILE: &str = "lifeos.db";
-/// Name of the file with the device's root seed (mode 0600).
-pub const DEVICE_KEY_FILE: &str = "device.key";
 /// Name of the file whose lock says that a process is syncing.
 pub const SYNC_LOCK_FILE: &str = "sync.lock";
 
 const DATABASE_NEW_FILE: &str = "lifeos.db.new";
-const KEY_MAGIC: &[u8; 9] = b"LSDEVKEY\x01";
-const KEY_FILE_BYTES: usize = 9 + 32 + 4;
 /// How long a statement waits for another process before [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The write-ahead log is cut back to this after a checkpoint.
@@ -87,52 +80,6 @@ impl SyncLock {
     }
 }
 
-/// Reads `device.key`.
-///
-/// # Errors
-/// [`StoreError::DeviceKey`] when it is missing or damaged.
-pub fn load_device_root(home: &Path) -> Result<DeviceRoot, StoreError> {
-    let bytes = match fs::read(home.join(DEVICE_KEY_FILE)) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::DeviceKey),
-        Err(error) => return Err(error.into()),
-    };
-    let seed = bytes.strip_prefix(KEY_MAGIC).and_then(|rest| rest.first_chunk::<32>()).ok_or(StoreError::DeviceKey)?;
-    if bytes.len() != KEY_FILE_BYTES || bytes[KEY_FILE_BYTES - 4..] != key_check(seed) {
-        return Err(StoreError::DeviceKey);
-    }
-    Ok(DeviceRoot::from_bytes(*seed))
-}
-
-fn key_check(seed: &[u8; 32]) -> [u8; 4] {
-    let digest = hash::sha256("device-key", &[seed]);
-    [digest[0], digest[1], digest[2], digest[3]]
-}
-
-fn write_device_root(home: &Path, root: &DeviceRoot) -> Result<(), StoreError> {
-    let seed = root.to_bytes();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES));
-    bytes.extend_from_slice(KEY_MAGIC);
-    bytes.extend_from_slice(&*seed);
-    bytes.extend_from_slice(&key_check(&seed));
-    let mut file = create_private(&home.join(DEVICE_KEY_FILE))?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    Ok(())
-}
-
-/// A new file that only its owner can read.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options.open(path)
-}
-
 fn create_folder(home: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -183,6 +130,30 @@ fn write_new_database(path: &Path, new: &NewHome<'_>) -> Result<(), StoreError> 
     conn.close().map_err(|(_, error)| error.into())
 }
 
+/// Makes a home around a database that `write` puts, whole and durable, into the empty file it is given. Until the
+/// last step there is none: whatever fails leaves nothing that opens.
+pub(super) fn make_home(
+    home: &Path,
+    key: &KeyFile,
+    write: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    create_folder(home)?;
+    let _lock = SyncLock::try_acquire(home)?.ok_or(StoreError::Busy)?;
+    if home.join(DATABASE_FILE).exists() {
+        return Err(StoreError::HomeExists);
+    }
+    clear_half_made(home)?;
+    let path_new = home.join(DATABASE_NEW_FILE);
+    // Empty at first: from here on a device.key without a database is known to be a crashed creation's.
+    create_private(&path_new)?.sync_all()?;
+    sync_folder(home)?;
+    write(&path_new)?;
+    write_new(home, key)?;
+    fs::rename(&path_new, home.join(DATABASE_FILE))?;
+    sync_folder(home)?;
+    Ok(())
+}
+
 impl Store {
     /// Makes a home: folder, device key, database, home space. A half-made home is replaced.
     ///
@@ -190,20 +161,7 @@ impl Store {
     /// [`StoreError::HomeExists`], [`StoreError::KeyWithoutDatabase`], [`StoreError::Busy`] when another
     /// process is making it, or the disk's.
     pub fn create(home: &Path, new: &NewHome<'_>) -> Result<Self, StoreError> {
-        create_folder(home)?;
-        let _lock = SyncLock::try_acquire(home)?.ok_or(StoreError::Busy)?;
-        if home.join(DATABASE_FILE).exists() {
-            return Err(StoreError::HomeExists);
-        }
-        clear_half_made(home)?;
-        let path_new = home.join(DATABASE_NEW_FILE);
-        // Empty at first: from here on a device.key without a database is known to be a crashed creation's.
-        create_private(&path_new)?.sync_all()?;
-        sync_folder(home)?;
-        write_device_root(home, new.root)?;
-        write_new_database(&path_new, new)?;
-        fs::rename(&path_new, home.join(DATABASE_FILE))?;
-        sync_folder(home)?;
+        make_home(home, &KeyFile::Plain(new.root.clone()), |path| write_new_database(path, new))?;
         Self::open(home)
     }
 

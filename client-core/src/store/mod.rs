@@ -15,6 +15,7 @@
 
 mod check;
 mod commit;
+mod device_key;
 mod documents;
 mod error;
 mod home;
@@ -37,7 +38,8 @@ mod undo;
 pub use check::CheckOutcome;
 pub use commit::{Commit, Tx};
 pub use error::StoreError;
-pub use home::{DATABASE_FILE, DEVICE_KEY_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock, load_device_root};
+pub use device_key::{DEVICE_KEY_FILE, KeyPlace, KeyProtection, protect_device_root, protection, unlock_device_root};
+pub use home::{DATABASE_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock};
 pub use notes::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, SourceRow, TagRow};
 pub use outbox::{RelayId, RelayState};
 pub use quarantine::QuarantinedEnvelope;

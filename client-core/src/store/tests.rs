@@ -10,6 +10,7 @@ use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId, StreamId};
 use super::*;
 use crate::document::{Document, DocumentError};
 use crate::keys::DeviceRoot;
+use crate::keystore::system_keystore;
 use crate::registry::NOTE_GENESIS;
 
 mod sync;
@@ -73,7 +74,7 @@ fn edits_survive_reopen_without_a_clean_close() {
     assert_eq!(title(&mut store, &doc(1)).unwrap(), "two");
     assert_eq!(store.reads().meta("device_name").unwrap().unwrap(), b"desk");
     assert_eq!(store.reads().pending_count(&SPACE).unwrap(), 2);
-    assert_eq!(load_device_root(home.path()).unwrap().to_bytes().as_slice(), [6; 32]);
+    assert_eq!(unlock_device_root(home.path(), system_keystore(), None).unwrap().to_bytes().as_slice(), [6; 32]);
 }
 
 #[test]
@@ -214,7 +215,7 @@ fn a_half_made_home_is_made_again_and_a_whole_one_is_not_touched() {
     };
     let again = Store::create(home.path(), &NewHome { root: &root, space: space.clone(), meta: &[] });
     assert!(matches!(again, Err(StoreError::HomeExists)));
-    assert_eq!(load_device_root(home.path()).unwrap().to_bytes().as_slice(), [6; 32]);
+    assert_eq!(unlock_device_root(home.path(), system_keystore(), None).unwrap().to_bytes().as_slice(), [6; 32]);
     std::fs::remove_file(home.path().join(DATABASE_FILE)).unwrap();
     let again = Store::create(home.path(), &NewHome { root: &root, space, meta: &[] });
     assert!(matches!(again, Err(StoreError::KeyWithoutDatabase)), "a key is never thrown away");
@@ -233,7 +234,7 @@ fn a_home_of_a_newer_version_or_with_damaged_files_is_refused() {
     std::fs::write(home.path().join(DATABASE_FILE), vec![0x55; 8192]).unwrap();
     assert!(matches!(Store::open(home.path()), Err(StoreError::Corrupt { .. })));
     std::fs::write(home.path().join(DEVICE_KEY_FILE), vec![0x55; 45]).unwrap();
-    assert!(matches!(load_device_root(home.path()), Err(StoreError::DeviceKey)));
+    assert!(matches!(unlock_device_root(home.path(), system_keystore(), None), Err(StoreError::DeviceKey)));
 }
 
 #[test]
