@@ -181,6 +181,50 @@ pub fn open_once(key: &[u8; 32], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
+/// Bytes of plaintext in every chunk of a [`ChunkKey`]'s stream but the last.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A single-use key for a long stream of chunks, each under its own nonce: `u88 number ‖ u8 1 if last, else 0`.
+/// A chunk that is left out, repeated, moved or cut off does not open in its place (the STREAM construction).
+pub struct ChunkKey(aead::LessSafeKey);
+
+impl ChunkKey {
+    /// The key must not be used for anything else.
+    ///
+    /// # Errors
+    /// [`CryptoError`] never in practice: the length is right by its type.
+    pub fn new(key: &[u8; 32]) -> Result<Self, CryptoError> {
+        Ok(Self(aead_key(key)?))
+    }
+
+    fn nonce(number: u64, last: bool) -> aead::Nonce {
+        let mut nonce = [0; aead::NONCE_LEN];
+        nonce[3..11].copy_from_slice(&number.to_be_bytes());
+        nonce[11] = u8::from(last);
+        aead::Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// Seals chunk `number`; `buffer` becomes ciphertext ‖ tag. No number may be used twice.
+    ///
+    /// # Errors
+    /// [`CryptoError`].
+    pub fn seal(&self, number: u64, last: bool, buffer: &mut Vec<u8>) -> Result<(), CryptoError> {
+        let nonce = Self::nonce(number, last);
+        self.0.seal_in_place_append_tag(nonce, aead::Aad::empty(), buffer).map_err(|_| CryptoError)
+    }
+
+    /// Opens chunk `number`; `buffer` becomes the plaintext.
+    ///
+    /// # Errors
+    /// [`CryptoError`] when anything does not match.
+    pub fn open(&self, number: u64, last: bool, buffer: &mut Vec<u8>) -> Result<(), CryptoError> {
+        let nonce = Self::nonce(number, last);
+        let length = self.0.open_in_place(nonce, aead::Aad::empty(), buffer).map_err(|_| CryptoError)?.len();
+        buffer.truncate(length);
+        Ok(())
+    }
+}
+
 /// An Ed25519 key pair.
 pub struct SigningKey {
     pair: signature::Ed25519KeyPair,

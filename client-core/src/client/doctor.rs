@@ -1,7 +1,6 @@
 //! The doctor: checks everything that can be checked, repairs what can be made anew.
 
 use super::{Client, ClientError, DoctorCheck, DoctorReport, Progress, ProgressStep};
-use crate::store::load_device_root;
 
 impl Client {
     /// Checks database, documents, projections (recomputed and compared), search index, keys, streams.
@@ -23,10 +22,9 @@ impl Client {
     }
 
     fn check_device_key(&self) -> DoctorCheck {
-        let random = self.shared.state().membership.genesis_random;
-        let found = load_device_root(&self.shared.home).map(|root| root.derive_space(&random).sign_pk());
-        match found {
-            Ok(key) if key == self.device() => check("device key", true, "device.key is this device's"),
+        let keys = self.shared.root.derive_space(&self.shared.state().membership.genesis_random);
+        match Self::key_protection(&self.shared.home) {
+            Ok(_) if keys.sign_pk() == self.device() => check("device key", true, "device.key is this device's"),
             Ok(_) => check("device key", false, "device.key belongs to another home: restore it from a backup"),
             Err(error) => check("device key", false, &error.to_string()),
         }

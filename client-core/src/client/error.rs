@@ -2,6 +2,7 @@
 
 use crate::document::DocumentError;
 use crate::engine::EngineError;
+use crate::recovery::RecoveryError;
 use crate::store::StoreError;
 use crate::transport::RelayUrlError;
 
@@ -140,6 +141,18 @@ impl From<EngineError> for ClientError {
             EngineError::Key(fault) if !fault.passes() => Self::Security { message },
             error if error.is_trust() => Self::Security { message },
             error => Self::Network { message, transient: error.is_transient() },
+        }
+    }
+}
+
+impl From<RecoveryError> for ClientError {
+    fn from(error: RecoveryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RecoveryError::BadRecords => Self::Security { message },
+            RecoveryError::NoEpoch => Self::Home { message },
+            RecoveryError::Refused => Self::Network { message, transient: true },
+            _ => Self::Invalid { message },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeos_sync_protocol::envelope::stream_id;
-use lifeos_sync_protocol::ids::{DocId, MemberId, SpaceId};
+use lifeos_sync_protocol::ids::{DocId, MemberId, SignPk, SpaceId};
 use lifeos_sync_protocol::record::Record;
 
 use super::{Client, ClientError, InitOptions};
@@ -12,14 +12,20 @@ use crate::crypto::{SystemRandom, random_bytes};
 use crate::document::singleton_doc_id;
 use crate::engine::Shared;
 use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
+use crate::keystore::{Passphrase, system_keystore};
 use crate::modules::space::{set_device_name, set_member_name};
 use crate::records::{Founding, found_space};
 use crate::registry::SPACE_GENESIS;
-use crate::store::{NewHome, NewSpace, Reader, Step, Store, load_device_root};
+use crate::store::{DATABASE_FILE, NewHome, NewSpace, Reader, Step, Store, StoreError, unlock_device_root};
 use crate::transport::RelayUrl;
 
 /// Key of the `meta` table: what this device is called.
 pub(super) const META_DEVICE_NAME: &str = "device_name";
+
+/// Key of the `meta` table: a recovery was begun here by this recovery key and is not finished.
+pub(super) const META_RECOVERING: &str = "recovering";
+/// Key of the `meta` table: the words of this space were typed back once.
+pub(super) const META_PHRASE_CHECKED: &str = "phrase_checked";
 
 /// The document with the names of devices and members.
 pub(super) fn space_doc(space: &SpaceId) -> DocId {
@@ -38,22 +44,39 @@ pub(super) struct Beginning<'a> {
     pub(super) relay: Option<&'a RelayUrl>,
 }
 
-impl Client {
-    /// Makes a new home: keys, home space, first epoch. Returns the recovery phrase, which is shown once.
+/// A home that is about to be made: its recovery phrase can be shown and checked before anything is written.
+pub struct HomeDraft {
+    options: InitOptions,
+    relay: Option<RelayUrl>,
+    phrase: RecoveryPhrase,
+}
+
+impl HomeDraft {
+    /// The words, to be shown once.
+    #[must_use]
+    pub const fn phrase(&self) -> &RecoveryPhrase {
+        &self.phrase
+    }
+
+    /// Three positions, counted from 1, whose words the person types back.
+    #[must_use]
+    pub fn ask_back(&self) -> Vec<usize> {
+        self.phrase.ask_back(&mut SystemRandom::new())
+    }
+
+    /// Makes the home: keys, home space, first epoch. `checked` says that the words were typed back.
     /// # Errors
     /// [`ClientError::Home`] when there is one already.
-    pub fn create(home: &Path, options: InitOptions) -> Result<(Self, RecoveryPhrase), ClientError> {
-        let relay: Option<RelayUrl> = options.relay.as_deref().map(str::parse).transpose()?;
+    pub fn create(self, home: &Path, checked: bool) -> Result<Client, ClientError> {
         let mut random = SystemRandom::new();
         let root = DeviceRoot::generate(&mut random);
-        let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut random);
         let genesis_random = random_bytes(&mut random);
         let member = MemberId(random_bytes(&mut random));
         let keys = root.derive_space(&genesis_random);
-        let founding =
-            Founding { genesis_random, member, keys: &keys, recovery: &phrase.derive_home(), relays: Vec::new() };
+        let recovery = self.phrase.derive_home();
+        let founding = Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };
         let founded = found_space(&founding, &mut random).map_err(|error| ClientError::invalid(error.to_string()))?;
-        let client = Self::begin(
+        let client = Client::begin(
             home,
             &Beginning {
                 root: &root,
@@ -61,36 +84,67 @@ impl Client {
                 space: founded.space,
                 member,
                 records: vec![founded.genesis, founded.epoch],
-                device_name: &options.device_name,
-                person_name: &options.person_name,
-                relay: relay.as_ref(),
+                device_name: &self.options.device_name,
+                person_name: &self.options.person_name,
+                relay: self.relay.as_ref(),
             },
         )?;
-        Ok((client, phrase))
+        if checked {
+            client.phrase_was_checked()?;
+        }
+        Ok(client)
+    }
+}
+
+/// How a home is opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// The passphrase, if one protects the device's key ([`Client::key_protection`]).
+    pub passphrase: Option<Passphrase>,
+}
+
+/// A space with a new stream of this device.
+pub(super) fn new_space(space: SpaceId, device: SignPk, records: Vec<Record>) -> NewSpace {
+    let stream_r32 = random_bytes(&mut SystemRandom::new());
+    NewSpace { space, device, stream: stream_id(&space, &device, &stream_r32), stream_r32, records }
+}
+
+impl Client {
+    /// Prepares a home and its recovery phrase; writes nothing.
+    /// # Errors
+    /// [`ClientError::Invalid`] for a bad relay address; [`ClientError::Home`] when there is a home already.
+    pub fn draft(home: &Path, options: InitOptions, length: PhraseLength) -> Result<HomeDraft, ClientError> {
+        let relay: Option<RelayUrl> = options.relay.as_deref().map(str::parse).transpose()?;
+        if home.join(DATABASE_FILE).exists() {
+            return Err(StoreError::HomeExists.into());
+        }
+        let phrase = RecoveryPhrase::generate(length, &mut SystemRandom::new());
+        Ok(HomeDraft { options, relay, phrase })
+    }
+
+    /// Makes a new home: keys, home space, first epoch. Returns the recovery phrase, which is shown once.
+    /// # Errors
+    /// [`ClientError::Home`] when there is one already.
+    pub fn create(home: &Path, options: InitOptions) -> Result<(Self, RecoveryPhrase), ClientError> {
+        let draft = Self::draft(home, options, PhraseLength::Words12)?;
+        let phrase = draft.phrase().clone();
+        Ok((draft.create(home, false)?, phrase))
     }
 
     /// Writes a home and opens it. The space's names go through the one door like every other edit.
     pub(super) fn begin(home: &Path, beginning: &Beginning<'_>) -> Result<Self, ClientError> {
-        let device = beginning.keys.sign_pk();
-        let stream_r32 = random_bytes(&mut SystemRandom::new());
-        let space = NewSpace {
-            space: beginning.space,
-            device,
-            stream: stream_id(&beginning.space, &device, &stream_r32),
-            stream_r32,
-            records: beginning.records.clone(),
-        };
+        let space = new_space(beginning.space, beginning.keys.sign_pk(), beginning.records.clone());
         let meta: &[(&str, &[u8])] = &[(META_DEVICE_NAME, beginning.device_name.as_bytes())];
         let mut store = Store::create(home, &NewHome { root: beginning.root, space, meta })?;
         if let Some(relay) = beginning.relay {
             store.put_relay(&beginning.space, relay.address(), relay.key().as_ref())?;
         }
-        let client = Self::assemble(home, store)?;
+        let client = Self::assemble(home, store, beginning.root.clone())?;
         client.name_device(&beginning.member, beginning.device_name, beginning.person_name)?;
         Ok(client)
     }
 
-    fn name_device(&self, member: &MemberId, device_name: &str, person_name: &str) -> Result<(), ClientError> {
+    pub(super) fn name_device(&self, member: &MemberId, device_name: &str, person_name: &str) -> Result<(), ClientError> {
         let (device, doc) = (self.device(), space_doc(&self.space()));
         self.edit(&doc, SPACE_GENESIS, Step::None, |names| {
             if !device_name.trim().is_empty() {
@@ -107,14 +161,29 @@ impl Client {
     /// # Errors
     /// [`ClientError::Home`] when there is none, or it is from a newer version.
     pub fn open(home: &Path) -> Result<Self, ClientError> {
-        Self::assemble(home, Store::open(home)?)
+        Self::open_with(home, &OpenOptions::default())
     }
 
-    fn assemble(home: &Path, store: Store) -> Result<Self, ClientError> {
+    /// Opens a home whose key a passphrase protects.
+    /// # Errors
+    /// [`ClientError::Home`] when there is none, it is from a newer version, its key can be read by others, or the
+    /// passphrase is missing or wrong.
+    pub fn open_with(home: &Path, options: &OpenOptions) -> Result<Self, ClientError> {
+        let store = Store::open(home)?;
+        if store.reads().meta(META_RECOVERING)?.is_some() {
+            return Err(ClientError::home(
+                "a recovery was begun here and is not finished: run `lifeos recover` again with the same words",
+            ));
+        }
+        let root = unlock_device_root(home, system_keystore(), options.passphrase.as_ref())?;
+        Self::assemble(home, store, root)
+    }
+
+    fn assemble(home: &Path, store: Store, root: DeviceRoot) -> Result<Self, ClientError> {
         let space = store.reads().spaces()?.into_iter().find(|space| space.home);
         let space = space.ok_or_else(|| ClientError::home("the home holds no space: restore it from a backup"))?;
         let genesis_random = store.membership(&space.space)?.genesis_random;
-        let keys = load_device_root(home)?.derive_space(&genesis_random);
+        let keys = root.derive_space(&genesis_random);
         if keys.sign_pk() != space.device {
             return Err(ClientError::home(
                 "device.key belongs to another home: put the right one back from a backup, or link this device again",
@@ -122,7 +191,7 @@ impl Client {
         }
         let reader = Reader::open(home)?;
         let ids = (space.space, space.device, space.stream);
-        Ok(Self { shared: Arc::new(Shared::new(home.to_owned(), store, reader, keys, ids)?) })
+        Ok(Self { shared: Arc::new(Shared::new(home.to_owned(), store, reader, (root, keys), ids)?) })
     }
 
     /// Adds or replaces the relay address (`#key` pins its key).

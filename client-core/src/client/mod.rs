@@ -7,8 +7,10 @@
 //! | `notes`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
 //! | `status`, `doctor` | where things stand, and whether they are sound |
+//! | `recover`, `backup`, `protect` | words, encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 
+mod backup;
 mod doctor;
 mod error;
 mod events;
@@ -19,6 +21,8 @@ mod import;
 mod link;
 mod notebooks;
 mod notes;
+mod protect;
+mod recover;
 mod search;
 mod status;
 mod sync;
@@ -37,7 +41,10 @@ use crate::store::{Step, Tx};
 pub use crate::link::Comparison;
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
+pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
+pub use home::{HomeDraft, OpenOptions};
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
+pub use recover::{PhraseStanding, RecoverReport, Recovering};
 pub use sync::SyncHandle;
 pub use types::*;
 

@@ -14,6 +14,7 @@
 
 mod backoff;
 mod connection;
+mod directory;
 mod error;
 mod live;
 mod records;
@@ -25,9 +26,10 @@ mod worker;
 
 pub use backoff::Backoff;
 pub(crate) use connection::{Mode, Tally};
+pub(crate) use directory::list_spaces;
 pub use error::EngineError;
 pub(crate) use live::{exchange_records, run_live, sync_once};
-pub(crate) use records::fetch_records;
+pub(crate) use records::{Published, fetch_records, publish_records};
 pub(crate) use rendezvous::Mailboxes;
 pub(crate) use shared::{Shared, wall_ms};
 pub(crate) use state::SpaceState;

@@ -30,6 +30,40 @@ pub(crate) async fn fetch_records(
     space: SpaceId,
     keys: &DeviceKeys,
 ) -> Result<Vec<Record>, EngineError> {
+    exchange(url, space, keys, &[]).await.map(|published| published.records)
+}
+
+/// What a relay holds after records were offered to it.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// All records of the space, parents first.
+    pub(crate) records: Vec<Record>,
+    /// Not all that was offered was taken.
+    pub(crate) refused: bool,
+}
+
+/// Offers records to a relay for a device that has no home yet, and fetches all it holds afterwards.
+///
+/// # Errors
+/// [`EngineError`]; the relay may have taken the records all the same: what it holds tells.
+pub(crate) async fn publish_records(
+    url: &RelayUrl,
+    space: SpaceId,
+    keys: &DeviceKeys,
+    offered: &[Record],
+) -> Result<Published, EngineError> {
+    let first = exchange(url, space, keys, offered).await?;
+    // Asked again, because only what the relay gives back is certainly there.
+    let records = fetch_records(url, space, keys).await?;
+    Ok(Published { records, refused: first.refused })
+}
+
+async fn exchange(
+    url: &RelayUrl,
+    space: SpaceId,
+    keys: &DeviceKeys,
+    offered: &[Record],
+) -> Result<Published, EngineError> {
     let transport = connect(url).await?;
     let config = SessionConfig {
         space,
@@ -43,7 +77,7 @@ pub(crate) async fn fetch_records(
         have_digest: [0; 32],
         now_ms: 0,
     };
-    let fetching = drive(Session::new(config), transport, space, keys);
+    let fetching = drive(Session::new(config), transport, space, keys, offered);
     timeout(FETCH_TIMEOUT, fetching).await.map_err(|_| SessionError::Timeout)?
 }
 
@@ -52,8 +86,10 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
     (mut sender, mut receiver): (S, R),
     space: SpaceId,
     keys: &DeviceKeys,
-) -> Result<Vec<Record>, EngineError> {
+    offered: &[Record],
+) -> Result<Published, EngineError> {
     let mut records: Vec<Record> = Vec::new();
+    let mut refused = false;
     let started = Instant::now();
     loop {
         while let Some(output) = session.poll() {
@@ -70,11 +106,14 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
                     session.handle(Input::RecordsStored { heads: heads(&space, &records) });
                 }
                 // A space that the relay does not know would be seeded here; this device has nothing to seed with.
-                Output::LoadRecords { .. } => session.handle(Input::Records(Vec::new())),
+                Output::LoadRecords { .. } => {
+                    session.handle(Input::Records(offered.iter().map(|record| record.bytes().to_vec()).collect()));
+                }
+                Output::RecordsRefused { .. } => refused = true,
                 Output::RecordsEqual => {
                     sender.close().await;
                     let kept = admissible(&space, &[], &records).map_err(StoreError::from)?;
-                    return Ok(kept.into_iter().cloned().collect());
+                    return Ok(Published { records: kept.into_iter().cloned().collect(), refused });
                 }
                 Output::Close(error) => return Err(error.into()),
                 _ => {}

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::SpaceState;
 use crate::event::{Event, Origin};
-use crate::keys::DeviceKeys;
+use crate::keys::{DeviceKeys, DeviceRoot};
 use crate::store::{Commit, Reader, Store, StoreError};
 
 /// Events a subscriber may lag behind before it is told to read everything again.
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) space: SpaceId,
     pub(crate) device: SignPk,
     pub(crate) stream: StreamId,
+    /// What `keys` were derived from; a recovery in progress proves another key.
+    pub(crate) root: DeviceRoot,
     pub(crate) keys: DeviceKeys,
     /// Rings after every local commit: there may be something to seal.
     pub(crate) edited: Notify,
@@ -36,7 +38,7 @@ impl Shared {
         home: PathBuf,
         store: Store,
         reader: Reader,
-        keys: DeviceKeys,
+        (root, keys): (DeviceRoot, DeviceKeys),
         (space, device, stream): (SpaceId, SignPk, StreamId),
     ) -> Result<Self, StoreError> {
         let state = SpaceState::load(&store, &space, &keys)?;
@@ -45,6 +47,7 @@ impl Shared {
             space,
             device,
             stream,
+            root,
             keys,
             edited: Notify::new(),
             store: Mutex::new(store),

@@ -18,7 +18,7 @@ pub const SALT_BYTES: usize = 16;
 /// Shortest passphrase that can be set, in characters.
 pub const PASSPHRASE_CHARS_MIN: usize = 8;
 /// Longest passphrase that is read, in bytes.
-pub const PASSPHRASE_BYTES_MAX: usize = 1024;
+const PASSPHRASE_BYTES_MAX: usize = 1024;
 /// Most memory a file may ask for (1 GiB): a forged cost must not take the machine down.
 const MEMORY_KIB_MAX: u32 = 1024 * 1024;
 /// Most passes a file may ask for.

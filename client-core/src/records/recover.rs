@@ -113,13 +113,13 @@ pub fn replace_recovery_key(
     membership: &Membership,
     records: &[Record],
     device: &DeviceKeys,
-    member: &MemberId,
+    member: MemberId,
     recovery: &DeviceKeys,
     random: &mut dyn Random,
 ) -> Result<Vec<Record>, RecordsError> {
     let keyring = open_epochs(membership, records, device);
     let old = membership.devices.iter().filter(|(_, entry)| {
-        entry.member == *member && entry.kind == DeviceKind::Recovery && entry.removed_by.is_none()
+        entry.member == member && entry.kind == DeviceKind::Recovery && entry.removed_by.is_none()
     });
     let old: Vec<SignPk> = old.map(|(key, _)| *key).collect();
     let add = AddDevice {
@@ -127,8 +127,8 @@ pub fn replace_recovery_key(
         records,
         keyring: &keyring,
         keys: device,
-        member: *member,
-        entry: recovery.entry(&membership.genesis_random, member, DeviceKind::Recovery),
+        member,
+        entry: recovery.entry(&membership.genesis_random, &member, DeviceKind::Recovery),
         name: RECOVERY_NAME,
     };
     let mut chain = Chain::new(membership, records);

@@ -1,7 +1,9 @@
 //! HELLO → CHALLENGE → AUTH → WELCOME: both sides prove their keys over one transcript (protocol §8.1).
 
 use lifeos_sync_protocol::frame::{Frame, PeerLimits, PeerRole};
-use lifeos_sync_protocol::handshake::{PROTO_MAX, PROTO_MIN, auth_message, transcript_hash, verify, welcome_message};
+use lifeos_sync_protocol::handshake::{
+    PROTO_MAX, PROTO_MIN, auth_message, list_message, transcript_hash, verify, welcome_message,
+};
 use lifeos_sync_protocol::ids::{SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits;
 
@@ -79,6 +81,12 @@ impl Challenged {
     fn auth_message(&mut self, space: &SpaceId, device: &SignPk) -> Vec<u8> {
         self.transcript = transcript_hash(&self.hello, &self.challenge, space, device);
         auth_message(&self.transcript)
+    }
+
+    /// What a device signs to ask which spaces it belongs to.
+    #[must_use]
+    pub fn list_message(&self, device: &SignPk) -> Vec<u8> {
+        list_message(&transcript_hash(&self.hello, &self.challenge, &SpaceId::ZERO, device))
     }
 
     fn check_welcome(&self, signature: &Signature) -> Result<(), SessionError> {

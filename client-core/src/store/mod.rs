@@ -13,6 +13,7 @@
 //! `device.key`, epoch secrets are opened from the records at start. Deliberately absent: a way to change documents that bypasses [`Store::write`] and
 //! [`Store::receive`].
 
+mod backup;
 mod check;
 mod commit;
 mod device_key;
@@ -35,6 +36,7 @@ mod search;
 mod tests;
 mod undo;
 
+pub use backup::Snapshot;
 pub use check::CheckOutcome;
 pub use commit::{Commit, Tx};
 pub use error::StoreError;

@@ -1,0 +1,183 @@
+//! A snapshot of the database for a backup, and a home made from one; also what a recovery stores last.
+//!
+//! A restored home writes a new stream (amendment 5): the home it was copied from may be alive and go on writing the
+//! old one, and two copies must never write one stream.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lifeos_sync_protocol::envelope::stream_id;
+use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Cut, Record};
+use rusqlite::{Connection, OpenFlags};
+
+use super::home::make_home;
+use super::records::{admissible, find_space, insert_records, load};
+use super::{Reads, Store, StoreError, begin, schema};
+use crate::crypto::{Random, random_bytes};
+use crate::keystore::KeyFile;
+
+const SNAPSHOT_FILE: &str = "backup.tmp";
+
+/// A copy of the database in one file, removed when it is dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    path: PathBuf,
+}
+
+impl Snapshot {
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Store {
+    /// Writes a consistent copy of the database beside it (mode 0600), whatever other connections do meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`], e.g. [`StoreError::DiskFull`].
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let path = self.home.join(SNAPSHOT_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        // Made first, empty and private: VACUUM INTO takes an empty file as it is.
+        drop(super::device_key::create_private(&path)?);
+        let snapshot = Snapshot { path };
+        let target = snapshot.path.to_str().ok_or(StoreError::ReadOnly)?;
+        self.conn.execute("VACUUM INTO ?1", [target])?;
+        Ok(snapshot)
+    }
+
+    /// Makes a home from a database that `write` puts into an empty file: checked from the ground up, with a new stream
+    /// in every space, and only then there.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::NewerVersion`], [`StoreError::HomeExists`], or what `write` and `check`
+    /// return; then nothing that opens is left behind.
+    pub fn restore<E: From<StoreError>>(
+        home: &Path,
+        key: &KeyFile,
+        random: &mut dyn Random,
+        write: impl FnOnce(&Path) -> Result<(), E>,
+        check: impl FnOnce(&Reads<'_>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut failed = None;
+        let made = make_home(home, key, |path| {
+            let prepared = write(path).and_then(|()| prepare(path, random, check));
+            prepared.map_err(|error| {
+                failed = Some(error);
+                StoreError::Corrupt { what: "a backup" }
+            })
+        });
+        match (made, failed) {
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => Err(error.into()),
+            (Ok(()), _) => Ok(Self::open(home)?),
+        }
+    }
+
+    /// Stores the last records of a recovery and takes its mark away, in one durable commit.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn finish_recovery(&mut self, space: &SpaceId, records: &[Record], mark: &str) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        let row = find_space(&tx, space)?.row;
+        let held = load(&tx, row)?;
+        insert_records(&tx, row, admissible(space, &held, records)?)?;
+        tx.execute("DELETE FROM meta WHERE key = ?1", [mark])?;
+        Ok(tx.commit()?)
+    }
+
+    /// Stores a value of the `meta` table, durably.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_meta(&mut self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        schema::put_meta(&self.conn, key, value)
+    }
+}
+
+impl Reads<'_> {
+    /// The membership that the stored records give.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn membership(&self, space: &SpaceId) -> Result<Membership, StoreError> {
+        let records = load(self.conn, self.space_row(space)?)?;
+        Membership::evaluate(space, &records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })
+    }
+
+    /// How far the streams of each device are held here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn device_cuts(&self, space: &SpaceId) -> Result<BTreeMap<SignPk, Vec<Cut>>, StoreError> {
+        let sql = "SELECT device, stream, seq, tip FROM stream WHERE space = ?1 AND seq > 0 ORDER BY stream";
+        let rows = self.all(sql, [self.space_row(space)?], |row| {
+            let cut = Cut { stream: StreamId(row.get(1)?), seq: row.get(2)?, id: EnvelopeId(row.get(3)?) };
+            Ok((SignPk(row.get(0)?), cut))
+        })?;
+        let mut cuts: BTreeMap<SignPk, Vec<Cut>> = BTreeMap::new();
+        rows.into_iter().for_each(|(device, cut)| cuts.entry(device).or_default().push(cut));
+        Ok(cuts)
+    }
+}
+
+/// Checks a database that came out of a backup and gives it new streams.
+fn prepare<E: From<StoreError>>(
+    path: &Path,
+    random: &mut dyn Random,
+    check: impl FnOnce(&Reads<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StoreError::from)?;
+    harden(&conn)?;
+    check(&Reads { conn: &conn })?;
+    start_new_streams(&conn, random)?;
+    conn.close().map_err(|(_, error)| StoreError::from(error))?;
+    Ok(())
+}
+
+fn harden(conn: &Connection) -> Result<(), StoreError> {
+    for (name, value) in [("trusted_schema", "OFF"), ("cell_size_check", "ON"), ("synchronous", "FULL")] {
+        conn.pragma_update(None, name, value)?;
+    }
+    schema::refuse_foreign(conn)?;
+    let sound: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if sound == "ok" { Ok(()) } else { Err(StoreError::Corrupt { what: "the database inside the backup" }) }
+}
+
+/// Every space of this home writes a new stream from now on; the old ones are other streams of the same device.
+fn start_new_streams(conn: &Connection, random: &mut dyn Random) -> Result<(), StoreError> {
+    let tx = begin(conn)?;
+    let mut select = tx.prepare("SELECT id, space, device FROM space")?;
+    let spaces = select.query_map([], |row| {
+        Ok((row.get::<_, i64>(0)?, SpaceId(row.get(1)?), SignPk(row.get(2)?)))
+    })?;
+    let spaces: Vec<_> = spaces.collect::<Result<_, _>>()?;
+    drop(select);
+    for (row, space, device) in spaces {
+        let r32: [u8; 32] = random_bytes(random);
+        let stream = stream_id(&space, &device, &r32);
+        tx.execute(
+            "INSERT INTO stream(space, stream, device, seq, tip) VALUES (?1, ?2, ?3, 0, ?4)",
+            (row, stream.as_ref(), device.as_ref(), r32),
+        )?;
+        tx.execute("UPDATE space SET own_stream = ?2 WHERE id = ?1", (row, tx.last_insert_rowid()))?;
+        tx.execute("UPDATE relay SET own_acked_seq = 0 WHERE space = ?1", [row])?;
+        tx.execute("DELETE FROM meta WHERE key = ?1", [super::seal::forked_key(&space)])?;
+    }
+    Ok(tx.commit()?)
+}
