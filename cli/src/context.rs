@@ -4,8 +4,10 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeos_client_core::client::Client;
+use lifeos_client_core::client::{Client, OpenOptions};
+use lifeos_client_core::keystore::Passphrase;
 
+use crate::ask;
 use crate::failure::Failure;
 use crate::home;
 use crate::output::Out;
@@ -56,7 +58,15 @@ impl Context {
     /// # Errors
     /// [`Failure::Client`] when there is none or it cannot be used.
     pub fn open(&self) -> Result<Client, Failure> {
-        Ok(Client::open(&self.home()?)?)
+        self.open_with(ask::passphrase_of(&self.home()?, self)?)
+    }
+
+    /// Opens the home with a passphrase that is known already.
+    ///
+    /// # Errors
+    /// [`Failure::Client`] when there is none or it cannot be used.
+    pub fn open_with(&self, passphrase: Option<Passphrase>) -> Result<Client, Failure> {
+        Ok(Client::open_with(&self.home()?, &OpenOptions { passphrase })?)
     }
 
     /// Runs network work to its end.

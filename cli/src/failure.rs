@@ -39,6 +39,11 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// What was typed or given is wrong.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Client(ClientError::Invalid { message: message.into() })
+    }
+
     /// A failure of the system below.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }

@@ -7,6 +7,7 @@
 //! the core. With `--json` stdout carries exactly one JSON document, or JSON Lines where a command streams.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod commands;
 pub mod context;
 pub mod demo;

@@ -39,3 +39,4 @@ pub mod transport;
 mod vectors;
 
 pub use lifeos_sync_protocol as protocol;
+pub use zeroize;

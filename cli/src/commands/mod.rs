@@ -1,15 +1,18 @@
 //! The commands, one file a family; each parses its arguments, calls the client and shows what came back.
 
+mod backup;
 mod device;
 mod doctor;
 mod export;
 mod import;
 mod init;
+mod key;
 mod link;
 mod note;
 mod note_edit;
 mod note_view;
 mod notebook;
+mod recover;
 mod relay;
 mod search;
 mod status;
@@ -29,6 +32,11 @@ pub enum Command {
     Demo(demo::Demo),
     /// Begin on the first device: keys, a home, the recovery phrase
     Init(init::Init),
+    /// Get everything back on a bare machine, from the recovery phrase and a relay's address
+    Recover(recover::Recover),
+    /// The recovery phrase: check it, or make a new one
+    #[command(subcommand)]
+    Recovery(recover::Recovery),
     /// Add a device of yours
     #[command(subcommand)]
     Link(link::Link),
@@ -49,6 +57,13 @@ pub enum Command {
     Import(import::Import),
     /// Write all notes as Markdown files
     Export(export::Export),
+    /// Write everything into one encrypted file
+    Backup(backup::Backup),
+    /// Make a home out of a backup
+    Restore(backup::Restore),
+    /// How this device's key is kept: keystore, file, passphrase
+    #[command(subcommand)]
+    Key(key::Key),
     /// Check the home: database, documents, projections, keys
     Doctor(doctor::Doctor),
     /// Take back the newest edit made on this device
@@ -71,6 +86,11 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::command(args, context),
         Command::Init(args) => init::run(args, context),
+        Command::Recover(args) => recover::run(args, context),
+        Command::Recovery(args) => recover::recovery(args, context),
+        Command::Backup(args) => backup::backup(&args, context),
+        Command::Restore(args) => backup::restore(&args, context),
+        Command::Key(args) => key::run(&args, context),
         Command::Link(args) => link::run(args, context),
         Command::Note(args) => note::run(args, context),
         Command::Notebook(args) => notebook::run(args, context),

@@ -8,7 +8,7 @@
 //!                                      ChaCha20-Poly1305(key of the passphrase for "backup-key", nonce 0,
 //!                                      aad = magic ‖ version ‖ the lock up to here)
 //!           each opens to the file key, 32 random bytes
-//! chunk i = ChaCha20-Poly1305(HKDF(ctx("backup"), file key, ctx("backup-chunks") ‖ SHA-256(header)),
+//! chunk i = ChaCha20-Poly1305(HKDF(ctx("backup"), file key, ctx("backup-chunks") ‖ SHA-256(ctx("backup-header") ‖ header)),
 //!           nonce = u88 i ‖ u8 last)    65,536 bytes of plaintext, fewer in the last
 //! content = u32 length ‖ CBOR {1: space 32, 2: device 32, 3: device root 32, 4: made at (ms UTC)} ‖ database
 //! ```
@@ -121,12 +121,7 @@ fn bound() -> [u8; 9] {
     out
 }
 
-fn write_lock(
-    out: &mut Vec<u8>,
-    lock: &Lock,
-    file_key: &[u8; 32],
-    random: &mut dyn Random,
-) -> Result<(), CryptoError> {
+fn write_lock(out: &mut Vec<u8>, lock: &Lock, file_key: &[u8; 32], random: &mut dyn Random) -> Result<(), CryptoError> {
     match lock {
         Lock::Recovery(key) => {
             let sealed = hpke_seal(key, None, &ctx(PURPOSE), &bound(), file_key, random)?;

@@ -74,12 +74,7 @@ impl Client {
     /// whole. Other work goes on meanwhile.
     /// # Errors
     /// [`ClientError::Invalid`] when nothing would open it; [`ClientError::Storage`].
-    pub fn backup(
-        &self,
-        file: &Path,
-        keys: &BackupKeys,
-        progress: Progress<'_>,
-    ) -> Result<BackupReport, ClientError> {
+    pub fn backup(&self, file: &Path, keys: &BackupKeys, progress: Progress<'_>) -> Result<BackupReport, ClientError> {
         let locks = self.backup_locks(keys);
         let root = self.shared.root.clone();
         let content = Content { space: self.space(), device: self.device(), root, made_ms: wall_ms() };

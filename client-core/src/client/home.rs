@@ -58,12 +58,6 @@ impl HomeDraft {
         &self.phrase
     }
 
-    /// Three positions, counted from 1, whose words the person types back.
-    #[must_use]
-    pub fn ask_back(&self) -> Vec<usize> {
-        self.phrase.ask_back(&mut SystemRandom::new())
-    }
-
     /// Makes the home: keys, home space, first epoch. `checked` says that the words were typed back.
     /// # Errors
     /// [`ClientError::Home`] when there is one already.
@@ -144,7 +138,12 @@ impl Client {
         Ok(client)
     }
 
-    pub(super) fn name_device(&self, member: &MemberId, device_name: &str, person_name: &str) -> Result<(), ClientError> {
+    pub(super) fn name_device(
+        &self,
+        member: &MemberId,
+        device_name: &str,
+        person_name: &str,
+    ) -> Result<(), ClientError> {
         let (device, doc) = (self.device(), space_doc(&self.space()));
         self.edit(&doc, SPACE_GENESIS, Step::None, |names| {
             if !device_name.trim().is_empty() {

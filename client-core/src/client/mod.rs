@@ -39,14 +39,16 @@ use crate::engine::Shared;
 use crate::store::{Step, Tx};
 
 pub use crate::link::Comparison;
+pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
-pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use home::{HomeDraft, OpenOptions};
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
 pub use recover::{PhraseStanding, RecoverReport, Recovering};
 pub use sync::SyncHandle;
 pub use types::*;
+
+pub use crate::store::{KeyPlace, KeyProtection};
 
 /// A home that is open. Cheap to clone; all clones share one store.
 #[derive(Clone)]

@@ -272,9 +272,9 @@ impl Driver<'_> {
     }
 
     async fn publish(&mut self, records: &[Record]) -> Result<(), ClientError> {
-        let removals = records.iter().filter(|record| {
-            matches!(record.body(), lifeos_sync_protocol::record::Body::DeviceRemove { .. })
-        });
+        let removals = records
+            .iter()
+            .filter(|record| matches!(record.body(), lifeos_sync_protocol::record::Body::DeviceRemove { .. }));
         let removals = removals.count() as u64;
         let published = publish_records(&self.url, self.space()?, self.machine.recovery()?, records).await;
         let Published { records, refused } = published.map_err(refused_key)?;

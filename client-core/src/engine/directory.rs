@@ -32,7 +32,7 @@ async fn ask(url: &RelayUrl, keys: &DeviceKeys) -> Result<(SignPk, Vec<SpaceId>)
     let handshake = Handshake::new(random_bytes(&mut SystemRandom::new()));
     sender.send(handshake.hello().to_vec()).await?;
     let answer = receiver.recv().await?.ok_or(SessionError::Disconnected)?;
-    let challenged = handshake.challenge(&answer, url.key().as_ref())?;
+    let challenged = handshake.challenge(&answer, url.key().as_ref(), url.address())?;
     let signature = keys.sign(&challenged.list_message(&keys.sign_pk()));
     sender.send(Frame::List { device: keys.sign_pk(), signature }.encode(REQUEST)).await?;
     let spaces = loop {

@@ -170,19 +170,24 @@ fn nearest(typed: &str) -> Option<&'static str> {
         .map(|(_, _, word)| word)
 }
 
-/// Levenshtein distance; both sides are short.
+/// Letters put in, left out, exchanged or swapped with their neighbour (optimal string alignment); both are short.
 fn edits(word: &str, typed: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=typed.len()).collect();
-    for (i, letter) in word.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, other) in typed.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let word: Vec<char> = word.chars().collect();
+    let mut rows = [Vec::new(), Vec::new(), (0..=typed.len()).collect::<Vec<usize>>()];
+    for i in 1..=word.len() {
+        rows.rotate_left(1);
+        let mut row = vec![i];
+        for j in 1..=typed.len() {
+            let replaced = rows[1][j - 1] + usize::from(word[i - 1] != typed[j - 1]);
+            let mut least = replaced.min(rows[1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && word[i - 1] == typed[j - 2] && word[i - 2] == typed[j - 1] {
+                least = least.min(rows[0][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows[2] = row;
     }
-    row[typed.len()]
+    rows[2][typed.len()]
 }
 
 #[cfg(test)]
@@ -221,7 +226,9 @@ mod tests {
 
     #[test]
     fn the_nearest_word_is_suggested_and_nothing_far_away() {
-        for (typed, expected) in [("recieve", Some("receive")), ("abuot", Some("about")), ("zooo", Some("zoo")), ("qqqqqqqq", None)] {
+        for (typed, expected) in
+            [("recieve", Some("receive")), ("abuot", Some("about")), ("zooo", Some("zoo")), ("qqqqqqqq", None)]
+        {
             assert_eq!(nearest(typed), expected, "{typed}");
         }
         let long = "z".repeat(10_000);

@@ -257,4 +257,15 @@ mod tests {
         assert_eq!(&bytes[..9], b"LSDEVKEY\x01");
         assert_eq!(bytes.len(), 45);
     }
+
+    #[test]
+    fn a_golden_locked_file_opens() {
+        let text = include_str!("../../vectors/device_key.txt");
+        let line = text.lines().find_map(|line| line.strip_prefix("locked ")).unwrap();
+        let bytes: Vec<u8> =
+            (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
+        let passphrase = Passphrase::new("correct horse battery").unwrap();
+        let root = KeyFile::decode(&bytes).unwrap().unlock(Some(&passphrase)).unwrap();
+        assert_eq!(*root.to_bytes(), [6; 32]);
+    }
 }

@@ -184,8 +184,7 @@ impl<'a> Chain<'a> {
             .ok_or(RecordsError::NoEpoch)?;
         let new = NewEpoch { generation: after.next_generation(), parents, secret: &secret };
         let (parents, depth) = self.next();
-        let record =
-            epoch_record(keys, &after.space, (&parents, depth), &new, &after.readers(), random)?;
+        let record = epoch_record(keys, &after.space, (&parents, depth), &new, &after.readers(), random)?;
         self.new.push(record);
         Ok(())
     }

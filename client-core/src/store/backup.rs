@@ -163,9 +163,7 @@ fn harden(conn: &Connection) -> Result<(), StoreError> {
 fn start_new_streams(conn: &Connection, random: &mut dyn Random) -> Result<(), StoreError> {
     let tx = begin(conn)?;
     let mut select = tx.prepare("SELECT id, space, device FROM space")?;
-    let spaces = select.query_map([], |row| {
-        Ok((row.get::<_, i64>(0)?, SpaceId(row.get(1)?), SignPk(row.get(2)?)))
-    })?;
+    let spaces = select.query_map([], |row| Ok((row.get::<_, i64>(0)?, SpaceId(row.get(1)?), SignPk(row.get(2)?))))?;
     let spaces: Vec<_> = spaces.collect::<Result<_, _>>()?;
     drop(select);
     for (row, space, device) in spaces {
