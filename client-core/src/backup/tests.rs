@@ -5,7 +5,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::crypto::{Random as _, SeededRandom};
+use crate::crypto::SeededRandom;
 use crate::keys::{PhraseLength, RecoveryPhrase};
 use crate::keystore::CHEAP;
 

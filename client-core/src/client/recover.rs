@@ -130,9 +130,9 @@ impl Client {
         let member = own.map(|own| own.member).ok_or_else(|| ClientError::home(NOT_ENROLLED))?;
         let mut store = self.shared.store();
         let records = store.records(&self.space())?;
-        let recovery = phrase.derive_home();
+        let (own_keys, recovery) = (state.own_keys(&self.shared.keys), phrase.derive_home());
         let random = &mut SystemRandom::new();
-        let new = replace_recovery_key(&state.membership, &records, &self.shared.keys, member, &recovery, random)
+        let new = replace_recovery_key(&state.membership, &records, own_keys, member, &recovery, random)
             .map_err(|error| ClientError::invalid(error.to_string()))?;
         store.put_records(&self.space(), &new)?;
         store.put_meta(META_PHRASE_CHECKED, &[1])?;

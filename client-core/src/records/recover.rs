@@ -10,13 +10,14 @@
 
 use std::collections::BTreeMap;
 
-use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk};
+use lifeos_sync_protocol::ids::{EpochRef, MemberId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, Cut, DeviceKind, Record, RemoveReason};
+use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason};
 
-use super::{AddDevice, NewEpoch, RecordsError, add_device, epoch_record, open_epochs, sign};
+use super::seals::device_ref;
+use super::{AddDevice, Draft, RecordsError, add_device, open_epochs, unlock_epochs};
 use crate::crypto::Random;
-use crate::keys::{DeviceKeys, EpochSecret, Keyring};
+use crate::keys::{DeviceKeys, EpochSecret, Keyring, OwnKeys};
 
 /// What the other devices of the person see as the name of a recovery key.
 const RECOVERY_NAME: &str = "recovery phrase";
@@ -47,7 +48,7 @@ pub fn plan_recovery(membership: &Membership, member: &MemberId, new_device: &Si
         .map(|(key, _)| *key)
         .collect();
     let current = membership.current_epoch().and_then(|epoch| membership.epochs.get(&epoch));
-    let own_ref = super::device_ref(new_device);
+    let own_ref = device_ref(new_device);
     // A grant opens the old epoch as well; only one that was sealed to the new device shows that it is the newest.
     let rotate = !current.is_some_and(|epoch| epoch.recipients.contains(&own_ref));
     RecoveryPlan { enrol: !membership.may_read(new_device), lost, rotate }
@@ -78,14 +79,14 @@ pub struct Takeover<'a> {
 /// # Errors
 /// [`RecordsError`]; [`RecordsError::NoEpoch`] when the recovery key opens no epoch.
 pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Result<Vec<Record>, RecordsError> {
-    let Takeover { membership, records, recovery, device, member, .. } = takeover;
+    let Takeover { membership, recovery, device, member, .. } = takeover;
     let plan = plan_recovery(membership, member, &device.sign_pk());
-    let mut chain = Chain::new(membership, records);
+    let mut all = takeover.records.to_vec();
     if plan.enrol {
-        let keyring = open_epochs(membership, records, recovery);
+        let keyring = open_epochs(membership, &all, recovery);
         let add = AddDevice {
             membership,
-            records,
+            records: &all,
             keyring: &keyring,
             keys: recovery,
             member: *member,
@@ -93,16 +94,22 @@ pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Res
             name: takeover.name,
         };
         // Only the DeviceAdd: a recovery key may write no KeyGrant, and the newest epochs wrap all older ones.
-        chain.take(add_device(&add, random)?.into_iter().take(1));
+        let added = add_device(&add, random)?.into_iter().take(1);
+        all.extend(added);
     }
-    for lost in &plan.lost {
-        let cuts = takeover.cuts.get(lost).cloned().unwrap_or_default();
-        chain.write(recovery, &Body::DeviceRemove { device: *lost, reason: takeover.reason, cuts })?;
-    }
+    let removed = drafted(&membership.space, &all, OwnKeys::first(recovery), |draft| {
+        plan.lost.iter().try_for_each(|lost| {
+            let cuts = takeover.cuts.get(lost).cloned().unwrap_or_default();
+            draft.remove_device(*lost, takeover.reason, cuts).map(drop)
+        })
+    })?;
+    all.extend(removed);
     if plan.enrol || plan.rotate || !plan.lost.is_empty() {
-        chain.rotate(device, random)?;
+        let own = OwnKeys::first(device);
+        let rotated = drafted(&membership.space, &all, own, |draft| draft.rotate(random).map(drop))?;
+        all.extend(rotated);
     }
-    Ok(chain.new)
+    Ok(all.split_off(takeover.records.len()))
 }
 
 /// Puts a new recovery key in the place of all recovery keys of `member`: afterwards the old words open nothing new.
@@ -112,89 +119,58 @@ pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Res
 pub fn replace_recovery_key(
     membership: &Membership,
     records: &[Record],
-    device: &DeviceKeys,
+    device: OwnKeys<'_>,
     member: MemberId,
     recovery: &DeviceKeys,
     random: &mut dyn Random,
 ) -> Result<Vec<Record>, RecordsError> {
-    let keyring = open_epochs(membership, records, device);
-    let old = membership.devices.iter().filter(|(_, entry)| {
-        entry.member == member && entry.kind == DeviceKind::Recovery && entry.removed_by.is_none()
-    });
-    let old: Vec<SignPk> = old.map(|(key, _)| *key).collect();
+    let opened = unlock_epochs(membership, records, device);
     let add = AddDevice {
         membership,
         records,
-        keyring: &keyring,
-        keys: device,
+        keyring: &opened.keyring,
+        keys: device.device,
         member,
         entry: recovery.entry(&membership.genesis_random, &member, DeviceKind::Recovery),
         name: RECOVERY_NAME,
     };
-    let mut chain = Chain::new(membership, records);
-    chain.take(add_device(&add, random)?.into_iter());
-    for old in old {
-        let body = Body::DeviceRemove { device: old, reason: RemoveReason::Replaced, cuts: Vec::new() };
-        chain.write(device, &body)?;
-    }
-    chain.rotate(device, random)?;
-    Ok(chain.new)
-}
-
-/// New records, each naming the one before; the first names the heads.
-struct Chain<'a> {
-    membership: &'a Membership,
-    held: &'a [Record],
-    new: Vec<Record>,
-}
-
-impl<'a> Chain<'a> {
-    const fn new(membership: &'a Membership, held: &'a [Record]) -> Self {
-        Self { membership, held, new: Vec::new() }
-    }
-
-    fn take(&mut self, records: impl Iterator<Item = Record>) {
-        self.new.extend(records);
-    }
-
-    fn next(&self) -> (Vec<RecordId>, u64) {
-        match self.new.last() {
-            Some(last) => (vec![last.id()], last.depth() + 1),
-            None => (self.membership.next_parents(self.held), self.membership.next_depth()),
+    let mut all = records.to_vec();
+    all.extend(add_device(&add, random)?);
+    let replaced = drafted(&membership.space, &all, device, |draft| {
+        for old in recovery_keys(membership, &member) {
+            draft.remove_device(old, RemoveReason::Replaced, Vec::new())?;
         }
-    }
+        draft.rotate(random).map(drop)
+    })?;
+    all.extend(replaced);
+    Ok(all.split_off(records.len()))
+}
 
-    fn write(&mut self, keys: &DeviceKeys, body: &Body) -> Result<(), RecordsError> {
-        let (parents, depth) = self.next();
-        self.new.push(sign(keys, self.membership.space, depth, &parents, body)?);
-        Ok(())
-    }
+/// The recovery keys of a member that are in force.
+#[must_use]
+pub fn recovery_keys(membership: &Membership, member: &MemberId) -> Vec<SignPk> {
+    let own = membership.devices.iter().filter(|(_, device)| {
+        device.member == *member && device.kind == DeviceKind::Recovery && device.removed_by.is_none()
+    });
+    own.map(|(key, _)| *key).collect()
+}
 
-    /// The epoch after everything so far: sealed to exactly those who read then, wrapping all epochs before it.
-    fn rotate(&mut self, keys: &DeviceKeys, random: &mut dyn Random) -> Result<(), RecordsError> {
-        let all: Vec<Record> = self.held.iter().chain(&self.new).cloned().collect();
-        let after = Membership::evaluate(&self.membership.space, &all).map_err(|_| RecordsError::NoEpoch)?;
-        let keyring = open_epochs(&after, &all, keys);
-        let secret = EpochSecret::generate(random);
-        let parents: Vec<_> = after
-            .epoch_heads()
-            .into_iter()
-            .map(|head| keyring.find(&head).map(|secret| (head, secret)))
-            .collect::<Option<_>>()
-            .ok_or(RecordsError::NoEpoch)?;
-        let new = NewEpoch { generation: after.next_generation(), parents, secret: &secret };
-        let (parents, depth) = self.next();
-        let record = epoch_record(keys, &after.space, (&parents, depth), &new, &after.readers(), random)?;
-        self.new.push(record);
-        Ok(())
-    }
+/// What `write` writes on top of all these records.
+fn drafted(
+    space: &SpaceId,
+    all: &[Record],
+    keys: OwnKeys<'_>,
+    write: impl FnOnce(&mut Draft<'_>) -> Result<(), RecordsError>,
+) -> Result<Vec<Record>, RecordsError> {
+    let membership = Membership::evaluate(space, all).map_err(|_| RecordsError::Full)?;
+    let opened = unlock_epochs(&membership, all, keys);
+    let mut draft = Draft::begin(&membership, all, &opened, keys.device);
+    write(&mut draft)?;
+    Ok(draft.finish())
 }
 
 /// The newest epoch held, clean or not: what a name can be sealed under even while a rotation is due.
-pub(super) fn newest_held<'k>(
-    membership: &Membership,
-    keyring: &'k Keyring,
-) -> Option<(lifeos_sync_protocol::ids::EpochRef, &'k EpochSecret)> {
+pub(super) fn newest_held<'k>(membership: &Membership, keyring: &'k Keyring) -> Option<(EpochRef, &'k EpochSecret)> {
     let current = membership.current_epoch().into_iter();
     let mut heads: Vec<_> = membership.epochs.iter().collect();
     heads.sort_by_key(|(_, epoch)| (std::cmp::Reverse(epoch.generation), epoch.record));

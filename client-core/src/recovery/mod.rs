@@ -28,8 +28,8 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason};
 
 use crate::crypto::Random;
-use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
-use crate::records::{RecordsError, Takeover, open_epochs, plan_recovery, takeover_records};
+use crate::keys::{DeviceKeys, DeviceRoot, OwnKeys, RecoveryPhrase};
+use crate::records::{OpenedEpochs, RecordsError, Takeover, plan_recovery, takeover_records, unlock_epochs};
 
 /// Times that a refused push is tried again with newer content.
 const ATTEMPTS_MAX: u32 = 5;
@@ -383,10 +383,12 @@ impl Recovery {
 
     fn open_newest_epoch(&self) -> Result<(), RecoveryError> {
         let verified = self.verified.as_ref().ok_or(RecoveryError::OutOfStep)?;
-        let keyring = open_epochs(&verified.membership, &self.records, self.recovery()?);
-        // Every head, not only the one in use: the next epoch has to wrap them all.
+        let OpenedEpochs { keyring, troubles } =
+            unlock_epochs(&verified.membership, &self.records, OwnKeys::first(self.recovery()?));
+        // Every head, not only the one in use: the next epoch has to wrap them all, or take the place of a broken one.
         let heads = verified.membership.epoch_heads();
-        let opened = !heads.is_empty() && heads.iter().all(|head| keyring.find(head).is_some());
+        let usable = |head| keyring.find(head).is_some() || troubles.get(head).is_some_and(|why| why.is_broken());
+        let opened = heads.iter().any(|head| keyring.find(head).is_some()) && heads.iter().all(usable);
         if opened { Ok(()) } else { Err(RecoveryError::NoEpoch) }
     }
 
