@@ -21,7 +21,7 @@ const INNER_HEADER_BYTES: usize = 6;
 
 /// Lays a body out, compressed when that saves more than 5 % and stays within the ratio that receivers accept.
 /// `None`: longer than a length field can say.
-pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn pack(body: &[u8]) -> Option<Vec<u8>> {
     let accepted =
         |deflated: &Vec<u8>| deflated.len() < body.len() / 20 * 19 && deflated.len() >= body.len() / INFLATE_RATIO_MAX;
     let deflated = deflate(body).filter(accepted);
@@ -46,7 +46,7 @@ pub(super) fn lay_out(compression: u8, raw_len: usize, payload: &[u8]) -> Option
 
 /// Reads the body out of a plaintext, strictly: one wrong byte of padding is enough to refuse it, so that
 /// nothing can be hidden there and every plaintext has one form per compression.
-pub(super) fn unpack(plaintext: &[u8], raw_bytes_max: usize) -> Option<Vec<u8>> {
+pub(crate) fn unpack(plaintext: &[u8], raw_bytes_max: usize) -> Option<Vec<u8>> {
     let (length, rest) = plaintext.split_first_chunk::<LENGTH_BYTES>()?;
     let inner_len = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (inner, padding) = rest.split_at_checked(inner_len)?;

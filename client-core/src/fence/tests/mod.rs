@@ -1,5 +1,8 @@
 //! The fence against what a hostile member can send: each attack beside its accepted twin.
 
+mod bombs;
+mod mutations;
+
 use std::sync::Once;
 
 use automerge::transaction::Transactable;
@@ -17,7 +20,7 @@ const ALICE: StreamId = StreamId([0xa1; 16]);
 const BOB: StreamId = StreamId([0xb0; 16]);
 const HERE: StreamId = StreamId([0xee; 16]);
 /// The start of a bundle chunk found by mutation; parsing bundles can hang, so their type alone is refused.
-const BUNDLE: &str = include_str!("../../vectors/automerge_bundle.hex");
+const BUNDLE: &str = include_str!("../../../vectors/automerge_bundle.hex");
 
 /// Panics inside Automerge are expected here by the thousand; all others still show.
 fn quiet_automerge() {
@@ -220,19 +223,6 @@ fn a_chunk_must_be_whole_and_alone_and_have_its_checksum() {
     assert_eq!(refused(ALICE, &wrong), FenceError::Parse);
 }
 
-#[test]
-fn an_inflating_chunk_is_stopped_at_the_budget() {
-    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-    let zeros = vec![0; 1 << 20];
-    (0..64).for_each(|_| std::io::Write::write_all(&mut encoder, &zeros).unwrap());
-    let data = encoder.finish().unwrap();
-    assert!(data.len() < 66_000, "64 KiB that become 64 MiB");
-    let mut bomb = vec![0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 2];
-    push_leb(&mut bomb, data.len() as u64);
-    bomb.extend(data);
-    assert_eq!(refused(ALICE, &bomb), FenceError::TooLarge);
-}
-
 /// The fields of a change in front of its columns.
 fn body_head(start_op: u64, actors: u64) -> Vec<u8> {
     let mut body = vec![0, 16];
@@ -339,60 +329,6 @@ fn the_culprit_among_many_envelopes_is_found_and_what_hangs_on_it_waits() {
     assert_eq!(applied.refused[0].1, FenceError::DuplicateSeq);
     let reloaded = Document::load(DOC, NOTE, HERE, &here.snapshot(), &[]).unwrap();
     assert_eq!(reloaded.heads(), here.heads());
-}
-
-/// Changes as a dishonest member could make them: real ones with bytes changed and the checksum repaired.
-#[test]
-fn thousands_of_mutated_changes_never_escape_and_leave_the_document_as_it_was() {
-    quiet_automerge();
-    let mut alice = document(ALICE);
-    let mut corpus: Vec<Vec<u8>> = vec![set(&mut alice, "title", "a title"), set(&mut alice, "kind", "task")];
-    let typed = alice.edit(2_000, |doc| -> Result<(), automerge::AutomergeError> {
-        let text = doc.put_object(ROOT, "draft", ObjType::Text)?;
-        doc.splice_text(&text, 0, 0, "some text of a note")?;
-        doc.splice_text(&text, 3, 4, "ß🎉")?;
-        doc.put(ROOT, "pinned", true)?;
-        doc.delete(ROOT, "kind")
-    });
-    corpus.push(typed.unwrap().1.unwrap().bytes);
-    let mut here = document(HERE);
-    let mut random = SeededRandom::new(99);
-    let (mut parsed, mut taken, mut outcomes) = (0, 0, std::collections::BTreeMap::new());
-    for round in 0..12_000 {
-        let base = &corpus[round % corpus.len()];
-        let mut body = body_of(base);
-        let [count, seeds @ ..]: [u8; 9] = random.bytes();
-        for pair in seeds.chunks_exact(2).take(usize::from(count % 4) + 1) {
-            let at = 17 + (usize::from(pair[0]) * 7 + round) % (body.len() - 17);
-            body[at] = if pair[1] % 3 == 0 { pair[1] } else { body[at] ^ (1 << (pair[1] % 8)) };
-        }
-        let before = corpus[..round % corpus.len()].iter().map(Vec::as_slice);
-        let mutated = chunk(1, &body);
-        let error = match check(&opened(1, ALICE, &[&mutated])) {
-            Err(error) => error,
-            Ok(deltas) => {
-                parsed += 1;
-                let mut fresh = here.clone();
-                apply(&mut fresh, vec![checked(2, ALICE, &before.collect::<Vec<_>>())]);
-                let heads = fresh.heads();
-                let applied = apply(&mut fresh, deltas);
-                taken += usize::from(applied.changed());
-                if !applied.changed() {
-                    assert_eq!(fresh.heads(), heads);
-                }
-                Document::load(DOC, NOTE, HERE, &fresh.snapshot(), &[]).unwrap();
-                match applied.refused.first() {
-                    Some((_, error)) => *error,
-                    None => continue,
-                }
-            }
-        };
-        *outcomes.entry(error.to_string()).or_insert(0) += 1;
-    }
-    assert!(parsed > 300 && taken > 30, "the mutations reach Automerge: {parsed} parsed, {taken} taken, {outcomes:?}");
-    assert!(outcomes.len() >= 4, "and fail in different ways: {outcomes:?}");
-    println!("{parsed} parsed, {taken} taken, {outcomes:?}");
-    set(&mut here, "title", "alive");
 }
 
 #[cfg(feature = "io")]
