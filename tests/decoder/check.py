@@ -7,7 +7,7 @@ none, are errors. Prints how many vectors were recomputed or opened and how many
 import sys
 from pathlib import Path
 
-from lsync import Refused, cbor, envelopes, epochs, frames, hpke
+from lsync import Refused, cbor, envelopes, epochs, frames, hpke, links
 from lsync.envelopes import Envelope
 from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, verify
 from lsync.records import Record, enrolment_message
@@ -22,6 +22,14 @@ class Failed(Exception):
     """A vector and the specification disagree."""
 
 
+def value(text):
+    """Bytes in hexadecimal; what is shown to people is kept as it is shown."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return text
+
+
 class Vectors:
     """The `name hex` lines of one file, and which of them a check has looked at."""
 
@@ -30,8 +38,8 @@ class Vectors:
 
     def __init__(self, path):
         self.name = path.name
-        lines = [line.split(" ") for line in path.read_text().splitlines() if line and not line.startswith("#")]
-        self.lines = {name: bytes.fromhex(text) for name, text in lines}
+        lines = [line.split(" ", 1) for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        self.lines = {name: value(text) for name, text in lines}
         if len(self.lines) != len(lines):
             raise Failed(f"{self.name}: a name is used twice")
         self.seen = set()
@@ -47,7 +55,7 @@ class Vectors:
 
     def equal(self, name, value):
         if self[name] != value:
-            raise Failed(f"{self.name}: {name} is {self.lines[name].hex()}, computed {value.hex()}")
+            raise Failed(f"{self.name}: {name} is {self.lines[name]!r}, computed {value!r}")
 
 
 def refuses(what, attempt):
@@ -198,6 +206,8 @@ def check_hashes(vectors):
     enrolled = [bytes([1] * 32), entry[1], 0, None]
     vectors.equal("enrol_message", enrolment_message(random, member, enrolled))
     vectors.equal("stream_id_r32_32x32", envelopes.stream_id(space, device, bytes([0x32] * 32)))
+    _, _, statement = frames.decode(of_frames["log_statement"])
+    vectors.equal("statement_message_of_the_frame", frames.statement_message(statement))
     first = frames.roll_next(bytes(16), 1, bytes([0xE1] * 32))
     vectors.equal("roll_1_of_e1x32", first)
     vectors.equal("roll_2_of_e2x32", frames.roll_next(first, 2, bytes([0xE2] * 32)))
@@ -265,6 +275,26 @@ def check_space(vectors):
     grants = [seal for name, seal in add.fields[3] if name == epochs.epoch_ref(epoch)]
     check_seal(vectors, "epoch_1", epoch, add, grants, new)
     check_name(vectors, add, new)
+    check_rotation(vectors, epoch, Record(vectors["epoch_2"]), (founder, paper, new))
+
+
+def check_rotation(vectors, first, second, devices):
+    """The second epoch is sealed to everybody, and whoever holds it opens the first through the wrap."""
+    reference = epochs.epoch_ref(first)
+    if second.fields[1] != [reference] or second.fields[0] != first.fields[0] + 1:
+        raise Failed("an epoch that does not follow the first")
+    for device in devices:
+        check_seal(vectors, "epoch_2", second, second, second.fields[4], device)
+    wrap, secret = second.fields[3][0], vectors["epoch_2.secret"]
+
+    def opened(ct, space=second.space, under=secret, parent=wrap[0]):
+        return epochs.open_wrap(space, [parent, ct], under, first.fields[2])
+
+    vectors.equal("epoch_1.secret", opened(wrap[1]))
+    flips("wrap", wrap[1], opened)
+    refuses("a wrap of another space", lambda: opened(wrap[1], space=bytes(32)))
+    refuses("a wrap under another secret", lambda: opened(wrap[1], under=bytes(32)))
+    refuses("a wrap of another parent", lambda: opened(wrap[1], parent=bytes(16)))
 
 
 def check_seal(vectors, name, epoch, holder, seals, device):
@@ -348,6 +378,88 @@ def check_first_deltas(vectors):
         _, documents, _ = envelopes.delta(envelope.open(space, secret))
         if documents != [(bytes([3] * 16), [text], 1)]:
             raise Failed("a delta that says something else")
+
+
+@check("link.txt")
+def check_link(vectors):
+    of_space = Vectors.all["space.txt"]
+    text = vectors["text"].decode()
+    link = links.Link(text)
+    link_key = hpke.derive_key_pair(vectors["link_key.material"])
+    one_time_key = hpke.derive_key_pair(vectors["one_time_key.material"])
+    if link.link_pk != link_key[1] or link.relay.encode() != vectors["relay"] or link.relay_pk != vectors["relay_pk"]:
+        raise Failed("a link that says something else")
+    for at in range(len(text)):
+        changed = text[:at] + ("B" if text[at] == "A" else "A") + text[at + 1 :]
+        refuses(f"link, letter {at}", lambda: links.Link(changed))
+    if links.Link(f" {text.lower()}\n").hash != link.hash:
+        raise Failed("case and spacing matter")
+
+    offer, export_0 = links.open_offer(link, link_key[0], vectors["offer"])
+    genesis, add = Record(of_space["genesis"]), Record(of_space["device_add"])
+    random, member = genesis.fields[0], genesis.fields[1]
+    if offer != {1: link.relay_pk, 2: one_time_key[1], 3: [[genesis.id, member, random]]}:
+        raise Failed("an offer of something else")
+    keys, export_1 = links.open_keys(link, one_time_key[0], export_0, vectors["offer"], vectors["keys"])
+    if keys[1].encode() != vectors["device_name"] or keys[2] != [[add.fields[1][at] for at in (0, 1, 3)]]:
+        raise Failed("keys that the DeviceAdd does not add")
+    transcript = links.transcript(link, vectors["offer"], vectors["keys"])
+    vectors.equal("code", links.code(transcript, export_0 + export_1).encode())
+    grant = links.open_grant(transcript, export_0 + export_1, vectors["grant"])
+    if grant != {1: vectors["person"].decode(), 2: [link.relay], 3: [[genesis.id, add.id, add.id]]}:
+        raise Failed("a grant of something else")
+
+    flips("offer", vectors["offer"], lambda data: links.open_offer(link, link_key[0], data))
+    flips(
+        "keys",
+        vectors["keys"],
+        lambda data: links.open_keys(link, one_time_key[0], export_0, vectors["offer"], data),
+    )
+    flips("grant", vectors["grant"], lambda data: links.open_grant(transcript, export_0 + export_1, data))
+    refuses("keys of another offer", lambda: links.open_keys(link, one_time_key[0], export_0, b"", vectors["keys"]))
+    refuses("keys without the offer's secret", lambda: links.open_keys(link, one_time_key[0], bytes(32), vectors["offer"], vectors["keys"]))
+
+
+def seeded(seed, block):
+    """The 32 bytes that tests draw first, second … from a seed: how the halves of sas.txt were made."""
+    return sha256(ctx("seeded-random"), seed.to_bytes(8, "big") + bytes(24), block.to_bytes(8, "big"))
+
+
+@check("sas.txt")
+def check_sas(vectors):
+    # The fixed inputs: keys from seed 11, nonces of one byte each, the code of the bytes 1 to 5, the relay's key.
+    secret_n, secret_e, code = seeded(11, 0), seeded(11, 1), bytes([1, 2, 3, 4, 5])
+    new, existing = (hpke.public(secret_n), bytes([0x11] * 32)), (hpke.public(secret_e), bytes([0x22] * 32))
+    vectors.equal("pkN", new[0])
+    vectors.equal("pkE", existing[0])
+    vectors.equal("code", links.sas_code(code))
+    vectors.equal("mailbox", links.sas_mailbox(code))
+    commitment = links.sas_commitment(*new)
+    vectors.equal("commitment", commitment)
+    vectors.equal("secret", hpke.exchange(secret_n, existing[0]))
+    if hpke.exchange(secret_e, new[0]) != vectors["secret"]:
+        raise Failed("the two sides do not agree")
+    transcript = links.sas_transcript(vectors["mailbox"], bytes([0x4E] * 32), commitment, existing, new)
+    pictures, numbers = links.sas_comparison(transcript, vectors["secret"])
+    vectors.equal("pictures", " ".join(pictures))
+    vectors.equal("numbers", str(numbers))
+
+
+@check("invite.txt")
+def check_invite(vectors):
+    link = links.InviteLink(vectors["link"])
+    seeds = links.invite_seeds(link.secret)
+    check_invite_key(vectors, seeds)
+    for at in range(len(vectors["link"])):
+        letter = "B" if vectors["link"][at] == "A" else "A"
+        changed = vectors["link"][:at] + letter + vectors["link"][at + 1 :]
+        refuses(f"invitation, letter {at}", lambda: links.InviteLink(changed))
+
+
+def check_invite_key(vectors, seeds):
+    sign_key, hpke_key = pair(seeds)
+    vectors.equal("sign_pk", sign_key)
+    vectors.equal("hpke_pk", hpke_key)
 
 
 def check_weak_keys():

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod decoder;
+mod deep;
 mod deny;
+mod fuzz;
 mod run;
 mod stages;
 mod tour;
@@ -19,7 +21,9 @@ const USAGE: &str = "cargo xtask COMMAND
   bindings                  builds and tests the Python bindings
   vectors                   compares the golden vectors with freshly made ones; opens them with the decoder in Python
   tour                      runs the commands of the README's tour
-  deep [PART]               what takes longer than CI may: crash, import, fuzz; appends to evidence/";
+  fuzz TARGET [--seconds N]
+                            one fuzz target on the nightly toolchain
+  deep [PART]               what takes longer than CI may: crash, demo, bench, mutations, fuzz; appends to evidence/";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -33,7 +37,8 @@ fn main() -> ExitCode {
         ["bindings"] => stages::one("bindings"),
         ["vectors"] => decoder::vectors(),
         ["tour"] => stages::one("tour"),
-        ["deep", rest @ ..] => stages::deep(rest),
+        ["fuzz", rest @ ..] => fuzz::command_line(rest),
+        ["deep", rest @ ..] => deep::run_parts(rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

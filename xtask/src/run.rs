@@ -44,6 +44,29 @@ pub(crate) fn run(command: &mut Command, cap: Duration) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("`{line}` failed ({status})")) }
 }
 
+/// Runs to the end, or kills it at the cap; gives what it printed on both streams.
+pub(crate) fn capture(command: &mut Command, cap: Duration) -> Result<String, String> {
+    let line = describe(command);
+    eprintln!("  $ {line}");
+    let log = target().join("xtask-capture.log");
+    let file = |error: std::io::Error| format!("{}: {error}", log.display());
+    let out = std::fs::File::create(&log).map_err(file)?;
+    let errors = out.try_clone().map_err(file)?;
+    let child = command.stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
+    let mut child = child.map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    let status = wait(&mut child, cap);
+    let text = String::from_utf8_lossy(&std::fs::read(&log).map_err(file)?).into_owned();
+    match status {
+        Some(status) if status.success() => Ok(text),
+        Some(status) => {
+            let tail: Vec<&str> = text.lines().rev().take(40).collect();
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            Err(format!("`{line}` failed ({status})"))
+        }
+        None => Err(format!("`{line}` did not finish within {} s", cap.as_secs())),
+    }
+}
+
 /// Whether a program can be started.
 pub(crate) fn has(program: &str) -> bool {
     Command::new(program)

@@ -1,9 +1,8 @@
 //! The stages of `cargo xtask test`, each with its cap; they share one build profile, `ci`.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::run::{Outcome, cargo, ci_bin, command, need, root, run, target};
+use crate::run::{Outcome, cargo, ci_bin, command, need, run, target};
 use crate::{decoder, deny, tour};
 
 struct Stage {
@@ -148,44 +147,4 @@ fn pure() -> Outcome {
         &mut cargo(&["check", "-p", "lifeos-client-core", "--no-default-features", "--profile", "ci", "--locked"]),
         minutes(5),
     )
-}
-
-/// The long forms. Each appends one dated line to `evidence/`.
-pub(crate) fn deep(args: &[&str]) -> Outcome {
-    let part = args.first().copied().unwrap_or("all");
-    let all = part == "all";
-    if !all && !["crash", "demo", "bench"].contains(&part) {
-        return Err(format!("no deep part `{part}`: crash, demo or bench"));
-    }
-    if all || part == "crash" {
-        record("crash", "500 points each", crash(&["--points", "500"]))?;
-    }
-    if all || part == "demo" {
-        let registry =
-            std::env::var("CARGO_HOME").unwrap_or_else(|_| std::env::var("HOME").unwrap_or_default() + "/.cargo");
-        let sources = registry + "/registry/src";
-        let outcome = run(&mut cargo(&["run", "--release", "--locked", "--", "demo", &sources]), minutes(30));
-        record("demo", "every Markdown file of the local crate sources", outcome)?;
-    }
-    if all || part == "bench" {
-        record("bench", "all rows in release", bench(&["all"]))?;
-    }
-    Ok(())
-}
-
-fn record(part: &str, what: &str, outcome: Outcome) -> Outcome {
-    let text = |program: &str, args: &[&str]| {
-        let output = command(program, args).output().map(|output| output.stdout).unwrap_or_default();
-        String::from_utf8_lossy(&output).trim().to_owned()
-    };
-    let (date, commit) = (text("date", &["-u", "+%Y-%m-%d"]), text("git", &["rev-parse", "--short=12", "HEAD"]));
-    let verdict = outcome.as_ref().map_or_else(|error| format!("failed: {error}"), |()| "ok".to_owned());
-    let folder = root().join("evidence");
-    let append = || -> std::io::Result<()> {
-        std::fs::create_dir_all(&folder)?;
-        let mut file = std::fs::File::options().create(true).append(true).open(folder.join("deep.log"))?;
-        writeln!(file, "{date} {commit} {part}: {what}: {verdict}")
-    };
-    append().map_err(|error| format!("cannot write evidence: {error}"))?;
-    outcome
 }

@@ -8,19 +8,22 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
-use lifeos_sync_protocol::ids::{DocId, EpochRef, MemberId, StreamId};
+use lifeos_sync_protocol::ids::{DocId, EpochRef, MemberId, SignPk, StreamId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
 
-use crate::crypto::SeededRandom;
+use crate::crypto::{HpkeKey, Random as _, SeededRandom};
 use crate::delta::{Delta, DocDelta};
 use crate::document::{GenesisId, singleton_doc_id};
 use crate::envelope::{
     ObjectPlace, SealedEnvelope, SignatureCheck, StreamTip, envelope_key, open, open_object, seal, seal_object, verify,
     verify_object,
 };
-use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, RecoveryPhrase};
-use crate::records::{AddDevice, Founded, Founding, add_device, found_space, open_device_name, open_epochs};
+use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase};
+use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
+use crate::records::{
+    AddDevice, Draft, Founded, Founding, add_device, found_space, open_device_name, open_epochs, unlock_epochs,
+};
 
 const WORDS_12: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 const WORDS_24: &str = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth \
@@ -33,7 +36,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 3] {
+fn files() -> [(&'static str, &'static str, Vectors); 4] {
     [
         (
             "keys.txt",
@@ -45,6 +48,12 @@ fn files() -> [(&'static str, &'static str, Vectors); 3] {
             "A space as its devices see it: whole records, with the roots of two devices and the entropy of the \
              paper key; secrets of the epochs; the names of devices. The records are in an order that has parents first.",
             space(),
+        ),
+        (
+            "link.txt",
+            "A link by code between the devices of space.txt: what the new device shows, the key material of both \
+             one-time keys, the three messages, and what they say. Texts are UTF-8.",
+            link(),
         ),
         (
             "sealed.txt",
@@ -135,20 +144,68 @@ fn space() -> Vectors {
     let world = world();
     let own = open_epochs(&world.membership, &world.records, &world.new);
     assert!(own.find(&world.founded.epoch_ref).is_some(), "the new device reads epoch 1 through its grant");
-    let names = ["genesis", "epoch_1", "device_add"];
-    assert_eq!(names.len(), world.records.len());
+    let (rotated, second) = world.rotate();
+    let names = ["genesis", "epoch_1", "device_add", "epoch_2"];
+    assert_eq!(names.len(), rotated.len());
     let mut out = vec![
         ("founder.root".to_owned(), ROOT.to_vec()),
         ("new_device.root".to_owned(), NEW_ROOT.to_vec()),
         ("paper.entropy".to_owned(), vec![0; 16]),
     ];
-    let records = names.iter().zip(&world.records);
+    let records = names.iter().zip(&rotated);
     out.extend(records.map(|(name, record)| ((*name).to_owned(), record.bytes().to_vec())));
     out.push(("epoch_1.secret".to_owned(), world.founded.secret.to_bytes().to_vec()));
     let Body::DeviceAdd { enc_meta, .. } = world.records[2].body() else { panic!("not a DeviceAdd") };
     let name = open_device_name(&world.founded.space, &world.new.sign_pk(), enc_meta, &own).unwrap();
     out.push(("device_add.name".to_owned(), name.into_bytes()));
+    out.push(("epoch_2.secret".to_owned(), second.to_bytes().to_vec()));
     out
+}
+
+/// The three messages of one attempt, and what a reader needs to open them.
+fn link() -> Vectors {
+    let world = world();
+    let mut random = SeededRandom::new(8);
+    let relay = SignPk([0x4e; 32]);
+    let link_material: [u8; 32] = random.clone().bytes();
+    let root = DeviceRoot::from_bytes(NEW_ROOT);
+    let mut new = NewDevice::start(root, "wss://relay.example", relay, "Ada's phone", &mut random).unwrap();
+    let (space, device_add) = (world.founded.space, world.records[2].id());
+    let offered = OfferedSpace { space, member: MEMBER, genesis_random: RANDOM };
+    let one_time_material: [u8; 32] = random.clone().bytes();
+    let mut existing = ExistingDevice::start(new.link().clone(), relay, vec![offered], &mut random).unwrap();
+    let sent = |step| match step {
+        LinkStep::Send(message) => message,
+        step => panic!("nothing to send: {step:?}"),
+    };
+    let offer = sent(existing.poll());
+    existing.sent(0).unwrap();
+    new.handle(0, &offer, &mut random).unwrap();
+    let keys = sent(new.poll());
+    new.sent(1).unwrap();
+    existing.handle(1, &keys).unwrap();
+    let code = new.code().unwrap();
+    existing.enter_code(&code).unwrap();
+    let granted = GrantedSpaceInput { space, device_add, head: device_add };
+    existing.grant("Ada", &["wss://relay.example".to_owned()], &[granted]).unwrap();
+    let grant = sent(existing.poll());
+    new.handle(2, &grant, &mut random).unwrap();
+    assert_eq!(HpkeKey::derive(&link_material).public(), new.link().link_pk);
+    [
+        ("text", new.link().to_string().into_bytes()),
+        ("link_key.material", link_material.to_vec()),
+        ("one_time_key.material", one_time_material.to_vec()),
+        ("relay", b"wss://relay.example".to_vec()),
+        ("relay_pk", relay.0.to_vec()),
+        ("offer", offer),
+        ("keys", keys),
+        ("grant", grant),
+        ("code", code.as_bytes().to_vec()),
+        ("device_name", b"Ada's phone".to_vec()),
+        ("person", b"Ada".to_vec()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .to_vec()
 }
 
 fn delta(text: &[u8]) -> Delta {
@@ -180,6 +237,19 @@ fn sealed() -> Vectors {
 }
 
 impl World {
+    /// All records with a second epoch by the founder, and its secret.
+    fn rotate(&self) -> (Vec<Record>, EpochSecret) {
+        let mut random = SeededRandom::new(9);
+        let opened = unlock_epochs(&self.membership, &self.records, OwnKeys::first(&self.keys));
+        let mut draft = Draft::begin(&self.membership, &self.records, &opened, &self.keys);
+        let epoch = draft.rotate(&mut random).unwrap();
+        let records = [self.records.clone(), draft.finish()].concat();
+        let membership = Membership::evaluate(&self.founded.space, &records).unwrap();
+        // The new device opens the second epoch by its seal; one that held only the second would follow the wrap.
+        let held = open_epochs(&membership, &records, &self.new);
+        (records, held.find(&epoch).unwrap().clone())
+    }
+
     fn seal(&mut self, out: &mut Vectors, name: &str, tip: &StreamTip, text: &[u8]) -> SealedEnvelope {
         let (delta, epoch) = (delta(text), self.founded.epoch_ref);
         let Self { founded, keys, random, .. } = self;

@@ -168,6 +168,7 @@ FRAMES = {
     0x54: ("RDV_ITEM", [ID16, U32, _option(BYTES)]),
     0x60: ("LOG_STATEMENT", [ID32, CURSOR, IDS, U64, SIGNATURE]),
     0x61: ("LOG_STATEMENT_WANT", [SESSION]),
+    0x61: ("LOG_STATEMENT_WANT", [SESSION]),
     0x7D: ("PONG", [U64]),
     0x7E: ("PING", [U64]),
     0x7F: ("ERROR", [U16, FLAG, U32, _text(1024)]),
@@ -204,3 +205,9 @@ def roll_next(roll, pos, envelope):
 def have_digest(streams):
     parts = [s + f.to_bytes(4, "big") + t.to_bytes(4, "big") + tip_id for s, f, t, tip_id, _ in streams]
     return sha256(ctx("have"), *parts)
+
+
+def statement_message(statement):
+    """What the relay signs of a LOG_STATEMENT, whose last field is the signature."""
+    space, cursor, heads, time_ms, _ = statement
+    return ctx("log-statement") + space + CURSOR[1](cursor) + IDS[1](heads) + U64[1](time_ms)

@@ -35,6 +35,12 @@ def check_pk(key):
     _dh(bytes([8] * 32), key)
 
 
+def exchange(secret, key):
+    """Plain X25519, with the same refusal of weak keys."""
+    check_pk(key)
+    return _dh(secret, key)
+
+
 def _dh(secret, key):
     try:
         return X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(key))

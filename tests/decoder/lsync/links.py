@@ -9,27 +9,56 @@ from .reader import Reader
 VERSION, OFFER, KEYS, GRANT = 1, 0, 1, 2
 
 
+PICTURES = (
+    "anchor ant apple balloon banana basket bear bell bicycle book boot bread bridge broom cactus camel candle carrot castle "
+    "cat cheese cherries cloud compass crab crown diamond dolphin door drum duck egg elephant feather fire fish flag flower "
+    "fork frog grapes guitar hammer hat house key ladder lemon moon mushroom octopus pencil piano rainbow rocket scissors "
+    "snail star sun train tree umbrella violin whale"
+).split()
+
+
+def _letters(data):
+    return base64.b32encode(data).decode().rstrip("=")
+
+
+def _payload(text, prefix, context):
+    """The bytes behind a prefix in front of their check, and the hash that the check is the start of."""
+    text = "".join(text.split()).upper()
+    if not text.startswith(prefix):
+        raise Refused("another text")
+    text = text[len(prefix) :]
+    try:
+        data = base64.b32decode(text + "=" * (-len(text) % 8))
+    except ValueError as error:
+        raise Refused("not base32") from error
+    digest = sha256(ctx(context), data[:-4])
+    if _letters(data) != text or digest[:4] != data[-4:]:
+        raise Refused("the check of the text is wrong")
+    return data[:-4], digest
+
+
 class Link:
     """What the new device shows."""
 
     def __init__(self, text):
-        text = "".join(text.split()).upper()
-        if not text.startswith("LS1"):
-            raise Refused("no link")
-        text = text[3:]
-        try:
-            data = base64.b32decode(text + "=" * (-len(text) % 8))
-        except ValueError as error:
-            raise Refused("not base32") from error
-        if base64.b32encode(data).decode().rstrip("=") != text:
-            raise Refused("not the one form of this link")
-        payload, check = data[:-4], data[-4:]
+        payload, self.hash = _payload(text, "LS1", "link-text")
         reader = Reader(payload)
         self.mailbox, self.relay_pk, self.link_pk = reader.take(16), reader.take(32), reader.take(32)
         self.relay = payload[reader.at :].decode("utf-8")
-        self.hash = sha256(ctx("link-text"), payload)
-        if self.hash[:4] != check or not self.relay:
-            raise Refused("the check of the link is wrong")
+
+
+class InviteLink:
+    """An invitation."""
+
+    def __init__(self, text):
+        payload, _ = _payload(text, "LI1", "invite-text")
+        reader = Reader(payload)
+        self.space, self.invite, self.relay_pk, self.secret = (reader.take(32) for _ in range(4))
+        self.relay = payload[reader.at :].decode("utf-8")
+
+
+def invite_seeds(secret):
+    return tuple(hkdf(ctx("invite"), secret, purpose) for purpose in (b"sign", b"hpke"))
 
 
 def _body(message, kind):
@@ -78,3 +107,27 @@ def open_grant(transcript_hash, exports, message):
 def code(transcript_hash, exports):
     digest = hkdf(transcript_hash, exports, ctx("link-code"))
     return f"{int.from_bytes(digest[:8], 'big') % 10**6:06}"
+
+
+def sas_code(code):
+    letters = _letters(code)
+    return f"{letters[:4]}-{letters[4:]}"
+
+
+def sas_mailbox(code):
+    return sha256(ctx("sas-rdv"), code)[:16]
+
+
+def sas_commitment(key, nonce):
+    return sha256(ctx("sas"), key, nonce)
+
+
+def sas_transcript(mailbox, relay_pk, commitment, existing, new):
+    return sha256(ctx("sas-transcript"), mailbox, relay_pk, commitment, *existing, *new)
+
+
+def sas_comparison(transcript_hash, secret):
+    """(seven pictures, three numbers)"""
+    bits = f"{int.from_bytes(hkdf(transcript_hash, secret, ctx('sas-compare')), 'big'):0256b}"
+    pictures = [PICTURES[int(bits[6 * at : 6 * at + 6], 2)] for at in range(7)]
+    return pictures, [1000 + int(bits[48 + 13 * at : 61 + 13 * at], 2) for at in range(3)]

@@ -1,0 +1,78 @@
+//! What takes longer than CI may. Each part appends one dated line to `evidence/deep.log`: commit, counts, verdict.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::run::{Outcome, capture, cargo, command, root, run};
+use crate::{fuzz, stages};
+
+const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "fuzz"];
+const MUTATIONS: &str = "1000000";
+const FUZZ_S: u64 = 60;
+
+/// Runs one part, or all of them.
+pub(crate) fn run_parts(args: &[&str]) -> Outcome {
+    let part = args.first().copied().unwrap_or("all");
+    match part {
+        "all" => PARTS.iter().try_for_each(|part| one(part)),
+        part if PARTS.contains(&part) => one(part),
+        _ => Err(format!("no deep part `{part}`: {}", PARTS.join(", "))),
+    }
+}
+
+fn one(part: &str) -> Outcome {
+    match part {
+        "crash" => record("crash", "500 points each", stages::crash(&["--points", "500"])),
+        "demo" => demo(),
+        "mutations" => mutations(),
+        "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
+        _ => record("bench", "all rows in release", stages::bench(&["all"])),
+    }
+}
+
+fn demo() -> Outcome {
+    let registry =
+        std::env::var("CARGO_HOME").unwrap_or_else(|_| std::env::var("HOME").unwrap_or_default() + "/.cargo");
+    let sources = registry + "/registry/src";
+    let demo = run(&mut cargo(&["run", "--release", "--locked", "--", "demo", &sources]), Duration::from_secs(30 * 60));
+    record("demo", "every Markdown file of the local crate sources", demo)
+}
+
+/// Changes and documents mutated under a seed that is the day, so that every day tries others.
+fn mutations() -> Outcome {
+    let seed = text("date", &["-u", "+%Y%m%d"]);
+    let test = ["test", "--profile", "ci", "--locked", "-p", "lifeos-client-core", "--lib", "fence::tests::mutations"];
+    let mut test = cargo(&[&test[..], &["--", "--nocapture"]].concat());
+    test.env("LIFEOS_MUTATIONS", MUTATIONS).env("LIFEOS_SEED", &seed);
+    let said = capture(&mut test, Duration::from_secs(60 * 60));
+    let tally = said.as_deref().map(|said| line_with(said, " inputs, seed ")).unwrap_or_default().to_owned();
+    record("mutations", if tally.is_empty() { MUTATIONS } else { &tally }, said.map(drop))
+}
+
+fn fuzz_one(target: &str) -> Outcome {
+    let said = fuzz::run_target(target, FUZZ_S);
+    let runs = said.as_deref().map(|said| line_with(said, "Done ")).unwrap_or_default().to_owned();
+    record("fuzz", &format!("{target} for {FUZZ_S} s: {runs}"), said.map(drop))
+}
+
+fn line_with<'t>(text: &'t str, mark: &str) -> &'t str {
+    text.lines().rev().find(|line| line.contains(mark)).unwrap_or_default()
+}
+
+fn text(program: &str, args: &[&str]) -> String {
+    let output = command(program, args).output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
+}
+
+fn record(part: &str, what: &str, outcome: Outcome) -> Outcome {
+    let (date, commit) = (text("date", &["-u", "+%Y-%m-%d"]), text("git", &["rev-parse", "--short=12", "HEAD"]));
+    let verdict = outcome.as_ref().map_or_else(|error| format!("failed: {error}"), |()| "ok".to_owned());
+    let folder = root().join("evidence");
+    let append = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        let mut file = std::fs::File::options().create(true).append(true).open(folder.join("deep.log"))?;
+        writeln!(file, "{date} {commit} {part}: {what}: {verdict}")
+    };
+    append().map_err(|error| format!("cannot write evidence: {error}"))?;
+    outcome
+}
