@@ -22,6 +22,7 @@ pub mod records;
 pub mod recovery;
 pub mod registry;
 pub mod session;
+pub mod witness;
 
 #[cfg(feature = "io")]
 pub mod client;

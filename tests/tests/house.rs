@@ -161,6 +161,7 @@ fn imports_inside_client_core_point_downward() {
         "backup",
         "link",
         "envelope",
+        "witness",
         "document",
         "registry",
         "modules",

@@ -96,7 +96,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Notebook(args) => notebook::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),
-        Command::Status(_) => status::run(context),
+        Command::Status(args) => status::run(&args, context),
         Command::Import(args) => import::run(args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

@@ -10,15 +10,37 @@ use crate::page::{Page, count, one_line, short, time};
 
 /// Where things stand.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos status\n  lifeos status --json | jq .changes_pending")]
-pub struct StatusArgs {}
+#[command(
+    after_help = "Example:\n  lifeos status\n  lifeos status --verify            six digits to compare with another device\n  \
+                        lifeos status --json | jq .changes_pending"
+)]
+pub struct StatusArgs {
+    /// Only the six digits that two devices of a space share when they hold the same
+    #[arg(long, conflicts_with = "dismiss")]
+    verify: bool,
+    /// Forget the warnings about relays
+    #[arg(long)]
+    dismiss: bool,
+}
 
-pub(super) fn run(context: &Context) -> Result<(), Failure> {
-    let status = context.open()?.status()?;
-    context.out.result(&status, |page| draw(page, &status))
+pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
+    let client = context.open()?;
+    if args.dismiss {
+        client.dismiss_warnings()?;
+    }
+    let status = client.status()?;
+    context.out.result(&status, |page| if args.verify { verify(page, &status) } else { draw(page, &status) })
+}
+
+fn verify(page: &mut Page, status: &Status) {
+    page.line(format_args!("{} {}", &status.state_code[..3], &status.state_code[3..]));
+    page.line("");
+    page.line("Sync both devices, then read this to each other: equal digits mean equal members, keys and edits.");
+    page.line("If they stay different after a sync, a relay may be keeping something from one of you.");
 }
 
 fn draw(page: &mut Page, status: &Status) {
+    draw_warnings(page, status);
     page.table(&[
         vec!["Home".into(), status.home.display().to_string()],
         vec!["Device".into(), format!("{} ({})", one_line(&status.device_name), short(&status.device))],
@@ -37,6 +59,24 @@ fn draw(page: &mut Page, status: &Status) {
         })
         .collect();
     section(page, "Set aside", &aside);
+}
+
+/// What needs a person's attention comes first.
+fn draw_warnings(page: &mut Page, status: &Status) {
+    for warning in &status.warnings {
+        let relay = one_line(&warning.relay);
+        page.line(page.bold(&format!("Warning: {relay}: {}", one_line(&warning.message))));
+        page.line(format_args!("  noticed {}, {}", time(warning.since_ms), count(warning.times, "time")));
+    }
+    for missing in &status.missing {
+        let edits = count(u64::from(missing.envelopes), "envelope");
+        let (author, told_by) = (one_line(&missing.author), one_line(&missing.told_by));
+        let since = time(missing.since_ms);
+        page.line(page.bold(&format!("Missing: {edits} of {author}, which {told_by} has had since {since}")));
+        if missing.alarm {
+            page.line("  The relay may be withholding them: sync through another relay, or compare `status --verify`.");
+        }
+    }
 }
 
 fn section(page: &mut Page, title: &str, rows: &[Vec<String>]) {

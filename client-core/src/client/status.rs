@@ -1,17 +1,23 @@
 //! Where things stand, and figures by which two homes can be compared.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use lifeos_sync_protocol::ids::SignPk;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind};
 
 use super::home::space_doc;
-use super::{Client, ClientError, DeviceStatus, DocumentHeads, QuarantineEntry, RelayStatus, Status};
+use super::{
+    Client, ClientError, DeviceStatus, DocumentHeads, MissingEnvelopes, QuarantineEntry, RelayStatus, RelayWarning,
+    Status,
+};
+use crate::engine::wall_ms;
 use crate::projection::Value;
 use crate::records::open_device_name;
 use crate::registry::{DEVICE_NAME, MEMBER_NAME};
-use crate::store::{QuarantinedEnvelope, Reads, RelayState};
+use crate::store::{Promise, QuarantinedEnvelope, Reads, RelayState, Warning, WarningKind};
+use crate::witness::state_code;
 
 /// Quarantined envelopes that are listed.
 const QUARANTINE_LISTED: u32 = 100;
@@ -60,7 +66,17 @@ impl Client {
             quarantine: quarantine.into_iter().map(|entry| quarantine_entry(entry, &names)).collect(),
             relays: relays.into_iter().map(relay_status).collect(),
             devices: self.device_statuses(&reads, &state.membership, &names)?,
+            warnings: reads.warnings(&space)?.into_iter().map(relay_warning).collect(),
+            missing: missing(reads.promises(&space)?, &names, wall_ms()),
+            state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
         })
+    }
+
+    /// Forgets the warnings about relays; what relays signed stays.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn dismiss_warnings(&self) -> Result<usize, ClientError> {
+        Ok(self.shared.store().dismiss_warnings(&self.space())?)
     }
 
     fn device_statuses(
@@ -135,6 +151,61 @@ fn quarantine_entry(entry: QuarantinedEnvelope, names: &Names) -> QuarantineEntr
         device: entry.author.map(|author| names.device(&author)).unwrap_or_default(),
         reason: entry.reason,
         since_ms: entry.since_ms,
+    }
+}
+
+/// Another device may be faster than the relay, for a while.
+const MISSING_AFTER_MS: i64 = 60_000;
+/// Nothing honest takes this long.
+const MISSING_ALARM_MS: i64 = 24 * 60 * 60 * 1000;
+
+fn missing(promises: Vec<Promise>, names: &Names, now_ms: i64) -> Vec<MissingEnvelopes> {
+    let age_ms = |promise: &Promise| now_ms.saturating_sub(promise.since_ms);
+    promises
+        .into_iter()
+        .filter(|promise| age_ms(promise) >= MISSING_AFTER_MS)
+        .map(|promise| MissingEnvelopes {
+            author: promise.author.map_or_else(|| "an unknown device".to_owned(), |author| names.device(&author)),
+            told_by: names.device(&promise.told_by),
+            envelopes: promise.seq.saturating_sub(promise.held),
+            since_ms: promise.since_ms,
+            alarm: age_ms(&promise) >= MISSING_ALARM_MS,
+        })
+        .collect()
+}
+
+fn relay_warning(warning: Warning) -> RelayWarning {
+    RelayWarning {
+        kind: warning.kind.name().to_owned(),
+        message: warning_text(warning.kind).to_owned(),
+        relay: warning.relay,
+        since_ms: warning.since_ms,
+        times: warning.times,
+        evidence: warning.evidence.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }),
+    }
+}
+
+const fn warning_text(kind: WarningKind) -> &'static str {
+    match kind {
+        WarningKind::LogRolledBack => {
+            "the relay's log has lost what it had, or was changed: it was put back from a backup, or it lies. This \
+             device has given it its own edits again; sync your other devices too, and compare `lifeos status --verify`"
+        }
+        WarningKind::LogReplaced => {
+            "the relay has begun a new log: it was wiped or set up again. This device has given it its own edits \
+             again; sync your other devices too"
+        }
+        WarningKind::EquivocationProven => {
+            "the relay shows different devices different logs; what it signed proves it. Use another relay"
+        }
+        WarningKind::Equivocation => {
+            "the relay told another device of another log than it shows here. Compare `lifeos status --verify` \
+             between your devices, and use another relay if the codes stay different after a sync"
+        }
+        WarningKind::Misbehaved => "the relay broke the protocol; if it happens again, use another relay",
     }
 }
 

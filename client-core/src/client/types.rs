@@ -260,6 +260,44 @@ pub struct Status {
     pub relays: Vec<RelayStatus>,
     /// Devices of the space.
     pub devices: Vec<DeviceStatus>,
+    /// What a relay did that it should not have done, newest first, until it is dismissed.
+    pub warnings: Vec<RelayWarning>,
+    /// Envelopes that another device has told of and that have not come, for a minute at least.
+    pub missing: Vec<MissingEnvelopes>,
+    /// Six digits over records and streams: equal on two devices that hold the same.
+    pub state_code: String,
+}
+
+/// Something a relay did that it should not have done.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RelayWarning {
+    /// Stable name: `log_rolled_back`, `log_replaced`, `equivocation_proven`, `equivocation`, `misbehaved`.
+    pub kind: String,
+    /// In words, with what to do.
+    pub message: String,
+    /// The relay's address.
+    pub relay: String,
+    /// When it was noticed first (ms UTC).
+    pub since_ms: i64,
+    /// How often.
+    pub times: u64,
+    /// What the relay signed, if that proves it: LOG_STATEMENT frames, hex; else empty.
+    pub evidence: String,
+}
+
+/// Envelopes that exist and are not here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct MissingEnvelopes {
+    /// Who wrote them, by name if known.
+    pub author: String,
+    /// Who told of them.
+    pub told_by: String,
+    /// How many.
+    pub envelopes: u32,
+    /// Since when they are missing (ms UTC).
+    pub since_ms: i64,
+    /// Missing for a day: the relay may be withholding them.
+    pub alarm: bool,
 }
 
 /// An envelope that was set aside.

@@ -14,7 +14,7 @@ use super::worker::{self, Done, Job};
 use super::{EngineError, Shared, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
-use crate::session::{Input, Output, PushPause, Session, SessionConfig};
+use crate::session::{Input, Output, PushPause, Session, SessionConfig, SessionError};
 use crate::store::RelayState;
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
@@ -315,15 +315,15 @@ impl Connection<'_> {
             Output::LoadRecords { known } => self.send_job(Job::LoadRecords { known }),
             Output::RecordsEqual if self.mode == Mode::Records => self.finish(),
             Output::RecordsEqual => self.send_job(Job::RecordsEqual),
-            Output::LogChanged => {
+            Output::LogChanged(change) => {
                 self.acked = 0;
-                self.send_job(Job::LogChanged);
+                self.send_job(Job::LogChanged(change));
             }
-            Output::StorePage { items, cursor } => {
+            Output::StorePage { items, cursor, rolls } => {
                 let bytes: usize = items.iter().map(|item| item.envelope.len()).sum();
                 self.store_bytes += bytes;
                 self.tally.bytes_pulled += bytes as u64;
-                self.send_job(Job::StorePage { items, cursor });
+                self.send_job(Job::StorePage { items, cursor, rolls });
             }
             Output::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
                 self.send_job(Job::LoadOutbox { after_seq, envelopes_max, bytes_max });
@@ -345,7 +345,13 @@ impl Connection<'_> {
             Output::RecordsRefused { .. } if self.mode == Mode::Records => return Err(EngineError::RecordsRefused),
             Output::RecordsRefused { count } => tracing::warn!(count, "the relay refused records"),
             Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
-            Output::Close(error) => return Err(error.into()),
+            Output::Statement(statement) => self.send_job(Job::Statement(statement)),
+            Output::Close(error) => {
+                if matches!(error, SessionError::Misbehaved(_)) {
+                    self.send_job(Job::Misbehaved);
+                }
+                return Err(error.into());
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk};
+use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::mpsc;
 
@@ -13,8 +14,9 @@ use super::state::records_beyond;
 use super::{EngineError, Shared};
 use crate::crypto::SystemRandom;
 use crate::event::{Event, Origin};
-use crate::session::{Input, SessionError};
-use crate::store::{Page, ReceiveReport, RelayId, SealBudget, StoreError, Unknown};
+use crate::session::{Input, LogChange, SessionError};
+use crate::store::{Page, ReceiveReport, RelayId, SealBudget, StoreError, Unknown, WarningKind};
+use crate::witness::Rolls;
 
 /// Bytes of pages that may wait for records.
 const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -37,7 +39,12 @@ pub(super) enum Job {
     StorePage {
         items: Vec<Item>,
         cursor: Cursor,
+        rolls: Rolls,
     },
+    /// What the relay signed about its log.
+    Statement(Statement),
+    /// The relay broke the protocol.
+    Misbehaved,
     LoadOutbox {
         after_seq: u32,
         envelopes_max: usize,
@@ -46,7 +53,7 @@ pub(super) enum Job {
     Acked {
         through_seq: u32,
     },
-    LogChanged,
+    LogChanged(LogChange),
     Synced,
 }
 
@@ -90,7 +97,7 @@ struct Worker<'a> {
     relay: RelayId,
     done: &'a mpsc::UnboundedSender<Done>,
     /// Pages that met an unknown author or epoch, and those behind them.
-    held: VecDeque<(Vec<Item>, Cursor)>,
+    held: VecDeque<(Vec<Item>, Cursor, Rolls)>,
     held_bytes: usize,
     /// The end of the log was reached on this connection.
     caught_up: bool,
@@ -118,7 +125,7 @@ impl Worker<'_> {
             Job::RecordsEqual => self.records_equal()?,
             Job::CaughtUp => self.catch_up()?,
             Job::Seal => self.seal()?,
-            Job::StorePage { items, cursor } => self.store_page(items, cursor)?,
+            Job::StorePage { items, cursor, rolls } => self.store_page(items, cursor, rolls)?,
             Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
                 let store = self.shared.store();
                 let envelopes = store.outbox(&self.shared.space, after_seq, bytes_max, envelopes_max)?;
@@ -128,7 +135,15 @@ impl Worker<'_> {
                 self.answer(Input::Outbox { after_seq, envelopes });
             }
             Job::Acked { through_seq } => self.shared.store().acked(self.relay, through_seq)?,
-            Job::LogChanged => self.shared.store().reset_relay(self.relay)?,
+            Job::LogChanged(change) => {
+                let mut store = self.shared.store();
+                store.warn(self.relay, warning_of(change), wall_ms())?;
+                store.reset_relay(self.relay)?;
+            }
+            Job::Statement(statement) => {
+                self.shared.store().put_statement(&self.shared.space, self.relay, &statement, wall_ms())?;
+            }
+            Job::Misbehaved => self.shared.store().warn(self.relay, WarningKind::Misbehaved, wall_ms())?,
             Job::Synced => self.shared.store().synced(self.relay, wall_ms())?,
         }
         Ok(())
@@ -186,8 +201,8 @@ impl Worker<'_> {
 
     fn records_equal(&mut self) -> Result<(), EngineError> {
         self.follow_records()?;
-        for (items, cursor) in std::mem::take(&mut self.held) {
-            self.take_page(items, cursor, Unknown::Quarantine)?;
+        for (items, cursor, rolls) in std::mem::take(&mut self.held) {
+            self.take_page(items, cursor, rolls, Unknown::Quarantine)?;
         }
         self.held_bytes = 0;
         if self.caught_up { self.seal_all() } else { Ok(()) }
@@ -202,31 +217,37 @@ impl Worker<'_> {
         self.seal_all()
     }
 
-    fn store_page(&mut self, items: Vec<Item>, cursor: Cursor) -> Result<(), EngineError> {
+    fn store_page(&mut self, items: Vec<Item>, cursor: Cursor, rolls: Rolls) -> Result<(), EngineError> {
         let bytes = page_bytes(&items);
         if self.held.is_empty() {
-            self.take_page(items, cursor, Unknown::Hold)?;
+            self.take_page(items, cursor, rolls, Unknown::Hold)?;
         } else {
-            self.hold(items, cursor)?;
+            self.hold(items, cursor, rolls)?;
         }
         self.tell(Done::Freed { bytes });
         Ok(())
     }
 
     /// Keeps a page until the records are equal again. Reading goes on meanwhile, as the records must arrive.
-    fn hold(&mut self, items: Vec<Item>, cursor: Cursor) -> Result<(), EngineError> {
+    fn hold(&mut self, items: Vec<Item>, cursor: Cursor, rolls: Rolls) -> Result<(), EngineError> {
         self.held_bytes += page_bytes(&items);
         if self.held_bytes > HELD_BYTES_MAX {
             return Err(SessionError::Misbehaved("news without the records they need").into());
         }
-        self.held.push_back((items, cursor));
+        self.held.push_back((items, cursor, rolls));
         Ok(())
     }
 
-    fn take_page(&mut self, items: Vec<Item>, cursor: Cursor, unknown: Unknown) -> Result<(), EngineError> {
-        let kept = if unknown == Unknown::Hold { items.clone() } else { Vec::new() };
+    fn take_page(
+        &mut self,
+        items: Vec<Item>,
+        cursor: Cursor,
+        rolls: Rolls,
+        unknown: Unknown,
+    ) -> Result<(), EngineError> {
+        let kept = (unknown == Unknown::Hold).then(|| (items.clone(), rolls.clone())).unwrap_or_default();
         let state = self.shared.state();
-        let page = Page { relay: Some(self.relay), items, next: Some(cursor) };
+        let page = Page { relay: Some(self.relay), items, next: Some(cursor), rolls };
         let report = self.shared.store().receive(
             &self.shared.space,
             page,
@@ -238,7 +259,7 @@ impl Worker<'_> {
         let held = report.held.is_some();
         self.tell_page(report);
         if held {
-            self.hold(kept, cursor)?;
+            self.hold(kept.0, cursor, kept.1)?;
             self.answer(Input::RecordsWanted);
         } else {
             self.answer(Input::PageStored);
@@ -298,6 +319,13 @@ impl Worker<'_> {
                 return Ok(envelopes);
             }
         }
+    }
+}
+
+const fn warning_of(change: LogChange) -> WarningKind {
+    match change {
+        LogChange::RolledBack => WarningKind::LogRolledBack,
+        LogChange::Replaced => WarningKind::LogReplaced,
     }
 }
 

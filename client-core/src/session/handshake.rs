@@ -129,7 +129,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         challenged.check_welcome(signature)?;
         // A key is worth remembering only now that its holder has signed with it.
-        if self.relay_key.is_none() {
+        if self.relay_key.replace(challenged.relay_key).is_none() {
             self.outputs.push_back(Output::PinRelay(challenged.relay_key));
         }
         self.number = number;

@@ -25,8 +25,10 @@ use std::collections::VecDeque;
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, FrameError, Item, PeerLimits, Quota};
 use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits;
+use lifeos_sync_protocol::log::Statement;
 
 use crate::envelope::SealedEnvelope;
+use crate::witness::Rolls;
 pub use handshake::{Challenged, Handshake};
 use pull::Pull;
 use push::Push;
@@ -128,14 +130,18 @@ pub enum Output {
     /// too, sealing is allowed; answer [`Input::OutboxChanged`] after it.
     RecordsEqual,
     /// The relay's log is not the one the cursor lies on: forget cursor and acknowledgements of this relay.
-    LogChanged,
+    LogChanged(LogChange),
     /// Store a page and the cursor in one commit, answer [`Input::PageStored`].
     StorePage {
         /// In log order; may be empty when only the cursor moves.
         items: Vec<Item>,
         /// Place after the page.
         cursor: Cursor,
+        /// Hashes of the places passed on the way, own envelopes included.
+        rolls: Rolls,
     },
+    /// The relay signed what its log looks like; the signature was checked. Keep it.
+    Statement(Statement),
     /// Answer [`Input::Outbox`].
     LoadOutbox {
         /// Sequence after which to begin.
@@ -194,6 +200,24 @@ pub enum PushPause {
     /// The relay cannot store now.
     #[error("the relay cannot store anything now")]
     Unavailable,
+}
+
+/// How a relay's log differs from the one that was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogChange {
+    /// The same log, shorter than it was or with another past.
+    RolledBack,
+    /// Another log.
+    Replaced,
+}
+
+/// The relay's statement about its log, asked for once a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    /// With this request.
+    Yes(u32),
+    Answered,
 }
 
 /// Why pushing ended.
@@ -350,6 +374,7 @@ pub struct Session {
     records: RecordSync,
     pull: Pull,
     push: Push,
+    statement: Asked,
     outputs: VecDeque<Output>,
 }
 
@@ -383,6 +408,7 @@ impl Session {
             records: RecordSync::default(),
             pull: Pull::new(config.space, config.cursor),
             push: Push::new(config.acked_seq),
+            statement: Asked::No,
             outputs: VecDeque::new(),
         };
         session.outputs.push_back(Output::Send(hello));
@@ -438,7 +464,11 @@ impl Session {
             self.drive_pull();
             self.drive_push();
         }
-        let quiet = self.records.is_agreed() && self.records.is_quiet() && self.pull.is_quiet() && self.push.is_quiet();
+        let quiet = self.records.is_agreed()
+            && self.records.is_quiet()
+            && self.pull.is_quiet()
+            && self.push.is_quiet()
+            && self.statement == Asked::Answered;
         if quiet && !self.idle && !self.save_cursor() {
             self.idle = true;
             self.outputs.push_back(Output::Idle);
@@ -506,8 +536,9 @@ impl Session {
                 self.expect_session(session)?;
                 self.handle_push_ack(request, &results)
             }
-            // Presence and signed log statements have no reader yet; they are legal, so they are passed over.
-            Frame::Ephemeral { .. } | Frame::LogStatement { .. } => Ok(()),
+            // Presence has no reader yet; it is legal, so it is passed over.
+            Frame::Ephemeral { .. } => Ok(()),
+            statement @ Frame::LogStatement { .. } => self.handle_statement(request, statement),
             _ => Err(SessionError::Misbehaved("a frame before its time")),
         }
     }
@@ -520,13 +551,37 @@ impl Session {
         quota: Quota,
     ) -> Result<(), SessionError> {
         let log = log.ok_or(SessionError::Misbehaved("a relay without a log"))?;
-        if self.pull.begin(log, cursor_ok) {
+        if let Some(change) = self.pull.begin(log, cursor_ok) {
             self.push.forget_acks();
-            self.outputs.push_back(Output::LogChanged);
+            self.outputs.push_back(Output::LogChanged(change));
         }
         self.outputs.push_back(Output::Quota(quota));
         self.phase = Phase::Open;
         self.begin_records(rec_heads);
+        Ok(())
+    }
+
+    /// Once a connection, at the end of the log: what the relay shows here, it signs.
+    fn ask_for_statement(&mut self) {
+        if self.statement == Asked::No {
+            self.statement = Asked::Yes(self.ask(&Frame::LogStatementWant { session: self.number }));
+        }
+    }
+
+    fn handle_statement(&mut self, request: u32, frame: Frame) -> Result<(), SessionError> {
+        if self.statement != Asked::Yes(request) {
+            return Err(SessionError::Misbehaved("a statement nobody asked for"));
+        }
+        let said = Statement::from_frame(frame).ok_or(SessionError::Misbehaved("another frame than was asked for"))?;
+        let key = self.relay_key.ok_or(SessionError::RelaySignature)?;
+        if said.space != self.space || said.verify(&key).is_err() {
+            return Err(SessionError::RelaySignature);
+        }
+        if !self.pull.agrees_with(&said.log) {
+            return Err(SessionError::Misbehaved("a statement about another log than it shows"));
+        }
+        self.statement = Asked::Answered;
+        self.outputs.push_back(Output::Statement(said));
         Ok(())
     }
 
@@ -571,7 +626,10 @@ impl Session {
 
     /// Whether no answer of the peer is outstanding.
     fn nothing_awaited(&self) -> bool {
-        !self.records.is_waiting() && !self.pull.is_waiting() && !self.push.is_waiting()
+        !self.records.is_waiting()
+            && !self.pull.is_waiting()
+            && !self.push.is_waiting()
+            && !matches!(self.statement, Asked::Yes(_))
     }
 
     fn expect_session(&self, number: u32) -> Result<(), SessionError> {

@@ -13,7 +13,8 @@ use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SpaceId};
 use lifeos_sync_protocol::limits;
 use lifeos_sync_protocol::log::roll_next;
 
-use super::{Output, Session, SessionError};
+use super::{LogChange, Output, Session, SessionError};
+use crate::witness::Rolls;
 
 /// Bytes of envelopes asked for in one page. A page is taken in with all its documents in memory, at some 200 KB a
 /// note: 1.2 MiB of new notes at once cost 200 MB, which is above what a phone allows.
@@ -51,6 +52,8 @@ pub(super) struct Pull {
     /// The cursor moved over own envelopes without a page that carries it to disk.
     unsaved: bool,
     total: u64,
+    /// Hashes of the places passed since the last page went to the store.
+    rolls: Rolls,
 }
 
 impl Pull {
@@ -67,6 +70,7 @@ impl Pull {
             again: false,
             unsaved: false,
             total: 0,
+            rolls: Rolls::default(),
         }
     }
 
@@ -74,15 +78,24 @@ impl Pull {
         self.stored
     }
 
-    /// Takes the relay's log; true when it is not the one the cursor lies on.
-    pub(super) fn begin(&mut self, log: Cursor, cursor_ok: bool) -> bool {
+    /// Takes the relay's log; says how it differs from the one the cursor lies on.
+    pub(super) fn begin(&mut self, log: Cursor, cursor_ok: bool) -> Option<LogChange> {
         self.total = log.pos.saturating_sub(1);
         let fits = |cursor: &Cursor| cursor_ok && cursor.log_id == log.log_id && cursor.pos <= log.pos;
         if self.stored.as_ref().is_some_and(fits) {
-            return false;
+            return None;
         }
         self.received = Cursor { log_id: log.log_id, pos: 1, roll: Roll::ZERO };
-        self.stored.take().is_some()
+        self.rolls = Rolls::default();
+        let known = self.stored.take()?;
+        Some(if known.log_id == log.log_id { LogChange::RolledBack } else { LogChange::Replaced })
+    }
+
+    /// Whether a statement about the log fits what was received: the same log, and at the place reached the same
+    /// hash.
+    pub(super) fn agrees_with(&self, log: &Cursor) -> bool {
+        let reached = &self.received;
+        log.log_id == reached.log_id && (log.pos != reached.pos || log.roll == reached.roll)
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -112,9 +125,14 @@ impl Pull {
     fn step_over_own(&mut self) {
         self.own = self.own.split_off(&self.received.pos);
         while let Some(id) = self.own.remove(&self.received.pos) {
-            self.received = after(&self.received, &id);
+            self.step_to(&id);
             self.unsaved = true;
         }
+    }
+
+    fn step_to(&mut self, id: &EnvelopeId) {
+        self.received = after(&self.received, id);
+        self.rolls.push(self.received.pos, self.received.roll);
     }
 
     /// Moves over items that must follow one another from the place received.
@@ -123,7 +141,7 @@ impl Pull {
             if item.pos != self.received.pos {
                 return Err(SessionError::Misbehaved("a page with a gap"));
             }
-            self.received = after(&self.received, &id_of(&self.space, &item.envelope));
+            self.step_to(&id_of(&self.space, &item.envelope));
         }
         Ok(())
     }
@@ -145,7 +163,7 @@ impl Pull {
                 return false;
             }
             let id = id_of(&self.space, &item.envelope);
-            self.received = after(&self.received, &id);
+            self.step_to(&id);
             if is_own(&id) {
                 self.unsaved = true;
             } else {
@@ -249,6 +267,7 @@ impl Session {
         } else {
             self.pull.step = Step::Live;
             self.pull.step_over_own();
+            self.ask_for_statement();
             self.outputs.push_back(Output::Live);
         }
     }
@@ -256,7 +275,8 @@ impl Session {
     fn store_page(&mut self, items: Vec<Item>) {
         self.pull.stores += 1;
         self.pull.unsaved = false;
-        self.outputs.push_back(Output::StorePage { items, cursor: self.pull.received });
+        let rolls = std::mem::take(&mut self.pull.rolls);
+        self.outputs.push_back(Output::StorePage { items, cursor: self.pull.received, rolls });
     }
 
     /// Brings a cursor that moved over own envelopes to disk; false when there is none.

@@ -7,7 +7,7 @@ use lifeos_sync_protocol::frame::{PushResult, PushStatus, RecordStatus};
 use lifeos_sync_protocol::handshake::{auth_message, transcript_hash, welcome_message};
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll};
-use lifeos_sync_protocol::log::roll_next;
+use lifeos_sync_protocol::log::{roll_next, statement_message};
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -63,6 +63,8 @@ struct Relay {
     echo: bool,
     page_items: usize,
     refuse_next: Option<PushStatus>,
+    /// What it signs instead of the truth.
+    forged: Option<Cursor>,
     connections: Vec<Option<Connection>>,
 }
 
@@ -87,6 +89,7 @@ impl Relay {
             echo: false,
             page_items: 3,
             refuse_next: None,
+            forged: None,
             connections: (0..connections).map(|_| None).collect(),
         }
     }
@@ -175,6 +178,12 @@ impl Relay {
             Frame::Push { envelopes, .. } => {
                 let results = envelopes.into_iter().map(|bytes| self.take(at, bytes)).collect();
                 self.send(at, request, &Frame::PushAck { session: 5, results });
+            }
+            Frame::LogStatementWant { .. } => {
+                let (log, rec_heads) = (self.forged.unwrap_or_else(|| self.cursor(self.end())), heads(&self.records));
+                let message = statement_message(&SPACE, &log, &rec_heads, 9);
+                let signature = sign(&self.keys, &message);
+                self.send(at, request, &Frame::LogStatement { space: SPACE, log, rec_heads, time_ms: 9, signature });
             }
             Frame::Ping { payload } => self.send(at, request, &Frame::Pong { payload }),
             other => panic!("the relay got {other:?}"),
@@ -301,11 +310,16 @@ impl Device {
             }
             Output::LoadRecords { known } => Input::Records(missing(&self.records, &known)),
             Output::RecordsEqual => Input::OutboxChanged,
-            Output::LogChanged => {
+            Output::LogChanged(_) => {
                 (self.cursor, self.acked) = (None, 0);
                 return true;
             }
-            Output::StorePage { items, cursor } => {
+            Output::StorePage { items, cursor, rolls } => {
+                let passed = (cursor.pos - rolls.rolls.len() as u64 + 1..=cursor.pos).collect::<Vec<_>>();
+                assert!(
+                    passed.iter().all(|pos| rolls.at(*pos) == Some(relay.cursor(*pos).roll)),
+                    "hashes of {passed:?}"
+                );
                 // The store takes what it holds for a duplicate; what is new must be new.
                 for item in items {
                     let place = place(&item.envelope);
@@ -423,7 +437,7 @@ fn a_relay_put_back_behind_the_cursor_gets_the_last_edits_without_a_new_one() {
     devices[0].connect(&mut relay);
     settle(&mut relay, &mut devices);
     assert_eq!(relay.log.len(), 5);
-    assert!(devices[0].idle && !devices[0].seen.contains(&Output::LogChanged));
+    assert!(devices[0].idle && !devices[0].seen.iter().any(|output| matches!(output, Output::LogChanged(_))));
 }
 
 #[test]
@@ -483,6 +497,42 @@ fn a_relay_without_the_key_it_shows_is_refused_and_not_pinned() {
 }
 
 #[test]
+fn what_a_relay_shows_it_signs_once_a_connection_and_must_be_the_same() {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(3);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    let said: Vec<_> = devices[0]
+        .seen
+        .iter()
+        .filter_map(|seen| if let Output::Statement(said) = seen { Some(said) } else { None })
+        .collect();
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0].verify(&public(&relay.keys)), Ok(()));
+    // It signs another hash for the place that it has just shown.
+    let mut forged = relay.cursor(relay.end());
+    forged.roll.0[0] ^= 1;
+    relay.forged = Some(forged);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(matches!(devices[0].error(), Some(SessionError::Misbehaved(_))));
+}
+
+#[test]
+fn a_log_put_back_is_told_from_a_new_one() {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(5);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(devices[0].cursor.map(|cursor| cursor.pos), Some(6));
+    relay.log.truncate(2);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(devices[0].seen.contains(&Output::LogChanged(LogChange::RolledBack)));
+    assert_eq!((relay.log.len(), devices[0].idle), (5, true), "and it gets everything again");
+}
+
+#[test]
 fn a_wiped_relay_gets_everything_again() {
     let (mut relay, mut devices) = pair();
     devices[0].write(5);
@@ -493,7 +543,7 @@ fn a_wiped_relay_gets_everything_again() {
     devices[0].connect(&mut fresh);
     settle(&mut fresh, &mut devices);
     assert_eq!((fresh.log.len(), fresh.records.len()), (5, 1));
-    assert!(devices[0].seen.contains(&Output::LogChanged));
+    assert!(devices[0].seen.contains(&Output::LogChanged(LogChange::Replaced)));
     assert!(devices[0].idle);
 }
 

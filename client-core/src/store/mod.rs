@@ -35,6 +35,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod witness;
 
 pub use backup::Snapshot;
 pub use check::CheckOutcome;
@@ -54,6 +55,7 @@ pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};
 pub use search::Hit;
 pub use undo::{Step, UndoStep};
+pub use witness::{Promise, Warning, WarningKind};
 
 use std::path::PathBuf;
 

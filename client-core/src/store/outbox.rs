@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// Commits without waiting for the disk: written with the next durable commit at the latest.
-    fn lazily<T>(&self, write: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn lazily<T>(&self, write: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.conn.pragma_update(None, "synchronous", "NORMAL")?;
         let result = write(&self.conn);
         self.conn.pragma_update(None, "synchronous", "FULL")?;

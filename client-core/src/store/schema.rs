@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 /// Oldest version that can still work with what this version writes.
 const MIN_READER: u32 = 1;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -130,6 +130,47 @@ CREATE TABLE undo(
 CREATE VIRTUAL TABLE search USING fts5(
     title, headings, tags, body, tokenize = 'unicode61 remove_diacritics 2');
 INSERT INTO search(search, rank) VALUES ('rank', 'bm25(8.0, 3.0, 5.0, 1.0)');
+";
+
+const V2: &str = "
+-- Rolling hashes of a relay's log, 16 bytes a place, from `first` on.
+CREATE TABLE roll(
+    relay INTEGER NOT NULL,
+    log BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    rolls BLOB NOT NULL,
+    PRIMARY KEY(relay, log, first)) WITHOUT ROWID;
+
+-- What relays signed about their logs; told_by NULL: to this device, which passes it on (told).
+CREATE TABLE statement(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    relay_key BLOB NOT NULL,
+    log BLOB NOT NULL,
+    pos INTEGER NOT NULL,
+    roll BLOB NOT NULL,
+    told_by BLOB,
+    bytes BLOB NOT NULL,
+    since_ms INTEGER NOT NULL,
+    told INTEGER NOT NULL,
+    UNIQUE(space, relay_key, log, pos, roll));
+
+-- How far other devices say that a stream goes.
+CREATE TABLE promise(
+    space INTEGER NOT NULL,
+    stream BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    told_by BLOB NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY(space, stream)) WITHOUT ROWID;
+
+CREATE TABLE warning(
+    relay INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    evidence BLOB NOT NULL,
+    PRIMARY KEY(relay, kind)) WITHOUT ROWID;
 ";
 
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.

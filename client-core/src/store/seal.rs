@@ -8,12 +8,13 @@ use rusqlite::Connection;
 
 use super::documents::{Mark, unmark};
 use super::records::{SpaceRef, find_space};
-use super::{Reads, Store, StoreError, begin, schema};
+use super::{Reads, Store, StoreError, begin, schema, witness};
 use crate::crypto::Random;
 use crate::delta::{self, DELTA_FRONTIER_MAX, Delta, DeltaError, DocDelta};
 use crate::document::GenesisId;
 use crate::envelope::{self, SealedEnvelope, StreamTip};
 use crate::keys::{DeviceKeys, SealKey};
+use crate::witness::encode_app;
 
 /// Documents looked at in one call.
 const DOCUMENTS_MAX: usize = 4_096;
@@ -79,7 +80,10 @@ impl Store {
         }
         clear(&transaction, &taken)?;
         let changes = taken.iter().map(|taken| taken.changes.len()).sum();
-        let deltas = coalesce(frontier(&transaction, space_ref)?, taken)?;
+        let mut deltas = coalesce(frontier(&transaction, space_ref)?, taken)?;
+        if let Some(first) = deltas.first_mut() {
+            first.app = encode_app(&witness::untold(&transaction, space_ref.row)?);
+        }
         let mut tip = own_tip(&transaction, space_ref)?;
         for delta in &deltas {
             let sealed = envelope::seal(space, &tip, keys, key.epoch(), key.secret(), delta, random)?;
@@ -88,6 +92,7 @@ impl Store {
         }
         move_tip(&transaction, space_ref.stream_row, &tip)?;
         tell_frontier(&transaction, &deltas, space_ref.row)?;
+        witness::told(&transaction, space_ref.row)?;
         transaction.commit()?;
         Ok(SealReport { envelopes: deltas.len(), changes, more })
     }

@@ -22,10 +22,13 @@ use self::apply::Batch;
 pub(super) use self::apply::Steps;
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
-use super::{QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, quarantine, records, schema, seal};
+use super::{
+    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, quarantine, records, schema, seal, witness,
+};
 use crate::envelope::{self, SealedEnvelope, StreamTip, VerifiedEnvelope};
 use crate::fence::{self, Checked};
 use crate::keys::Keyring;
+use crate::witness::Rolls;
 
 /// Envelopes from one peer, in order.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Page {
     pub items: Vec<Item>,
     /// The cursor after the page.
     pub next: Option<Cursor>,
+    /// Hashes of the places passed.
+    pub rolls: Rolls,
 }
 
 /// What to do with an envelope whose author or epoch is unknown.
@@ -200,6 +205,9 @@ impl Receiver<'_> {
         self.report.held = verified.held;
         if let (Some(relay), None) = (page.relay, verified.held) {
             move_cursor(self.context.conn, relay, page.next, first, streams.own_seen)?;
+            if let Some(next) = page.next {
+                witness::note_rolls(self.context.conn, relay, &next.log_id, &page.rolls)?;
+            }
         }
         Ok(())
     }
@@ -238,6 +246,8 @@ impl Receiver<'_> {
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
         self.report.received += 1;
+        let Context { conn, space, row, now_ms, .. } = self.context;
+        witness::hear(conn, (space, row), &opened.author, &opened.delta, now_ms)?;
         drop(opened);
         for news in checked {
             match news {

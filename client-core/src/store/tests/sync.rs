@@ -12,8 +12,10 @@ use crate::document::GenesisId;
 use crate::envelope::StreamTip;
 use crate::keys::{DeviceKeys, Keyring, OwnKeys, PhraseLength, RecoveryPhrase, SealKey, health};
 use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
+use crate::witness::Rolls;
 
 mod faults;
+mod witness;
 
 const RANDOM: [u8; 32] = [9; 32];
 const MEMBER: MemberId = MemberId([7; 16]);
@@ -81,7 +83,7 @@ impl Device {
     fn page(&self, envelopes: &[Vec<u8>], pos: u64) -> Page {
         let items = (pos..).zip(envelopes).map(|(pos, envelope)| Item { pos, envelope: envelope.clone() }).collect();
         let next = Cursor { log_id: LOG, pos: pos + envelopes.len() as u64, roll: Roll([1; 16]) };
-        Page { relay: Some(self.relay), items, next: Some(next) }
+        Page { relay: Some(self.relay), items, next: Some(next), rolls: Rolls::default() }
     }
 
     fn receive_with(&mut self, envelopes: &[Vec<u8>], pos: u64, unknown: Unknown) -> ReceiveReport {

@@ -1,0 +1,149 @@
+//! What a home notices about its relays: withheld tails, two logs under one name, logs put back.
+
+use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature};
+use lifeos_sync_protocol::log::{Statement, statement_message};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+use super::*;
+use crate::store::{WarningKind, records, witness};
+use crate::witness::read_statement;
+
+fn relay_key() -> (SignPk, Ed25519KeyPair) {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[44; 32]).unwrap();
+    (SignPk(pair.public_key().as_ref().try_into().unwrap()), pair)
+}
+
+/// A third device, linked by the first.
+fn third(first: &mut Device) -> Device {
+    let root = DeviceRoot::generate(&mut SeededRandom::new(33));
+    let (space, records) = (first.space, first.store.records(&first.space).unwrap());
+    let membership = first.store.membership(&space).unwrap();
+    let entry = root.derive_space(&RANDOM).entry(&RANDOM, &MEMBER, DeviceKind::Normal);
+    let (keyring, keys) = (&first.keyring, &first.keys);
+    let add =
+        AddDevice { membership: &membership, records: &records, keyring, keys, member: MEMBER, entry, name: "tablet" };
+    let added = add_device(&add, &mut first.random).unwrap();
+    Device::new(&root, space, [records, added].concat(), 34)
+}
+
+/// What the relay signs about a place of the log.
+fn says(space: SpaceId, pos: u64, roll: u8) -> Statement {
+    let log = Cursor { log_id: LOG, pos, roll: Roll([roll; 16]) };
+    let heads = vec![RecordId([5; 32])];
+    let signature = relay_key().1.sign(&statement_message(&space, &log, &heads, 3));
+    let signature = Signature(signature.as_ref().try_into().unwrap());
+    Statement { space, log, rec_heads: heads, time_ms: 3, signature }
+}
+
+/// A pair that knows the relay's key.
+fn pinned_pair() -> Pair {
+    let mut pair = pair();
+    for device in [&mut pair.a, &mut pair.b] {
+        device.relay = device.store.put_relay(&device.space.clone(), "ws://127.0.0.1:1", Some(&relay_key().0)).unwrap();
+    }
+    pair
+}
+
+fn kinds(device: &Device) -> Vec<WarningKind> {
+    device.store.reads().warnings(&device.space).unwrap().into_iter().map(|warning| warning.kind).collect()
+}
+
+/// Writes a statement down and tells it to the others inside the next envelope.
+fn envelopes_telling(device: &mut Device, statement: impl FnOnce(SpaceId) -> Statement) -> Vec<Vec<u8>> {
+    let space = device.space;
+    device.store.put_statement(&space, device.relay, &statement(space), 1).unwrap();
+    device.title(1, &doc(1), "something to send");
+    device.send()
+}
+
+#[test]
+fn an_envelope_that_another_device_has_and_the_relay_keeps_back_is_missed_until_it_comes() {
+    let Pair { mut a, mut b, .. } = pair();
+    b.title(1, &doc(2), "seen by a alone");
+    let withheld = b.send();
+    a.receive(&withheld);
+    // A third home that is given what a writes, and not what b wrote.
+    a.title(2, &doc(1), "told to all");
+    let told = a.send();
+    let mut other = third(&mut a);
+    other.receive(&told);
+    let promises = other.store.reads().promises(&other.space).unwrap();
+    assert_eq!(
+        promises.iter().map(|promise| (promise.seq, promise.held, promise.told_by)).collect::<Vec<_>>(),
+        vec![(1, 0, a.keys.sign_pk())]
+    );
+    assert!(a.store.reads().promises(&a.space).unwrap().is_empty());
+    other.receive(&withheld);
+    assert!(other.store.reads().promises(&other.space).unwrap().is_empty(), "it has come");
+}
+
+#[test]
+fn two_statements_about_one_place_prove_that_a_relay_shows_two_logs() {
+    let Pair { mut a, mut b, .. } = pinned_pair();
+    let told = envelopes_telling(&mut a, |space| says(space, 7, 1));
+    b.store.put_statement(&b.space.clone(), b.relay, &says(b.space, 7, 2), 1).unwrap();
+    assert_eq!(kinds(&b), vec![]);
+    b.receive(&told);
+    assert_eq!(kinds(&b), vec![WarningKind::EquivocationProven]);
+    let evidence = b.store.reads().warnings(&b.space).unwrap().remove(0).evidence;
+    let (first, second) = evidence.split_at(evidence.len() / 2);
+    let (first, second) = (read_statement(first).unwrap(), read_statement(second).unwrap());
+    assert!(
+        first.contradicts(&second) && first.verify(&relay_key().0).is_ok() && second.verify(&relay_key().0).is_ok()
+    );
+    // The accepted twin: the same words twice say nothing.
+    let Pair { mut a, mut b, .. } = pinned_pair();
+    let told = envelopes_telling(&mut a, |space| says(space, 7, 1));
+    b.store.put_statement(&b.space.clone(), b.relay, &says(b.space, 7, 1), 1).unwrap();
+    b.receive(&told);
+    assert_eq!(kinds(&b), vec![]);
+}
+
+#[test]
+fn a_statement_that_differs_from_the_log_received_here_is_an_alarm() {
+    for (seen, expected) in [(1, vec![]), (2, vec![WarningKind::Equivocation])] {
+        let Pair { mut a, mut b, .. } = pinned_pair();
+        let told = envelopes_telling(&mut a, |space| says(space, 7, 1));
+        // b passed places 5 to 8 by itself.
+        let mut page = b.page(&[], 8);
+        for pos in 5..=8 {
+            page.rolls.push(pos, Roll([seen; 16]));
+        }
+        let membership = b.store.membership(&b.space).unwrap();
+        b.store.receive(&b.space.clone(), page, &membership, &b.keyring, Unknown::Quarantine, 1).unwrap();
+        b.receive(&told);
+        assert_eq!(kinds(&b), expected);
+    }
+}
+
+#[test]
+fn what_was_told_once_is_not_told_again_and_a_forged_statement_says_nothing() {
+    let Pair { mut a, .. } = pinned_pair();
+    let space = a.space;
+    a.store.put_statement(&space, a.relay, &says(space, 7, 1), 1).unwrap();
+    let row = records::find_space(&a.store.conn, &space).unwrap().row;
+    assert_eq!(witness::untold(&a.store.conn, row).unwrap().len(), 1);
+    a.title(1, &doc(1), "something to send");
+    a.seal();
+    assert_eq!(witness::untold(&a.store.conn, row).unwrap(), vec![]);
+
+    let Pair { mut a, mut b, .. } = pinned_pair();
+    let told = envelopes_telling(&mut a, |space| Statement { time_ms: 4, ..says(space, 7, 1) });
+    b.store.put_statement(&b.space.clone(), b.relay, &says(b.space, 7, 2), 1).unwrap();
+    b.receive(&told);
+    assert_eq!(kinds(&b), vec![]);
+}
+
+#[test]
+fn a_warning_counts_up_until_it_is_dismissed() {
+    let Pair { mut a, .. } = pinned_pair();
+    a.store.warn(a.relay, WarningKind::LogRolledBack, 5).unwrap();
+    a.store.warn(a.relay, WarningKind::LogRolledBack, 6).unwrap();
+    let warnings = a.store.reads().warnings(&a.space).unwrap();
+    assert_eq!(
+        warnings.iter().map(|warning| (warning.kind, warning.since_ms, warning.times)).collect::<Vec<_>>(),
+        vec![(WarningKind::LogRolledBack, 5, 2)]
+    );
+    assert_eq!(a.store.dismiss_warnings(&a.space.clone()).unwrap(), 1);
+    assert_eq!(kinds(&a), vec![]);
+}

@@ -1,0 +1,311 @@
+//! What this home has noticed about its relays, and what it was promised and has not got (protocol §8.4).
+//!
+//! Rolling hashes are kept for every place of a log, one row a page; statements of relays as they were signed. A
+//! promise is another device's word, in its frontier, that an envelope exists: it stands until the envelope is here.
+
+use lifeos_sync_protocol::ids::{LogId, Roll, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::log::Statement;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::records::find_space;
+use super::{Reads, RelayId, Store, StoreError, begin};
+use crate::delta::Delta;
+use crate::envelope::StreamTip;
+use crate::witness::{self, Rolls};
+
+/// Statements kept of one teller; older ones go.
+const STATEMENTS_KEPT: i64 = 64;
+/// Places of a log whose hashes are kept.
+const PLACES_KEPT: u64 = 1 << 20;
+
+/// What was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WarningKind {
+    /// The relay's log is shorter than it was, or has another past: put back from a backup, or lying.
+    LogRolledBack,
+    /// The relay has begun another log: wiped, or another relay under the same key.
+    LogReplaced,
+    /// The relay showed another device another log; two signed statements prove it.
+    EquivocationProven,
+    /// The same, seen by this device alone: one signed statement differs from what was received here.
+    Equivocation,
+    /// The relay broke the protocol.
+    Misbehaved,
+}
+
+impl WarningKind {
+    const ALL: [Self; 5] =
+        [Self::LogRolledBack, Self::LogReplaced, Self::EquivocationProven, Self::Equivocation, Self::Misbehaved];
+
+    /// Stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LogRolledBack => "log_rolled_back",
+            Self::LogReplaced => "log_replaced",
+            Self::EquivocationProven => "equivocation_proven",
+            Self::Equivocation => "equivocation",
+            Self::Misbehaved => "misbehaved",
+        }
+    }
+}
+
+/// One thing that was noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What.
+    pub kind: WarningKind,
+    /// The relay's address.
+    pub relay: String,
+    /// When it was noticed first (ms UTC).
+    pub since_ms: i64,
+    /// How often.
+    pub times: u64,
+    /// What proves it: the signed statements, one after another, if there are any.
+    pub evidence: Vec<u8>,
+}
+
+/// Envelopes that another device has and that have not come here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// The stream.
+    pub stream: StreamId,
+    /// Who writes it, if known.
+    pub author: Option<SignPk>,
+    /// Who told of it.
+    pub told_by: SignPk,
+    /// Up to which sequence it was told of.
+    pub seq: u32,
+    /// Up to which it is here.
+    pub held: u32,
+    /// Since when (ms UTC).
+    pub since_ms: i64,
+}
+
+impl Store {
+    /// Keeps what a relay signed about its log, to be told to the others with the next envelope.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_statement(
+        &mut self,
+        space: &SpaceId,
+        relay: RelayId,
+        statement: &Statement,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.lazily(|conn| {
+            let Some(key) = (Reads { conn }).relay(relay)?.key else { return Ok(()) };
+            let row = find_space(conn, space)?.row;
+            insert_statement(conn, row, &key, None, statement, now_ms)?;
+            compare(conn, row, &key, statement, now_ms)
+        })
+    }
+
+    /// Notes something about a relay; the same again counts up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn warn(&mut self, relay: RelayId, kind: WarningKind, now_ms: i64) -> Result<(), StoreError> {
+        warn(&self.conn, relay.0, kind, &[], now_ms)
+    }
+
+    /// The person has read the warnings of a space. Evidence of equivocation stays with the statements.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn dismiss_warnings(&mut self, space: &SpaceId) -> Result<usize, StoreError> {
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        let gone =
+            transaction.execute("DELETE FROM warning WHERE relay IN (SELECT id FROM relay WHERE space = ?1)", [row])?;
+        transaction.commit()?;
+        Ok(gone)
+    }
+}
+
+impl Reads<'_> {
+    /// What was noticed about the relays of a space, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn warnings(&self, space: &SpaceId) -> Result<Vec<Warning>, StoreError> {
+        let sql = "SELECT w.kind, r.url, w.since_ms, w.times, w.evidence FROM warning w JOIN relay r ON r.id = w.relay
+                   WHERE r.space = ?1 ORDER BY w.since_ms DESC";
+        let rows = self.all(sql, [find_space(self.conn, space)?.row], |row| {
+            let name: String = row.get(0)?;
+            let kind = WarningKind::ALL.into_iter().find(|kind| kind.name() == name);
+            Ok(kind.map(|kind| (kind, row.get(1), row.get(2), row.get::<_, u32>(3), row.get(4))))
+        })?;
+        let known = rows.into_iter().flatten();
+        known
+            .map(|(kind, relay, since_ms, times, evidence)| {
+                let times = u64::from(times?);
+                Ok(Warning { kind, relay: relay?, since_ms: since_ms?, times, evidence: evidence? })
+            })
+            .collect()
+    }
+
+    /// Where every stream of a space stands here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tips(&self, space: &SpaceId) -> Result<Vec<StreamTip>, StoreError> {
+        let sql = "SELECT stream, device, seq, tip FROM stream WHERE space = ?1 ORDER BY stream";
+        self.all(sql, [find_space(self.conn, space)?.row], |row| {
+            let (stream, device) = (StreamId(row.get(0)?), SignPk(row.get(1)?));
+            Ok(StreamTip { stream, device, seq: row.get(2)?, id: row.get(3)? })
+        })
+    }
+
+    /// Promised envelopes that are not here, oldest promise first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn promises(&self, space: &SpaceId) -> Result<Vec<Promise>, StoreError> {
+        let sql = "SELECT p.stream, s.device, p.told_by, p.seq, coalesce(s.seq, 0), p.since_ms FROM promise p
+                   LEFT JOIN stream s ON s.space = p.space AND s.stream = p.stream
+                   WHERE p.space = ?1 AND p.seq > coalesce(s.seq, 0) ORDER BY p.since_ms";
+        self.all(sql, [find_space(self.conn, space)?.row], |row| {
+            Ok(Promise {
+                stream: StreamId(row.get(0)?),
+                author: row.get::<_, Option<[u8; 32]>>(1)?.map(SignPk),
+                told_by: SignPk(row.get(2)?),
+                seq: row.get(3)?,
+                held: row.get(4)?,
+                since_ms: row.get(5)?,
+            })
+        })
+    }
+}
+
+/// Keeps the hashes of places that were passed, in the commit that moves the cursor over them.
+pub(super) fn note_rolls(conn: &Connection, relay: RelayId, log: &LogId, rolls: &Rolls) -> Result<(), StoreError> {
+    if rolls.rolls.is_empty() {
+        return Ok(());
+    }
+    let bytes: Vec<u8> = rolls.rolls.iter().flat_map(|roll| roll.0).collect();
+    let sql = "INSERT OR REPLACE INTO roll(relay, log, first, rolls) VALUES (?1, ?2, ?3, ?4)";
+    conn.prepare_cached(sql)?.execute((relay.0, log.as_ref(), place(rolls.first), bytes))?;
+    let oldest = place(rolls.first.saturating_sub(PLACES_KEPT));
+    conn.prepare_cached("DELETE FROM roll WHERE relay = ?1 AND log = ?2 AND first < ?3")?.execute((
+        relay.0,
+        log.as_ref(),
+        oldest,
+    ))?;
+    Ok(())
+}
+
+/// The hash at a place of a relay's log, as this device computed it.
+fn roll_at(conn: &Connection, relay: i64, log: &LogId, pos: u64) -> Result<Option<Roll>, StoreError> {
+    let sql = "SELECT first, rolls FROM roll WHERE relay = ?1 AND log = ?2 AND first <= ?3 ORDER BY first DESC LIMIT 1";
+    let found: Option<(i64, Vec<u8>)> = conn
+        .prepare_cached(sql)?
+        .query_row((relay, log.as_ref(), place(pos)), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((first, bytes)) = found else { return Ok(None) };
+    let rolls = bytes.as_chunks().0.iter().map(|roll| Roll(*roll)).collect();
+    Ok(Rolls { first: u64::try_from(first).unwrap_or(0), rolls }.at(pos))
+}
+
+/// Takes in what an accepted envelope of another device says besides its changes: how far that device has got, and
+/// what relays told it.
+pub(super) fn hear(
+    conn: &Connection,
+    (space, row): (&SpaceId, i64),
+    told_by: &SignPk,
+    delta: &Delta,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO promise(space, stream, seq, told_by, since_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT(space, stream) DO UPDATE
+               SET seq = excluded.seq, told_by = excluded.told_by, since_ms = excluded.since_ms
+               WHERE excluded.seq > seq";
+    let mut promise = conn.prepare_cached(sql)?;
+    for (stream, seq) in &delta.frontier {
+        promise.execute((row, stream.as_ref(), seq, told_by.as_ref(), now_ms))?;
+    }
+    for (relay, statement) in witness::decode_app(space, &delta.app) {
+        insert_statement(conn, row, &relay, Some(told_by), &statement, now_ms)?;
+        compare(conn, row, &relay, &statement, now_ms)?;
+    }
+    Ok(())
+}
+
+/// Own statements that the others have not been told of, the newest of each relay.
+pub(super) fn untold(conn: &Connection, space: i64) -> Result<Vec<(SignPk, Vec<u8>)>, StoreError> {
+    let sql = "SELECT relay_key, bytes FROM statement WHERE id IN
+               (SELECT max(id) FROM statement WHERE space = ?1 AND told_by IS NULL GROUP BY relay_key) AND NOT told
+               LIMIT ?2";
+    let limit = i64::try_from(witness::STATEMENTS_MAX).unwrap_or(i64::MAX);
+    Reads { conn }.all(sql, (space, limit), |row| Ok((SignPk(row.get(0)?), row.get(1)?)))
+}
+
+/// The own statements are on their way.
+pub(super) fn told(conn: &Connection, space: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE statement SET told = 1 WHERE space = ?1 AND told_by IS NULL AND NOT told")?
+        .execute([space])?;
+    Ok(())
+}
+
+fn insert_statement(
+    conn: &Connection,
+    space: i64,
+    relay: &SignPk,
+    told_by: Option<&SignPk>,
+    statement: &Statement,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO statement(space, relay_key, log, pos, roll, told_by, bytes, since_ms, told)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)";
+    let (log, teller) = (&statement.log, told_by.map(SignPk::as_bytes));
+    let bytes = witness::statement_bytes(statement);
+    conn.prepare_cached(sql)?.execute((
+        space,
+        relay.as_ref(),
+        log.log_id.as_ref(),
+        place(log.pos),
+        log.roll.as_ref(),
+        teller,
+        bytes,
+        now_ms,
+    ))?;
+    let sql = "DELETE FROM statement WHERE space = ?1 AND told_by IS ?2 AND id NOT IN
+               (SELECT id FROM statement WHERE space = ?1 AND told_by IS ?2 ORDER BY id DESC LIMIT ?3)";
+    conn.prepare_cached(sql)?.execute((space, teller, STATEMENTS_KEPT))?;
+    Ok(())
+}
+
+/// Holds a relay to what it signed: against other statements about the same place, and against what came here.
+fn compare(conn: &Connection, space: i64, key: &SignPk, said: &Statement, now_ms: i64) -> Result<(), StoreError> {
+    let relays: Vec<i64> =
+        Reads { conn }
+            .all("SELECT id FROM relay WHERE space = ?1 AND key = ?2", (space, key.as_ref()), |row| row.get(0))?;
+    let sql =
+        "SELECT bytes FROM statement WHERE space = ?1 AND relay_key = ?2 AND log = ?3 AND pos = ?4 AND roll <> ?5";
+    let log = &said.log;
+    let place_of = (space, key.as_ref(), log.log_id.as_ref(), place(log.pos), log.roll.as_ref());
+    let other: Option<Vec<u8>> = conn.prepare_cached(sql)?.query_row(place_of, |row| row.get(0)).optional()?;
+    for relay in relays {
+        if let Some(other) = &other {
+            let evidence = [other.as_slice(), &witness::statement_bytes(said)].concat();
+            warn(conn, relay, WarningKind::EquivocationProven, &evidence, now_ms)?;
+        } else if roll_at(conn, relay, &log.log_id, log.pos)?.is_some_and(|roll| roll != log.roll) {
+            warn(conn, relay, WarningKind::Equivocation, &witness::statement_bytes(said), now_ms)?;
+        }
+    }
+    Ok(())
+}
+
+fn warn(conn: &Connection, relay: i64, kind: WarningKind, evidence: &[u8], now_ms: i64) -> Result<(), StoreError> {
+    let sql = "INSERT INTO warning(relay, kind, since_ms, times, evidence) VALUES (?1, ?2, ?3, 1, ?4)
+               ON CONFLICT(relay, kind) DO UPDATE SET times = times + 1";
+    conn.prepare_cached(sql)?.execute((relay, kind.name(), now_ms, evidence))?;
+    tracing::warn!(kind = kind.name(), "something is wrong with a relay");
+    Ok(())
+}
+
+fn place(pos: u64) -> i64 {
+    i64::try_from(pos).unwrap_or(i64::MAX)
+}
