@@ -139,6 +139,9 @@ pub enum RecordStatus {
     CutBehind,
 }
 
+/// Bit of CHALLENGE's features: the relay answers LOG_STATEMENT_WANT.
+pub const FEATURE_LOG_STATEMENT: u64 = 1;
+
 /// What one side holds of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Have {

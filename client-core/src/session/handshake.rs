@@ -1,13 +1,13 @@
 //! HELLO → CHALLENGE → AUTH → WELCOME: both sides prove their keys over one transcript (protocol §8.1).
 
-use lifeos_sync_protocol::frame::{Frame, PeerLimits, PeerRole};
+use lifeos_sync_protocol::frame::{FEATURE_LOG_STATEMENT, Frame, PeerLimits, PeerRole};
 use lifeos_sync_protocol::handshake::{
     PROTO_MAX, PROTO_MIN, auth_message, list_message, transcript_hash, verify, welcome_message,
 };
 use lifeos_sync_protocol::ids::{SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits;
 
-use super::{Output, Phase, Session, SessionError};
+use super::{Asked, Output, Phase, Session, SessionError};
 
 /// The first half: HELLO is sent, CHALLENGE is awaited. Linking uses it alone, without AUTH.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Handshake {
 pub struct Challenged {
     /// The key the relay claims; proven only by WELCOME.
     pub relay_key: SignPk,
+    features: u64,
     /// What the relay enforces.
     pub limits: PeerLimits,
     hello: Vec<u8>,
@@ -59,8 +60,8 @@ impl Handshake {
         pinned: Option<&SignPk>,
         address: &str,
     ) -> Result<Challenged, SessionError> {
-        let (relay_key, origin, limits) = match frame {
-            Frame::Challenge { peer_pk, origin, limits, .. } => (*peer_pk, origin, *limits),
+        let (relay_key, origin, features, limits) = match frame {
+            Frame::Challenge { peer_pk, origin, features, limits, .. } => (*peer_pk, origin, *features, *limits),
             Frame::Error { code, retry_after_ms, .. } => {
                 return Err(SessionError::Refused { code: *code, retry_after_ms: *retry_after_ms });
             }
@@ -72,7 +73,14 @@ impl Handshake {
         if pinned.is_none() && !is_same_origin(address, origin) {
             return Err(SessionError::WrongOrigin);
         }
-        Ok(Challenged { relay_key, limits, hello: self.hello, challenge: bytes.to_vec(), transcript: [0; 32] })
+        Ok(Challenged {
+            relay_key,
+            features,
+            limits,
+            hello: self.hello,
+            challenge: bytes.to_vec(),
+            transcript: [0; 32],
+        })
     }
 }
 
@@ -103,6 +111,9 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut challenged = handshake.challenge_frame(frame, bytes, self.relay_key.as_ref(), &self.relay_address)?;
         self.peer = within_own_limits(challenged.limits)?;
+        if challenged.features & FEATURE_LOG_STATEMENT == 0 {
+            self.statement = Asked::Done; // it makes none
+        }
         let message = challenged.auth_message(&self.space, &self.device);
         self.phase = Phase::Signing(challenged);
         self.outputs.push_back(Output::Sign { message });

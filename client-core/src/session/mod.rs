@@ -217,7 +217,7 @@ enum Asked {
     No,
     /// With this request.
     Yes(u32),
-    Answered,
+    Done,
 }
 
 /// Why pushing ended.
@@ -468,7 +468,7 @@ impl Session {
             && self.records.is_quiet()
             && self.pull.is_quiet()
             && self.push.is_quiet()
-            && self.statement == Asked::Answered;
+            && self.statement == Asked::Done;
         if quiet && !self.idle && !self.save_cursor() {
             self.idle = true;
             self.outputs.push_back(Output::Idle);
@@ -580,7 +580,7 @@ impl Session {
         if !self.pull.agrees_with(&said.log) {
             return Err(SessionError::Misbehaved("a statement about another log than it shows"));
         }
-        self.statement = Asked::Answered;
+        self.statement = Asked::Done;
         self.outputs.push_back(Output::Statement(said));
         Ok(())
     }

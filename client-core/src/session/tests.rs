@@ -115,7 +115,7 @@ impl Relay {
                     peer_pk: public(&self.keys),
                     nonce: [7; 32],
                     origin: self.origin.into(),
-                    features: 0,
+                    features: lifeos_sync_protocol::frame::FEATURE_LOG_STATEMENT,
                     limits: PeerLimits {
                         frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
                         push_window: 2,
