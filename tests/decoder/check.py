@@ -7,7 +7,7 @@ none, are errors. Prints how many vectors were recomputed or opened and how many
 import sys
 from pathlib import Path
 
-from lsync import Refused, cbor, envelopes, epochs, frames, hpke, links
+from lsync import Refused, cbor, envelopes, epochs, files, frames, hpke, links
 from lsync.envelopes import Envelope
 from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, verify
 from lsync.records import Record, enrolment_message
@@ -460,6 +460,36 @@ def check_invite_key(vectors, seeds):
     sign_key, hpke_key = pair(seeds)
     vectors.equal("sign_pk", sign_key)
     vectors.equal("hpke_pk", hpke_key)
+
+
+@check("recovery_keys.txt")
+def check_recovery_keys(vectors):
+    # One line: the signing key, then the HPKE key, of the words whose entropy is zero.
+    sign_key, hpke_key = pair(epochs.paper_seeds(bytes(16)))
+    vectors.equal(sign_key.hex(), hpke_key)
+
+
+@check("device_key.txt")
+def check_device_key(vectors):
+    locked, passphrase = vectors["locked"], Vectors.all["backup.txt"]["passphrase"].decode()
+    if files.open_device_key(locked, passphrase) != bytes([6] * 32):
+        raise Failed("another root")
+    flips("device.key", locked, lambda data: files.open_device_key(data, passphrase))
+    refuses("device.key under another passphrase", lambda: files.open_device_key(locked, passphrase + " "))
+
+
+@check("backup.txt")
+def check_backup(vectors):
+    if len(vectors["words"].split()) != 12:
+        raise Failed("a phrase of another length")
+    paper = Device(epochs.paper_seeds(bytes(16)))
+    passphrase, file = vectors["passphrase"].decode(), vectors["file"]
+    for opener in ({"hpke_secret": paper.hpke_secret}, {"passphrase": passphrase}):
+        content, database = files.open_backup(file, **opener)
+        vectors.equal("database", database)
+        vectors.equal("root", content[3])
+        flips("backup", file, lambda data: files.open_backup(data, **opener))
+    refuses("a backup without a key", lambda: files.open_backup(file))
 
 
 def check_weak_keys():

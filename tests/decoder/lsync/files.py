@@ -1,0 +1,89 @@
+"""Files at rest: a locked device.key and a backup (section "Files at rest")."""
+
+import unicodedata
+
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from . import Refused, cbor, hpke
+from .primitives import ctx, hkdf, sha256, unseal
+from .reader import Reader
+
+CHUNK_BYTES, TAG_BYTES = 65_536, 16
+COST_MAX = (1024 * 1024, 32, 16)
+
+
+def passphrase_key(passphrase, cost, salt, purpose):
+    memory, passes, lanes = cost
+    if any(number == 0 or number > most for number, most in zip(cost, COST_MAX)) or memory < 8 * lanes:
+        raise Refused("a cost outside the limits")
+    password = unicodedata.normalize("NFKC", passphrase).encode()
+    kdf = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory)
+    return hkdf(ctx("passphrase"), kdf.derive(password), ctx(purpose))
+
+
+def _cost(reader):
+    return tuple(reader.number(4) for _ in range(3)), reader.take(16)
+
+
+def open_device_key(data, passphrase):
+    """The root seed of a locked device.key."""
+    reader = Reader(data)
+    if reader.take(8) != b"LSDEVKEY" or reader.number(1) != 2:
+        raise Refused("no locked device.key")
+    cost, salt = _cost(reader)
+    bound = data[: reader.at]
+    wrapped = reader.take(48)
+    check = reader.take(4)
+    reader.end()
+    if sha256(ctx("device-key"), data[9:-4])[:4] != check:
+        raise Refused("a damaged file")
+    return unseal(passphrase_key(passphrase, cost, salt, "device-key"), bound, wrapped)
+
+
+def open_backup(data, hpke_secret=None, passphrase=None):
+    """(what the content says of itself, the database)"""
+    reader = Reader(data)
+    if reader.take(8) != b"LSBACKUP" or reader.number(1) != 1:
+        raise Refused("no backup")
+    count = reader.number(1)
+    if not 1 <= count <= 8:
+        raise Refused("no lock, or too many")
+    keys = [_try_lock(reader, hpke_secret, passphrase) for _ in range(count)]
+    key = next((key for key in keys if key is not None), None)
+    if key is None:
+        raise Refused("no lock opens")
+    header = data[: reader.at]
+    chunk_key = hkdf(ctx("backup"), key, ctx("backup-chunks") + sha256(ctx("backup-header"), header))
+    content = _chunks(chunk_key, data[reader.at :])
+    length = int.from_bytes(content[:4], "big")
+    return cbor.decode(content[4 : 4 + length]), content[4 + length :]
+
+
+def _try_lock(reader, hpke_secret, passphrase):
+    start, kind = reader.at, reader.number(1)
+    bound = reader.data[:9]
+    if kind == 0:
+        enc, ct = reader.take(32), reader.take(48)
+        return hpke_secret and _or_none(lambda: hpke.Context(enc, hpke_secret, ctx("backup-key")).open(bound, ct))
+    if kind != 1:
+        raise Refused("an unknown lock")
+    cost, salt = _cost(reader)
+    aad = bound + reader.data[start : reader.at]
+    ct = reader.take(48)
+    return passphrase and _or_none(lambda: unseal(passphrase_key(passphrase, cost, salt, "backup-key"), aad, ct))
+
+
+def _or_none(attempt):
+    try:
+        return attempt()
+    except Refused:
+        return None
+
+
+def _chunks(key, data):
+    out, size = [], CHUNK_BYTES + TAG_BYTES
+    count = max(1, -(-len(data) // size))
+    for at in range(count):
+        nonce = at.to_bytes(11, "big") + bytes([at == count - 1])
+        out.append(unseal(key, b"", data[at * size : (at + 1) * size], nonce))
+    return b"".join(out)
