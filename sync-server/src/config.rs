@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::SignPk;
 use serde::Deserialize;
 
@@ -15,16 +16,34 @@ pub enum SpaceCreation {
     /// Every device.
     #[default]
     Open,
+    /// Whoever connects with one of these tokens in the address: `wss://relay.example/sync?token=…`.
+    Token(BTreeSet<TokenHash>),
     /// Only these devices, by signing key.
     Allowlist(BTreeSet<SignPk>),
 }
 
-impl SpaceCreation {
-    /// Whether `founder` may create a space.
+/// The hash of a token; comparing hashes tells nothing about how much of a token was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of this token.
     #[must_use]
-    pub fn allows(&self, founder: &SignPk) -> bool {
+    pub fn of(token: &str) -> Self {
+        Self(sha256("token", &[token.as_bytes()]))
+    }
+}
+
+/// Shortest token; a shorter one could be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
+impl SpaceCreation {
+    /// Whether `founder`, who connected with this token, may create a space.
+    #[must_use]
+    pub fn allows(&self, founder: &SignPk, token: Option<&TokenHash>) -> bool {
         match self {
             Self::Open => true,
+            Self::Token(tokens) => token.is_some_and(|token| tokens.contains(token)),
             Self::Allowlist(keys) => keys.contains(founder),
         }
     }
@@ -66,7 +85,8 @@ impl Config {
     }
 
     /// Takes the settings of a JSON file over the present ones:
-    /// `{"origin": "wss://…", "founders": ["<key hex>", …], "limits": {"connections_max": 100}}`, all optional.
+    /// `{"origin": "wss://…", "founders": ["<key hex>", …], "limits": {"connections_max": 100}}`, all optional;
+    /// `"tokens": ["<text>", …]` takes the place of founders.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, or says something this version does not know.
@@ -81,6 +101,18 @@ impl Config {
         if let Some(limits) = file.limits {
             self.limits = limits;
         }
+        if file.founders.is_some() && file.tokens.is_some() {
+            return Err(ConfigError::Creation { path: path.to_owned() });
+        }
+        if let Some(tokens) = file.tokens {
+            let plain = |token: &String| {
+                token.len() >= TOKEN_BYTES_MIN && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            };
+            if !tokens.iter().all(plain) {
+                return Err(ConfigError::Token { path: path.to_owned() });
+            }
+            self.creation = SpaceCreation::Token(tokens.iter().map(|token| TokenHash::of(token)).collect());
+        }
         if let Some(founders) = file.founders {
             let keys = founders.iter().map(|key| key.parse()).collect::<Result<_, _>>();
             self.creation = SpaceCreation::Allowlist(keys.map_err(|_| ConfigError::Founder { path: path.to_owned() })?);
@@ -94,6 +126,7 @@ impl Config {
 struct ConfigFile {
     origin: Option<String>,
     founders: Option<Vec<String>>,
+    tokens: Option<Vec<String>>,
     limits: Option<Limits>,
 }
 
@@ -116,6 +149,18 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where and why.
         source: serde_json::Error,
+    },
+    /// Two ways to say who may create a space.
+    #[error("{path} has both \"founders\" and \"tokens\"; keep one of them", path = path.display())]
+    Creation {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A token is short, or would be escaped in an address.
+    #[error("a token under \"tokens\" in {path} is not at least 16 letters, digits or -", path = path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
     },
     /// A founder's key is not 64 hex characters.
     #[error("a key under \"founders\" in {path} is not 64 hex characters", path = path.display())]
@@ -154,8 +199,24 @@ mod tests {
     #[test]
     fn founders_close_the_door_to_others() {
         let config = merged(&format!(r#"{{"founders": ["{}"]}}"#, "ab".repeat(32))).unwrap();
-        assert!(config.creation.allows(&SignPk([0xab; 32])));
-        assert!(!config.creation.allows(&SignPk([0xac; 32])));
+        assert!(config.creation.allows(&SignPk([0xab; 32]), None));
+        assert!(!config.creation.allows(&SignPk([0xac; 32]), None));
         assert!(matches!(merged(r#"{"founders": ["xy"]}"#), Err(ConfigError::Founder { .. })));
+    }
+
+    #[test]
+    fn a_token_opens_the_door_and_a_weak_one_is_refused() {
+        let config = merged(r#"{"tokens": ["0123456789abcdef"]}"#).unwrap();
+        let allows = |token: Option<&str>| config.creation.allows(&SignPk([1; 32]), token.map(TokenHash::of).as_ref());
+        assert!(allows(Some("0123456789abcdef")));
+        assert!(!allows(None) && !allows(Some("0123456789abcdeF")) && !allows(Some("")));
+        for weak in ["short", "0123456789abcde%20", ""] {
+            assert!(
+                matches!(merged(&format!(r#"{{"tokens": ["{weak}"]}}"#)), Err(ConfigError::Token { .. })),
+                "{weak}"
+            );
+        }
+        let both = r#"{"tokens": ["0123456789abcdef"], "founders": []}"#;
+        assert!(matches!(merged(both), Err(ConfigError::Creation { .. })));
     }
 }

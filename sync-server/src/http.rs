@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
 
+use crate::config::TokenHash;
 use crate::connection;
 use crate::server::{Peer, Phase, Relay};
 
@@ -28,9 +29,16 @@ pub(crate) fn router(relay: Arc<Relay>) -> axum::Router {
 
 async fn sync(
     State(relay): State<Arc<Relay>>,
-    Extension(peer): Extension<Peer>,
+    Extension(mut peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if !relay.arrivals.try_take(peer.address, tokio::time::Instant::now()) {
+        relay.metrics.connections_refused_total.increment();
+        return (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address; try again later\n")
+            .into_response();
+    }
+    peer.token = query.as_deref().and_then(token).map(TokenHash::of);
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
@@ -38,6 +46,11 @@ async fn sync(
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(move |socket| connection::serve(socket, relay, peer))
+}
+
+/// The value of `token` in a query. Taken as it stands: a token has no characters that would be escaped.
+fn token(query: &str) -> Option<&str> {
+    query.split('&').find_map(|field| field.strip_prefix("token="))
 }
 
 /// Ready: serving, the writer thread is there, and the last commit succeeded.

@@ -27,7 +27,7 @@ mod server;
 mod space;
 mod store;
 
-pub use config::{Config, ConfigError, SpaceCreation};
+pub use config::{Config, ConfigError, SpaceCreation, TokenHash};
 pub use limits::Limits;
 pub use server::{Handle, Server, StartError};
 pub use store::{AdminError, SpaceStats, Stats, backup, stats};

@@ -16,10 +16,16 @@ pub struct Limits {
     /// Open TCP connections of one address; an IPv6 network of 64 bits is one address here and below. Behind a
     /// reverse proxy all clients share one address: raise it there.
     pub connections_per_address_max: usize,
+    /// Websockets that one address opens in a minute, as a bucket that fills steadily; so are all rates below.
+    pub connections_per_address_minute_max: u32,
     /// Spaces one connection may authenticate for.
     pub sessions_per_connection_max: usize,
     /// Failed AUTH and LIST attempts before the connection is closed.
     pub auth_attempts_max: usize,
+    /// AUTH and LIST frames of one address that were refused, in a minute. After that its connections are closed.
+    pub auth_failures_per_address_minute_max: u32,
+    /// LIST frames of one address in a minute: each is a signature and a look into an index, before any AUTH.
+    pub lists_per_address_minute_max: u32,
     /// Time to send a complete HTTP request header.
     pub header_read_ms_max: u64,
     /// Time from the websocket upgrade to AUTH, LIST or a mailbox frame.
@@ -60,7 +66,19 @@ pub struct Limits {
     /// Bytes of the database, without its write-ahead log of some 64 MiB; 0 means no limit. Beyond it envelopes and
     /// new spaces are refused; records and reads are not.
     pub database_bytes_max: u64,
-    /// Spaces made from one address in an hour, as a bucket that fills steadily.
+    /// KiB of PUSH frames of one device in a second, over all its connections; faster ones wait.
+    pub device_push_kib_per_second_max: u32,
+    /// KiB that a device may push at once before that.
+    pub device_push_burst_kib_max: u32,
+    /// KiB of pages that one device may pull in a second; after that it waits for the next one.
+    pub device_pull_kib_per_second_max: u32,
+    /// KiB that a device may pull at once before that.
+    pub device_pull_burst_kib_max: u32,
+    /// Presence messages of one device in a second; what is more is dropped, as presence may be.
+    pub device_presence_per_second_max: u32,
+    /// Presence messages at once before that.
+    pub device_presence_burst_max: u32,
+    /// Spaces made from one address in an hour.
     pub spaces_per_address_hour_max: u32,
     /// Records one connection may bring per second; faster ones wait. Each costs a signature and an evaluation.
     pub records_per_second_max: u32,
@@ -68,6 +86,13 @@ pub struct Limits {
     pub records_burst_max: u32,
     /// Bytes of envelopes in one space; 0 means no limit. Records and reads are never refused for it.
     pub space_bytes_max: u64,
+    /// Envelopes in one space; 0 means no limit.
+    pub space_envelopes_max: u64,
+    /// Bytes of envelopes of one member's devices in one space, so that one member cannot use up the space of all;
+    /// 0 means no limit.
+    pub member_bytes_max: u64,
+    /// Envelopes of one member's devices in one space; 0 means no limit.
+    pub member_envelopes_max: u64,
     /// Bytes of records in one space: a budget of their own, so that a full space can still remove a device.
     pub space_record_bytes_max: u64,
     /// Records of one author without effect in this version; they are kept for later ones. Without this limit one
@@ -75,12 +100,26 @@ pub struct Limits {
     pub author_idle_records_max: usize,
     /// Bytes of those records.
     pub author_idle_record_bytes_max: u64,
+    /// Records in one space of one member who is neither Owner nor Admin.
+    pub member_records_max: usize,
+    /// Bytes of those records.
+    pub member_record_bytes_max: u64,
+    /// Share of a space's records, in count and bytes, that is kept for what Owners and Admins must always be able
+    /// to do: remove, demote, make epochs, close.
+    pub records_reserved_percent: u8,
+    /// Records of one frame that are judged one by one, each in its own past, because they have no effect among
+    /// all; those beyond are to be sent again.
+    pub records_judged_alone_max: usize,
+    /// Records that one connection may bring although they are never valid here.
+    pub records_refused_per_connection_max: usize,
     /// Records whose parents are missing that are kept in memory per connection and space.
     pub records_parked_max: usize,
     /// Rendezvous mailboxes.
     pub mailboxes_max: usize,
     /// Rendezvous mailboxes made from one address.
     pub mailboxes_per_address_max: usize,
+    /// Mailbox frames of one address in a minute.
+    pub mailbox_frames_per_address_minute_max: u32,
     /// Mailbox messages one connection may wait for at the same time.
     pub mailbox_waits_max: usize,
     /// Time that shutdown gives connections to take what was acknowledged.
@@ -92,8 +131,11 @@ impl Default for Limits {
         Self {
             connections_max: 20_000,
             connections_per_address_max: 128,
+            connections_per_address_minute_max: 1_200,
             sessions_per_connection_max: 64,
             auth_attempts_max: 3,
+            auth_failures_per_address_minute_max: 120,
+            lists_per_address_minute_max: 120,
             header_read_ms_max: 10_000,
             handshake_ms_max: 10_000,
             unauthenticated_ms_max: 900_000,
@@ -113,16 +155,31 @@ impl Default for Limits {
             readers: 4,
             spaces_max: 100_000,
             database_bytes_max: 0,
+            device_push_kib_per_second_max: 64 * 1024,
+            device_push_burst_kib_max: 256 * 1024,
+            device_pull_kib_per_second_max: 256 * 1024,
+            device_pull_burst_kib_max: 1024 * 1024,
+            device_presence_per_second_max: 32,
+            device_presence_burst_max: 128,
             spaces_per_address_hour_max: 64,
             records_per_second_max: 512,
             records_burst_max: 4_096,
             space_bytes_max: 1024 * 1024 * 1024,
+            space_envelopes_max: 4 * 1024 * 1024,
+            member_bytes_max: 768 * 1024 * 1024,
+            member_envelopes_max: 3 * 1024 * 1024,
             space_record_bytes_max: 64 * 1024 * 1024,
             author_idle_records_max: 1_024,
             author_idle_record_bytes_max: 4 * 1024 * 1024,
+            member_records_max: 2_048,
+            member_record_bytes_max: 8 * 1024 * 1024,
+            records_reserved_percent: 25,
+            records_judged_alone_max: 8,
+            records_refused_per_connection_max: 256,
             records_parked_max: 64,
             mailboxes_max: 1_024,
             mailboxes_per_address_max: 16,
+            mailbox_frames_per_address_minute_max: 600,
             mailbox_waits_max: 4,
             shutdown_ms_max: 10_000,
         }

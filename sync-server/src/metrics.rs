@@ -63,7 +63,9 @@ metrics! {
     "counter" envelopes_refused_total "Envelopes that were pushed and not stored.";
     "counter" records_stored_total "Records stored durably.";
     "counter" records_refused_total "Records that are never valid here.";
+    "counter" record_evaluations_total "Evaluations of a space's records, or of a part of them, for records that came.";
     "counter" records_slowed_total "Records that had to wait because their connection brought them too fast.";
+    "counter" pushes_slowed_total "PUSH frames that had to wait because their device pushed too fast.";
     "counter" commits_total "Transactions committed.";
     "counter" commit_jobs_total "PUSH and REC frames in those transactions.";
     "counter" commit_microseconds_total "Time spent in those transactions, fsync included.";

@@ -1,14 +1,14 @@
 //! How often something may happen: a bucket that fills with time and is emptied by what is done.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Addresses remembered before those are dropped that have been quiet long enough to have a full bucket.
-const ADDRESSES_MAX: usize = 16 * 1024;
+/// Keys remembered before those are dropped that have been quiet long enough to have a full bucket.
+const KEYS_MAX: usize = 16 * 1024;
 
 /// How much fits into a bucket, and how fast it fills again.
 #[derive(Debug, Clone, Copy)]
@@ -54,38 +54,59 @@ impl Bucket {
     }
 }
 
-/// One bucket for each address.
+/// One bucket for each address or device.
 #[derive(Debug)]
-pub(crate) struct AddressRate {
+pub(crate) struct KeyedRate<K> {
     rate: Rate,
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<HashMap<K, Bucket>>,
 }
 
-impl AddressRate {
+impl<K: Eq + Hash> KeyedRate<K> {
     pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, buckets: Mutex::default() }
     }
 
-    /// Takes a piece from the address's bucket if one is there.
-    pub(crate) fn try_take(&self, address: IpAddr, now: Instant) -> bool {
+    /// So many in a minute, all of which may come at once.
+    pub(crate) fn per_minute(count: u32) -> Self {
+        Self::new(Rate::new(count, Duration::from_secs(60), count))
+    }
+
+    /// So many in a second, and so many at once before that.
+    pub(crate) fn per_second(count: u32, burst: u32) -> Self {
+        Self::new(Rate::new(count, Duration::from_secs(1), burst))
+    }
+
+    /// Takes a piece from the key's bucket if one is there.
+    pub(crate) fn try_take(&self, key: K, now: Instant) -> bool {
+        let rate = self.rate;
+        self.with(key, now, |bucket| bucket.try_take(rate, now))
+    }
+
+    /// Takes pieces that may not be there yet; answers how long to wait for them.
+    pub(crate) fn take(&self, key: K, count: u32, now: Instant) -> Duration {
+        let rate = self.rate;
+        self.with(key, now, |bucket| bucket.take(rate, count, now))
+    }
+
+    fn with<T>(&self, key: K, now: Instant, act: impl FnOnce(&mut Bucket) -> T) -> T {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= ADDRESSES_MAX {
+        if buckets.len() >= KEYS_MAX {
             buckets.retain(|_, bucket| bucket.full_at > now);
         }
-        buckets.entry(address).or_insert(Bucket::full(now)).try_take(self.rate, now)
+        act(buckets.entry(key).or_insert(Bucket::full(now)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn an_address_has_a_burst_and_then_what_comes_back() {
         let [one, other] = [1, 2].map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
-        let rate = AddressRate::new(Rate::new(2, Duration::from_secs(60), 2));
+        let rate = KeyedRate::new(Rate::new(2, Duration::from_secs(60), 2));
         let start = Instant::now();
         assert!(rate.try_take(one, start) && rate.try_take(one, start));
         assert!(!rate.try_take(one, start) && !rate.try_take(one, start + Duration::from_secs(29)));

@@ -14,13 +14,13 @@ use lifeos_sync_protocol::ids::SignPk;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::config::Config;
+use crate::config::{Config, TokenHash};
 use crate::connection::metered::{Metered, ReadBudget, SharedBytes};
 use crate::http;
 use crate::identity::Identity;
 use crate::limits::{Limits, ms};
 use crate::metrics::Metrics;
-use crate::rate::{AddressRate, Rate};
+use crate::rate::{KeyedRate, Rate};
 use crate::rendezvous::Mailboxes;
 use crate::space::Spaces;
 use crate::store::{Store, StoreError};
@@ -38,7 +38,21 @@ pub(crate) struct Relay {
     pub(crate) mailboxes: Mailboxes,
     pub(crate) metrics: Arc<Metrics>,
     /// Creation of spaces, by address.
-    pub(crate) creations: AddressRate,
+    pub(crate) creations: KeyedRate<IpAddr>,
+    /// Websockets, by address.
+    pub(crate) arrivals: KeyedRate<IpAddr>,
+    /// AUTH and LIST frames that were refused, by address.
+    pub(crate) auth_failures: KeyedRate<IpAddr>,
+    /// LIST frames, by address.
+    pub(crate) lists: KeyedRate<IpAddr>,
+    /// Mailbox frames, by address.
+    pub(crate) mailbox_frames: KeyedRate<IpAddr>,
+    /// KiB pushed, by device.
+    pub(crate) pushes: KeyedRate<SignPk>,
+    /// KiB pulled, by device.
+    pub(crate) pulls: KeyedRate<SignPk>,
+    /// Presence messages, by device.
+    pub(crate) presence: KeyedRate<SignPk>,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.
     pub(crate) ingest: Arc<Semaphore>,
@@ -150,11 +164,18 @@ impl Relay {
             spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
             mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_in_flight_max / 1024)),
-            creations: AddressRate::new(Rate::new(
+            creations: KeyedRate::new(Rate::new(
                 limits.spaces_per_address_hour_max,
                 HOUR,
                 limits.spaces_per_address_hour_max,
             )),
+            arrivals: KeyedRate::per_minute(limits.connections_per_address_minute_max),
+            auth_failures: KeyedRate::per_minute(limits.auth_failures_per_address_minute_max),
+            lists: KeyedRate::per_minute(limits.lists_per_address_minute_max),
+            mailbox_frames: KeyedRate::per_minute(limits.mailbox_frames_per_address_minute_max),
+            pushes: KeyedRate::per_second(limits.device_push_kib_per_second_max, limits.device_push_burst_kib_max),
+            pulls: KeyedRate::per_second(limits.device_pull_kib_per_second_max, limits.device_pull_burst_kib_max),
+            presence: KeyedRate::per_second(limits.device_presence_per_second_max, limits.device_presence_burst_max),
             reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),
             limits,
@@ -254,7 +275,7 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
     }
     let shared = [Arc::clone(&guard.reading), Arc::clone(&relay.reading)];
     let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max, shared);
-    let peer = Peer { address, budget: Arc::clone(&budget), _guard: Arc::new(guard) };
+    let peer = Peer { address, budget: Arc::clone(&budget), token: None, _guard: Arc::new(guard) };
     let io = TokioIo::new(Metered::new(stream, budget));
     let service = TowerToHyperService::new(router.clone());
     let header_read = ms(relay.limits.header_read_ms_max);
@@ -298,6 +319,8 @@ pub(crate) struct Peer {
     /// As [`counted_address`] gives it.
     pub(crate) address: IpAddr,
     pub(crate) budget: Arc<ReadBudget>,
+    /// Hash of the token in the address that was asked for.
+    pub(crate) token: Option<TokenHash>,
     /// Held as long as the connection counts.
     _guard: Arc<ConnectionGuard>,
 }

@@ -13,6 +13,7 @@ use lifeos_sync_protocol::handshake::{
 use lifeos_sync_protocol::ids::{SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_IDS_MAX, PUSH_WINDOW_MAX};
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::time::Instant;
 
 use super::session::Session;
 use super::{Connection, Refusal};
@@ -44,6 +45,13 @@ impl Handshake {
     }
 }
 
+/// A bucket of a minute has something again after a moment.
+const TOO_MANY: Refusal = Refusal {
+    code: ErrorCode::Rate,
+    fatal: false,
+    retry_after_ms: 5_000,
+    message: "too many requests from this address; try again later",
+};
 const TOO_EARLY: Refusal = Refusal::fatal(ErrorCode::Unexpected, "HELLO comes first");
 
 impl Connection {
@@ -95,7 +103,8 @@ impl Connection {
     fn failed(&mut self, mut refusal: Refusal) -> Refusal {
         self.relay.metrics.auth_failed_total.increment();
         self.handshake.failures += 1;
-        refusal.fatal |= self.handshake.failures >= self.relay.limits.auth_attempts_max;
+        refusal.fatal |= self.handshake.failures >= self.relay.limits.auth_attempts_max
+            || !self.relay.auth_failures.try_take(self.peer.address, Instant::now());
         refusal
     }
 
@@ -119,8 +128,10 @@ impl Connection {
         self.handshake.sessions += 1;
         let number = self.handshake.sessions;
         let known = space.is_some();
-        let session = Session::new(space_id, device, space, Arc::clone(&self.relay));
-        self.sessions.insert(number, session);
+        self.sessions.insert(number, Session::new(space_id, device, Arc::clone(&self.relay)));
+        if let Some(space) = space {
+            self.attach(number, space)?;
+        }
         self.peer.budget.lift();
         self.deadline = None;
         let signature = self.relay.identity.sign(&welcome_message(&transcript));
@@ -134,7 +145,7 @@ impl Connection {
         let not_member = Refusal::mild(ErrorCode::NotMember, "this device is not enrolled in such a space");
         let space = match found {
             Found::Here(space) => space,
-            Found::Absent if self.relay.config.creation.allows(device) => return Ok(None),
+            Found::Absent if self.relay.config.creation.allows(device, self.peer.token.as_ref()) => return Ok(None),
             Found::Absent | Found::Closed => return Err(not_member),
         };
         let view = space.view();
@@ -148,6 +159,9 @@ impl Connection {
 
     async fn list(&mut self, request: u32, device: SignPk, signature: &Signature) -> Result<(), Refusal> {
         let transcript = self.transcript(&SpaceId::ZERO, &device)?;
+        if !self.relay.lists.try_take(self.peer.address, Instant::now()) {
+            return Err(TOO_MANY);
+        }
         if verify(&device, &list_message(&transcript), signature).is_err() {
             return Err(self.failed(Refusal::mild(ErrorCode::AuthFailed, "the signature of LIST does not verify")));
         }
@@ -168,6 +182,9 @@ impl Connection {
 
     pub(super) fn rendezvous(&mut self, request: u32, frame: Frame) -> Result<(), Refusal> {
         self.handshake.greeted()?;
+        if !self.relay.mailbox_frames.try_take(self.peer.address, Instant::now()) {
+            return Err(TOO_MANY);
+        }
         let mailboxes = &self.relay.mailboxes;
         let done = match frame {
             Frame::RdvCreate { rdv, ttl_s } => mailboxes

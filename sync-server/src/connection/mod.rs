@@ -35,6 +35,8 @@ use handshake::Handshake;
 use outgoing::{Outgoing, close};
 use session::Session;
 
+/// How long a removed device is given to take what was queued for it, and why its connection ends.
+const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a closed connection waits for the peer to close its side.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,9 @@ pub(crate) async fn serve(socket: WebSocket, relay: Arc<Relay>, peer: Peer) {
             // A socket that is closed with unread bytes in it is reset, and the last words may be lost with it.
             let _ = timeout(LINGER, async { while let Some(Ok(_)) = stream.next().await {} }).await;
         }
+        () = outgoing.until_revoked() => {
+            drop(timeout(REVOKED_PATIENCE, writing).await);
+        }
         () = until_stopped(&mut stopped) => {}
     }
 }
@@ -75,6 +80,8 @@ struct Connection {
     window: Arc<Semaphore>,
     /// Records it may still bring now.
     records_bucket: Bucket,
+    /// Records it brought that are never valid here.
+    records_refused: usize,
     /// Mailbox messages that are waited for.
     waits: JoinSet<()>,
 }
@@ -129,6 +136,7 @@ impl Connection {
             sessions: BTreeMap::new(),
             started: now,
             records_bucket: Bucket::full(now),
+            records_refused: 0,
             waits: JoinSet::new(),
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Outgoing {
     filled: Notify,
     /// Wakes whoever waits for room.
     drained: Notify,
+    /// Wakes the connection when its device may not read any more.
+    revoked: Notify,
     bytes_max: usize,
     frames_max: usize,
     /// Milliseconds since `started` at which something was last received.
@@ -63,6 +65,7 @@ impl Outgoing {
             queue: Mutex::default(),
             filled: Notify::new(),
             drained: Notify::new(),
+            revoked: Notify::new(),
             bytes_max: limits.outgoing_bytes_max,
             frames_max: limits.outgoing_frames_max,
             received_ms: AtomicU64::new(0),
@@ -134,6 +137,17 @@ impl Outgoing {
     pub(crate) fn close(&self, code: u16) {
         self.lock().close.get_or_insert(code);
         self.filled.notify_one();
+    }
+
+    /// The device may not read any more: close, and do not wait for a peer that does not take what is queued.
+    pub(crate) fn revoke(&self) {
+        self.close(close::POLICY);
+        self.revoked.notify_one();
+    }
+
+    /// Waits until the device may not read any more.
+    pub(crate) async fn until_revoked(&self) {
+        self.revoked.notified().await;
     }
 
     /// Something was received: the peer is alive.

@@ -2,7 +2,7 @@
 //! writer thread decides the rest.
 //!
 //! ```text
-//! layout → kind → whose stream → may the author write → epoch known → runs (seq + 1, prev = id)
+//! layout → kind → whose stream → role and cut → epoch known → runs (seq + 1, prev = id)
 //!   → signature of each run's last envelope → writer: seq and prev continue the tip, quota → commit → PUSH_ACK
 //! ```
 //!
@@ -18,15 +18,18 @@ use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EpochRef, SignPk, StreamId};
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::{Connection, Refusal};
-use crate::space::{Space, View};
-use crate::store::{Job, PushJob, Run, Sealed, StoreError};
+use crate::space::{Place, Space, View};
+use crate::store::{Job, PushJob, Receipt, Run, Sealed, StoreError};
 
 /// Frames above this are hashed on a thread that may take its time.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Signatures that are checked where the frame arrived; each costs about 50 µs, a hand-over about a fifth of that.
 const INLINE_SIGNATURES_MAX: usize = 4;
+/// Largest ciphertext of a receipt; one per device is kept and told to everybody.
+const RECEIPT_CT_BYTES_MAX: u32 = 16 * 1024;
 /// What an envelope costs in an ITEMS frame beside its bytes.
 const ITEM_OVERHEAD_BYTES: usize = 16;
 
@@ -40,6 +43,12 @@ impl Connection {
     ) -> Result<(), Refusal> {
         let (space, _) = self.opened(session)?;
         let pusher = self.session(session)?.device;
+        let kib = u32::try_from(frame_bytes / 1024).unwrap_or(u32::MAX);
+        let wait = self.relay.pushes.take(pusher, kib, Instant::now());
+        if !wait.is_zero() {
+            self.relay.metrics.pushes_slowed_total.increment();
+            tokio::time::sleep(wait).await;
+        }
         let stopped = Refusal::from(StoreError::Stopped);
         // Counted before anything is done with the bytes: this is what bounds the memory of the whole path.
         let permits = (
@@ -59,9 +68,10 @@ impl Connection {
             outgoing.reply(frame);
             drop(permits);
         });
-        let Checked { runs, results } = checked;
+        let Checked { view, runs, receipt, results } = checked;
         // Also when nothing is left to store: acknowledgements keep the order of the frames.
-        self.relay.store.submit(Job::Push(PushJob { space, runs, results, bytes: frame_bytes, reply }));
+        let job = PushJob { space, view, pusher, runs, receipt, results, bytes: frame_bytes, reply };
+        self.relay.store.submit(Job::Push(job));
         Ok(())
     }
 }
@@ -78,7 +88,17 @@ async fn acquire(
 
 /// What is left of a PUSH frame for the writer.
 struct Checked {
+    view: Arc<View>,
     runs: Vec<Run>,
+    receipt: Option<Receipt>,
+    results: Vec<PushResult>,
+}
+
+/// A frame's envelopes before their signatures.
+struct Sorted {
+    view: Arc<View>,
+    drafts: Vec<Draft>,
+    receipt: Option<(usize, Envelope)>,
     results: Vec<PushResult>,
 }
 
@@ -91,29 +111,29 @@ struct Draft {
 
 async fn check(space: Arc<Space>, pusher: SignPk, envelopes: Vec<Vec<u8>>, bytes: usize) -> Result<Checked, Refusal> {
     let fault = Refusal::mild(ErrorCode::Internal, "a fault inside the relay");
-    let (results, drafts) = if bytes <= INLINE_BYTES_MAX {
+    let sorted = if bytes <= INLINE_BYTES_MAX {
         sort(&space, &pusher, envelopes)
     } else {
         let space = Arc::clone(&space);
         tokio::task::spawn_blocking(move || sort(&space, &pusher, envelopes)).await.map_err(|_| fault)?
     };
-    if drafts.len() <= INLINE_SIGNATURES_MAX {
-        return Ok(verify(&space, results, drafts));
+    if sorted.drafts.len() <= INLINE_SIGNATURES_MAX {
+        return Ok(verify(&space, &pusher, sorted));
     }
-    tokio::task::spawn_blocking(move || verify(&space, results, drafts)).await.map_err(|_| fault)
+    tokio::task::spawn_blocking(move || verify(&space, &pusher, sorted)).await.map_err(|_| fault)
 }
 
 /// Sorts a frame's envelopes into runs, and refuses what is wrong by itself.
-fn sort(space: &Space, pusher: &SignPk, envelopes: Vec<Vec<u8>>) -> (Vec<PushResult>, Vec<Draft>) {
+fn sort(space: &Space, pusher: &SignPk, envelopes: Vec<Vec<u8>>) -> Sorted {
     let view = space.view();
     let mut results = vec![refused(PushStatus::BadFormat); envelopes.len()];
     let size: usize = envelopes.iter().map(|envelope| envelope.len() + ITEM_OVERHEAD_BYTES).sum();
     if size + ITEM_OVERHEAD_BYTES * 4 > FRAME_BYTES_MAX {
         // It came in, but as one ITEMS frame it would not go out.
         results.fill(refused(PushStatus::TooLarge));
-        return (results, Vec::new());
+        return Sorted { view, drafts: Vec::new(), receipt: None, results };
     }
-    let mut sorter = Sorter { space, pusher, view: &view, drafts: Vec::new(), open: HashMap::new() };
+    let mut sorter = Sorter { space, pusher, view: &view, drafts: Vec::new(), receipt: None, open: HashMap::new() };
     for (index, bytes) in envelopes.into_iter().enumerate() {
         if let Err(status) = sorter.take(index, bytes)
             && let Some(result) = results.get_mut(index)
@@ -121,7 +141,8 @@ fn sort(space: &Space, pusher: &SignPk, envelopes: Vec<Vec<u8>>) -> (Vec<PushRes
             result.status = status;
         }
     }
-    (results, sorter.drafts)
+    let Sorter { drafts, receipt, .. } = sorter;
+    Sorted { view, drafts, receipt, results }
 }
 
 struct Sorter<'a> {
@@ -129,6 +150,7 @@ struct Sorter<'a> {
     pusher: &'a SignPk,
     view: &'a View,
     drafts: Vec<Draft>,
+    receipt: Option<(usize, Envelope)>,
     /// The newest draft of each stream.
     open: HashMap<StreamId, usize>,
 }
@@ -140,23 +162,31 @@ impl Sorter<'_> {
             _ => PushStatus::BadFormat,
         })?;
         let header = *envelope.header();
-        if header.kind != Kind::Delta {
-            return Err(PushStatus::BadFormat);
+        match header.kind {
+            Kind::Delta => {}
+            Kind::Receipt => return self.take_receipt(index, envelope),
+            _ => return Err(PushStatus::BadFormat),
         }
-        let device = self.owner(&header.stream, header.seq, &header.prev)?;
-        let vouched = may_store(self.view, &device, self.pusher)?;
-        if !self.view.membership.epochs.contains_key(&header.epoch) {
-            return Err(PushStatus::UnknownEpoch);
+        let author = self.owner(&header.stream, header.seq, &header.prev)?;
+        let id = envelope.id(&self.space.id);
+        let place = Place { author, stream: header.stream, seq: header.seq, id };
+        let vouched = self.view.may_store(&place, self.pusher)?;
+        let stale = self.view.is_stale(&header.epoch)?;
+        let sealed = Sealed { index, id, seq: header.seq, prev: header.prev, stale, bytes: Vec::new() };
+        self.place(header.stream, author, vouched, sealed, envelope);
+        Ok(())
+    }
+
+    /// A receipt says something about the device that brings it, readers too; one of a frame is the latest.
+    fn take_receipt(&mut self, index: usize, envelope: Envelope) -> Result<(), PushStatus> {
+        if envelope.header().ct_len > RECEIPT_CT_BYTES_MAX {
+            return Err(PushStatus::TooLarge);
         }
-        let sealed = Sealed {
-            index,
-            id: envelope.id(&self.space.id),
-            seq: header.seq,
-            prev: header.prev,
-            stale: self.view.current_epoch.is_some_and(|current| current != header.epoch),
-            bytes: Vec::new(),
-        };
-        self.place(header.stream, device, vouched, sealed, envelope);
+        self.view.is_stale(&envelope.header().epoch)?;
+        if self.receipt.is_some() {
+            return Err(PushStatus::Rate);
+        }
+        self.receipt = Some((index, envelope));
         Ok(())
     }
 
@@ -181,6 +211,7 @@ impl Sorter<'_> {
     fn place(&mut self, stream: StreamId, device: SignPk, vouched: bool, sealed: Sealed, envelope: Envelope) {
         let newest = self.open.get(&stream).and_then(|index| self.drafts.get_mut(*index));
         if let Some(draft) = newest
+            && draft.run.vouched == vouched
             && draft.continues(&sealed.prev, sealed.seq, &envelope.header().epoch)
         {
             draft.push(sealed, envelope);
@@ -228,22 +259,10 @@ impl Draft {
     }
 }
 
-/// Whether envelopes of `author` are taken from `pusher`, and if so whether only on the pusher's word: what a
-/// device wrote before it lost the right is kept when somebody else who may write brings it.
-fn may_store(view: &View, author: &SignPk, pusher: &SignPk) -> Result<bool, PushStatus> {
-    if view.membership.may_write(author) {
-        return Ok(false);
-    }
-    let Some(device) = view.membership.devices.get(author) else { return Err(PushStatus::NotMember) };
-    if device.removed_by.is_none() {
-        return Err(PushStatus::NotWriter);
-    }
-    if author != pusher && view.membership.may_write(pusher) { Ok(true) } else { Err(PushStatus::Removed) }
-}
-
 /// Checks one signature per run, the last. If that fails, the run ends at the last envelope whose own signature
 /// verifies: what comes after it has nobody to vouch for it.
-fn verify(space: &Space, mut results: Vec<PushResult>, drafts: Vec<Draft>) -> Checked {
+fn verify(space: &Space, pusher: &SignPk, sorted: Sorted) -> Checked {
+    let Sorted { view, drafts, receipt, mut results } = sorted;
     let mut runs = Vec::with_capacity(drafts.len());
     for mut draft in drafts {
         while draft.last.verify_signature(&space.id, &draft.run.device).is_err() {
@@ -264,7 +283,16 @@ fn verify(space: &Space, mut results: Vec<PushResult>, drafts: Vec<Draft>) -> Ch
             runs.push(run);
         }
     }
-    Checked { runs, results }
+    let receipt = receipt.and_then(|(index, envelope)| {
+        if envelope.verify_signature(&space.id, pusher).is_ok() {
+            return Some(Receipt { index, seq: envelope.header().seq, bytes: envelope.into_bytes() });
+        }
+        if let Some(result) = results.get_mut(index) {
+            *result = refused(PushStatus::BadSignature);
+        }
+        None
+    });
+    Checked { view, runs, receipt, results }
 }
 
 const fn refused(status: PushStatus) -> PushResult {

@@ -11,24 +11,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::{Connection, Refusal};
+use crate::limits::Limits;
 use crate::rate::Rate;
-use crate::space::{Created, ReaderId, RecordSet, Space, Verdict, View, store_records};
-use crate::store::{RecordTarget, StoreError};
+use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, judge, store_records};
+use crate::store::{RecordTarget, Recorded, StoreError};
 
 /// When a device that may not create a space now should try again.
 const CREATION_RETRY_MS: u32 = 60_000;
-
-/// What became of the records of one REC frame.
-struct Judged {
-    results: Vec<RecordStatus>,
-    /// New ones, parents first; also parked ones whose parents have come.
-    accepted: Vec<Record>,
-    parked: Vec<Record>,
-    /// The set with the accepted ones.
-    set: RecordSet,
-    /// The membership it gives; nothing if nothing was accepted.
-    view: Option<View>,
-}
 
 impl Connection {
     pub(super) async fn records(&mut self, request: u32, session: u32, records: Vec<Vec<u8>>) -> Result<(), Refusal> {
@@ -44,6 +33,10 @@ impl Connection {
         let refused = results.iter().filter(|status| **status == RecordStatus::Refused).count();
         self.relay.metrics.records_refused_total.add(refused as u64);
         self.reply(request, &Frame::RecAck { session, results });
+        self.records_refused += refused;
+        if self.records_refused > self.relay.limits.records_refused_per_connection_max {
+            return Err(Refusal::fatal(ErrorCode::Rate, "too many records that are never valid here"));
+        }
         Ok(())
     }
 
@@ -66,23 +59,39 @@ impl Connection {
         reader: Option<ReaderId>,
         records: Vec<Vec<u8>>,
     ) -> Result<Vec<RecordStatus>, Refusal> {
-        let parked_max = self.relay.limits.records_parked_max;
         let parked = std::mem::take(&mut self.session(session)?.parked);
         // Held until the records are durable: nobody judges against a set that may not come to be.
         let mut set = space.records.lock().await;
-        let judged = judge_beside(set.clone(), records, parked, parked_max).await?;
-        self.session(session)?.parked = judged.parked;
-        if let Some(view) = judged.view {
+        let frame = Batch { records, parked };
+        let mut decided = Decided::new();
+        // At most twice: the second time without the removals that cut too early.
+        loop {
+            let judged = judge_beside(set.clone(), frame.clone(), decided.clone(), &self.relay.limits).await?;
+            let Judged { results, accepted, parked, set: grown, view, evaluations } = judged;
+            self.relay.metrics.record_evaluations_total.add(evaluations);
+            self.session(session)?.parked = parked;
+            let Some(view) = view else { return Ok(results) };
+            let view = Arc::new(view);
+            let lowered = space.lowered(&view, &accepted);
+            let in_force = Box::new({
+                let (space, view, accepted) = (Arc::clone(&space), Arc::clone(&view), accepted.clone());
+                move || space.put_in_force(view, &accepted, reader)
+            });
             let target = RecordTarget::Existing(space.no);
-            store_records(&self.relay.store, target, &judged.accepted, view.readers()).await?;
-            *set = judged.set;
-            space.set_view(view);
-            let view = space.view();
-            let mut live = space.live();
-            live.publish_records(&judged.accepted, reader);
-            live.recheck(&view);
+            match store_records(&self.relay.store, target, &accepted, view.readers(), lowered, in_force).await? {
+                Recorded::Stored(_) => {
+                    *set = grown;
+                    return Ok(results);
+                }
+                Recorded::CutBehind(streams) => {
+                    let early = space.too_early(&streams, &view, &accepted);
+                    if early.is_empty() || !decided.is_empty() {
+                        return Err(Refusal::mild(ErrorCode::Internal, "a fault inside the relay"));
+                    }
+                    decided = early;
+                }
+            }
         }
-        Ok(judged.results)
     }
 
     /// The first records of a space: any device that they enrol may bring them. The founder's may be gone for good
@@ -92,20 +101,17 @@ impl Connection {
             let state = self.session(session)?;
             (state.space_id, state.device)
         };
-        if !self.relay.config.creation.allows(&device) {
+        if !self.relay.config.creation.allows(&device, self.peer.token.as_ref()) {
             return Err(Refusal::mild(ErrorCode::CreateRefused, "this relay does not create spaces for this device"));
         }
         let set = RecordSet::new(id, (&self.relay.limits).into());
-        let judged = judge_beside(set, records.clone(), Vec::new(), 0).await?;
-        let view = match judged.view {
-            Some(view) if view.membership.may_read(&device) => view,
-            _ => {
-                return Err(Refusal::mild(
-                    ErrorCode::CreateRefused,
-                    "a space begins with its Genesis and the records that enrol this device",
-                ));
-            }
-        };
+        let batch = Batch { records: records.clone(), parked: Vec::new() };
+        let begins = Refusal::mild(
+            ErrorCode::CreateRefused,
+            "a space begins with its Genesis and the records that enrol this device",
+        );
+        let judged = judge_beside(set, batch, Decided::new(), &self.relay.limits).await.map_err(|_| begins)?;
+        let view = judged.view.filter(|view| view.membership.may_read(&device)).ok_or(begins)?;
         if !self.relay.creations.try_take(self.peer.address, Instant::now()) {
             let too_many = Refusal::mild(ErrorCode::Rate, "too many new spaces from this address; try again later");
             return Err(Refusal { retry_after_ms: CREATION_RETRY_MS, ..too_many });
@@ -113,7 +119,7 @@ impl Connection {
         let created = self.relay.spaces.create(id, new_log_id()?, &judged.accepted, view.readers()).await?;
         match created {
             Created::New(space) => {
-                self.session(session)?.space = Some(space);
+                self.attach(session, space)?;
                 Ok(judged.results)
             }
             // Another session was faster.
@@ -121,7 +127,7 @@ impl Connection {
                 if !space.view().membership.may_read(&device) {
                     return Err(Refusal::fatal(ErrorCode::NotMember, "this device is not enrolled in such a space"));
                 }
-                self.session(session)?.space = Some(Arc::clone(&space));
+                self.attach(session, Arc::clone(&space))?;
                 self.add_records(session, space, None, records).await
             }
             Created::Full => Err(Refusal::mild(ErrorCode::CreateRefused, "this relay takes no more spaces")),
@@ -135,60 +141,16 @@ fn new_log_id() -> Result<LogId, Refusal> {
     Ok(LogId(id))
 }
 
-/// Judges on a thread that may take its time: every record is a signature and an evaluation.
-async fn judge_beside(
-    set: RecordSet,
+/// What is to be judged.
+#[derive(Clone)]
+struct Batch {
     records: Vec<Vec<u8>>,
     parked: Vec<Record>,
-    parked_max: usize,
-) -> Result<Judged, StoreError> {
-    let task = tokio::task::spawn_blocking(move || judge(set, records, parked, parked_max));
-    task.await.unwrap_or(Err(StoreError::Stopped))
 }
 
-fn judge(
-    mut set: RecordSet,
-    records: Vec<Vec<u8>>,
-    parked: Vec<Record>,
-    parked_max: usize,
-) -> Result<Judged, StoreError> {
-    let mut results = vec![RecordStatus::Refused; records.len()];
-    let mut accepted = Vec::new();
-    let mut waiting: Vec<(Option<usize>, Record)> = parked.into_iter().map(|record| (None, record)).collect();
-    for (index, bytes) in records.into_iter().enumerate() {
-        if let Ok(record) = Record::parse(bytes) {
-            waiting.push((Some(index), record));
-        }
-    }
-    // Each round places every record whose parents the round before has placed.
-    loop {
-        let before = waiting.len();
-        waiting.retain(|(index, record)| {
-            let status = match set.judge(record) {
-                Verdict::Orphan => return true,
-                Verdict::Known => RecordStatus::Dup,
-                Verdict::Refuse => RecordStatus::Refused,
-                Verdict::Accept { idle } => {
-                    set.insert(record.clone(), idle);
-                    accepted.push(record.clone());
-                    RecordStatus::Ok
-                }
-            };
-            if let Some(result) = index.and_then(|index| results.get_mut(index)) {
-                *result = status;
-            }
-            false
-        });
-        if waiting.len() == before || waiting.is_empty() {
-            break;
-        }
-    }
-    for (index, _) in &waiting {
-        if let Some(result) = index.and_then(|index| results.get_mut(index)) {
-            *result = RecordStatus::Parked;
-        }
-    }
-    let parked = waiting.into_iter().map(|(_, record)| record).take(parked_max).collect();
-    let view = if accepted.is_empty() { None } else { Some(set.view().map_err(|_| StoreError::Corrupt)?) };
-    Ok(Judged { results, accepted, parked, set, view })
+/// Judges on a thread that may take its time: every record is a signature, and together they are an evaluation.
+async fn judge_beside(set: RecordSet, batch: Batch, decided: Decided, limits: &Limits) -> Result<Judged, StoreError> {
+    let limits = limits.clone();
+    let judging = tokio::task::spawn_blocking(move || judge(&set, &batch.records, &batch.parked, decided, &limits));
+    judging.await.map_err(|_| StoreError::Stopped)?.map_err(|_| StoreError::Corrupt)
 }

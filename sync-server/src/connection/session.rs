@@ -3,13 +3,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota, Want};
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::PAGE_ENVELOPES_MAX;
-use lifeos_sync_protocol::log::have_digest;
+use lifeos_sync_protocol::log::{have_digest, statement_message};
 use lifeos_sync_protocol::record::Record;
+
+use tokio::time::Instant;
 
 use super::{Connection, Refusal};
 use crate::server::Relay;
@@ -25,8 +28,10 @@ pub(super) struct Session {
     pub(super) device: SignPk,
     /// Nothing until the space has been created.
     pub(super) space: Option<Arc<Space>>,
-    /// Its place among the live readers, after OPEN.
+    /// Its place among the sessions of the space, once the space exists.
     pub(super) reader: Option<ReaderId>,
+    /// OPEN was answered.
+    opened: bool,
     /// Records whose parents are not here yet.
     pub(super) parked: Vec<Record>,
     /// Pages of the log that were read along with the last one, and for which bounds.
@@ -35,9 +40,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(space_id: SpaceId, device: SignPk, space: Option<Arc<Space>>, relay: Arc<Relay>) -> Self {
+    pub(super) fn new(space_id: SpaceId, device: SignPk, relay: Arc<Relay>) -> Self {
         relay.metrics.sessions_open.increment();
-        Self { space_id, device, space, reader: None, parked: Vec::new(), ahead: (None, VecDeque::new()), relay }
+        Self {
+            space_id,
+            device,
+            space: None,
+            reader: None,
+            opened: false,
+            parked: Vec::new(),
+            ahead: (None, VecDeque::new()),
+            relay,
+        }
     }
 }
 
@@ -55,6 +69,7 @@ impl Drop for Session {
 
 const NO_SESSION: Refusal = Refusal::fatal(ErrorCode::Unexpected, "no such session on this connection");
 const NOT_OPEN: Refusal = Refusal::mild(ErrorCode::Unexpected, "OPEN comes first");
+const REMOVED: Refusal = Refusal::fatal(ErrorCode::Removed, "this device was removed from the space");
 const NO_SPACE: Refusal =
     Refusal::mild(ErrorCode::Unexpected, "the relay does not hold this space yet: send its Genesis first");
 
@@ -69,6 +84,7 @@ impl Connection {
             }
             Frame::Have { session, .. } => self.have(request, session).await,
             Frame::Want { session, ranges, objects } => self.want(request, session, ranges, &objects).await,
+            Frame::LogStatementWant { session } => self.log_statement(request, session).await,
             Frame::Ephemeral { session, envelope } => self.presence(session, envelope),
             _ => Err(Refusal::fatal(ErrorCode::Unexpected, "this frame is not for a relay")),
         }
@@ -81,46 +97,86 @@ impl Connection {
     /// The space of a session that has opened it, and the session's place among the readers.
     pub(super) fn opened(&self, number: u32) -> Result<(Arc<Space>, ReaderId), Refusal> {
         let space = self.space(number)?;
-        let reader = self.sessions.get(&number).and_then(|session| session.reader).ok_or(NOT_OPEN)?;
+        let session = self.sessions.get(&number).filter(|session| session.opened);
+        let reader = session.and_then(|session| session.reader).ok_or(NOT_OPEN)?;
         Ok((space, reader))
     }
 
-    /// The space of a session, if it exists.
+    /// The space of a session, if it exists and the device may still read it.
     pub(super) fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
         let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
-        session.space.clone().ok_or(NO_SPACE)
+        let space = session.space.clone().ok_or(NO_SPACE)?;
+        if space.view().membership.may_read(&session.device) { Ok(space) } else { Err(REMOVED) }
     }
 
-    /// Puts a session among the live readers of its space.
-    fn enter(&mut self, number: u32, space: &Space) -> Result<ReaderId, Refusal> {
+    /// Gives a session its space, and a place among the sessions there.
+    pub(super) fn attach(&mut self, number: u32, space: Arc<Space>) -> Result<(), Refusal> {
         let outgoing = Arc::clone(&self.outgoing);
         let session = self.session(number)?;
-        let device = session.device;
-        Ok(*session.reader.get_or_insert_with(|| space.live().enter(outgoing, number, device)))
+        session.reader = Some(space.live().enter(outgoing, number, session.device));
+        session.space = Some(space);
+        Ok(())
     }
 
     async fn open(&mut self, request: u32, session: u32, cursor: Option<Cursor>) -> Result<(), Refusal> {
         let space = self.space(session)?;
         // Before the heads are read: a record that comes between is then told live, and none is missed.
-        self.enter(session, &space)?;
+        let state = self.session(session)?;
+        state.opened = true;
+        let (device, reader) = (state.device, state.reader);
+        if let Some(reader) = reader {
+            space.live().open(reader);
+        }
         let rec_heads = space.records.lock().await.heads();
         let end = space.live().end();
         let cursor_ok = match cursor {
             Some(cursor) => self.is_on_log(&space, cursor, end).await?,
             None => true,
         };
-        let held = self.relay.store.readers().have(space.no).await?;
-        let quota = Quota { bytes_used: space.bytes(), bytes_max: self.relay.limits.space_bytes_max };
+        let database = self.relay.store.readers();
+        let held = database.have(space.no).await?;
+        let view = space.view();
+        let used = database.bytes_of(space.no, view.siblings(&device).to_vec()).await?;
+        let receipts = database.receipts(space.no).await?;
         let state = Frame::State {
             session,
             rec_heads,
             log: Some(end),
             cursor_ok,
             have_digest: have_digest(&held),
-            quota,
+            quota: self.quota(space.bytes(), used),
             checkpoints: Vec::new(),
         };
         self.reply(request, &state);
+        for (_, envelope) in receipts.into_iter().filter(|(device, _)| view.membership.may_read(device)) {
+            self.reply(0, &Frame::Ephemeral { session, envelope });
+        }
+        Ok(())
+    }
+
+    /// The space's quota or the member's share of it, whichever has less room.
+    fn quota(&self, space_bytes: u64, member_bytes: u64) -> Quota {
+        let limits = &self.relay.limits;
+        let space = Quota { bytes_used: space_bytes, bytes_max: limits.space_bytes_max };
+        let member = Quota { bytes_used: member_bytes, bytes_max: limits.member_bytes_max };
+        let room = |quota: &Quota| match quota.bytes_max {
+            0 => u64::MAX,
+            max => max.saturating_sub(quota.bytes_used),
+        };
+        if room(&member) < room(&space) { member } else { space }
+    }
+
+    /// What the relay signs about the end of the log.
+    async fn log_statement(&mut self, request: u32, session: u32) -> Result<(), Refusal> {
+        let (space, _) = self.opened(session)?;
+        // Under the lock of the records: heads and end are of one moment.
+        let records = space.records.lock().await;
+        let (rec_heads, log) = (records.heads(), space.live().end());
+        drop(records);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let signature = self.relay.identity.sign(&statement_message(&space.id, &log, &rec_heads, time_ms));
+        self.reply(request, &Frame::LogStatement { space: space.id, log, rec_heads, time_ms, signature });
         Ok(())
     }
 
@@ -149,14 +205,20 @@ impl Connection {
             let page = self.page(session, &space, from, end.pos, bounds).await?;
             self.relay.metrics.pages_read_total.increment();
             let (next, is_empty) = (page.next, page.items.count() == 0);
-            // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
-            let mut live = space.live();
-            let more = !live.follow(reader, next);
-            if more && is_empty {
-                // The log has grown since the page was read: it is not the last one after all.
-                continue;
+            let kib = u32::try_from(page.items.envelope_bytes() / 1024).unwrap_or(u32::MAX);
+            {
+                // Following begins and the page is queued under one lock: NOTIFY continues where the page ends.
+                let mut live = space.live();
+                let more = !live.follow(reader, next);
+                if more && is_empty {
+                    // The log has grown since the page was read: it is not the last one after all.
+                    continue;
+                }
+                self.outgoing.reply(page.items.into_frame(request, session, next, page.roll, more).into());
             }
-            self.outgoing.reply(page.items.into_frame(request, session, next, page.roll, more).into());
+            let device = self.session(session)?.device;
+            // Before the next frame is read: whoever pulls too much waits.
+            tokio::time::sleep(self.relay.pulls.take(device, kib, Instant::now())).await;
             return Ok(());
         }
     }
@@ -234,7 +296,10 @@ impl Connection {
         if parsed.header().kind != Kind::Ephemeral || parsed.header().ct_len > PRESENCE_CT_BYTES_MAX {
             return Err(bad);
         }
-        space.live().forward(&parsed.into_bytes(), reader);
+        let device = self.session(session)?.device;
+        if self.relay.presence.try_take(device, Instant::now()) {
+            space.live().forward(&parsed.into_bytes(), reader);
+        }
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use lifeos_sync_protocol::limits::{FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX};
 use lifeos_sync_protocol::record::Record;
 
 use super::View;
-use crate::connection::outgoing::{Outgoing, close};
+use crate::connection::outgoing::Outgoing;
 use crate::metrics::Metrics;
 
 /// Bytes of envelopes after which a NOTIFY frame ends at the next verified end.
@@ -36,11 +36,13 @@ pub(crate) struct Published {
 /// Names a reader of a space.
 pub(crate) type ReaderId = u64;
 
-/// A session that has opened the space.
+/// An authenticated session of the space.
 struct Reader {
     outgoing: Arc<Outgoing>,
     session: u32,
     device: SignPk,
+    /// Gets records.
+    opened: bool,
     /// Gets NOTIFY; false before its first complete PULL, and after it fell behind.
     following: bool,
 }
@@ -63,11 +65,18 @@ impl Live {
         self.end
     }
 
-    /// A session opens the space: from now on it gets records live.
+    /// A session begins: from now on it ends when its device is removed.
     pub(crate) fn enter(&mut self, outgoing: Arc<Outgoing>, session: u32, device: SignPk) -> ReaderId {
         self.next_reader += 1;
-        self.readers.insert(self.next_reader, Reader { outgoing, session, device, following: false });
+        self.readers.insert(self.next_reader, Reader { outgoing, session, device, opened: false, following: false });
         self.next_reader
+    }
+
+    /// A session has opened the space: from now on it gets records live.
+    pub(crate) fn open(&mut self, reader: ReaderId) {
+        if let Some(reader) = self.readers.get_mut(&reader) {
+            reader.opened = true;
+        }
     }
 
     /// A session ends.
@@ -118,6 +127,14 @@ impl Live {
         }
     }
 
+    /// Offers a receipt that is durable to everybody who follows; whoever misses it gets it with the next OPEN.
+    pub(crate) fn publish_receipt(&self, envelope: &[u8], from: &SignPk) {
+        for reader in self.readers.values().filter(|reader| reader.following && reader.device != *from) {
+            let frame = Frame::Ephemeral { session: reader.session, envelope: envelope.to_vec() };
+            reader.outgoing.offer(frame.encode(0).into());
+        }
+    }
+
     /// Closes the sessions of devices that may not read any more.
     pub(crate) fn recheck(&mut self, view: &View) {
         for reader in self.readers.values().filter(|reader| !view.membership.may_read(&reader.device)) {
@@ -128,7 +145,7 @@ impl Live {
                 message: "this device was removed from the space".to_owned(),
             };
             reader.outgoing.reply(removed.encode(0).into());
-            reader.outgoing.close(close::POLICY);
+            reader.outgoing.revoke();
         }
     }
 
@@ -140,7 +157,7 @@ impl Live {
         while !rest.is_empty() {
             let (now, later) = rest.split_at(fit_frame(rest));
             rest = later;
-            for (_, reader) in self.readers.iter().filter(|(id, _)| Some(**id) != from) {
+            for (_, reader) in self.readers.iter().filter(|(id, reader)| reader.opened && Some(**id) != from) {
                 let records = now.iter().map(|record| record.bytes().to_vec()).collect();
                 let frame = Frame::Rec { session: reader.session, records, more: false };
                 reader.outgoing.deliver(frame.encode(0).into());

@@ -1,58 +1,16 @@
-//! A space's records at the relay, and the membership they give.
-//!
-//! A record is judged in its own causal past, which nothing that arrives later changes: what can never count there
-//! is refused. A record that this version cannot judge is kept, because others may cite it.
+//! A space's records at the relay, and what they may take of it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lifeos_sync_protocol::dag;
-use lifeos_sync_protocol::ids::{EpochRef, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
-use lifeos_sync_protocol::membership::{Membership, MembershipError};
-use lifeos_sync_protocol::record::Record;
-use tokio::sync::oneshot;
+use lifeos_sync_protocol::membership::{Membership, MembershipError, VoidReason};
+use lifeos_sync_protocol::record::{Body, Record};
 
+use super::View;
 use crate::limits::Limits;
-use crate::store::{Job, RecordJob, RecordTarget, Store, StoreError};
-
-/// Membership in force, with what every push asks for.
-#[derive(Debug)]
-pub(crate) struct View {
-    /// The evaluated state.
-    pub(crate) membership: Membership,
-    /// The epoch that content should be sealed under.
-    pub(crate) current_epoch: Option<EpochRef>,
-}
-
-impl View {
-    fn new(membership: Membership) -> Self {
-        let current_epoch = membership.current_epoch();
-        Self { membership, current_epoch }
-    }
-
-    /// Devices that may connect.
-    pub(crate) fn readers(&self) -> Vec<SignPk> {
-        let membership = &self.membership;
-        membership.devices.keys().filter(|device| membership.may_read(device)).copied().collect()
-    }
-}
-
-/// What is decided about a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Store it.
-    Accept {
-        /// It has no effect in this version.
-        idle: bool,
-    },
-    /// It is stored.
-    Known,
-    /// A parent is missing.
-    Orphan,
-    /// Never.
-    Refuse,
-}
 
 /// All records of a space, parents first.
 #[derive(Debug, Clone)]
@@ -60,37 +18,13 @@ pub(crate) struct RecordSet {
     space: SpaceId,
     records: Vec<Arc<Record>>,
     index: HashMap<RecordId, usize>,
-    bytes: u64,
-    /// Records by author that only a later version gives an effect.
-    idle: HashMap<SignPk, Idle>,
-    budget: RecordBudget,
-}
-
-/// What the records of a space may take.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RecordBudget {
-    bytes_max: u64,
-    idle: Idle,
-}
-
-/// Records of one author without effect.
-#[derive(Debug, Clone, Copy, Default)]
-struct Idle {
-    count: usize,
-    bytes: u64,
-}
-
-impl From<&Limits> for RecordBudget {
-    fn from(limits: &Limits) -> Self {
-        let idle = Idle { count: limits.author_idle_records_max, bytes: limits.author_idle_record_bytes_max };
-        Self { bytes_max: limits.space_record_bytes_max, idle }
-    }
+    ledger: Ledger,
 }
 
 impl RecordSet {
     /// Nothing yet.
     pub(crate) fn new(space: SpaceId, budget: RecordBudget) -> Self {
-        Self { space, records: Vec::new(), index: HashMap::new(), bytes: 0, idle: HashMap::new(), budget }
+        Self { space, records: Vec::new(), index: HashMap::new(), ledger: Ledger::new(budget) }
     }
 
     /// Stored `records`, in an order that has parents first, and the membership they give.
@@ -100,24 +34,39 @@ impl RecordSet {
         budget: RecordBudget,
     ) -> Result<(Self, View), MembershipError> {
         let mut set = Self::new(space, budget);
-        records.into_iter().for_each(|record| set.insert(record, false));
+        records.into_iter().for_each(|record| set.insert(record));
         let view = set.view()?;
         for record in &set.records {
-            if view.membership.void.get(&record.id()).is_some_and(|reason| !reason.is_refusable()) {
-                book_idle(&mut set.idle, record);
-            }
+            let idle = view.membership.void.get(&record.id()).is_some_and(is_idle);
+            set.ledger.book(record, &view, idle);
         }
         Ok((set, view))
     }
 
-    /// Adds an accepted record; `idle` as its verdict says.
-    pub(crate) fn insert(&mut self, record: Record, idle: bool) {
-        if idle {
-            book_idle(&mut self.idle, &record);
-        }
-        self.bytes += record.bytes().len() as u64;
+    /// Appends a record whose parents are here; booking it is the caller's business.
+    pub(super) fn insert(&mut self, record: Record) {
         self.index.insert(record.id(), self.records.len());
         self.records.push(Arc::new(record));
+    }
+
+    pub(super) const fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    pub(super) fn holds(&self, id: &RecordId) -> bool {
+        self.index.contains_key(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn set_ledger(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
     }
 
     /// Records that no other one names as a parent, ascending.
@@ -130,33 +79,17 @@ impl RecordSet {
         Membership::evaluate(&self.space, self.records.iter().map(Arc::as_ref)).map(View::new)
     }
 
-    /// Decides about a record that may be new.
-    pub(crate) fn judge(&self, record: &Record) -> Verdict {
-        if self.index.contains_key(&record.id()) {
-            return Verdict::Known;
-        }
-        let full =
-            self.records.len() >= SPACE_RECORDS_MAX || self.bytes + record.bytes().len() as u64 > self.budget.bytes_max;
-        if record.space() != self.space || full {
-            return Verdict::Refuse;
-        }
-        let Some(past) = self.past(record) else { return Verdict::Orphan };
+    /// Whether a record that is here can never count in its own past, whatever else there is: what every relay
+    /// refuses alike. Costs an evaluation of that past.
+    pub(super) fn is_never_valid(&self, record: &Record) -> bool {
+        let Some(past) = self.past(record) else { return true };
         let past = past.into_iter().map(|index| self.records[index].as_ref());
-        let Ok(state) = Membership::evaluate(&self.space, past.chain([record])) else { return Verdict::Refuse };
-        match state.void.get(&record.id()) {
-            Some(reason) if reason.is_refusable() => {
-                tracing::debug!(?reason, "a record is refused");
-                Verdict::Refuse
-            }
-            Some(_) if self.is_idle_full(record) => Verdict::Refuse,
-            reason => Verdict::Accept { idle: reason.is_some() },
+        let Ok(state) = Membership::evaluate(&self.space, past.chain([record])) else { return true };
+        let reason = state.void.get(&record.id());
+        if let Some(reason) = reason {
+            tracing::debug!(?reason, "a record has no effect in its own past");
         }
-    }
-
-    /// Whether the author has as many records without effect as it may.
-    fn is_idle_full(&self, record: &Record) -> bool {
-        let idle = self.idle.get(&record.author()).copied().unwrap_or_default();
-        idle.count >= self.budget.idle.count || idle.bytes + record.bytes().len() as u64 > self.budget.idle.bytes
+        reason.is_some_and(|reason| reason.is_refusable())
     }
 
     /// Indices of all ancestors, or nothing when one is missing.
@@ -194,25 +127,111 @@ impl RecordSet {
     }
 }
 
-fn book_idle(idle: &mut HashMap<SignPk, Idle>, record: &Record) {
-    let idle = idle.entry(record.author()).or_default();
-    idle.count += 1;
-    idle.bytes += record.bytes().len() as u64;
+/// Whether a record without effect is kept for what may make it count: a later version, or records to come.
+pub(super) fn is_idle(reason: &VoidReason) -> bool {
+    !reason.is_refusable() || *reason == VoidReason::AuthorRemoved
 }
 
-/// Makes records durable.
-pub(crate) async fn store_records(
-    store: &Store,
-    target: RecordTarget,
-    records: &[Record],
-    readers: Vec<SignPk>,
-) -> Result<(), StoreError> {
-    let (done, stored) = oneshot::channel();
-    let records = records.iter().map(|record| (record.id(), record.bytes().to_vec())).collect();
-    // Who waits may be gone when the commit is done; the records are stored all the same.
-    let reply = Box::new(move |result| {
-        let _ = done.send(result);
-    });
-    store.submit(Job::Records(RecordJob { target, records, readers, reply }));
-    stored.await.unwrap_or(Err(StoreError::Stopped)).map(|_| ())
+/// What the records of a space may take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RecordBudget {
+    /// All of them.
+    all: Used,
+    /// All but those that Owners and Admins must always be able to write.
+    unreserved: Used,
+    /// Those of one author that have no effect.
+    idle: Used,
+    /// Those of one member who is neither Owner nor Admin.
+    member: Used,
+}
+
+/// Records, counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    count: usize,
+    bytes: u64,
+}
+
+impl Used {
+    fn with(self, record: &Record) -> Self {
+        Self { count: self.count + 1, bytes: self.bytes + record.bytes().len() as u64 }
+    }
+
+    const fn is_within(&self, budget: &Self) -> bool {
+        self.count <= budget.count && self.bytes <= budget.bytes
+    }
+
+    fn percent(self, percent: u8) -> Self {
+        let share = usize::from(percent.min(100));
+        Self { count: self.count / 100 * share, bytes: self.bytes / 100 * share as u64 }
+    }
+}
+
+impl From<&Limits> for RecordBudget {
+    fn from(limits: &Limits) -> Self {
+        let all = Used { count: SPACE_RECORDS_MAX, bytes: limits.space_record_bytes_max };
+        Self {
+            all,
+            unreserved: all.percent(100_u8.saturating_sub(limits.records_reserved_percent)),
+            idle: Used { count: limits.author_idle_records_max, bytes: limits.author_idle_record_bytes_max },
+            member: Used { count: limits.member_records_max, bytes: limits.member_record_bytes_max },
+        }
+    }
+}
+
+/// Who has used how much of a [`RecordBudget`].
+#[derive(Debug, Clone)]
+pub(super) struct Ledger {
+    budget: RecordBudget,
+    all: Used,
+    idle: HashMap<SignPk, Used>,
+    /// By member; authors that are in no membership share one.
+    members: HashMap<Option<MemberId>, Used>,
+}
+
+impl Ledger {
+    fn new(budget: RecordBudget) -> Self {
+        Self { budget, all: Used::default(), idle: HashMap::new(), members: HashMap::new() }
+    }
+
+    /// Books a record if there is room for it.
+    pub(super) fn admit(&mut self, record: &Record, view: &View, idle: bool) -> bool {
+        let steward = view.is_steward(&record.author());
+        let all = if steward && is_reserved(record.body()) { self.budget.all } else { self.budget.unreserved };
+        let used = |used: Option<&Used>| used.copied().unwrap_or_default().with(record);
+        let fits = used(Some(&self.all)).is_within(&all)
+            && (!idle || used(self.idle.get(&record.author())).is_within(&self.budget.idle))
+            && (steward || used(self.members.get(&payer(record, view))).is_within(&self.budget.member));
+        if fits {
+            self.book(record, view, idle);
+        }
+        fits
+    }
+
+    fn book(&mut self, record: &Record, view: &View, idle: bool) {
+        self.all = self.all.with(record);
+        let member = self.members.entry(payer(record, view)).or_default();
+        *member = member.with(record);
+        if idle {
+            let author = self.idle.entry(record.author()).or_default();
+            *author = author.with(record);
+        }
+    }
+}
+
+fn payer(record: &Record, view: &View) -> Option<MemberId> {
+    view.membership.devices.get(&record.author()).map(|device| device.member)
+}
+
+/// What Owners and Admins must be able to say however full the space is.
+const fn is_reserved(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::DeviceRemove { .. }
+            | Body::MemberRemove { .. }
+            | Body::RoleSet { .. }
+            | Body::Epoch { .. }
+            | Body::KeyGrant { .. }
+            | Body::Close { .. }
+    )
 }

@@ -2,8 +2,10 @@
 //!
 //! A space is loaded when the first session names it and dropped with the last; the database is the truth.
 
+mod judge;
 mod live;
 mod membership;
+mod view;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,13 +16,16 @@ use lifeos_sync_protocol::frame::Cursor;
 use lifeos_sync_protocol::ids::{LogId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::FRAME_STREAMS_MAX;
 use lifeos_sync_protocol::record::Record;
+use tokio::sync::oneshot;
 
+pub(crate) use judge::{Decided, Judged, judge};
 pub(crate) use live::{Live, Published, ReaderId, fit_frame};
-pub(crate) use membership::{RecordSet, Verdict, View, store_records};
+pub(crate) use membership::RecordSet;
+pub(crate) use view::{Place, View};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::{LoadedSpace, Store, StoreError};
+use crate::store::{Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
 
 /// One space that somebody is connected to.
 pub(crate) struct Space {
@@ -68,7 +73,7 @@ impl Space {
             id,
             log_id: LogId::ZERO,
             records: tokio::sync::Mutex::new(RecordSet::new(id, membership::RecordBudget::default())),
-            view: RwLock::new(Arc::new(View { membership, current_epoch: None })),
+            view: RwLock::new(Arc::new(View::new(membership))),
             owners: RwLock::default(),
             live: Mutex::new(Live::new(end, Arc::default())),
             bytes: AtomicU64::new(0),
@@ -80,9 +85,25 @@ impl Space {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a new membership in force, after its records are durable.
-    pub(crate) fn set_view(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    /// Puts a new membership in force, tells every session of its records, and ends the sessions of devices that
+    /// may not read any more. Called by the writer thread when the records are durable, before it looks at the next
+    /// push: nothing is stored under a membership that is over.
+    pub(crate) fn put_in_force(&self, view: Arc<View>, records: &[Record], from: Option<ReaderId>) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
+        let mut live = self.live();
+        live.publish_records(records, from);
+        live.recheck(&view);
+    }
+
+    /// The streams that a membership would cut shorter, and where.
+    pub(crate) fn lowered(&self, new: &View, accepted: &[Record]) -> Vec<(StreamId, u32)> {
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        judge::lowered(&self.view(), new, accepted, owners.iter())
+    }
+
+    /// The records that cut these streams too early.
+    pub(crate) fn too_early(&self, streams: &[StreamId], view: &View, accepted: &[Record]) -> Decided {
+        judge::too_early(streams, view, accepted, |stream| self.owner(stream))
     }
 
     /// Who writes a stream, if it is known.
@@ -126,6 +147,28 @@ impl Space {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.live().publish(items);
     }
+}
+
+/// Makes records durable, unless a stream goes on beyond where they cut it; `in_force` is called as soon as they are.
+pub(crate) async fn store_records(
+    store: &Store,
+    target: RecordTarget,
+    records: &[Record],
+    readers: Vec<SignPk>,
+    lowered: Vec<(StreamId, u32)>,
+    in_force: Box<dyn FnOnce() + Send>,
+) -> Result<Recorded, StoreError> {
+    let (done, stored) = oneshot::channel();
+    let records = records.iter().map(|record| (record.id(), record.bytes().to_vec())).collect();
+    let reply = Box::new(move |result: Result<Recorded, StoreError>| {
+        if let Ok(Recorded::Stored(_)) = result {
+            in_force();
+        }
+        // Who waits may be gone when the commit is done; the records are stored all the same.
+        let _ = done.send(result);
+    });
+    store.submit(Job::Records(RecordJob { target, records, readers, lowered, reply }));
+    stored.await.unwrap_or(Err(StoreError::Stopped))
 }
 
 fn damaged(space_no: i64, error: &dyn std::error::Error) -> StoreError {
@@ -213,7 +256,8 @@ impl Spaces {
         {
             return Ok(Created::Full);
         }
-        membership::store_records(&self.store, crate::store::RecordTarget::New(id, log_id), records, readers).await?;
+        let target = RecordTarget::New(id, log_id);
+        store_records(&self.store, target, records, readers, Vec::new(), Box::new(|| ())).await?;
         match self.load(&mut space, id).await? {
             Some(created) => Ok(Created::New(created)),
             None => Err(StoreError::Database),

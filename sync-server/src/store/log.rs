@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use lifeos_sync_protocol::frame::PushStatus;
-use lifeos_sync_protocol::ids::{EnvelopeId, Roll, StreamId};
+use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SignPk, StreamId};
 use rusqlite::{Connection, OptionalExtension, Row, types::FromSql};
 
 use super::{StoreError, position_key};
@@ -16,8 +16,29 @@ pub(super) struct Log {
     pub(super) next_pos: u64,
     pub(super) roll: Roll,
     pub(super) bytes: u64,
+    /// What each device's streams hold.
+    pub(super) used: HashMap<SignPk, Used>,
     pub(super) streams: HashMap<StreamId, Tip>,
     pub(super) dirty: bool,
+}
+
+/// Envelopes, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Used {
+    pub(super) bytes: u64,
+    pub(super) envelopes: u64,
+}
+
+impl Used {
+    pub(super) const fn with(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, envelopes: self.envelopes + other.envelopes }
+    }
+
+    /// Whether so much and `more` is within limits of which 0 is none.
+    pub(super) const fn fits(self, more: Self, bytes_max: u64, envelopes_max: u64) -> bool {
+        let both = self.with(more);
+        (bytes_max == 0 || both.bytes <= bytes_max) && (envelopes_max == 0 || both.envelopes <= envelopes_max)
+    }
 }
 
 /// The last envelope of a stream.
@@ -26,6 +47,7 @@ pub(super) struct Tip {
     pub(super) no: i64,
     pub(super) seq: u32,
     pub(super) id: EnvelopeId,
+    pub(super) used: Used,
     pub(super) dirty: bool,
 }
 
@@ -51,7 +73,24 @@ impl Log {
             .prepare_cached("SELECT next_pos, roll, bytes FROM space WHERE no = ?1")?
             .query_row([space_no], |row| Ok((unsigned(row, 0)?, id::<16>(row, 1)?, unsigned(row, 2)?)))?;
         check_end(db, space_no, next_pos, &Roll(roll))?;
-        Ok(Self { space_no, next_pos, roll: Roll(roll), bytes, streams: HashMap::new(), dirty: false })
+        let used = db
+            .prepare_cached("SELECT device, sum(bytes), sum(envelopes) FROM stream WHERE space = ?1 GROUP BY device")?
+            .query_map([space_no], |row| {
+                let used = Used { bytes: unsigned(row, 1)?, envelopes: unsigned(row, 2)? };
+                Ok((SignPk(id::<32>(row, 0)?), used))
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(Self { space_no, next_pos, roll: Roll(roll), bytes, used, streams: HashMap::new(), dirty: false })
+    }
+
+    /// What the space holds; no log has holes yet.
+    pub(super) const fn held(&self) -> Used {
+        Used { bytes: self.bytes, envelopes: self.next_pos - 1 }
+    }
+
+    /// What these devices' streams hold together.
+    pub(super) fn held_by(&self, devices: &[SignPk]) -> Used {
+        devices.iter().filter_map(|device| self.used.get(device)).fold(Used::default(), |sum, used| sum.with(*used))
     }
 
     /// The tip of a stream, if the stream is stored.
@@ -60,9 +99,10 @@ impl Log {
             return Ok(Some(*tip));
         }
         let stored = db
-            .prepare_cached("SELECT no, tip_seq, tip_id FROM stream WHERE space = ?1 AND id = ?2")?
+            .prepare_cached("SELECT no, tip_seq, tip_id, bytes, envelopes FROM stream WHERE space = ?1 AND id = ?2")?
             .query_row((self.space_no, stream.as_ref()), |row| {
-                Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), dirty: false })
+                let used = Used { bytes: unsigned(row, 3)?, envelopes: unsigned(row, 4)? };
+                Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), used, dirty: false })
             })
             .optional()?;
         if let Some(tip) = stored {
@@ -82,9 +122,11 @@ impl Log {
             self.roll.as_ref(),
             signed(self.bytes),
         ))?;
-        let mut update = db.prepare_cached("UPDATE stream SET tip_seq = ?2, tip_id = ?3 WHERE no = ?1")?;
+        let mut update =
+            db.prepare_cached("UPDATE stream SET tip_seq = ?2, tip_id = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1")?;
         for tip in self.streams.values_mut().filter(|tip| tip.dirty) {
-            update.execute((tip.no, tip.seq, tip.id.as_ref()))?;
+            let Used { bytes, envelopes } = tip.used;
+            update.execute((tip.no, tip.seq, tip.id.as_ref(), signed(bytes), signed(envelopes)))?;
             tip.dirty = false;
         }
         self.dirty = false;

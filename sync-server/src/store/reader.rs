@@ -195,6 +195,32 @@ impl Readers {
         .await
     }
 
+    /// Bytes of envelopes that these devices' streams hold.
+    pub(crate) async fn bytes_of(self: &Arc<Self>, space_no: i64, devices: Vec<SignPk>) -> Result<u64, StoreError> {
+        self.run(move |db| {
+            let mut query = db.prepare_cached("SELECT device, bytes FROM stream WHERE space = ?1")?;
+            let mut rows = query.query([space_no])?;
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                if devices.contains(&SignPk(id::<32>(row, 0)?)) {
+                    bytes += unsigned(row, 1)?;
+                }
+            }
+            Ok(bytes)
+        })
+        .await
+    }
+
+    /// The latest receipt of each device.
+    pub(crate) async fn receipts(self: &Arc<Self>, space_no: i64) -> Result<Vec<(SignPk, Vec<u8>)>, StoreError> {
+        self.run(move |db| {
+            let mut query = db.prepare_cached("SELECT device, bytes FROM receipt WHERE space = ?1")?;
+            let rows = query.query_map([space_no], |row| Ok((SignPk(id::<32>(row, 0)?), row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Envelopes `from..=to` of a stream as far as they are here, within the bounds.
     pub(crate) async fn range(
         self: &Arc<Self>,

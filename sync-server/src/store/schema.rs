@@ -81,6 +81,23 @@ INSERT INTO run
     SELECT stream, min(seq), min(key) & ((1 << 40) - 1), count(*) FROM numbered GROUP BY number;
 DROP INDEX envelope_by_seq;
 ",
+    "
+-- What each stream takes of its member's share.
+ALTER TABLE stream ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN envelopes INTEGER NOT NULL DEFAULT 0;
+UPDATE stream SET bytes = held.bytes, envelopes = held.envelopes
+    FROM (SELECT stream AS no, sum(length(bytes)) AS bytes, count(*) AS envelopes FROM envelope GROUP BY stream) AS held
+    WHERE held.no = stream.no;
+
+-- The latest receipt of each device.
+CREATE TABLE receipt (
+    space  INTEGER NOT NULL REFERENCES space (no),
+    device BLOB    NOT NULL,
+    seq    INTEGER NOT NULL,
+    bytes  BLOB    NOT NULL,
+    PRIMARY KEY (space, device)
+) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest schema this version knows.

@@ -22,11 +22,11 @@ use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, SignPk, SpaceId, St
 use lifeos_sync_protocol::log::roll_next;
 use rusqlite::Connection;
 
-use super::log::{Log, Step, signed, step, unsigned};
+use super::log::{Log, Step, Used, signed, step, unsigned};
 use super::{SPACE_NO_MAX, StoreError, position_key};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::space::{Published, Space};
+use crate::space::{Place, Published, Space, View};
 
 /// `envelope.flags`: pages and NOTIFY may end here.
 pub(super) const FLAG_VERIFIED_END: i64 = 1;
@@ -47,21 +47,37 @@ pub(crate) enum Job {
 
 /// Answer to a push, called after the commit with one result per envelope of the frame.
 pub(crate) type PushReply = Box<dyn FnOnce(Result<Vec<PushResult>, StoreError>) + Send>;
-/// Answer to records, called after the commit with the space's number.
-pub(crate) type RecordReply = Box<dyn FnOnce(Result<i64, StoreError>) + Send>;
+/// Answer to records, called after the commit and before the next push is looked at.
+pub(crate) type RecordReply = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
 
 /// The envelopes of one PUSH frame whose authorship has been checked.
 pub(crate) struct PushJob {
     /// Where to.
     pub(crate) space: Arc<Space>,
+    /// The membership it was checked under; when another one is in force by now, it is checked again.
+    pub(crate) view: Arc<View>,
+    /// Who brings it.
+    pub(crate) pusher: SignPk,
     /// What may be stored, in the frame's order.
     pub(crate) runs: Vec<Run>,
+    /// The pusher's own newest receipt.
+    pub(crate) receipt: Option<Receipt>,
     /// One result per envelope of the frame; those that are in no run are refused already.
     pub(crate) results: Vec<PushResult>,
     /// Bytes of all envelopes.
     pub(crate) bytes: usize,
     /// Called once.
     pub(crate) reply: PushReply,
+}
+
+/// A device's word about what it holds, signature verified.
+pub(crate) struct Receipt {
+    /// Which result of the job is its own.
+    pub(crate) index: usize,
+    /// The device's count.
+    pub(crate) seq: u32,
+    /// As pushed.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Envelopes of one stream, each the predecessor of the next, the last one's signature verified.
@@ -100,8 +116,19 @@ pub(crate) struct RecordJob {
     pub(crate) records: Vec<(RecordId, Vec<u8>)>,
     /// Every device that may connect after these records.
     pub(crate) readers: Vec<SignPk>,
+    /// Streams that these records cut, and the last sequence that counts: nothing is stored if one goes on beyond.
+    pub(crate) lowered: Vec<(StreamId, u32)>,
     /// Called once.
     pub(crate) reply: RecordReply,
+}
+
+/// What became of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// They are durable, in the space with this number.
+    Stored(i64),
+    /// These streams go on beyond where the records cut them.
+    CutBehind(Vec<StreamId>),
 }
 
 /// The space that records go to.
@@ -192,8 +219,8 @@ impl Job {
 
 /// What a job did to the transaction it was part of.
 enum Outcome {
-    Push(Vec<(usize, Appended)>),
-    Records(i64),
+    Push { appended: Vec<(usize, Appended)>, receipt: Option<Vec<u8>> },
+    Records(Recorded),
 }
 
 /// Where an envelope of a push went: run, envelope in it, position, roll, end of run.
@@ -226,7 +253,11 @@ impl Committer {
     fn take_waiting(&self, first: Job, queue: &mpsc::Receiver<Job>) -> Vec<Job> {
         let mut bytes = first.bytes();
         let mut batch = vec![first];
-        while batch.len() < self.limits.commit_jobs_max && bytes < self.limits.commit_bytes_max {
+        // Records come into force when they are durable, so nothing may follow them in their own commit.
+        while batch.len() < self.limits.commit_jobs_max
+            && bytes < self.limits.commit_bytes_max
+            && !matches!(batch.last(), Some(Job::Records(_)))
+        {
             let Ok(job) = queue.try_recv() else { break };
             bytes += job.bytes();
             batch.push(job);
@@ -283,8 +314,11 @@ impl Committer {
         let full = is_full(&self.db, self.limits.database_bytes_max)?;
         for job in batch.iter_mut() {
             outcomes.push(match job {
-                Job::Push(job) => Outcome::Push(self.push(job, full)?),
-                Job::Records(job) => Outcome::Records(append_records(&self.db, job)?),
+                Job::Push(job) => {
+                    let appended = self.push(job, full)?;
+                    Outcome::Push { appended, receipt: store_receipt(&self.db, job)? }
+                }
+                Job::Records(job) => Outcome::Records(self.append_records(job)?),
             });
         }
         for job in batch {
@@ -297,28 +331,57 @@ impl Committer {
         Ok(outcomes)
     }
 
-    fn push(&mut self, job: &mut PushJob, full: bool) -> Result<Vec<(usize, Appended)>, StoreError> {
-        if self.logs.len() >= LOGS_CACHED_MAX && !self.logs.contains_key(&job.space.no) {
+    fn log(&mut self, space_no: i64) -> Result<(&Connection, &Limits, &mut Log), StoreError> {
+        if self.logs.len() >= LOGS_CACHED_MAX && !self.logs.contains_key(&space_no) {
             self.drop_clean_logs();
         }
-        let log = match self.logs.entry(job.space.no) {
+        let log = match self.logs.entry(space_no) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Log::load(&self.db, job.space.no)?),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Log::load(&self.db, space_no)?),
         };
+        Ok((&self.db, &self.limits, log))
+    }
+
+    fn push(&mut self, job: &mut PushJob, full: bool) -> Result<Vec<(usize, Appended)>, StoreError> {
+        let (db, limits, log) = self.log(job.space.no)?;
         if log.streams.len() > TIPS_CACHED_MAX {
             log.streams.retain(|_, tip| tip.dirty);
         }
+        let view = job.space.view();
+        if !Arc::ptr_eq(&view, &job.view) {
+            check_again(&view, job);
+        }
         let mut appended = Vec::new();
         for (index, run) in job.runs.iter().enumerate() {
-            let room = match self.limits.space_bytes_max {
-                _ if full => 0,
-                0 => u64::MAX,
-                max => max.saturating_sub(log.bytes),
+            let fits = |log: &Log, more: Used| {
+                !full
+                    && log.held().fits(more, limits.space_bytes_max, limits.space_envelopes_max)
+                    && log.held_by(view.siblings(&run.device)).fits(
+                        more,
+                        limits.member_bytes_max,
+                        limits.member_envelopes_max,
+                    )
             };
-            let stored = append_run(&self.db, log, run, &mut job.results, room)?;
+            let stored = append_run(db, log, run, &mut job.results, fits)?;
             appended.extend(stored.into_iter().map(|stored| (index, stored)));
         }
         Ok(appended)
+    }
+
+    fn append_records(&mut self, job: &RecordJob) -> Result<Recorded, StoreError> {
+        if let RecordTarget::Existing(no) = job.target {
+            let (db, _, log) = self.log(no)?;
+            let mut behind = Vec::new();
+            for (stream, end) in &job.lowered {
+                if log.tip(db, stream)?.is_some_and(|tip| tip.seq > *end) {
+                    behind.push(*stream);
+                }
+            }
+            if !behind.is_empty() {
+                return Ok(Recorded::CutBehind(behind));
+            }
+        }
+        append_records(&self.db, job).map(Recorded::Stored)
     }
 
     fn drop_clean_logs(&mut self) {
@@ -330,16 +393,22 @@ impl Committer {
     fn answer(&self, batch: Vec<Job>, outcomes: Vec<Outcome>) {
         let mut published: Vec<(Arc<Space>, Vec<Published>)> = Vec::new();
         let mut acknowledgements = Vec::with_capacity(batch.len());
+        let mut recorded_last = None;
         for (job, outcome) in batch.into_iter().zip(outcomes) {
             match (job, outcome) {
-                (Job::Push(job), Outcome::Push(appended)) => {
+                (Job::Push(job), Outcome::Push { appended, receipt }) => {
                     self.count(&job.results, appended.len());
+                    if let Some(receipt) = receipt {
+                        job.space.live().publish_receipt(&receipt, &job.pusher);
+                    }
                     self.collect(job.space, job.runs, appended, &mut published);
                     acknowledgements.push((job.reply, job.results));
                 }
-                (Job::Records(job), Outcome::Records(space_no)) => {
-                    self.metrics.records_stored_total.add(job.records.len() as u64);
-                    (job.reply)(Ok(space_no));
+                (Job::Records(job), Outcome::Records(recorded)) => {
+                    if let Recorded::Stored(_) = recorded {
+                        self.metrics.records_stored_total.add(job.records.len() as u64);
+                    }
+                    recorded_last = Some((job.reply, recorded));
                 }
                 _ => tracing::error!("an outcome of another job"),
             }
@@ -349,6 +418,10 @@ impl Committer {
         }
         for (reply, results) in acknowledgements {
             reply(Ok(results));
+        }
+        // What was pushed before a removal is told before it.
+        if let Some((reply, recorded)) = recorded_last {
+            reply(Ok(recorded));
         }
     }
 
@@ -403,7 +476,7 @@ fn append_run(
     log: &mut Log,
     run: &Run,
     results: &mut [PushResult],
-    room_bytes: u64,
+    fits: impl Fn(&Log, Used) -> bool,
 ) -> Result<Vec<Appended>, StoreError> {
     let tip = log.tip(db, &run.stream)?;
     for (first, envelope) in run.envelopes.iter().enumerate() {
@@ -415,13 +488,13 @@ fn append_run(
             }
             Step::Append => {
                 let new = &run.envelopes[first..];
-                let bytes: u64 = new.iter().map(|envelope| envelope.bytes.len() as u64).sum();
-                if bytes > room_bytes {
+                let bytes = new.iter().map(|envelope| envelope.bytes.len() as u64).sum();
+                let more = Used { bytes, envelopes: new.len() as u64 };
+                if !fits(log, more) {
                     new.iter().for_each(|envelope| set(results, envelope, PushStatus::Quota, None));
                     return Ok(Vec::new());
                 }
-                log.bytes += bytes;
-                return append(db, log, run, first, results);
+                return append(db, log, run, first, more, results);
             }
         }
     }
@@ -433,12 +506,13 @@ fn append(
     log: &mut Log,
     run: &Run,
     first: usize,
+    more: Used,
     results: &mut [PushResult],
 ) -> Result<Vec<Appended>, StoreError> {
     let Some(last) = run.envelopes.last() else { return Ok(Vec::new()) };
-    let stream_no = match log.streams.get(&run.stream) {
-        Some(tip) => tip.no,
-        None => insert_stream(db, log.space_no, run, last)?,
+    let (stream_no, held) = match log.streams.get(&run.stream) {
+        Some(tip) => (tip.no, tip.used),
+        None => (insert_stream(db, log.space_no, run, last)?, Used::default()),
     };
     let count = run.envelopes.len() - first;
     if let Some(first) = run.envelopes.get(first) {
@@ -472,10 +546,59 @@ fn append(
         set(results, envelope, status, Some(pos));
         appended.push(Appended { envelope: index, pos, roll: log.roll, end });
     }
-    let tip = super::log::Tip { no: stream_no, seq: last.seq, id: last.id, dirty: true };
+    let tip = super::log::Tip { no: stream_no, seq: last.seq, id: last.id, used: held.with(more), dirty: true };
     log.streams.insert(run.stream, tip);
+    let used = log.used.entry(run.device).or_default();
+    *used = used.with(more);
+    log.bytes += more.bytes;
     log.dirty = true;
     Ok(appended)
+}
+
+/// Checks a push again that was checked under a membership which is over. Only a run's last signature was verified,
+/// so a run of which a part may not be stored any more is not stored at all.
+fn check_again(view: &View, job: &mut PushJob) {
+    let (results, pusher) = (&mut job.results, &job.pusher);
+    job.runs.retain_mut(|run| {
+        let (author, stream) = (run.device, run.stream);
+        let place = |envelope: &Sealed| Place { author, stream, seq: envelope.seq, id: envelope.id };
+        let mut allowed = run.envelopes.iter().map(|envelope| view.may_store(&place(envelope), pusher));
+        let first = allowed.next().unwrap_or(Err(PushStatus::BadFormat));
+        let other = allowed.find(|other| *other != first);
+        let status = match (first, other) {
+            (Ok(vouched), None) => {
+                run.vouched = vouched;
+                return true;
+            }
+            (Err(status), _) | (Ok(_), Some(Err(status))) => status,
+            (Ok(_), Some(Ok(_))) => PushStatus::Rate,
+        };
+        run.envelopes.iter().for_each(|envelope| set(results, envelope, status, None));
+        false
+    });
+    if !view.membership.may_read(pusher)
+        && let Some(receipt) = job.receipt.take()
+        && let Some(result) = results.get_mut(receipt.index)
+    {
+        result.status = PushStatus::Removed;
+    }
+}
+
+/// Keeps a receipt if it is newer than the one that is kept, and answers it if it is.
+fn store_receipt(db: &Connection, job: &mut PushJob) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(receipt) = job.receipt.take() else { return Ok(None) };
+    let stored = db
+        .prepare_cached(
+            "INSERT INTO receipt (space, device, seq, bytes) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (space, device) DO UPDATE SET seq = excluded.seq, bytes = excluded.bytes
+             WHERE excluded.seq > seq",
+        )?
+        .execute((job.space.no, job.pusher.as_ref(), receipt.seq, &receipt.bytes))?;
+    let status = if stored > 0 { PushStatus::Ok } else { PushStatus::Dup };
+    if let Some(result) = job.results.get_mut(receipt.index) {
+        *result = PushResult { status, pos: None };
+    }
+    Ok((stored > 0).then_some(receipt.bytes))
 }
 
 fn insert_stream(db: &Connection, space_no: i64, run: &Run, last: &Sealed) -> Result<i64, StoreError> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use lifeos_sync_protocol::envelope::{Envelope, HEADER_BYTES, Header, Kind, assemble, signing_message, stream_id};
+use lifeos_sync_protocol::envelope::{Envelope, Header, Kind, assemble, signing_message, stream_id};
 use lifeos_sync_protocol::frame::{Cursor, Frame, Item, PeerRole, PushResult};
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, verify, welcome_message};
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, SignPk, Signature, SpaceId, StreamId};
@@ -173,6 +173,28 @@ pub struct Stream<'a> {
 }
 
 impl Stream<'_> {
+    /// The device's word about what it holds.
+    pub fn receipt(&self, count: u32) -> Vec<u8> {
+        let header = Header {
+            kind: Kind::Receipt,
+            flags: 0,
+            stream: self.id,
+            seq: count,
+            prev: [0; 32],
+            epoch: self.epoch,
+            salt: [8; 16],
+            ct_len: 272,
+        };
+        self.sign(assemble(&header, &[6; 272], &Signature([0; 64])))
+    }
+
+    fn sign(&self, mut envelope: Vec<u8>) -> Vec<u8> {
+        let signature = self.device.sign(&signing_message(&self.space, &id_of(&self.space, &envelope)));
+        let at = envelope.len() - signature.0.len();
+        envelope[at..].copy_from_slice(&signature.0);
+        envelope
+    }
+
     pub fn seal(&mut self) -> Vec<u8> {
         self.seal_sized(272)
     }
@@ -190,11 +212,8 @@ impl Stream<'_> {
             ct_len: u32::try_from(ct_len).unwrap(),
         };
         let ciphertext = vec![u8::try_from(self.seq % 251).unwrap(); ct_len];
-        let mut bytes = assemble(&header, &ciphertext, &Signature([0; 64]));
-        let id = id_of(&self.space, &bytes);
-        let at = HEADER_BYTES + ct_len;
-        bytes[at..].copy_from_slice(&self.device.sign(&signing_message(&self.space, &id)).0);
-        self.prev = id.0;
+        let bytes = self.sign(assemble(&header, &ciphertext, &Signature([0; 64])));
+        self.prev = id_of(&self.space, &bytes).0;
         bytes
     }
 
@@ -229,7 +248,11 @@ pub struct Client {
 impl Client {
     /// Connects without a word.
     pub async fn dial(relay: &impl Serves) -> Self {
-        let url = format!("ws://{}/sync", relay.addr());
+        Self::dial_path(relay, "/sync").await
+    }
+
+    pub async fn dial_path(relay: &impl Serves, path: &str) -> Self {
+        let url = format!("ws://{}{path}", relay.addr());
         let (socket, _) = patiently("connection", tokio_tungstenite::connect_async(url)).await.unwrap();
         let relay_key = relay.relay_key();
         Self { socket, relay_key, hello: vec![], challenge: vec![], requests: 0, inbox: VecDeque::new() }
@@ -237,7 +260,12 @@ impl Client {
 
     /// Connects and exchanges HELLO and CHALLENGE.
     pub async fn connect(relay: &impl Serves) -> Self {
-        let mut client = Self::dial(relay).await;
+        Self::dial(relay).await.greet().await
+    }
+
+    /// Exchanges HELLO and CHALLENGE.
+    pub async fn greet(self) -> Self {
+        let mut client = self;
         client.requests += 1;
         let hello = Frame::Hello { proto_min: 1, proto_max: 1, role: PeerRole::Client, nonce: [5; 32], features: 0 };
         client.hello = hello.encode(1);

@@ -3,7 +3,7 @@
 
 use futures_util::SinkExt;
 use lifeos_sync_protocol::envelope::{Envelope, HEADER_BYTES, SIGNATURE_BYTES};
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PeerRole, PushStatus, Want};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, PeerRole, PushStatus, Want};
 use lifeos_sync_protocol::ids::Roll;
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
 use lifeos_sync_server::Limits;
@@ -57,6 +57,81 @@ async fn what_is_no_binary_websocket_message_ends_the_connection() {
         hostile.last_words().await;
     }
     still_serves(&mut honest, session).await;
+}
+
+#[tokio::test]
+async fn an_altered_envelope_is_never_stored() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let sealed = space.stream(&space.founder, 1).seal();
+    let mut altered = Vec::new();
+    for at in 0..sealed.len() {
+        let mut flipped = sealed.clone();
+        flipped[at] ^= 1;
+        altered.push(flipped);
+        altered.push(sealed[..at].to_vec());
+    }
+    altered.push([sealed.as_slice(), &[0]].concat());
+    for ct_len in [0_u32, 15, 16, 1 << 20, u32::MAX] {
+        let mut claimed = sealed.clone();
+        claimed[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&ct_len.to_be_bytes());
+        altered.push(claimed);
+    }
+    for envelopes in altered.chunks(64) {
+        let results = client.push(session, envelopes.to_vec()).await;
+        assert!(results.iter().all(|result| !result.status.is_stored()), "{results:?}");
+    }
+    assert_eq!(client.push(session, vec![sealed]).await[0].pos, Some(1));
+}
+
+#[tokio::test]
+async fn a_have_or_want_that_cannot_be_ends_the_connection() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut honest, session) = Client::found(&relay, &space).await;
+    let have = |stream: u8, floor, tip, holes: &[(u32, u32)]| Have {
+        stream: lifeos_sync_protocol::ids::StreamId([stream; 16]),
+        floor,
+        tip,
+        tip_id: [0; 8],
+        holes: holes.to_vec(),
+    };
+    let mut many = Frame::Have { session: 1, streams: Vec::new() }.encode(9);
+    many.truncate(many.len() - 4);
+    many.extend(1_000_000_u32.to_be_bytes());
+    let want = |from, to| {
+        let stream = lifeos_sync_protocol::ids::StreamId([1; 16]);
+        Frame::Want { session: 1, ranges: vec![Want { stream, from, to }], objects: Vec::new() }.encode(9)
+    };
+    let haves = [
+        vec![have(1, 9, 4, &[])],
+        vec![have(1, 0, 9, &[(2, 4), (4, 2)])],
+        vec![have(2, 0, 1, &[]), have(1, 0, 1, &[])],
+    ];
+    let haves = haves.into_iter().map(|streams| Frame::Have { session: 1, streams }.encode(9));
+    for bytes in haves.chain([many, want(0, 4), want(5, 4)]) {
+        let (mut hostile, _) = Client::join(&relay, &space, &space.founder).await;
+        hostile.send_bytes(bytes).await;
+        assert_eq!(hostile.last_words().await, Some(ErrorCode::BadFrame));
+    }
+    // The accepted twin: all there can be of a stream that is not here.
+    honest.send_bytes(want(1, u32::MAX)).await;
+    assert!(matches!(honest.answer(9).await, Frame::Items { items, more: false, .. } if items.is_empty()));
+    still_serves(&mut honest, session).await;
+}
+
+#[tokio::test]
+async fn an_auth_made_for_one_relay_is_refused_by_another() {
+    let (victim, _one) = relay().await;
+    let (middle, _two) = relay().await;
+    let space = Space::new(1);
+    Client::found(&victim, &space).await;
+    // The device answers the challenge of the relay in the middle, which passes the answer on.
+    let answer = Client::connect(&middle).await.auth_frame(&space, &space.founder);
+    let mut passed_on = Client::connect(&victim).await;
+    let refused = passed_on.ask(&answer).await;
+    assert!(matches!(refused, Frame::Error { code: ErrorCode::AuthFailed, .. }), "{refused:?}");
 }
 
 #[tokio::test]
@@ -329,11 +404,11 @@ async fn a_full_space_refuses_envelopes_but_not_records_or_reads() {
     let results = client.push(session, stream.seal_many(3)).await;
     assert!(results.iter().all(|result| result.status == PushStatus::Quota), "{results:?}");
     space.enrol(2);
-    let records = vec![space.records.last().unwrap().bytes().to_vec()];
+    space.rotate();
+    let records = space.record_bytes().split_off(2);
     let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
-    assert!(
-        matches!(answer, Frame::RecAck { results, .. } if results[0] == lifeos_sync_protocol::frame::RecordStatus::Ok)
-    );
+    let ok = lifeos_sync_protocol::frame::RecordStatus::Ok;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![ok; 2] });
     let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..client.open(session, None).await.0 };
     assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 3);
 }

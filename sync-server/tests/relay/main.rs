@@ -3,9 +3,12 @@
 
 mod fixture;
 mod hostile;
+mod limits;
 mod mailboxes;
 mod membership;
 mod program;
+mod receipts;
 mod restart;
 mod slow;
+mod statements;
 mod sync;

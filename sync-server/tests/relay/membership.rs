@@ -185,12 +185,11 @@ async fn an_author_of_records_without_effect_leaves_room_for_those_that_have_one
     let mut space = Space::new(1);
     let (mut client, session) = Client::found(&first, &space).await;
     // The records do not name each other, so that a refused one makes none of the others an orphan.
-    let idle = |space: &mut Space, days| {
-        let policy = Body::Policy { rotation_days: days, grace_days: 1, endorse_k: 1, relays: Vec::new() };
-        space.append(&policy);
+    let idle = |space: &mut Space, number: u8| {
+        space.append(&Body::Unknown { kind: 0x70, body: vec![number] });
         space.records.pop().unwrap().bytes().to_vec()
     };
-    let records = (0..5).map(|days| idle(&mut space, days)).collect();
+    let records = (0..5).map(|number| idle(&mut space, number)).collect();
     let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
     let (ok, refused) = (RecordStatus::Ok, RecordStatus::Refused);
     assert_eq!(answer, Frame::RecAck { session, results: vec![ok, ok, ok, refused, refused] });

@@ -3,7 +3,7 @@
 use lifeos_sync_protocol::frame::{Cursor, Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EpochRef, Roll};
 
-use crate::fixture::{Client, Space, get, id_of, patiently, relay};
+use crate::fixture::{Client, Space, Stream, get, id_of, patiently, relay};
 
 fn statuses(results: &[PushResult]) -> Vec<PushStatus> {
     results.iter().map(|result| result.status).collect()
@@ -81,6 +81,43 @@ async fn only_what_continues_a_stream_is_stored() {
     assert_eq!(statuses(&client.push(session, forked.to_vec()).await), [fork; 3]);
     let (end, _) = client.open(session, None).await;
     assert_eq!(end.pos, 4);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_pushed_again_to_a_wiped_relay_gives_the_same_log_once() {
+    let mut space = Space::new(1);
+    let other = space.enrol(2);
+    let (mut own, mut others) = (space.stream(&space.founder, 1), space.stream(&other, 2));
+    let frames = [own.seal_many(64), others.seal_many(5), own.seal_many(7)];
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let (relay, _dir) = relay().await;
+        let (mut client, session) = Client::found(&relay, &space).await;
+        for status in [PushStatus::Ok, PushStatus::Dup] {
+            for frame in &frames {
+                let results = client.push(session, frame.clone()).await;
+                assert!(results.iter().all(|result| result.status == status), "{results:?}");
+            }
+        }
+        ends.push(client.open(session, None).await.0);
+    }
+    assert_eq!((ends[0].pos, ends[0].roll), (77, ends[1].roll));
+    assert_ne!(ends[0].log_id, ends[1].log_id);
+}
+
+#[tokio::test]
+async fn an_older_epoch_is_taken_and_said_to_be_old() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let early = space.stream(&space.founder, 1).seal();
+    space.rotate();
+    let records = vec![space.records.last().unwrap().bytes().to_vec()];
+    client.ask(&Frame::Rec { session, records, more: false }).await;
+    let prev = id_of(&space.id, &early).0;
+    let mut stream = Stream { seq: 1, prev, ..space.stream(&space.founder, 1) };
+    let results = client.push(session, vec![early, stream.seal()]).await;
+    assert_eq!(statuses(&results), [PushStatus::OkStaleEpoch, PushStatus::Ok]);
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ impl Bench {
         let mut committer = Committer { db, logs: HashMap::new(), limits, metrics: Arc::default() };
         let (job, stored) = records(RecordTarget::New(SpaceId::ZERO, LogId::ZERO));
         committer.commit(vec![job]);
-        let space = Space::bare(stored.recv().unwrap().unwrap());
+        let Recorded::Stored(no) = stored.recv().unwrap().unwrap() else { panic!("not stored") };
+        let space = Space::bare(no);
         Self { dir, committer, space, seq: 0 }
     }
 
@@ -71,13 +72,15 @@ fn push(space: &Arc<Space>, runs: Vec<Run>, count: u32) -> (Job, mpsc::Receiver<
     let (done, result) = mpsc::channel();
     let reply = Box::new(move |results| done.send(results).unwrap());
     let results = vec![PushResult { status: PushStatus::BadFormat, pos: None }; count as usize];
-    (Job::Push(PushJob { space: Arc::clone(space), runs, results, bytes: 0, reply }), result)
+    let (space, view, pusher) = (Arc::clone(space), space.view(), SignPk::ZERO);
+    (Job::Push(PushJob { space, view, pusher, runs, receipt: None, results, bytes: 0, reply }), result)
 }
 
-fn records(target: RecordTarget) -> (Job, mpsc::Receiver<Result<i64, StoreError>>) {
+fn records(target: RecordTarget) -> (Job, mpsc::Receiver<Result<Recorded, StoreError>>) {
     let (done, result) = mpsc::channel();
     let reply = Box::new(move |stored| done.send(stored).unwrap());
-    (Job::Records(RecordJob { target, records: Vec::new(), readers: Vec::new(), reply }), result)
+    let (records, readers, lowered) = (Vec::new(), Vec::new(), Vec::new());
+    (Job::Records(RecordJob { target, records, readers, lowered, reply }), result)
 }
 
 #[test]
@@ -143,4 +146,81 @@ fn a_log_that_lost_its_end_is_not_continued() {
     let damaged = Roll([1; 16]);
     bench.committer.db.execute("UPDATE space SET next_pos = 3, roll = ?1", [damaged.as_ref()]).unwrap();
     assert_eq!(bench.push(1, 10), Err(StoreError::Corrupt));
+}
+
+/// A view in which the writer of [`STREAM`] was removed with a cut, and another device writes.
+fn removed(space: SpaceId, cut: u32) -> View {
+    use lifeos_sync_protocol::ids::{HpkePk, MemberId};
+    use lifeos_sync_protocol::membership::{Device, Member, Membership, Rank, StreamPoint};
+    use lifeos_sync_protocol::record::{DeviceKind, Role};
+    let mut membership = Membership::empty(space, [0; 32]);
+    let member = MemberId([4; 16]);
+    let rank = Rank::granted(Role::Editor, 1, RecordId::ZERO);
+    membership.members.insert(member, Member { role: Role::Editor, devices: [OTHER].into(), rank });
+    let enrolled = |member| Device::enrolled(member, HpkePk([0; 32]), DeviceKind::Normal, RecordId::ZERO);
+    membership.devices.insert(OTHER, enrolled(member));
+    let point = StreamPoint { seq: cut, id: Bench::id(cut) };
+    let gone = Device {
+        removed_by: Some(RecordId([1; 32])),
+        cuts: Some([(STREAM, point)].into()),
+        ..enrolled(MemberId([5; 16]))
+    };
+    membership.devices.insert(SignPk::ZERO, gone);
+    View::new(membership)
+}
+
+const OTHER: SignPk = SignPk([7; 32]);
+
+#[test]
+fn a_push_that_was_checked_before_a_removal_is_checked_again_after_it() {
+    let mut bench = Bench::new();
+    bench.push(2, 10).unwrap();
+    let (late, late_done) = push(&bench.space, vec![bench.run(2, 10)], 2);
+    let (mut vouched, vouched_done) = push(&bench.space, vec![bench.run(2, 10)], 2);
+    if let Job::Push(job) = &mut vouched {
+        job.pusher = OTHER;
+    }
+    bench.space.put_in_force(Arc::new(removed(bench.space.id, 2)), &[], None);
+    bench.committer.commit(vec![late]);
+    let statuses = late_done.recv().unwrap().unwrap();
+    assert!(statuses.iter().all(|result| result.status == PushStatus::Removed), "{statuses:?}");
+    assert_eq!(bench.stored(), 2);
+    // The accepted twin: on the word of somebody who writes, and marked as such.
+    bench.committer.commit(vec![vouched]);
+    assert!(vouched_done.recv().unwrap().unwrap().iter().all(|result| result.status == PushStatus::Ok));
+    let flags = "SELECT group_concat(flags & 2 > 0) FROM (SELECT flags FROM envelope ORDER BY key)";
+    let flags: String = bench.committer.db.query_row(flags, [], |row| row.get(0)).unwrap();
+    assert_eq!(flags, "0,0,1,1");
+}
+
+#[test]
+fn a_removal_that_cuts_behind_what_is_stored_is_not_stored() {
+    let mut bench = Bench::new();
+    bench.push(3, 10).unwrap();
+    let mut remove = |end| {
+        let (mut job, done) = records(RecordTarget::Existing(bench.space.no));
+        if let Job::Records(job) = &mut job {
+            job.lowered = vec![(STREAM, end), (StreamId([9; 16]), 0)];
+            job.records = vec![(RecordId([end as u8; 32]), vec![1])];
+        }
+        bench.committer.commit(vec![job]);
+        done.recv().unwrap().unwrap()
+    };
+    assert_eq!(remove(2), Recorded::CutBehind(vec![STREAM]));
+    assert_eq!(remove(3), Recorded::Stored(1));
+    let count: i64 = bench.committer.db.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn nothing_follows_records_in_their_own_commit() {
+    let bench = Bench::new();
+    let (jobs, queue) = mpsc::channel();
+    let job = || push(&bench.space, Vec::new(), 0).0;
+    jobs.send(records(RecordTarget::Existing(bench.space.no)).0).unwrap();
+    jobs.send(job()).unwrap();
+    assert_eq!(bench.committer.take_waiting(job(), &queue).len(), 2);
+    let last = queue.recv().unwrap();
+    assert!(matches!(last, Job::Push(_)));
+    assert_eq!(bench.committer.take_waiting(records(RecordTarget::Existing(1)).0, &queue).len(), 1);
 }

@@ -1,0 +1,235 @@
+//! What becomes of the records of one frame.
+//!
+//! They are judged together: all that have a place are put into the set, and one evaluation says what has no
+//! effect. Only those are then looked at alone, in their own causal past, which nothing that arrives later changes:
+//! what can never count there is refused. A record that merely does not count now, or that this version does not
+//! understand, is kept, because others may cite it.
+
+use std::collections::HashMap;
+
+use lifeos_sync_protocol::frame::RecordStatus;
+use lifeos_sync_protocol::ids::{RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::membership::{MembershipError, StreamLimit};
+use lifeos_sync_protocol::record::{Body, Record, RemoveReason};
+
+use super::membership::is_idle;
+use super::{RecordSet, View};
+use crate::limits::Limits;
+
+/// Times that a frame's records are evaluated. Two are enough unless records were made to need more.
+const PASSES_MAX: usize = 8;
+
+/// What became of the records of one REC frame.
+pub(crate) struct Judged {
+    pub(crate) results: Vec<RecordStatus>,
+    /// New ones, parents first; also parked ones whose parents have come.
+    pub(crate) accepted: Vec<Record>,
+    pub(crate) parked: Vec<Record>,
+    /// The set with the accepted ones.
+    pub(crate) set: RecordSet,
+    /// The membership it gives; nothing if nothing was accepted.
+    pub(crate) view: Option<View>,
+    /// What it cost.
+    pub(crate) evaluations: u64,
+}
+
+/// Answers that stand before anything is judged.
+pub(crate) type Decided = HashMap<RecordId, RecordStatus>;
+
+/// A record that wants in, and which of the frame it is.
+struct Candidate {
+    index: Option<usize>,
+    record: Record,
+}
+
+/// Judges the records of a frame, and those that waited for parents, against `set`.
+///
+/// # Errors
+/// [`MembershipError`] when no membership comes out, e.g. without a Genesis.
+pub(crate) fn judge(
+    set: &RecordSet,
+    frame: &[Vec<u8>],
+    parked: &[Record],
+    decided: Decided,
+    limits: &Limits,
+) -> Result<Judged, MembershipError> {
+    let mut results = vec![RecordStatus::Refused; frame.len()];
+    let waited = parked.iter().map(|record| Candidate { index: None, record: record.clone() });
+    let fresh = frame.iter().enumerate().filter_map(|(index, bytes)| {
+        Some(Candidate { index: Some(index), record: Record::parse(bytes.clone()).ok()? })
+    });
+    let candidates: Vec<Candidate> = waited.chain(fresh).collect();
+    let mut bench = Bench { set, limits, decided, alone: HashMap::new() };
+    let mut evaluations = 0;
+    for _ in 0..PASSES_MAX {
+        let placed = bench.place(&candidates);
+        let mut view = None;
+        let mut set = placed.set;
+        if !placed.new.is_empty() {
+            let new = placed.new.iter().filter_map(|at| candidates.get(*at)).map(|candidate| &candidate.record);
+            let evaluated = set.view()?;
+            evaluations += 1;
+            if !bench.admit(&mut set, &evaluated, new) {
+                continue;
+            }
+            view = Some(evaluated);
+        }
+        for (candidate, status) in candidates.iter().zip(&placed.statuses) {
+            if let Some(result) = candidate.index.and_then(|index| results.get_mut(index)) {
+                *result = *status;
+            }
+        }
+        let waiting = candidates.iter().zip(&placed.statuses).filter(|(candidate, status)| {
+            **status == RecordStatus::Parked && !bench.decided.contains_key(&candidate.record.id())
+        });
+        let parked = waiting.map(|(candidate, _)| candidate.record.clone()).take(limits.records_parked_max).collect();
+        let accepted = placed.new.iter().filter_map(|at| Some(candidates.get(*at)?.record.clone())).collect();
+        let evaluations = evaluations + bench.alone.len() as u64;
+        return Ok(Judged { results, accepted, parked, set, view, evaluations });
+    }
+    Ok(Judged { results, accepted: Vec::new(), parked: Vec::new(), set: set.clone(), view: None, evaluations })
+}
+
+/// Judging one frame.
+struct Bench<'a> {
+    set: &'a RecordSet,
+    limits: &'a Limits,
+    decided: Decided,
+    /// Records that were looked at alone: whether they can never count.
+    alone: HashMap<RecordId, bool>,
+}
+
+/// The set with every candidate that has a place in it.
+struct Placed {
+    set: RecordSet,
+    /// Those that are new, parents first.
+    new: Vec<usize>,
+    /// By candidate.
+    statuses: Vec<RecordStatus>,
+}
+
+impl Bench<'_> {
+    fn place(&self, candidates: &[Candidate]) -> Placed {
+        let mut placed =
+            Placed { set: self.set.clone(), new: Vec::new(), statuses: vec![RecordStatus::Parked; candidates.len()] };
+        let mut waiting: Vec<usize> = (0..candidates.len()).collect();
+        // Each round places every record whose parents the round before has placed.
+        loop {
+            let before = waiting.len();
+            waiting.retain(|at| {
+                let Some(candidate) = candidates.get(*at) else { return false };
+                let Some(status) = self.place_one(&mut placed.set, &candidate.record) else { return true };
+                if status == RecordStatus::Ok {
+                    placed.new.push(*at);
+                }
+                if let Some(slot) = placed.statuses.get_mut(*at) {
+                    *slot = status;
+                }
+                false
+            });
+            if waiting.len() == before || waiting.is_empty() {
+                return placed;
+            }
+        }
+    }
+
+    /// Nothing while a parent is missing.
+    fn place_one(&self, set: &mut RecordSet, record: &Record) -> Option<RecordStatus> {
+        let id = record.id();
+        if set.holds(&id) {
+            return Some(RecordStatus::Dup);
+        }
+        if record.space() != *set.space() {
+            return Some(RecordStatus::Refused);
+        }
+        if let Some(status) = self.decided.get(&id) {
+            return Some(*status);
+        }
+        if !record.parents().iter().all(|parent| set.holds(parent)) {
+            return None;
+        }
+        // The budget is looked at when the membership is known; this only bounds the evaluation.
+        if set.len() >= lifeos_sync_protocol::limits::SPACE_RECORDS_MAX {
+            return Some(RecordStatus::Refused);
+        }
+        set.insert(record.clone());
+        Some(RecordStatus::Ok)
+    }
+
+    /// Books the new records; false when some of them were decided against, and the rest has to be placed again.
+    fn admit<'r>(&mut self, set: &mut RecordSet, view: &View, new: impl Iterator<Item = &'r Record>) -> bool {
+        let mut ledger = set.ledger().clone();
+        let before = self.decided.len();
+        for record in new {
+            let status = match self.effect(set, view, record) {
+                Ok(idle) if ledger.admit(record, view, idle) => continue,
+                Ok(_) => RecordStatus::Refused,
+                Err(status) => status,
+            };
+            self.decided.insert(record.id(), status);
+        }
+        set.set_ledger(ledger);
+        self.decided.len() == before
+    }
+
+    /// Whether a record is kept without having an effect, or why it is not kept.
+    fn effect(&mut self, set: &RecordSet, view: &View, record: &Record) -> Result<bool, RecordStatus> {
+        match view.membership.void.get(&record.id()) {
+            None => return Ok(false),
+            Some(reason) if is_idle(reason) => return Ok(true),
+            Some(_) => {}
+        }
+        let never = match self.alone.get(&record.id()) {
+            Some(never) => *never,
+            // Each costs an evaluation: the rest is to be sent again.
+            None if self.alone.len() >= self.limits.records_judged_alone_max => return Err(RecordStatus::Parked),
+            None => *self.alone.entry(record.id()).or_insert(set.is_never_valid(record)),
+        };
+        if never { Err(RecordStatus::Refused) } else { Ok(true) }
+    }
+}
+
+/// The streams that a new membership cuts shorter, with the last sequence that counts: their envelopes beyond it
+/// must not be here already. A removal of something in wrong hands is not held up by what was written with it.
+pub(crate) fn lowered<'a>(
+    old: &View,
+    new: &View,
+    accepted: &[Record],
+    owners: impl Iterator<Item = (&'a StreamId, &'a SignPk)>,
+) -> Vec<(StreamId, u32)> {
+    owners
+        .filter_map(|(stream, device)| {
+            let StreamLimit::Cut(end) = new.membership.stream_limit(device, stream) else { return None };
+            let before = old.membership.stream_limit(device, stream);
+            let is_lower = before.takes(end.seq.saturating_add(1));
+            let compromised = accepted.iter().any(|record| removes(record, device, new) == Some(true));
+            (is_lower && !compromised).then_some((*stream, end.seq))
+        })
+        .collect()
+}
+
+/// Whether a record takes the right to write from a device, and if so whether because it is in wrong hands.
+fn removes(record: &Record, device: &SignPk, view: &View) -> Option<bool> {
+    let member = view.membership.devices.get(device).map(|device| device.member);
+    match record.body() {
+        Body::DeviceRemove { device: gone, reason, .. } if gone == device => Some(*reason == RemoveReason::Compromised),
+        Body::MemberRemove { member: gone, reason, .. } if Some(*gone) == member => {
+            Some(*reason == RemoveReason::Compromised)
+        }
+        Body::RoleSet { member: other, .. } if Some(*other) == member => Some(false),
+        _ => None,
+    }
+}
+
+/// The records that cut these streams too early.
+pub(crate) fn too_early(
+    streams: &[StreamId],
+    view: &View,
+    accepted: &[Record],
+    owner: impl Fn(&StreamId) -> Option<SignPk>,
+) -> Decided {
+    let owners: Vec<SignPk> = streams.iter().filter_map(owner).collect();
+    let early =
+        accepted.iter().filter(|record| owners.iter().any(|device| removes(record, device, view) == Some(false)));
+    early.map(|record| (record.id(), RecordStatus::CutBehind)).collect()
+}

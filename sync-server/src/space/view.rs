@@ -1,0 +1,157 @@
+//! The membership in force, as the rules for envelopes and records ask for it.
+
+use std::collections::BTreeMap;
+
+use lifeos_sync_protocol::frame::PushStatus;
+use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, SignPk, StreamId};
+use lifeos_sync_protocol::membership::{Membership, StreamLimit};
+use lifeos_sync_protocol::record::Role;
+
+/// Membership in force, with what every push asks for.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// The evaluated state.
+    pub(crate) membership: Membership,
+    /// The epoch that content should be sealed under; nothing while a new one is needed.
+    current_epoch: Option<EpochRef>,
+    /// All devices of each member, removed ones too.
+    devices: BTreeMap<MemberId, Vec<SignPk>>,
+}
+
+/// Where an envelope wants to go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) author: SignPk,
+    pub(crate) stream: StreamId,
+    pub(crate) seq: u32,
+    pub(crate) id: EnvelopeId,
+}
+
+impl View {
+    pub(crate) fn new(membership: Membership) -> Self {
+        let mut devices: BTreeMap<MemberId, Vec<SignPk>> = BTreeMap::new();
+        for (key, device) in &membership.devices {
+            devices.entry(device.member).or_default().push(*key);
+        }
+        Self { current_epoch: membership.current_epoch(), membership, devices }
+    }
+
+    /// Devices that may connect.
+    pub(crate) fn readers(&self) -> Vec<SignPk> {
+        let membership = &self.membership;
+        membership.devices.keys().filter(|device| membership.may_read(device)).copied().collect()
+    }
+
+    /// All devices of a device's member: they share one quota.
+    pub(crate) fn siblings(&self, device: &SignPk) -> &[SignPk] {
+        let member = self.membership.devices.get(device).map(|device| device.member);
+        member.and_then(|member| self.devices.get(&member)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an envelope under this epoch is stored, and if so whether its author should learn of a newer one.
+    pub(crate) fn is_stale(&self, epoch: &EpochRef) -> Result<bool, PushStatus> {
+        if !self.membership.epochs.contains_key(epoch) {
+            return Err(PushStatus::UnknownEpoch);
+        }
+        Ok(self.current_epoch != Some(*epoch))
+    }
+
+    /// Whether the author of a record is an Owner or Admin in force.
+    pub(crate) fn is_steward(&self, author: &SignPk) -> bool {
+        let role = self.membership.devices.get(author).filter(|device| device.removed_by.is_none());
+        let role = role.and_then(|device| self.membership.members.get(&device.member)).map(|member| member.role);
+        role.is_some_and(|role| role <= Role::Admin)
+    }
+
+    /// Whether an envelope is taken from `pusher`, and if so whether only on the pusher's word. The relay cannot
+    /// read what honest work was built upon, so what lies past a cut is kept when another writer brings it.
+    pub(crate) fn may_store(&self, place: &Place, pusher: &SignPk) -> Result<bool, PushStatus> {
+        let Some(author) = self.membership.devices.get(&place.author) else { return Err(PushStatus::NotMember) };
+        let lost = if author.removed_by.is_some() { PushStatus::Removed } else { PushStatus::NotWriter };
+        let (end, refusal) = match self.membership.stream_limit(&place.author, &place.stream) {
+            StreamLimit::Open => return Ok(false),
+            StreamLimit::Never => return Err(PushStatus::NotWriter),
+            StreamLimit::Cut(end) => (end, lost),
+            StreamLimit::Forked(end) if place.seq == end.seq && place.id != end.id => {
+                return Err(PushStatus::Fork { existing: end.id });
+            }
+            StreamLimit::Forked(end) => (end, PushStatus::Fork { existing: end.id }),
+        };
+        if place.seq < end.seq || (place.seq == end.seq && place.id == end.id) {
+            return Ok(false);
+        }
+        let vouches = place.author != *pusher && self.membership.may_write(pusher);
+        if vouches { Ok(true) } else { Err(refusal) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeos_sync_protocol::ids::{HpkePk, RecordId, SpaceId};
+    use lifeos_sync_protocol::membership::{Device, Member, Rank, StreamPoint};
+    use lifeos_sync_protocol::record::DeviceKind;
+
+    use super::*;
+
+    const WRITER: SignPk = SignPk([1; 32]);
+    const READER: SignPk = SignPk([2; 32]);
+    const GONE: SignPk = SignPk([3; 32]);
+    const STREAM: StreamId = StreamId([9; 16]);
+    const AT_CUT: EnvelopeId = EnvelopeId([5; 32]);
+
+    fn view() -> View {
+        let mut membership = Membership::empty(SpaceId::ZERO, [0; 32]);
+        for (key, role) in [(WRITER, Role::Editor), (READER, Role::Reader), (GONE, Role::Editor)] {
+            let member = MemberId([key.0[0]; 16]);
+            let mut device = Device::enrolled(member, HpkePk([0; 32]), DeviceKind::Normal, RecordId::ZERO);
+            device.is_writer = role != Role::Reader;
+            if key == GONE {
+                device.removed_by = Some(RecordId([7; 32]));
+                device.cuts = Some(BTreeMap::from([(STREAM, StreamPoint { seq: 5, id: AT_CUT })]));
+            } else {
+                let rank = Rank::granted(role, 1, RecordId::ZERO);
+                membership.members.insert(member, Member { role, devices: [key].into(), rank });
+            }
+            membership.devices.insert(key, device);
+        }
+        View::new(membership)
+    }
+
+    fn place(author: SignPk, seq: u32, id: EnvelopeId) -> Place {
+        Place { author, stream: STREAM, seq, id }
+    }
+
+    #[test]
+    fn past_a_cut_only_another_writers_word_counts() {
+        let (view, other) = (view(), EnvelopeId([6; 32]));
+        for pusher in [WRITER, READER, GONE] {
+            assert_eq!(view.may_store(&place(GONE, 4, other), &pusher), Ok(false), "before the cut");
+            assert_eq!(view.may_store(&place(GONE, 5, AT_CUT), &pusher), Ok(false), "at the cut");
+        }
+        for past in [place(GONE, 5, other), place(GONE, 6, other)] {
+            assert_eq!(view.may_store(&past, &WRITER), Ok(true));
+            assert_eq!(view.may_store(&past, &GONE), Err(PushStatus::Removed));
+            assert_eq!(view.may_store(&past, &READER), Err(PushStatus::Removed));
+        }
+    }
+
+    #[test]
+    fn a_reader_never_writes_and_a_stranger_is_no_member() {
+        let (view, id) = (view(), EnvelopeId([6; 32]));
+        assert_eq!(view.may_store(&place(READER, 1, id), &READER), Err(PushStatus::NotWriter));
+        assert_eq!(view.may_store(&place(READER, 1, id), &WRITER), Err(PushStatus::NotWriter));
+        assert_eq!(view.may_store(&place(WRITER, 1, id), &WRITER), Ok(false));
+        assert_eq!(view.may_store(&place(SignPk([8; 32]), 1, id), &WRITER), Err(PushStatus::NotMember));
+    }
+
+    #[test]
+    fn the_losing_branch_of_a_proven_fork_is_a_fork_for_everybody() {
+        let mut view = view();
+        view.membership.forks.insert(STREAM, StreamPoint { seq: 3, id: AT_CUT });
+        let fork = Err(PushStatus::Fork { existing: AT_CUT });
+        assert_eq!(view.may_store(&place(WRITER, 2, EnvelopeId([6; 32])), &WRITER), Ok(false));
+        assert_eq!(view.may_store(&place(WRITER, 3, AT_CUT), &WRITER), Ok(false));
+        assert_eq!(view.may_store(&place(WRITER, 3, EnvelopeId([6; 32])), &GONE), fork);
+        assert_eq!(view.may_store(&place(WRITER, 4, EnvelopeId([6; 32])), &WRITER), fork);
+    }
+}

@@ -1,0 +1,214 @@
+//! What one device, address or member may take, and what stays possible when that is used up.
+
+use std::collections::BTreeSet;
+
+use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, Quota, RecordStatus};
+use lifeos_sync_server::{Config, Limits, Server, SpaceCreation, TokenHash};
+
+use crate::fixture::{Client, Device, Space, metric, relay_with};
+
+fn code(frame: &Frame) -> Option<ErrorCode> {
+    match frame {
+        Frame::Error { code, .. } => Some(*code),
+        _ => None,
+    }
+}
+
+async fn quota(client: &mut Client, session: u32) -> Quota {
+    let answer = client.ask(&Frame::Open { session, rec_heads: Vec::new(), cursor: None }).await;
+    let Frame::State { quota, .. } = answer else { panic!("not a state: {answer:?}") };
+    quota
+}
+
+#[tokio::test]
+async fn a_members_share_is_its_own_limit_and_shows_in_the_state() {
+    let limits = Limits { member_bytes_max: 2_000, ..Limits::default() };
+    let (relay, dir) = relay_with(limits.clone()).await;
+    let mut space = Space::new(1);
+    let second = space.enrol(2);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let held = stream.seal_many(3);
+    let bytes: u64 = held.iter().map(|envelope| envelope.len() as u64).sum();
+    client.push(session, held).await;
+    assert_eq!(quota(&mut client, session).await, Quota { bytes_used: bytes, bytes_max: 2_000 });
+    let results = client.push(session, stream.clone().seal_many(2)).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::Quota), "{results:?}");
+    // Another device of the same member has no share of its own, also after a restart.
+    relay.shutdown().await;
+    let mut config = Config::local(dir.path());
+    config.limits = limits;
+    let relay = Server::start(config).await.unwrap();
+    let (mut other, session) = Client::join(&relay, &space, &second).await;
+    let results = other.push(session, space.stream(&second, 2).seal_many(2)).await;
+    assert!(results.iter().all(|result| result.status == PushStatus::Quota), "{results:?}");
+    let results = other.push(session, space.stream(&second, 2).seal_many(1)).await;
+    assert_eq!(results[0].status, PushStatus::Ok, "what fits is taken");
+}
+
+#[tokio::test]
+async fn envelopes_are_counted_too() {
+    for limits in [
+        Limits { space_envelopes_max: 3, ..Limits::default() },
+        Limits { member_envelopes_max: 3, ..Limits::default() },
+    ] {
+        let (relay, _dir) = relay_with(limits).await;
+        let space = Space::new(1);
+        let (mut client, session) = Client::found(&relay, &space).await;
+        let mut stream = space.stream(&space.founder, 1);
+        let results = client.push(session, stream.seal_many(3)).await;
+        assert!(results.iter().all(|result| result.status == PushStatus::Ok));
+        assert_eq!(client.push(session, stream.seal_many(1)).await[0].status, PushStatus::Quota);
+    }
+}
+
+#[tokio::test]
+async fn a_space_full_of_records_still_takes_an_epoch_of_its_owner() {
+    let (relay, _dir) = relay_with(Limits { space_record_bytes_max: 20_000, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let ask = |space: &Space| Frame::Rec {
+        session,
+        records: vec![space.records.last().unwrap().bytes().to_vec()],
+        more: false,
+    };
+    let mut seed = 2;
+    loop {
+        space.enrol(seed);
+        seed += 1;
+        match client.ask(&ask(&space)).await {
+            Frame::RecAck { results, .. } if results == [RecordStatus::Ok] => assert!(seed < 100, "no limit"),
+            Frame::RecAck { results, .. } if results == [RecordStatus::Refused] => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    // The refused one is no part of the space.
+    space.records.pop();
+    space.rotate();
+    assert_eq!(client.ask(&ask(&space)).await, Frame::RecAck { session, results: vec![RecordStatus::Ok] });
+    let mut stream = space.stream(&space.founder, 1);
+    assert_eq!(client.push(session, stream.seal_many(1)).await[0].status, PushStatus::Ok);
+}
+
+#[tokio::test]
+async fn records_that_come_together_are_judged_together_and_in_any_order() {
+    let (relay, _dir) = relay_with(Limits::default()).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    (2..62).for_each(|seed| drop(space.enrol(seed)));
+    let mut records = space.record_bytes().split_off(2);
+    records.reverse();
+    let before = metric(&relay, "record_evaluations_total").await;
+    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
+    assert_eq!(answer, Frame::RecAck { session, results: vec![RecordStatus::Ok; 60] });
+    assert_eq!(metric(&relay, "record_evaluations_total").await, before + 1);
+}
+
+#[tokio::test]
+async fn a_device_that_keeps_bringing_records_without_authority_is_sent_away() {
+    let limits = Limits { records_refused_per_connection_max: 5, records_judged_alone_max: 2, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut records = Vec::new();
+    for seed in 70..78 {
+        let mut usurper = Space::new(1);
+        usurper.founder = Device::new(seed);
+        usurper.enrol(seed + 20);
+        records.push(usurper.records.last().unwrap().bytes().to_vec());
+    }
+    let before = metric(&relay, "record_evaluations_total").await;
+    let answer = client.ask(&Frame::Rec { session, records: records.clone(), more: false }).await;
+    let Frame::RecAck { results, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(results.iter().filter(|status| **status == RecordStatus::Refused).count(), 2, "{results:?}");
+    assert!(results.iter().all(|status| *status != RecordStatus::Ok));
+    // Eight frauds cost no more than a few evaluations.
+    assert!(metric(&relay, "record_evaluations_total").await <= before + 4);
+    for _ in 0..2 {
+        client.send(&Frame::Rec { session, records: records.clone(), more: false }).await;
+    }
+    assert_eq!(client.last_words().await, Some(ErrorCode::Rate));
+    // The accepted twin.
+    let (mut honest, session) = Client::join(&relay, &space, &space.founder).await;
+    honest.open(session, None).await;
+}
+
+#[tokio::test]
+async fn a_device_that_pushes_too_fast_waits_and_loses_nothing() {
+    let limits = Limits { device_push_kib_per_second_max: 1_000, device_push_burst_kib_max: 1, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    assert_eq!(metric(&relay, "pushes_slowed_total").await, 0);
+    for _ in 0..3 {
+        let results = client.push(session, vec![stream.seal_sized(20_000)]).await;
+        assert_eq!(results[0].status, PushStatus::Ok);
+    }
+    assert!(metric(&relay, "pushes_slowed_total").await >= 1);
+}
+
+#[tokio::test]
+async fn an_address_asks_only_so_often_before_it_proves_anything() {
+    let limits = Limits {
+        lists_per_address_minute_max: 2,
+        mailbox_frames_per_address_minute_max: 1,
+        auth_failures_per_address_minute_max: 1,
+        ..Limits::default()
+    };
+    let (relay, _dir) = relay_with(limits).await;
+    let space = Space::new(1);
+    Client::found(&relay, &space).await;
+    for _ in 0..2 {
+        let mut client = Client::connect(&relay).await;
+        let list = client.list_frame(&space.founder);
+        assert_eq!(client.ask(&list).await, Frame::Spaces { spaces: vec![space.id] });
+    }
+    let mut client = Client::connect(&relay).await;
+    let list = client.list_frame(&space.founder);
+    assert_eq!(code(&client.ask(&list).await), Some(ErrorCode::Rate));
+    let rdv = lifeos_sync_protocol::ids::RdvId([3; 16]);
+    assert!(matches!(client.ask(&Frame::RdvCreate { rdv, ttl_s: 60 }).await, Frame::RdvItem { .. }));
+    assert_eq!(code(&client.ask(&Frame::RdvDrop { rdv }).await), Some(ErrorCode::Rate));
+    // The second failure of the address, on another connection, ends that one.
+    for fatal_expected in [false, true] {
+        let mut client = Client::connect(&relay).await;
+        let auth = client.auth_frame(&space, &Device::new(99));
+        let answer = client.ask(&auth).await;
+        assert!(
+            matches!(answer, Frame::Error { code: ErrorCode::NotMember, fatal, .. } if fatal == fatal_expected),
+            "{answer:?}"
+        );
+    }
+    Client::join(&relay, &space, &space.founder).await;
+}
+
+#[tokio::test]
+async fn an_address_opens_only_so_many_connections_in_a_minute() {
+    let (relay, _dir) = relay_with(Limits { connections_per_address_minute_max: 3, ..Limits::default() }).await;
+    for _ in 0..3 {
+        drop(Client::connect(&relay).await);
+    }
+    let url = format!("ws://{}/sync", relay.addr());
+    assert!(tokio_tungstenite::connect_async(&url).await.is_err());
+}
+
+#[tokio::test]
+async fn a_token_in_the_address_lets_a_space_be_created() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::local(dir.path());
+    config.creation = SpaceCreation::Token(BTreeSet::from([TokenHash::of("a-good-long-token")]));
+    let relay = Server::start(config).await.unwrap();
+    let space = Space::new(1);
+    for path in ["/sync", "/sync?token=", "/sync?token=another-long-token", "/sync?other=a-good-long-token"] {
+        let mut client = Client::dial_path(&relay, path).await.greet().await;
+        let auth = client.auth_frame(&space, &space.founder);
+        assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::NotMember), "{path}");
+    }
+    let mut client = Client::dial_path(&relay, "/sync?x=1&token=a-good-long-token").await.greet().await;
+    let session = client.auth(&space, &space.founder).await;
+    let answer = client.ask(&Frame::Rec { session, records: space.record_bytes(), more: false }).await;
+    assert!(matches!(answer, Frame::RecAck { .. }), "{answer:?}");
+    // Members of what is there need none.
+    Client::join(&relay, &space, &space.founder).await;
+}
