@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lsync import Refused, cbor, envelopes, epochs, files, frames, hpke, links
 from lsync.envelopes import Envelope
-from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, verify
+from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, unseal, verify
 from lsync.records import Record, enrolment_message
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -345,12 +345,29 @@ def check_sealed(vectors):
         if envelope.epoch != epochs.epoch_ref(Record(of_space["epoch_1"])):
             raise Failed("sealed under another epoch")
         flips(f"sealed {name}", data[:-64], lambda changed: Envelope(changed + data[-64:]).open(space, secret))
+        check_padding(unseal(envelope.key(secret), envelope.aad(space), envelope.ciphertext))
         refuses("another space", lambda: Envelope(data).open(bytes(32), secret))
         refuses("another secret", lambda: Envelope(data).open(space, bytes(32)))
         if envelope.kind == envelopes.DELTA:
             check_delta(vectors.lines[f"{name}.body"])
     if kinds != set(envelopes.CT_BYTES_MAX):
         raise Failed("an envelope kind has no sealed vector")
+
+
+def check_padding(plaintext):
+    """What a dishonest member could seal: padding that hides something, or is not as long as the rule says."""
+    inner = int.from_bytes(plaintext[:4], "big")
+    for altered in (
+        plaintext[:-1] + b"\x01",
+        plaintext[: 4 + inner] + b"\x01" + plaintext[5 + inner :],
+        plaintext[:-1],
+        plaintext + b"\x00",
+        (inner + 1).to_bytes(4, "big") + plaintext[4:],
+        (inner - 1).to_bytes(4, "big") + plaintext[4:],
+        plaintext[:4] + b"\x02" + plaintext[5:],
+        plaintext[:5] + b"\x02" + plaintext[6:],
+    ):
+        refuses("padding or inner header", lambda: envelopes.unpack(altered, 8 * envelopes.MIB))
 
 
 def check_delta(body):
