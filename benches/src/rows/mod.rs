@@ -1,5 +1,6 @@
 //! The rows of the target tables.
 
+mod commit;
 mod device;
 mod join;
 mod relay;
@@ -17,6 +18,7 @@ pub(crate) struct Row {
 /// Every row.
 pub(crate) const ALL: &[Row] = &[
     Row { name: "edit", run: device::edit },
+    Row { name: "commit", run: commit::commit },
     Row { name: "import", run: device::import },
     Row { name: "join", run: join::join },
     Row { name: "push", run: relay::push },

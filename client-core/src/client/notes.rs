@@ -171,7 +171,18 @@ impl Client {
         id: &str,
         edit: impl FnOnce(&mut AutoCommit) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.edit(&self.note_id(id)?, NOTE_GENESIS, Step::Edit, edit)
+        // A whole id needs no looking up: the write itself sees whether it is a note's.
+        let doc = match id.trim().parse() {
+            Ok(doc) => doc,
+            Err(_) => self.note_id(id)?,
+        };
+        self.write(|tx| {
+            if tx.kind_of(&doc)? != Some(NOTE_GENESIS) {
+                return Err(ClientError::not_found(format!("note {id}")));
+            }
+            tx.step(Step::Edit);
+            tx.edit(&doc, NOTE_GENESIS, edit)
+        })
     }
 
     /// The note that a full id or a prefix names.

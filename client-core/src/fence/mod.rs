@@ -110,7 +110,7 @@ pub fn check(opened: &OpenedDelta) -> Result<Vec<CheckedDelta>, FenceError> {
 
 /// What was found of a document in an envelope.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "there are as many as documents in one envelope, and each is moved once")]
+
 pub enum Checked {
     /// A whole note as this engine writes it: known to load, so it need not be applied to be believed.
     Whole(CheckedNote),

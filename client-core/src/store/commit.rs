@@ -126,6 +126,14 @@ impl<'s> Tx<'s> {
         self.documents.store_unbuilt(Unbuilt { doc, genesis, change, pending: true, projected, index_at_once })
     }
 
+    /// What kind of document it is; `None` when there is no such document.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn kind_of(&mut self, doc: &DocId) -> Result<Option<GenesisId>, StoreError> {
+        Ok(self.documents.find(doc)?.map(|work| work.entry.document.genesis()))
+    }
+
     /// Runs `read` on a document as this write sees it; `None` when there is no such document.
     ///
     /// # Errors

@@ -100,7 +100,8 @@ pub(super) fn write_difference(conn: &Connection, doc: i64, old: &[Row], new: &[
         let come = if side.is_ge() { new.next() } else { None };
         match (gone, come) {
             (Some(gone), None) => delete(conn, doc, gone)?,
-            (gone, Some(come)) if gone != Some(come) => upsert(conn, doc, come)?,
+            (None, Some(come)) => upsert(conn, doc, come)?,
+            (Some(gone), Some(come)) if gone != come => update(conn, doc, gone, come)?,
             _ => {}
         }
     }
@@ -109,6 +110,24 @@ pub(super) fn write_difference(conn: &Connection, doc: i64, old: &[Row], new: &[
 fn delete(conn: &Connection, doc: i64, row: &Row) -> Result<(), StoreError> {
     conn.prepare_cached(&of_table(row.table)?.delete)?.execute((doc, &row.key))?;
     Ok(())
+}
+
+/// Writes the cells that differ: every index on another column, and the page it lies on, stays as it is.
+fn update(conn: &Connection, doc: i64, old: &Row, new: &Row) -> Result<(), StoreError> {
+    let columns = of_table(new.table)?.table.columns;
+    let front = [Value::Int(doc), Value::Text(new.key.clone())];
+    let (mut sql, mut values) = (format!("UPDATE {} SET ", new.table), Vec::from(front));
+    for ((column, _), value) in columns.iter().zip(&old.values).zip(&new.values).filter(|((_, old), new)| old != new) {
+        values.push(value.clone());
+        let separator = if values.len() > 3 { ", " } else { "" };
+        let _ = write!(sql, "{separator}{} = ?{}", column.name, values.len());
+    }
+    sql.push_str(" WHERE doc = ?1 AND key = ?2");
+    match conn.prepare_cached(&sql)?.execute(params_from_iter(&values))? {
+        1 => Ok(()),
+        // What was thought to be there is not: the whole row makes it right.
+        _ => upsert(conn, doc, new),
+    }
 }
 
 fn upsert(conn: &Connection, doc: i64, row: &Row) -> Result<(), StoreError> {

@@ -12,6 +12,8 @@ use super::{Reads, StoreError};
 
 /// Steps that are kept.
 const STEPS_MAX: i64 = 500;
+/// Older ones are cleared away every so many steps, not with each: that would write one page more an edit.
+const STEPS_CLEARED: i64 = 50;
 /// A step with more changes cannot be undone as one.
 const STEP_CHANGES_MAX: usize = 1_000;
 const ENTRY_BYTES: usize = DocId::BYTES + 32;
@@ -62,7 +64,9 @@ fn insert(conn: &Connection, space: i64, changes: &[(DocId, ChangeHash)]) -> Res
     }
     let mut insert = conn.prepare_cached("INSERT INTO undo(space, undone, changes) VALUES (?1, 0, ?2)")?;
     let id = insert.insert((space, encode(changes)))?;
-    conn.prepare_cached("DELETE FROM undo WHERE id <= ?1")?.execute([id - STEPS_MAX])?;
+    if id % STEPS_CLEARED == 0 {
+        conn.prepare_cached("DELETE FROM undo WHERE id <= ?1")?.execute([id - STEPS_MAX])?;
+    }
     Ok(())
 }
 

@@ -47,7 +47,8 @@ impl Registers {
 
     fn of_whole(whole: &WholeNote, updated_ms: i64) -> Self {
         let values = whole.registers().iter().map(|(key, value)| (key.clone(), Some(value.clone())));
-        Self { values: values.collect(), updated_ms, edited_after_trash: false }
+        // As a document has it: never before 1970.
+        Self { values: values.collect(), updated_ms: updated_ms.max(0), edited_after_trash: false }
     }
 
     fn scalar(&self, key: &str) -> Option<&ScalarValue> {

@@ -1,0 +1,137 @@
+//! What commits cost by themselves: sealing, ten edits in one, and edits where waiting for the disk costs nothing.
+
+use std::path::Path;
+
+use lifeos_client_core::client::NoteDraft;
+use lifeos_client_core::crypto::SystemRandom;
+use lifeos_client_core::document::DocumentError;
+use lifeos_client_core::keys::{DeviceKeys, EpochSecret};
+use lifeos_client_core::modules::notes::body;
+use lifeos_client_core::protocol::ids::{DocId, EpochRef, SpaceId};
+use lifeos_client_core::records::open_epochs;
+use lifeos_client_core::registry::NOTE_GENESIS;
+use lifeos_client_core::store::{SealBudget, Store, StoreError, load_device_root};
+
+use crate::report::Figure;
+use crate::rows::device;
+use crate::{measure, vault};
+
+/// A home with some notes, opened below the façade.
+struct Home {
+    store: Store,
+    space: SpaceId,
+    keys: DeviceKeys,
+    epoch: (EpochRef, EpochSecret),
+    notes: Vec<DocId>,
+}
+
+const NOTES: usize = 100;
+/// A folder in memory: there fsync returns at once, as synchronous=NORMAL would.
+const MEMORY: &str = "/dev/shm";
+
+impl Home {
+    fn new(path: &Path) -> Self {
+        let client = device::home(path, None);
+        let draft = |index| NoteDraft { markdown: vault::note(index), ..NoteDraft::default() };
+        let notes = (0..NOTES).map(|index| client.note_create(draft(index)).expect("a note")).collect();
+        let space = client.space();
+        drop(client);
+        let store = Store::open(path).expect("a home");
+        let membership = store.membership(&space).expect("members");
+        let keys = load_device_root(path).expect("a key").derive_space(&membership.genesis_random);
+        let keyring = open_epochs(&membership, &store.records(&space).expect("records"), &keys);
+        let epoch = membership.current_epoch().expect("an epoch");
+        let secret = keyring.find(&epoch).expect("a secret").clone();
+        Self { store, space, keys, epoch: (epoch, secret), notes }
+    }
+
+    /// Edits `count` notes in one commit.
+    fn edit(&mut self, from: usize, count: usize) {
+        let notes = &self.notes;
+        self.store
+            .write::<_, StoreError>(&self.space, 1_780_000_000_000, |tx| {
+                (from..from + count).try_for_each(|index| {
+                    let splice =
+                        |doc: &mut _| -> Result<(), DocumentError> { body::splice(doc, 0, 0, "twenty characters by") };
+                    tx.edit(&notes[index % NOTES], NOTE_GENESIS, |doc| splice(doc).map_err(StoreError::from))
+                })
+            })
+            .expect("an edit");
+    }
+
+    fn seal(&mut self) -> usize {
+        let (epoch, secret) = &self.epoch;
+        let (budget, mut random) = (SealBudget::default(), SystemRandom::new());
+        self.store.seal_pending(&self.space, &self.keys, *epoch, secret, budget, &mut random).expect("sealed").envelopes
+    }
+}
+
+/// The sealing commit, and ten edits in one commit, beside a raw INSERT at FULL and a single edit.
+pub(super) fn commit(short: bool) -> Vec<Figure> {
+    let n = if short { 100 } else { 1_000 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut home = Home::new(&folder.path().join("home"));
+    while home.seal() > 0 {}
+    (0..NOTES).for_each(|index| home.edit(index, 1));
+    home.seal();
+    let raw = device::raw_database(&folder.path().join("raw.db"), "FULL");
+    let (mut insert, mut single, mut seal, mut group) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for index in 0..n {
+        insert.push(measure::time_us(|| device::insert(&raw)).1);
+        single.push(measure::time_us(|| home.edit(index, 1)).1);
+        seal.push(measure::time_us(|| assert_eq!(home.seal(), 1, "an envelope")).1);
+        if index % 10 == 0 {
+            group.push(measure::time_us(|| home.edit(index, 10)).1 / 10.0);
+            home.seal();
+        }
+    }
+    let (raw_us, single_us) = (measure::median(&mut insert), measure::median(&mut single));
+    let (seal_us, group_us) = (measure::median(&mut seal), measure::median(&mut group));
+    vec![
+        Figure {
+            name: "commit",
+            what: "sealing one pending edit: envelope, tip and cleared marks, FULL".into(),
+            n,
+            value: ("seal_us", seal_us),
+            yardstick: Some(("raw INSERT of 131 B".into(), raw_us)),
+            target: "reported",
+            met: true,
+            extra: vec![("p95_us", measure::p95(&mut seal))],
+        },
+        Figure {
+            name: "commit",
+            what: "ten edits of ten notes in one commit, FULL, per edit".into(),
+            n: n / 10,
+            value: ("edit_us", group_us),
+            yardstick: Some(("the same edit in a commit of its own".into(), single_us)),
+            target: "≤ 0.35",
+            met: group_us / single_us <= 0.35,
+            extra: vec![("single_edit_us", single_us), ("raw_insert_us", raw_us)],
+        },
+        in_memory(n),
+    ]
+}
+
+/// What is left of an edit when the disk costs nothing.
+fn in_memory(n: usize) -> Figure {
+    let folder = tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).expect("a folder");
+    let mut home = Home::new(&folder.path().join("home"));
+    (0..NOTES).for_each(|index| home.edit(index, 1));
+    let raw = device::raw_database(&folder.path().join("raw.db"), "NORMAL");
+    let (mut insert, mut edit) = (Vec::new(), Vec::new());
+    for index in 0..n {
+        insert.push(measure::time_us(|| device::insert(&raw)).1);
+        edit.push(measure::time_us(|| home.edit(index, 1)).1);
+    }
+    let (raw_us, edit_us) = (measure::median(&mut insert), measure::median(&mut edit));
+    Figure {
+        name: "commit",
+        what: "an edit where fsync costs nothing (in memory), as at NORMAL".into(),
+        n,
+        value: ("edit_us", edit_us),
+        yardstick: Some(("raw INSERT of 131 B, NORMAL, in memory".into(), raw_us)),
+        target: "≤ 8",
+        met: edit_us / raw_us <= 8.0,
+        extra: vec![("p95_us", measure::p95(&mut edit))],
+    }
+}
