@@ -2,54 +2,73 @@
 
 use std::path::Path;
 
-use lifeos_client_core::client::NoteDraft;
-use lifeos_client_core::crypto::SystemRandom;
+use lifeos_client_core::crypto::{SeededRandom, random_bytes};
 use lifeos_client_core::document::DocumentError;
-use lifeos_client_core::keys::{DeviceKeys, EpochSecret};
-use lifeos_client_core::modules::notes::body;
-use lifeos_client_core::protocol::ids::{DocId, EpochRef, SpaceId};
-use lifeos_client_core::records::open_epochs;
+use lifeos_client_core::keys::{DeviceKeys, DeviceRoot, OwnKeys, PhraseLength, RecoveryPhrase, SealKey, health};
+use lifeos_client_core::modules::notes::whole::WholeNote;
+use lifeos_client_core::modules::notes::{Draft, body, markdown};
+use lifeos_client_core::protocol::envelope::stream_id;
+use lifeos_client_core::protocol::ids::{DocId, MemberId, SpaceId};
+use lifeos_client_core::records::{Founding, found_space, open_epochs};
 use lifeos_client_core::registry::NOTE_GENESIS;
-use lifeos_client_core::store::{SealBudget, Store, StoreError, load_device_root};
+use lifeos_client_core::store::{NewHome, NewSpace, SealBudget, Store, StoreError};
 
 use crate::report::Figure;
 use crate::rows::device;
 use crate::{measure, vault};
 
-/// A home with some notes, opened below the façade.
+/// A home with some notes, below the façade.
 struct Home {
     store: Store,
     space: SpaceId,
     keys: DeviceKeys,
-    epoch: (EpochRef, EpochSecret),
+    key: SealKey,
+    random: SeededRandom,
     notes: Vec<DocId>,
 }
 
 const NOTES: usize = 100;
 /// A folder in memory: there fsync returns at once, as synchronous=NORMAL would.
 const MEMORY: &str = "/dev/shm";
+const NOW_MS: i64 = 1_780_000_000_000;
 
 impl Home {
     fn new(path: &Path) -> Self {
-        let client = device::home(path, None);
-        let draft = |index| NoteDraft { markdown: vault::note(index), ..NoteDraft::default() };
-        let notes = (0..NOTES).map(|index| client.note_create(draft(index)).expect("a note")).collect();
-        let space = client.space();
-        drop(client);
-        let store = Store::open(path).expect("a home");
+        let mut random = SeededRandom::new(7);
+        let root = DeviceRoot::generate(&mut random);
+        let genesis_random = random_bytes::<32>(&mut random);
+        let keys = root.derive_space(&genesis_random);
+        let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
+        let member = MemberId(random_bytes(&mut random));
+        let founding = Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };
+        let founded = found_space(&founding, &mut random).expect("a space");
+        let (space, device, stream_r32) = (founded.space, keys.sign_pk(), random_bytes::<32>(&mut random));
+        let (stream, records) = (stream_id(&space, &device, &stream_r32), vec![founded.genesis, founded.epoch]);
+        let new = NewSpace { space, device, stream, stream_r32, records };
+        let store = Store::create(path, &NewHome { root: &root, space: new, meta: &[] }).expect("a home");
         let membership = store.membership(&space).expect("members");
-        let keys = load_device_root(path).expect("a key").derive_space(&membership.genesis_random);
         let keyring = open_epochs(&membership, &store.records(&space).expect("records"), &keys);
-        let epoch = membership.current_epoch().expect("an epoch");
-        let secret = keyring.find(&epoch).expect("a secret").clone();
-        Self { store, space, keys, epoch: (epoch, secret), notes }
+        let key = health(&device, OwnKeys::first(&keys), &membership, &keyring).expect("a key");
+        let mut home = Self { store, space, keys, key, random, notes: Vec::new() };
+        (0..NOTES).for_each(|index| home.make(index));
+        home
+    }
+
+    fn make(&mut self, index: usize) {
+        let (doc, text) = (DocId(random_bytes(&mut self.random)), vault::note(index));
+        let draft = Draft { title: "note", markdown: &text, ..Draft::default() };
+        let note = WholeNote::new(&draft, &markdown::parse(&text), NOW_MS).expect("a note");
+        self.store
+            .write::<_, StoreError>(&self.space, NOW_MS, |tx| tx.create_note(&doc, &note, true))
+            .expect("a commit");
+        self.notes.push(doc);
     }
 
     /// Edits `count` notes in one commit.
     fn edit(&mut self, from: usize, count: usize) {
         let notes = &self.notes;
         self.store
-            .write::<_, StoreError>(&self.space, 1_780_000_000_000, |tx| {
+            .write::<_, StoreError>(&self.space, NOW_MS, |tx| {
                 (from..from + count).try_for_each(|index| {
                     let splice =
                         |doc: &mut _| -> Result<(), DocumentError> { body::splice(doc, 0, 0, "twenty characters by") };
@@ -60,9 +79,9 @@ impl Home {
     }
 
     fn seal(&mut self) -> usize {
-        let (epoch, secret) = &self.epoch;
-        let (budget, mut random) = (SealBudget::default(), SystemRandom::new());
-        self.store.seal_pending(&self.space, &self.keys, *epoch, secret, budget, &mut random).expect("sealed").envelopes
+        let budget = SealBudget::default();
+        let sealed = self.store.seal_pending(&self.space, &self.keys, &self.key, budget, &mut self.random);
+        sealed.expect("sealed").envelopes
     }
 }
 

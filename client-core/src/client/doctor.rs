@@ -11,6 +11,7 @@ impl Client {
             let mut step = |done, total| progress(ProgressStep { phase: "index", done, total });
             self.shared.store().rebuild_projections(&mut step)?;
         }
+        self.shared.retry_quarantined()?;
         let mut step = |done, total| progress(ProgressStep { phase: "read", done, total });
         let outcomes = self.shared.store().check(&mut step)?;
         let mut checks: Vec<_> = outcomes

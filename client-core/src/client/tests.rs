@@ -36,6 +36,54 @@ fn a_home_is_created_once_and_opens_again_with_everything_in_it() {
     assert!(status.changes_pending > 0);
 }
 
+/// Loses a note as damage would, with what is known of it lying in the device's own stream.
+fn lose(home: &Path, id: &str) {
+    let db = rusqlite::Connection::open(home.join("lifeos.db")).unwrap();
+    let find = format!("SELECT id FROM document WHERE doc = x'{id}'");
+    let row: i64 = db.query_row(&find, [], |row| row.get(0)).unwrap();
+    let tables = crate::registry::TABLES.iter().map(|table| table.name).chain(["change", "snapshot", "mark"]);
+    for table in tables {
+        db.execute(&format!("DELETE FROM {table} WHERE doc = ?1"), [row]).unwrap();
+    }
+    db.execute("DELETE FROM document WHERE id = ?1", [row]).unwrap();
+    db.execute("DELETE FROM search WHERE rowid = ?1", [row]).unwrap();
+    let aside = "INSERT INTO quarantine(space, envelope, stream, seq, author, reason, since_ms)
+                 SELECT s.space, e.envelope, s.stream, e.position & 4294967295, s.device, ?1, 1
+                 FROM envelope e JOIN stream s ON s.id = e.position >> 32";
+    let reason = "its document is damaged on this device: run `lifeos doctor`, and restore a backup or link this \
+                  device again";
+    db.execute(aside, [reason]).unwrap();
+}
+
+#[test]
+fn what_waits_in_quarantine_is_tried_again_when_a_home_is_opened_and_by_the_doctor() {
+    let (dir, mut client) = home();
+    let path = dir.path().join("home");
+    let id = make(&client, "Back", "again\n");
+    {
+        let state = client.shared.state();
+        let key = state.seal_key(&client.shared.keys).unwrap();
+        let (space, mut random) = (client.space(), crate::crypto::SystemRandom::new());
+        let budget = crate::store::SealBudget::default();
+        let mut store = client.shared.store();
+        store.seal_pending(&space, &client.shared.keys, &key, budget, &mut random).unwrap();
+    }
+    let digest = client.projection_digest().unwrap();
+    for by_doctor in [false, true] {
+        lose(&path, &id);
+        assert!(matches!(client.note(&id), Err(ClientError::NotFound { .. })));
+        if by_doctor {
+            assert!(client.doctor(false, &mut |_| {}).unwrap().ok);
+        } else {
+            drop(client);
+            client = Client::open(&path).unwrap();
+        }
+        assert_eq!(client.note(&id).unwrap().markdown, "again\n");
+        assert_eq!(client.projection_digest().unwrap(), digest);
+        assert_eq!(client.shared.store().reads().quarantine(&client.space(), 9).unwrap(), vec![]);
+    }
+}
+
 #[test]
 fn a_folder_without_a_home_says_so() {
     let dir = TempDir::new().unwrap();

@@ -93,6 +93,16 @@ impl Shared {
         Ok(())
     }
 
+    /// Tries again what waits in quarantine: its reason may have passed while nobody looked.
+    pub(crate) fn retry_quarantined(&self) -> Result<(), StoreError> {
+        let state = self.state();
+        let report = self.store().retry_quarantined(&self.space, &state.membership, &state.keyring, wall_ms())?;
+        if !report.changed.is_empty() {
+            self.emit(Event::DocumentsChanged { space: self.space, docs: report.changed, origin: Origin::Remote });
+        }
+        Ok(())
+    }
+
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }

@@ -63,6 +63,18 @@ pub(super) fn release(conn: &Connection, space: i64, envelope: &EnvelopeId) -> R
     Ok(())
 }
 
+/// Says anew why an envelope is set aside.
+pub(super) fn change_reason(
+    conn: &Connection,
+    space: i64,
+    envelope: &EnvelopeId,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE quarantine SET reason = ?3 WHERE space = ?1 AND envelope = ?2";
+    conn.prepare_cached(sql)?.execute((space, envelope.as_ref(), reason))?;
+    Ok(())
+}
+
 fn has_room(conn: &Connection, space: i64, bytes: usize) -> Result<bool, StoreError> {
     let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM quarantine WHERE space = ?1 AND bytes IS NOT NULL";
     let (rows, held): (i64, i64) =

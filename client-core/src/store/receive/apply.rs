@@ -21,6 +21,11 @@ const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 const PORTION_DOCUMENTS_MAX: usize = 16;
 /// Bytes of changes applied at once.
 const PORTION_BYTES_MAX: usize = 128 * 1024;
+/// Operations opened before they are applied: run-length encoding makes a million of them out of a few bytes, and
+/// each takes some hundred once it is applied.
+const BATCH_OPS_MAX: usize = 1 << 20;
+/// Operations applied at once.
+const PORTION_OPS_MAX: usize = 1 << 16;
 /// A batch of more documents is somebody's catching up: its documents are not kept loaded, for nobody looks at them,
 /// and they are indexed at once, which is cheaper than loading them again later.
 const KEPT_DOCUMENTS_MAX: usize = 8;
@@ -49,16 +54,18 @@ impl Default for Steps {
 pub(super) struct Batch {
     docs: BTreeMap<DocId, Vec<CheckedDelta>>,
     bytes: usize,
+    ops: usize,
 }
 
 impl Batch {
     pub(super) fn add(&mut self, delta: CheckedDelta) {
         self.bytes += bytes_of(&delta);
+        self.ops += ops_of(&delta);
         self.docs.entry(delta.doc).or_default().push(delta);
     }
 
     pub(super) const fn is_full(&self) -> bool {
-        self.bytes > BATCH_BYTES_MAX
+        self.bytes > BATCH_BYTES_MAX || self.ops > BATCH_OPS_MAX
     }
 }
 
@@ -66,16 +73,22 @@ fn bytes_of(delta: &CheckedDelta) -> usize {
     delta.changes.iter().map(|checked| checked.change.raw_bytes().len()).sum()
 }
 
+fn ops_of(delta: &CheckedDelta) -> usize {
+    delta.changes.iter().map(|checked| checked.change.len()).sum()
+}
+
 impl Receiver<'_> {
     pub(super) fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let (mut portion, mut bytes) = (Vec::new(), 0);
+        let (mut portion, mut bytes, mut ops) = (Vec::new(), 0, 0);
         self.many = batch.docs.len() > KEPT_DOCUMENTS_MAX;
         for (doc, deltas) in batch.docs {
             bytes += deltas.iter().map(bytes_of).sum::<usize>();
+            ops += deltas.iter().map(ops_of).sum::<usize>();
             portion.push((doc, deltas));
-            if portion.len() >= PORTION_DOCUMENTS_MAX || bytes >= PORTION_BYTES_MAX {
+            let full = portion.len() >= PORTION_DOCUMENTS_MAX || bytes >= PORTION_BYTES_MAX || ops >= PORTION_OPS_MAX;
+            if full {
                 self.apply_portion(std::mem::take(&mut portion))?;
-                bytes = 0;
+                (bytes, ops) = (0, 0);
             }
         }
         self.apply_portion(portion)

@@ -9,6 +9,7 @@
 
 mod apply;
 mod retry;
+mod suspect;
 mod verify;
 
 use std::collections::HashMap;
@@ -128,7 +129,20 @@ impl Store {
         now_ms: i64,
         steps: Steps,
     ) -> Result<ReceiveReport, StoreError> {
-        self.receiving(space, records, unknown, now_ms, steps, |receiver, streams| receiver.take(page, streams))
+        let suspect = self.begin_page(space)?;
+        let taken = self.receiving(space, records, unknown, now_ms, steps, |receiver, streams| {
+            receiver.suspect = suspect;
+            receiver.take(page, streams)?;
+            suspect::taken(receiver.context.conn)
+        });
+        let Ok(mut report) = taken else {
+            self.end_page()?;
+            return taken;
+        };
+        if suspect {
+            self.retry_suspects(space, records, now_ms, steps, &mut report)?;
+        }
+        Ok(report)
     }
 
     /// Runs `take` in one transaction.
@@ -148,7 +162,8 @@ impl Store {
         let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
         let documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
         let report = ReceiveReport::default();
-        let mut receiver = Receiver { context, documents, report, origins: HashMap::new(), steps, many: false };
+        let mut receiver =
+            Receiver { context, documents, report, origins: HashMap::new(), steps, suspect: false, many: false };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
         match taken.and_then(|()| Ok(transaction.commit()?)) {
@@ -177,6 +192,8 @@ struct Receiver<'p> {
     report: ReceiveReport,
     origins: HashMap<EnvelopeId, Origin>,
     steps: Steps,
+    /// Set everything aside, to be tried one by one.
+    suspect: bool,
     /// So many documents change that none is kept loaded, and all are indexed at once.
     many: bool,
 }
@@ -194,6 +211,10 @@ impl Receiver<'_> {
                 }
                 Outcome::Verified(envelope) => {
                     self.keep(&mut streams, &envelope)?;
+                    if self.suspect {
+                        self.quarantine_known(envelope.id, suspect::SUSPECT)?;
+                        continue;
+                    }
                     self.open(*envelope, &mut batch)?;
                     if batch.is_full() {
                         self.apply(std::mem::take(&mut batch))?;
@@ -251,7 +272,12 @@ impl Receiver<'_> {
         drop(opened);
         for news in checked {
             match news {
-                Checked::Changes(delta) => batch.add(delta),
+                Checked::Changes(delta) => {
+                    batch.add(delta);
+                    if batch.is_full() {
+                        self.apply(std::mem::take(batch))?;
+                    }
+                }
                 Checked::Whole(note) => self.take_whole(id, note, batch)?,
             }
         }

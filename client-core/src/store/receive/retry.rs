@@ -46,10 +46,11 @@ impl Store {
         if self.reads().quarantine(space, 1)?.is_empty() {
             return Ok(ReceiveReport::default());
         }
-        let records = Records { membership, keyring };
-        self.receiving(space, records, Unknown::Quarantine, now_ms, Steps::default(), |receiver, streams| {
-            receiver.retry(streams)
-        })
+        let (records, steps) = (Records { membership, keyring }, Steps::default());
+        let retry = |receiver: &mut Receiver<'_>, streams| receiver.retry(streams);
+        let mut report = self.receiving(space, records, Unknown::Quarantine, now_ms, steps, retry)?;
+        self.retry_suspects(space, records, now_ms, steps, &mut report)?;
+        Ok(report)
     }
 }
 
@@ -126,7 +127,7 @@ impl Receiver<'_> {
     }
 
     /// Opens an envelope again that is a part of its stream.
-    fn reopen(
+    pub(super) fn reopen(
         &mut self,
         streams: &mut Streams,
         id: EnvelopeId,

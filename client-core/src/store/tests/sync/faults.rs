@@ -252,3 +252,51 @@ fn quarantine_keeps_names_but_no_bytes_above_its_budget() {
     let kept = a.store.reads().quarantine(&a.space, 9).unwrap();
     assert_eq!((kept.len(), kept[2].seq, kept[2].stream), (3, 3, StreamId([9; 16])));
 }
+
+/// Ends the program, as running out of memory does, when it meets the culprit; else applies.
+fn end(jobs: Vec<fence::Job>) -> Vec<fence::Guarded> {
+    let is_culprit = |change: &fence::CheckedChange| change.change.raw_bytes().windows(7).any(|part| part == CULPRIT);
+    let mut changes = jobs.iter().flat_map(|job| &job.deltas).flat_map(|delta| &delta.changes);
+    assert!(!changes.any(is_culprit), "killed");
+    fence::apply_guarded(jobs, fence::APPLY_TIMEOUT)
+}
+
+#[test]
+fn an_envelope_that_ends_the_program_does_so_twice_and_then_no_more() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let Pair { mut a, mut b, .. } = pair();
+    let mut page = Vec::new();
+    for (n, value) in [(1, "one"), (2, "culprit"), (3, "three")] {
+        a.title(1, &doc(n), "first");
+        a.title(2, &doc(n), value);
+        page.extend(a.send());
+    }
+    let steps = Steps { apply: end, ..Steps::default() };
+    let membership = b.store.membership(&b.space).unwrap();
+    let take = |b: &mut Device| {
+        let (given, space) = (b.page(&page, 1), b.space);
+        let records = Records { membership: &membership, keyring: &b.keyring };
+        let store = &mut b.store;
+        let run = || store.receive_in_steps(&space, given, records, Unknown::Quarantine, 77, steps);
+        let report = catch_unwind(AssertUnwindSafe(run));
+        let path = b.home.path().to_owned();
+        // Whatever was in memory is gone.
+        b.store = Store::open(&path).unwrap();
+        report.ok().map(Result::unwrap)
+    };
+    assert!(take(&mut b).is_none(), "the page ends the program");
+    assert_eq!((b.cursor(), b.read_title(&doc(1))), (None, None));
+    assert!(take(&mut b).is_none(), "so does the culprit alone");
+    assert_eq!(b.cursor(), Some(4), "the cursor has moved on");
+    assert_eq!(b.read_title(&doc(1)).unwrap(), "one");
+    let retried = b.retry();
+    assert_eq!(retried.changed, vec![doc(3)], "those behind it go on");
+    let aside = b.store.reads().quarantine(&b.space, 9).unwrap();
+    assert_eq!(aside.len(), 1);
+    assert!(aside[0].reason.starts_with("taking it in ended the program"), "{}", aside[0].reason);
+    assert_eq!((b.retry().changed, b.read_title(&doc(2))), (vec![], None), "it is not tried a third time");
+    a.title(3, &doc(1), "more");
+    let more = a.send();
+    assert_eq!(b.receive_with(&more, 4, Unknown::Quarantine).changed, vec![doc(1)]);
+}
