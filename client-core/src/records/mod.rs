@@ -32,7 +32,10 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 pub use draft::Draft;
 pub use epochs::devices_without;
 pub use names::{DEVICE_NAME_BYTES_MAX, open_device_name};
-pub use recover::{RecoveryPlan, Takeover, plan_recovery, recovery_keys, replace_recovery_key, takeover_records};
+pub use recover::{
+    Readmission, RecoveryPlan, Takeover, plan_recovery, readmission_records, recovery_keys, replace_recovery_key,
+    takeover_records,
+};
 pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
 
 use epochs::{NewEpoch, epoch_record};
