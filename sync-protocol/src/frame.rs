@@ -135,7 +135,7 @@ pub enum RecordStatus {
     /// Never valid here.
     Refused,
     /// A removal that cuts a stream before envelopes that the relay holds already. Not stored: sync, then sign
-    /// another one with a higher cut on top of it, and send both.
+    /// another one with a higher cut beside it (the same parents), and send both.
     CutBehind,
 }
 
