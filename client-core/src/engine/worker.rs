@@ -245,7 +245,7 @@ impl Worker<'_> {
         rolls: Rolls,
         unknown: Unknown,
     ) -> Result<(), EngineError> {
-        let kept = (unknown == Unknown::Hold).then(|| (items.clone(), rolls.clone())).unwrap_or_default();
+        let kept = if unknown == Unknown::Hold { (items.clone(), rolls.clone()) } else { Default::default() };
         let state = self.shared.state();
         let page = Page { relay: Some(self.relay), items, next: Some(cursor), rolls };
         let report = self.shared.store().receive(

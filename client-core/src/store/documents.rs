@@ -22,9 +22,9 @@ const CACHED_BYTES_MAX: usize = 32 * 1024 * 1024;
 const DOCUMENT_BYTES: usize = 16 * 1024;
 /// A document is so many times larger than the snapshot it was loaded from.
 const SNAPSHOT_FACTOR: usize = 16;
-/// And so many times larger than changes that were applied to it: Automerge keeps the room it needed for that
-/// (measured: 320 KB for a change of 2.5 KB).
-const CHANGES_FACTOR: usize = 128;
+/// And so many times larger than the changes since: Automerge keeps room it needed to apply some (measured: 60 to
+/// 320 KB for one of 2.5 KB), but little for those made here.
+const CHANGES_FACTOR: usize = 32;
 
 /// A tail this small is never a reason for a snapshot.
 const TAIL_BYTES_MIN: i64 = 4 * 1024;
