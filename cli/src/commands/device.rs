@@ -1,18 +1,23 @@
-//! `lifeos device`: who holds this space.
+//! `lifeos device`: which devices hold this space, removing one, and what a removed one wrote last.
 
-use clap::{Args, Subcommand};
-use lifeos_client_core::client::DeviceStatus;
+use clap::{Args, Subcommand, ValueEnum};
+use lifeos_client_core::client::{DeviceStatus, RemovalReport};
+use lifeos_client_core::protocol::record::RemoveReason;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::page::{count, one_line, short};
+use crate::page::{Page, count, one_line, short};
 
 /// The devices of this space.
 #[derive(Debug, Subcommand)]
 pub enum Device {
     /// List them
     List(List),
+    /// Remove one: it cannot read what is written from now on, and nothing it writes is taken any more
+    Remove(Remove),
+    /// Take in what a removed device wrote last and was set aside
+    Adopt(Adopt),
 }
 
 /// List devices.
@@ -20,11 +25,97 @@ pub enum Device {
 #[command(after_help = "Example:\n  lifeos device list")]
 pub struct List {}
 
+/// Remove a device.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos device remove \"old phone\" --reason lost\n\n\
+                        What the device holds already, it keeps: no program can take that back. If it was stolen \
+                        unlocked, change what it could read elsewhere, too (passwords, PINs).")]
+pub struct Remove {
+    /// Name of the device, or the beginning of its id
+    #[arg(value_name = "DEVICE")]
+    device: String,
+    /// Why
+    #[arg(long, value_enum, default_value_t = Reason::Lost)]
+    reason: Reason,
+}
+
+/// Take in what was set aside.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos status\n  lifeos device adopt 3fa9\n  lifeos sync\n\n\
+                        `lifeos status` lists what was set aside. All that the device wrote up to this envelope is \
+                        taken in, here at once and everywhere with your next sync: you vouch for it.")]
+pub struct Adopt {
+    /// The beginning of the envelope's id, as `lifeos status` shows it
+    #[arg(value_name = "ENVELOPE")]
+    envelope: String,
+}
+
+/// Why a device or member goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reason {
+    /// Gone, nobody knows where
+    Lost,
+    /// Its person leaves
+    Left,
+    /// Another one takes its place
+    Replaced,
+    /// In wrong hands
+    Compromised,
+}
+
+impl From<Reason> for RemoveReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Lost => Self::Lost,
+            Reason::Left => Self::Left,
+            Reason::Replaced => Self::Replaced,
+            Reason::Compromised => Self::Compromised,
+        }
+    }
+}
+
 pub(super) fn run(command: &Device, context: &Context) -> Result<(), Failure> {
-    let Device::List(_) = command;
+    match command {
+        Device::List(_) => list(context),
+        Device::Remove(args) => context.block_on(remove(args, context)),
+        Device::Adopt(args) => adopt(args, context),
+    }
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
     let devices = context.open()?.status()?.devices;
     context.out.result(&json!({"devices": devices}), |page| {
         page.table(&devices.iter().map(row).collect::<Vec<_>>());
+    })
+}
+
+async fn remove(args: &Remove, context: &Context) -> Result<(), Failure> {
+    let report = context.open()?.device_remove(&args.device, args.reason.into()).await?;
+    context.out.result(&report, |page| draw_removal(page, &report))
+}
+
+/// What a removal does and does not do, honestly.
+pub(super) fn draw_removal(page: &mut Page, report: &RemovalReport) {
+    page.line(format_args!("{} is removed.", page.bold(&one_line(&report.name))));
+    page.line("Not readable there any more: whatever is written from now on.");
+    page.line("Still there: everything it had received until now. No program can take that back.");
+    draw_key(page, report);
+}
+
+pub(super) fn draw_key(page: &mut Page, report: &RemovalReport) {
+    if !report.new_key {
+        page.line("The new key is not made yet: another of your devices makes it; until then nothing is sent.");
+    }
+    if let Some(reason) = &report.untold {
+        page.line(format_args!("The relay does not know of it yet ({}): run `lifeos sync`.", one_line(reason)));
+    }
+}
+
+fn adopt(args: &Adopt, context: &Context) -> Result<(), Failure> {
+    let changed = context.open()?.device_adopt(&args.envelope)?;
+    context.out.result(&json!({"documents_changed": changed}), |page| {
+        page.line(format_args!("Taken in: {} changed.", count(changed, "document")));
+        page.line("Run `lifeos sync`, and everybody takes it in.");
     })
 }
 

@@ -3,11 +3,13 @@
 mod backup;
 mod device;
 mod doctor;
+mod epoch;
 mod export;
 mod import;
 mod init;
 mod key;
 mod link;
+mod member;
 mod note;
 mod note_edit;
 mod note_view;
@@ -76,6 +78,12 @@ pub enum Command {
     /// The devices of this space
     #[command(subcommand)]
     Device(device::Device),
+    /// The people of this space
+    #[command(subcommand)]
+    Member(member::Member),
+    /// The key everything is sealed under
+    #[command(subcommand)]
+    Epoch(epoch::Epoch),
 }
 
 /// Runs one command.
@@ -104,5 +112,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Redo(_) => undo::redo(context),
         Command::Relay(args) => relay::run(args, context),
         Command::Device(args) => device::run(&args, context),
+        Command::Member(args) => member::run(&args, context),
+        Command::Epoch(args) => epoch::run(&args, context),
     }
 }

@@ -47,7 +47,9 @@ fn draw(page: &mut Page, status: &Status) {
         vec!["Space".into(), short(&status.space)],
         vec!["Holds".into(), format!("{}, {}", count(status.notes, "note"), count(status.documents, "document"))],
         vec!["To send".into(), to_send(status)],
+        vec!["Keys".into(), keys(status)],
     ]);
+    section(page, "Look at this", &status.alarms.iter().map(|alarm| vec![one_line(alarm)]).collect::<Vec<_>>());
     section(page, "Relays", &status.relays.iter().map(relay_row).collect::<Vec<_>>());
     section(page, "Devices", &status.devices.iter().map(device::row).collect::<Vec<_>>());
     let aside: Vec<_> = status
@@ -92,6 +94,11 @@ fn to_send(status: &Status) -> String {
         return "nothing".into();
     }
     format!("{}, {}", count(status.changes_pending, "change"), count(status.envelopes_unsent, "sealed envelope"))
+}
+
+fn keys(status: &Status) -> String {
+    let keys = &status.keys;
+    format!("generation {}, {}: {}", keys.generation, keys.role, one_line(&keys.text))
 }
 
 fn relay_row(relay: &RelayStatus) -> Vec<String> {

@@ -117,9 +117,11 @@ impl From<StoreError> for ClientError {
             | StoreError::Keystore(_)
             | StoreError::NewerVersion { .. } => Self::Home { message },
             StoreError::Records(_) | StoreError::PeerMisbehaved { .. } => Self::Security { message },
-            StoreError::UnknownSpace | StoreError::UnknownRelay | StoreError::WrongKind | StoreError::Query(_) => {
-                Self::Invalid { message }
-            }
+            StoreError::UnknownSpace
+            | StoreError::UnknownRelay
+            | StoreError::WrongKind
+            | StoreError::NothingToAdopt
+            | StoreError::Query(_) => Self::Invalid { message },
             StoreError::Document(error) if error != DocumentError::Corrupt => Self::Invalid { message },
             error => Self::Storage { message, transient: error.is_transient() },
         }

@@ -44,9 +44,7 @@ impl Client {
 
     fn devices_by_stream(&self) -> Result<BTreeMap<StreamId, SignPk>, ClientError> {
         let streams = self.shared.reader().reads().streams(&self.space())?;
-        let mut devices: BTreeMap<_, _> = streams.into_iter().map(|row| (row.stream, row.device)).collect();
-        devices.insert(self.shared.stream, self.device());
-        Ok(devices)
+        Ok(streams.into_iter().map(|row| (row.stream, row.device)).collect())
     }
 
     /// The note's Markdown as it was.

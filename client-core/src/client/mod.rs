@@ -6,11 +6,13 @@
 //! | `home` | create and open a home, its relay |
 //! | `notes`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
+//! | `devices`, `members` | who may read and write, removals, new keys |
 //! | `status`, `doctor` | where things stand, and whether they are sound |
 //! | `recover`, `backup`, `protect` | words, encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 
 mod backup;
+mod devices;
 mod doctor;
 mod error;
 mod events;
@@ -19,6 +21,7 @@ mod history;
 mod home;
 mod import;
 mod link;
+mod members;
 mod notebooks;
 mod notes;
 mod protect;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use lifeos_sync_protocol::ids::SignPk;
+use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind};
 
@@ -12,7 +12,7 @@ use super::{
     Client, ClientError, DeviceStatus, DocumentHeads, MissingEnvelopes, QuarantineEntry, RelayStatus, RelayWarning,
     Status,
 };
-use crate::engine::wall_ms;
+use crate::engine::{SpaceState, wall_ms};
 use crate::projection::Value;
 use crate::records::open_device_name;
 use crate::registry::{DEVICE_NAME, MEMBER_NAME};
@@ -46,7 +46,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn status(&self) -> Result<Status, ClientError> {
-        let names = self.names()?;
+        let (names, keys) = (self.names()?, self.key_status()?);
         let state = self.shared.state();
         let space = self.space();
         let reader = self.shared.reader();
@@ -69,6 +69,8 @@ impl Client {
             warnings: reads.warnings(&space)?.into_iter().map(relay_warning).collect(),
             missing: missing(reads.promises(&space)?, &names, wall_ms()),
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
+            keys,
+            alarms: alarms(&reads, &space, &state, &names)?,
         })
     }
 
@@ -141,6 +143,28 @@ impl Client {
     pub fn projection_digest(&self) -> Result<[u8; 32], ClientError> {
         Ok(self.shared.store().projection_digest(&self.space())?)
     }
+}
+
+/// What does not heal by itself.
+fn alarms(reads: &Reads<'_>, space: &SpaceId, state: &SpaceState, names: &Names) -> Result<Vec<String>, ClientError> {
+    let mut alarms = Vec::new();
+    let unknown = reads.unknown_epoch_count(space)?;
+    if unknown > 0 {
+        alarms.push(format!(
+            "{unknown} edits are sealed under a key that no record here tells of: the relay may be holding records \
+             back; sync again, ask its operator, or use another relay"
+        ));
+    }
+    for (epoch, trouble) in state.troubles.iter().filter(|(_, trouble)| trouble.is_broken()) {
+        let author = state.membership.epochs.get(epoch).map(|epoch| epoch.generation).unwrap_or_default();
+        alarms.push(format!("key generation {author}: {trouble}; a device that may write makes a new one"));
+    }
+    for stream in state.membership.forks.keys() {
+        let device = reads.streams(space)?.into_iter().find(|row| row.stream == *stream).map(|row| row.device);
+        let name = device.map(|device| names.device(&device)).unwrap_or_default();
+        alarms.push(format!("two copies of the home of {name} wrote at once: one of the two is kept; if nobody copied it, remove the device"));
+    }
+    Ok(alarms)
 }
 
 fn quarantine_entry(entry: QuarantinedEnvelope, names: &Names) -> QuarantineEntry {

@@ -266,6 +266,10 @@ pub struct Status {
     pub missing: Vec<MissingEnvelopes>,
     /// Six digits over records and streams: equal on two devices that hold the same.
     pub state_code: String,
+    /// Whether this device may write, and under which key.
+    pub keys: KeyStatus,
+    /// What a person should look at, in words; empty when all is well.
+    pub alarms: Vec<String>,
 }
 
 /// Something a relay did that it should not have done.
@@ -298,6 +302,64 @@ pub struct MissingEnvelopes {
     pub since_ms: i64,
     /// Missing for a day: the relay may be withholding them.
     pub alarm: bool,
+}
+
+/// Keys and rights of this device.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct KeyStatus {
+    /// Edits are sealed and sent.
+    pub may_write: bool,
+    /// The same in words, with what to do if not.
+    pub text: String,
+    /// `owner`, `admin`, `editor`, `reader` or `none`.
+    pub role: String,
+    /// Generation of the current key; 0: there is none that may be used.
+    pub generation: u32,
+    /// Key generations held.
+    pub held: u64,
+    /// Key generations of the space.
+    pub known: u64,
+}
+
+/// A member of the space.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct MemberStatus {
+    /// Hex.
+    pub member: String,
+    /// Name, if known.
+    pub name: String,
+    /// `owner`, `admin`, `editor` or `reader`.
+    pub role: String,
+    /// The person of this device.
+    pub this: bool,
+    /// Devices in force, the paper key not counted.
+    pub devices: u64,
+}
+
+/// What a removal or demotion did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RemovalReport {
+    /// Who was meant.
+    pub name: String,
+    /// Devices that were removed, hex.
+    pub devices: Vec<String>,
+    /// A new key was made with it. If not, another device makes it; until then nothing is sealed.
+    pub new_key: bool,
+    /// The relay has the record: from now on it refuses the removed devices.
+    pub told_relay: bool,
+    /// Why it does not.
+    pub untold: Option<String>,
+}
+
+/// What a rotation did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RotationReport {
+    /// Generation of the new key.
+    pub generation: u32,
+    /// The relay has it.
+    pub told_relay: bool,
+    /// Why it does not.
+    pub untold: Option<String>,
 }
 
 /// An envelope that was set aside.

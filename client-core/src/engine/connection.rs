@@ -14,7 +14,7 @@ use super::worker::{self, Done, Job};
 use super::{EngineError, Shared, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
-use crate::session::{Input, Output, PushPause, Session, SessionConfig, SessionError};
+use crate::session::{Input, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
 use crate::store::RelayState;
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
@@ -86,7 +86,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     let (done_out, done) = mpsc::unbounded_channel();
     let worker = tokio::task::spawn_blocking({
         let (shared, relay) = (Arc::clone(shared), relay.id);
-        move || worker::run(&shared, relay, jobs_in, &done_out)
+        move || worker::run(&shared, (relay, mode == Mode::Live), jobs_in, &done_out)
     });
 
     let mut connection = Connection {
@@ -235,6 +235,7 @@ impl Connection<'_> {
             if self.looked_at.elapsed() >= LOOK_EVERY {
                 self.looked_at = Instant::now();
                 self.send_job(Job::Seal);
+                self.send_job(Job::Keys);
             }
             if !self.rested && self.busy_at.elapsed() >= UPKEEP_AFTER {
                 self.rested = true;
@@ -341,9 +342,12 @@ impl Connection<'_> {
             }
             Output::Idle => self.idle(),
             Output::PushPaused { reason, .. } => self.push_paused(reason),
+            // Another copy of this home was faster: its envelope comes with the next page, and a new stream follows.
+            Output::PushStopped(PushStop::Fork) if self.mode == Mode::Once => return Err(EngineError::FetchAgain),
             Output::PushStopped(reason) => self.cannot_send(EngineError::PushStopped(reason)),
             Output::RecordsRefused { .. } if self.mode == Mode::Records => return Err(EngineError::RecordsRefused),
             Output::RecordsRefused { count } => tracing::warn!(count, "the relay refused records"),
+            Output::CutBehind => self.send_job(Job::CutBehind),
             Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
             Output::Statement(statement) => self.send_job(Job::Statement(statement)),
             Output::Close(error) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeos_sync_protocol::frame::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -10,11 +11,15 @@ use super::connection::{OnProgress, run};
 use super::{Backoff, EngineError, Mode, Shared, Tally};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
+use crate::session::SessionError;
 use crate::store::{RelayState, StoreError, SyncLock};
 use crate::transport::{RelayUrl, connect};
 
 /// How often the lock is tried while another process syncs.
 const LOCK_EVERY: Duration = Duration::from_secs(5);
+
+/// Connections made anew in one round because of what was learned on the one before.
+const FETCHES_MAX: usize = 3;
 
 /// Sends and receives everything once.
 ///
@@ -28,9 +33,12 @@ pub(crate) async fn sync_once(
     let _lock = SyncLock::try_acquire(&shared.home)?.ok_or(EngineError::Locked)?;
     let (stop_sender, stop) = watch::channel(false);
     let mut result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
-    if matches!(result, Err(EngineError::FetchAgain)) {
+    for _ in 0..FETCHES_MAX {
+        if !matches!(result, Err(EngineError::FetchAgain)) {
+            break;
+        }
         tally.was_live = false;
-        result = attempt(shared, Mode::Once, tally, progress, stop).await;
+        result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
     }
     drop(stop_sender);
     result
@@ -104,7 +112,22 @@ async fn attempt(
         transport = connect(&url) => transport?,
         _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),
     };
-    run(shared, &relay, transport, mode, tally, progress, stop).await
+    let result = run(shared, &relay, transport, mode, tally, progress, stop).await;
+    note_refusal(shared, &result)?;
+    result
+}
+
+/// A removed device learns of it from the relay's refusal; the status then says so, also when nothing runs.
+fn note_refusal(shared: &Shared, result: &Result<(), EngineError>) -> Result<(), StoreError> {
+    match result {
+        Err(error @ EngineError::Session(SessionError::Refused { code, .. }))
+            if matches!(code, ErrorCode::Removed | ErrorCode::NotMember) =>
+        {
+            shared.store().note_refusal(&shared.space, Some(&format!("{error}; what is here stays readable")))
+        }
+        Ok(()) => shared.store().note_refusal(&shared.space, None),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The relay to sync with. State is kept for each relay, so that more can follow.

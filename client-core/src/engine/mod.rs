@@ -19,6 +19,7 @@ mod error;
 mod live;
 mod records;
 mod rendezvous;
+mod rotation;
 mod shared;
 mod state;
 mod upkeep;

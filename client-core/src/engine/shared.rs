@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use tokio::sync::{Notify, broadcast};
 
 use super::SpaceState;
@@ -21,7 +21,6 @@ pub(crate) struct Shared {
     pub(crate) home: PathBuf,
     pub(crate) space: SpaceId,
     pub(crate) device: SignPk,
-    pub(crate) stream: StreamId,
     /// What `keys` were derived from; a recovery in progress proves another key.
     pub(crate) root: DeviceRoot,
     pub(crate) keys: DeviceKeys,
@@ -39,14 +38,13 @@ impl Shared {
         store: Store,
         reader: Reader,
         (root, keys): (DeviceRoot, DeviceKeys),
-        (space, device, stream): (SpaceId, SignPk, StreamId),
+        (space, device): (SpaceId, SignPk),
     ) -> Result<Self, StoreError> {
         let state = SpaceState::load(&store, &space, &keys)?;
         Ok(Self {
             home,
             space,
             device,
-            stream,
             root,
             keys,
             edited: Notify::new(),

@@ -28,18 +28,31 @@ pub(crate) struct SpaceState {
 impl SpaceState {
     /// Reads the records and opens every epoch that is sealed to this device.
     pub(crate) fn load(store: &Store, space: &SpaceId, keys: &DeviceKeys) -> Result<Self, StoreError> {
-        let records = store.records(space)?;
-        let refreshed = store.hpke_keys(space, keys)?;
-        let membership = Membership::evaluate(space, &records)
-            .map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
-        let own = OwnKeys { device: keys, refreshed: &refreshed };
-        let OpenedEpochs { keyring, troubles } = unlock_epochs(&membership, &records, own);
+        Self::of(space, &store.records(space)?, keys, store.hpke_keys(space, keys)?)
+    }
+
+    /// The same from records and keys at hand.
+    pub(super) fn of(
+        space: &SpaceId,
+        records: &[Record],
+        keys: &DeviceKeys,
+        refreshed: Vec<HpkeKey>,
+    ) -> Result<Self, StoreError> {
+        let membership =
+            Membership::evaluate(space, records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
+        let own = OwnKeys { refreshed: &refreshed, ..OwnKeys::first(keys) };
+        let OpenedEpochs { keyring, troubles } = unlock_epochs(&membership, records, own);
         Ok(Self { membership, keyring, troubles, refreshed, record_count: records.len() })
     }
 
     /// All keys of this device.
     pub(crate) fn own_keys<'a>(&'a self, keys: &'a DeviceKeys) -> OwnKeys<'a> {
-        OwnKeys { device: keys, refreshed: &self.refreshed }
+        OwnKeys { refreshed: &self.refreshed, ..OwnKeys::first(keys) }
+    }
+
+    /// What the records opened, for writing further ones.
+    pub(crate) fn opened(&self) -> OpenedEpochs {
+        OpenedEpochs { keyring: self.keyring.clone(), troubles: self.troubles.clone() }
     }
 
     /// The key to seal under, after every check.

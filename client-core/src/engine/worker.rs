@@ -2,24 +2,30 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk};
 use lifeos_sync_protocol::log::Statement;
+use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::mpsc;
 
 use super::shared::wall_ms;
 use super::state::records_beyond;
-use super::{EngineError, Shared};
-use crate::crypto::SystemRandom;
+use super::{EngineError, Shared, SpaceState, rotation};
+use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
+use crate::records::Draft;
 use crate::session::{Input, LogChange, SessionError};
-use crate::store::{Page, ReceiveReport, RelayId, SealBudget, StoreError, Unknown, WarningKind};
+use crate::store::{Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
 use crate::witness::Rolls;
 
 /// Bytes of pages that may wait for records.
 const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Longest wait for others to make keys.
+const WAIT_MS_MAX: u64 = 10 * 60 * 1_000;
 
 /// One thing to do at the store.
 #[derive(Debug)]
@@ -36,6 +42,10 @@ pub(super) enum Job {
     CaughtUp,
     /// Seal what is pending, if anything is.
     Seal,
+    /// Look whether keys are due.
+    Keys,
+    /// A removal of this device cuts too early.
+    CutBehind,
     StorePage {
         items: Vec<Item>,
         cursor: Cursor,
@@ -79,11 +89,13 @@ pub(super) enum Done {
 /// Runs until the jobs end. Blocking: call on a thread of its own.
 pub(super) fn run(
     shared: &Arc<Shared>,
-    relay: RelayId,
+    (relay, is_patient): (RelayId, bool),
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: &mpsc::UnboundedSender<Done>,
 ) {
-    let mut worker = Worker { shared, relay, done, held: VecDeque::new(), held_bytes: 0, caught_up: false };
+    let (held, rotate_at) = (VecDeque::new(), None);
+    let mut worker =
+        Worker { shared, relay, done, held, held_bytes: 0, caught_up: false, is_patient, rotate_at, cut_behind: false };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
             worker.tell(Done::Failed(error));
@@ -101,6 +113,12 @@ struct Worker<'a> {
     held_bytes: usize,
     /// The end of the log was reached on this connection.
     caught_up: bool,
+    /// Lets those who are before it in rank make keys first.
+    is_patient: bool,
+    /// When it is this device's turn to make the keys that are due.
+    rotate_at: Option<Instant>,
+    /// The relay holds more of a removed device than the removal says.
+    cut_behind: bool,
 }
 
 impl Worker<'_> {
@@ -125,6 +143,8 @@ impl Worker<'_> {
             Job::RecordsEqual => self.records_equal()?,
             Job::CaughtUp => self.catch_up()?,
             Job::Seal => self.seal()?,
+            Job::CutBehind => self.cut_behind = true,
+            Job::Keys => drop(self.caught_up && self.keep_keys()?),
             Job::StorePage { items, cursor, rolls } => self.store_page(items, cursor, rolls)?,
             Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
                 let store = self.shared.store();
@@ -205,7 +225,12 @@ impl Worker<'_> {
             self.take_page(items, cursor, rolls, Unknown::Quarantine)?;
         }
         self.held_bytes = 0;
-        if self.caught_up { self.seal_all() } else { Ok(()) }
+        self.seal_when_keys_are_sound()
+    }
+
+    /// The records that make keys go to the relay first; what follows from that is [`Job::RecordsEqual`] again.
+    fn seal_when_keys_are_sound(&mut self) -> Result<(), EngineError> {
+        if !self.caught_up || self.keep_keys()? { Ok(()) } else { self.seal_all() }
     }
 
     /// Only now is it known how far the own stream goes: a home put back from a backup has written more than it
@@ -214,7 +239,7 @@ impl Worker<'_> {
         if std::mem::replace(&mut self.caught_up, true) {
             return Ok(());
         }
-        self.seal_all()
+        self.seal_when_keys_are_sound()
     }
 
     fn store_page(&mut self, items: Vec<Item>, cursor: Cursor, rolls: Rolls) -> Result<(), EngineError> {
@@ -280,14 +305,136 @@ impl Worker<'_> {
 
     /// For the bell and for edits of another process: looks before it takes the write lock.
     fn seal(&self) -> Result<(), EngineError> {
-        if self.caught_up && self.shared.reader().reads().pending_count(&self.shared.space)? > 0 {
+        if self.caught_up && (self.waits_for_seal()? || self.shared_stream()?.is_some()) {
             self.seal_all()?;
         }
         Ok(())
     }
 
+    fn waits_for_seal(&self) -> Result<bool, StoreError> {
+        let (reader, space) = (self.shared.reader(), &self.shared.space);
+        Ok(reader.reads().pending_count(space)? > 0 || reader.reads().vouched_count(space)? > 0)
+    }
+
+    /// How far all copies of this home agree on its stream, if there are several.
+    fn shared_stream(&self) -> Result<Option<u32>, StoreError> {
+        let state = self.shared.state();
+        self.shared.store().own_stream_shared(&self.shared.space, &state.membership)
+    }
+
+    /// Leaves a stream that another copy of this home writes, too. The connection begins anew with the new one.
+    fn leave_shared_stream(&self) -> Result<(), EngineError> {
+        let Some(agreed_seq) = self.shared_stream()? else { return Ok(()) };
+        let state = self.shared.state();
+        let records = (&state.membership, &state.keyring);
+        let (space, mut random) = (&self.shared.space, SystemRandom::new());
+        let report = self.shared.store().begin_new_stream(space, agreed_seq, records, wall_ms(), &mut random)?;
+        self.tell_page(report);
+        Err(EngineError::FetchAgain)
+    }
+
+    /// Makes what keys are due and this device's to make, and tells the relay; whether there was anything.
+    fn keep_keys(&mut self) -> Result<bool, EngineError> {
+        let (state, space, keys) = (self.shared.state(), &self.shared.space, &self.shared.keys);
+        let mut random = SystemRandom::new();
+        let mut store = self.shared.store();
+        let records = store.records(space)?;
+        if std::mem::take(&mut self.cut_behind) && self.cut_later(&mut store, &state, &records)? {
+            return Ok(true);
+        }
+        let Some(own) = state.membership.devices.get(&keys.sign_pk()) else { return Ok(false) };
+        let clock = store.key_clock(space, (state.membership.current_epoch(), own.hpke_pk), wall_ms())?;
+        let Some(task) = rotation::due(&state, keys, &records, &clock, wall_ms()) else {
+            self.rotate_at = None;
+            if state.refreshed.len() > 1 && rotation::newest_suffices(&state, keys, &records) {
+                store.forget_hpke_keys(space, keys, &own.hpke_pk, &mut random)?;
+                self.shared.refresh_state(&store)?;
+            }
+            return self.prove_forks(&mut store, &state, &records);
+        };
+        if !self.is_due(&state.membership) {
+            return Ok(false);
+        }
+        let made = match rotation::perform(task, &state, keys, &records, &mut random) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(%error, "keys that are due cannot be made");
+                return Ok(false);
+            }
+        };
+        match made.hpke_material {
+            Some(material) => store.put_hpke_key(space, keys, &material, &made.records, &mut random)?,
+            None => drop(store.put_records(space, &made.records)?),
+        }
+        self.tell_records(&store)?;
+        Ok(true)
+    }
+
+    /// Whether those before this device in rank have had their time.
+    fn is_due(&mut self, membership: &Membership) -> bool {
+        if !self.is_patient {
+            return true;
+        }
+        let rank = rotation::rank_of(membership, &self.shared.device).unwrap_or(usize::MAX);
+        let random = u64::from_be_bytes(random_bytes(&mut SystemRandom::new()));
+        let wait = Duration::from_millis(rotation::rotation_wait_ms(rank, random).min(WAIT_MS_MAX));
+        let due = *self.rotate_at.get_or_insert_with(|| Instant::now() + wait);
+        let is_due = Instant::now() >= due;
+        if is_due {
+            self.rotate_at = None;
+        }
+        is_due
+    }
+
+    /// Writes this device's removals again where more is held of the removed device than they say.
+    fn cut_later(&self, store: &mut Store, state: &SpaceState, records: &[Record]) -> Result<bool, EngineError> {
+        let mut draft = Draft::begin(&state.membership, records, &state.opened(), &self.shared.keys);
+        for record in records.iter().filter(|record| record.author() == self.shared.device) {
+            let devices = rotation::removed_by(&state.membership, record.body());
+            let cuts = if devices.is_empty() { Vec::new() } else { store.cuts(&self.shared.space, &devices)? };
+            if let Err(error) = draft.cut_later(record.body(), cuts) {
+                tracing::warn!(%error, "a removal cannot be written again");
+            }
+        }
+        let made = draft.finish();
+        if made.is_empty() {
+            return Ok(false);
+        }
+        store.put_records(&self.shared.space, &made)?;
+        self.tell_records(store)?;
+        Ok(true)
+    }
+
+    /// Publishes what proves that somebody's stream was written twice.
+    fn prove_forks(&self, store: &mut Store, state: &SpaceState, records: &[Record]) -> Result<bool, EngineError> {
+        let evidence = store.fork_evidence(&self.shared.space, &state.membership)?;
+        if evidence.is_empty() {
+            return Ok(false);
+        }
+        let mut draft = Draft::begin(&state.membership, records, &state.opened(), &self.shared.keys);
+        for (held, other) in evidence {
+            // What proves nothing (a signature that was spoiled on the way) is left where it is.
+            let _ = draft.prove_fork(held, other);
+        }
+        let made = draft.finish();
+        if made.is_empty() {
+            return Ok(false);
+        }
+        store.put_records(&self.shared.space, &made)?;
+        self.tell_records(store)?;
+        Ok(true)
+    }
+
+    /// Records were written here: members and keys follow, and the relay gets them.
+    fn tell_records(&self, store: &Store) -> Result<(), StoreError> {
+        self.shared.refresh_state(store)?;
+        self.answer(Input::RecordsChanged { heads: self.shared.state().membership.heads.clone() });
+        Ok(())
+    }
+
     /// What cannot be sealed stays pending; receiving goes on, and what is sealed already is sent.
     fn seal_all(&self) -> Result<(), EngineError> {
+        self.leave_shared_stream()?;
         match self.seal_pending() {
             Ok(envelopes) => {
                 let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
@@ -304,7 +451,7 @@ impl Worker<'_> {
 
     /// Seals in small commits, so that a person's edit gets in between.
     fn seal_pending(&self) -> Result<usize, EngineError> {
-        if self.shared.reader().reads().pending_count(&self.shared.space)? == 0 {
+        if !self.waits_for_seal()? {
             return Ok(0);
         }
         let state = self.shared.state();

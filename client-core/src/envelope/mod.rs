@@ -183,7 +183,8 @@ pub(crate) fn envelope_key(secret: &EpochSecret, header: &Header) -> Zeroizing<[
     secret.derive_key(&[&context, &header.stream.0, &header.seq.to_be_bytes(), &header.salt])
 }
 
-/// Checks that the author may write and that the envelope continues `tip`. For seq 1 (no tip yet) finds the
+/// Checks that the author is or was enrolled and that the envelope continues `tip`. Whether it counts, by role and
+/// removals, is not asked here: that depends on more than one envelope (§6.5). For seq 1 (no tip yet) finds the
 /// device whose key and the envelope's `prev` give the stream id. The signature is checked when `signature`
 /// says so: in a bulk page only the last envelope of a run needs it, the chain covers the others.
 ///
@@ -205,9 +206,6 @@ pub fn verify(
         Some(tip) => check_continues(tip, &header, &id)?,
         None => find_author(space, membership, &header)?,
     };
-    if !membership.may_write(&author) {
-        return Err(RefusedEnvelope::NotWriter);
-    }
     let member = membership.devices.get(&author).ok_or(RefusedEnvelope::UnknownAuthor)?.member;
     if signature == SignatureCheck::Now {
         envelope.verify_signature(space, &author).map_err(|_| RefusedEnvelope::Signature)?;

@@ -12,13 +12,15 @@ pub struct OwnKeys<'a> {
     pub device: &'a DeviceKeys,
     /// HPKE keys of later refreshes.
     pub refreshed: &'a [HpkeKey],
+    /// The older ones are left out: what would be lost without them?
+    pub newest_only: bool,
 }
 
 impl<'a> OwnKeys<'a> {
     /// The keys of a device that never made a new HPKE key.
     #[must_use]
     pub const fn first(device: &'a DeviceKeys) -> Self {
-        Self { device, refreshed: &[] }
+        Self { device, refreshed: &[], newest_only: false }
     }
 
     /// The device's id.
@@ -29,7 +31,8 @@ impl<'a> OwnKeys<'a> {
 
     /// Newest first: most seals are for that one.
     pub(crate) fn hpke_keys(&self) -> impl Iterator<Item = &'a HpkeKey> {
-        self.refreshed.iter().rev().chain([&self.device.hpke])
+        let count = if self.newest_only { 1 } else { usize::MAX };
+        self.refreshed.iter().rev().chain([&self.device.hpke]).take(count)
     }
 
     /// Whether the private half of this key is here.

@@ -81,6 +81,31 @@ impl<'a> Draft<'a> {
         self.add(&Body::HpkeRefresh { hpke_pk })
     }
 
+    /// Writes a removal or demotion once more if it cuts a stream earlier than `cuts` do. Anything else is left.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when this device may not do it any more.
+    pub fn cut_later(&mut self, body: &Body, cuts: Vec<Cut>) -> Result<(), RecordsError> {
+        let (Body::DeviceRemove { cuts: before, .. }
+        | Body::MemberRemove { cuts: before, .. }
+        | Body::RoleSet { cuts: before, .. }) = body
+        else {
+            return Ok(());
+        };
+        let is_later =
+            |cut: &Cut| before.iter().find(|old| old.stream == cut.stream).is_none_or(|old| old.seq < cut.seq);
+        if !cuts.iter().any(is_later) {
+            return Ok(());
+        }
+        let again = match body.clone() {
+            Body::DeviceRemove { device, reason, .. } => Body::DeviceRemove { device, reason, cuts },
+            Body::MemberRemove { member, reason, .. } => Body::MemberRemove { member, reason, cuts },
+            Body::RoleSet { member, role, .. } => Body::RoleSet { member, role, cuts },
+            other => other,
+        };
+        self.add(&again).map(|_| ())
+    }
+
     /// Publishes the proof that one position of a stream was written twice.
     ///
     /// # Errors

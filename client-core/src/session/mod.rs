@@ -181,6 +181,9 @@ pub enum Output {
         /// How many.
         count: usize,
     },
+    /// The relay holds more of a removed device than the removal says: once everything is received, another one
+    /// with later cuts is to be written; then [`Input::RecordsChanged`].
+    CutBehind,
     /// How full the space is at the relay.
     Quota(Quota),
     /// Close the connection; the session is over.

@@ -39,6 +39,8 @@ pub(super) struct RecordSync {
     again: bool,
     /// Fetch what is lacking here once more.
     fetch: bool,
+    /// The relay did not store a removal, because it holds more of the removed device than that says.
+    cut_behind: bool,
 }
 
 impl RecordSync {
@@ -128,6 +130,10 @@ impl Session {
     pub(super) fn handle_records_changed(&mut self, heads: Vec<RecordId>) {
         self.rec_heads = heads;
         self.records.again = true;
+        if std::mem::take(&mut self.records.cut_behind) {
+            // The removal goes again, together with the one on top of it that cuts later.
+            self.records.relay_heads.clear();
+        }
     }
 
     fn load_missing(&mut self) {
@@ -158,7 +164,12 @@ impl Session {
         if self.records.step != Step::Pushing(request) {
             return Err(SessionError::Misbehaved("an answer to records nobody sent"));
         }
-        let count = results.iter().filter(|status| !matches!(status, RecordStatus::Ok | RecordStatus::Dup)).count();
+        if results.contains(&RecordStatus::CutBehind) {
+            self.records.cut_behind = true;
+            self.outputs.push_back(Output::CutBehind);
+        }
+        let is_refused = |status: &&RecordStatus| matches!(status, RecordStatus::Parked | RecordStatus::Refused);
+        let count = if self.records.cut_behind { 0 } else { results.iter().filter(is_refused).count() };
         if count > 0 {
             self.outputs.push_back(Output::RecordsRefused { count });
         }

@@ -251,6 +251,8 @@ pub(super) struct Work {
     projected: Option<Projected>,
     /// It is in the database as it is here, with changes of this transaction.
     stored: bool,
+    /// It was made anew: everything stored of it is replaced, and these of its changes are not sealed.
+    rebuilt: Option<Vec<Vec<u8>>>,
 }
 
 struct AddedChange {
@@ -266,7 +268,7 @@ impl Work {
 
     /// Whether there is something to store or to tell.
     pub(super) fn changed(&self) -> bool {
-        self.stored || !self.added.is_empty()
+        self.stored || !self.added.is_empty() || self.rebuilt.is_some()
     }
 }
 
@@ -354,7 +356,7 @@ impl<'s> Workspace<'s> {
     fn push(&mut self, entry: Entry) -> usize {
         let at = self.works.len();
         self.by_doc.insert(entry.row.doc, at);
-        self.works.push(Work { entry, added: Vec::new(), projected: None, stored: false });
+        self.works.push(Work { entry, added: Vec::new(), projected: None, stored: false, rebuilt: None });
         at
     }
 
@@ -430,6 +432,21 @@ impl<'s> Workspace<'s> {
         changes.into_iter().for_each(|bytes| work.add(bytes, false));
     }
 
+    /// Puts a document back that was made anew; `pending` are its unsealed changes, in order.
+    pub(super) fn put_rebuilt(
+        &mut self,
+        detached: Detached,
+        document: Document,
+        projected: Projected,
+        pending: Vec<Vec<u8>>,
+    ) {
+        let Detached { row, rows, used } = detached;
+        let at = self.push(Entry { row, document, rows, used, checked: true });
+        let work = &mut self.works[at];
+        work.projected = Some(projected);
+        work.rebuilt = Some(pending);
+    }
+
     /// Stores every change: change rows or snapshot, projection rows, search, document row.
     pub(super) fn store(&mut self) -> Result<(), StoreError> {
         let changed = self.works.iter().filter(|work| !work.added.is_empty()).count();
@@ -439,7 +456,9 @@ impl<'s> Workspace<'s> {
     /// The same; the search index is brought up to date at once, or marked.
     pub(super) fn store_indexed(&mut self, at_once: bool) -> Result<(), StoreError> {
         for work in &mut self.works {
-            if !work.added.is_empty() {
+            if let Some(pending) = work.rebuilt.take() {
+                replace_work(self.conn, work, &pending)?;
+            } else if !work.added.is_empty() {
                 store_work(self.conn, work, at_once)?;
             }
         }
@@ -487,6 +506,45 @@ fn store_work(conn: &Connection, work: &mut Work, index_at_once: bool) -> Result
     store_projection(conn, entry, projected, index_at_once)?;
     entry.row.generation += 1;
     update_row(conn, entry)
+}
+
+/// Stores a document that was made anew in place of what was stored of it. One without any change exists no more.
+fn replace_work(conn: &Connection, work: &mut Work, pending: &[Vec<u8>]) -> Result<(), StoreError> {
+    work.stored = true;
+    let projected = work.projected.take();
+    let entry = &mut work.entry;
+    let id = entry.row.id;
+    conn.prepare_cached("DELETE FROM change WHERE doc = ?1")?.execute([id])?;
+    unmark(conn, Mark::Pending, id)?;
+    unmark(conn, Mark::Tail, id)?;
+    if entry.document.changes_since(&[]).is_empty() {
+        return remove_document(conn, entry);
+    }
+    write_snapshot(conn, entry)?;
+    let mut insert = conn.prepare_cached("INSERT INTO change(doc, n, state, bytes) VALUES (?1, ?2, 2, ?3)")?;
+    for bytes in pending {
+        insert.execute((id, entry.row.next_change, bytes))?;
+        entry.row.next_change += 1;
+    }
+    if !pending.is_empty() {
+        mark(conn, Mark::Pending, id)?;
+    }
+    store_projection(conn, entry, projected, true)?;
+    entry.row.generation += 1;
+    update_row(conn, entry)
+}
+
+fn remove_document(conn: &Connection, entry: &mut Entry) -> Result<(), StoreError> {
+    let id = std::mem::take(&mut entry.row.id);
+    let old = match entry.rows.take() {
+        Some(known) => known,
+        None => rows::load(conn, id)?,
+    };
+    rows::write_difference(conn, id, &old, &[])?;
+    search::index(conn, id, None)?;
+    conn.prepare_cached("DELETE FROM snapshot WHERE doc = ?1")?.execute([id])?;
+    conn.prepare_cached("DELETE FROM document WHERE id = ?1")?.execute([id])?;
+    Ok(())
 }
 
 /// Changes from elsewhere that make a document, or its tail too long, are stored as a snapshot: the document is

@@ -73,9 +73,12 @@ pub enum StoreError {
     EditTooLarge,
     /// Another copy of this home has gone on writing its stream.
     #[error(
-        "another copy of this home has synced already: its newest edits here cannot be sent; export them and link this device again"
+        "another copy of this home has synced already: sync again, and its newest edits here are sent as those of a device of their own"
     )]
     StreamForked,
+    /// What is to be taken in was not set aside because of a removal, or this device may not write.
+    #[error("there is nothing of a removed device to take in here, or this device may not write")]
+    NothingToAdopt,
     /// The edit does not fit the document, or a stored document does not load.
     #[error(transparent)]
     Document(#[from] DocumentError),

@@ -6,7 +6,7 @@
 //! ```
 
 use lifeos_sync_protocol::hash::ctx;
-use lifeos_sync_protocol::ids::{HpkePk, SpaceId};
+use lifeos_sync_protocol::ids::{EpochRef, HpkePk, SpaceId};
 use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
@@ -15,6 +15,15 @@ use super::records::{admissible, find_space, insert_records, load};
 use super::{Store, StoreError, begin, schema};
 use crate::crypto::{HpkeKey, Random, open_once, random_bytes, seal_once};
 use crate::keys::DeviceKeys;
+
+/// Since when this device knows the present epoch and its own HPKE key, by its own clock. Never sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyClock {
+    /// The present epoch (ms UTC).
+    pub epoch_since_ms: i64,
+    /// The enrolled HPKE key of this device (ms UTC).
+    pub hpke_since_ms: i64,
+}
 
 const SALT_BYTES: usize = 16;
 const MATERIAL_BYTES: usize = 32;
@@ -58,7 +67,39 @@ fn parse(materials: &[u8]) -> impl Iterator<Item = HpkeKey> {
     materials.as_chunks::<MATERIAL_BYTES>().0.iter().map(HpkeKey::derive)
 }
 
+/// Reads since when `value` is known, or begins to know it. A clock that was set back begins anew, too: else a key
+/// made in a wrong year would never be old.
+fn since(conn: &Connection, key: &str, value: &[u8], now_ms: i64) -> Result<i64, StoreError> {
+    if let Some(stored) = schema::meta(conn, key)?
+        && let Some((since_ms, known)) = stored.split_first_chunk::<8>()
+        && known == value
+        && i64::from_be_bytes(*since_ms) <= now_ms
+    {
+        return Ok(i64::from_be_bytes(*since_ms));
+    }
+    schema::put_meta(conn, key, &[&now_ms.to_be_bytes()[..], value].concat())?;
+    Ok(now_ms)
+}
+
 impl Store {
+    /// Since when the present epoch and the device's HPKE key are known here; begins to count what is new.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn key_clock(
+        &mut self,
+        space: &SpaceId,
+        (epoch, hpke_pk): (Option<EpochRef>, HpkePk),
+        now_ms: i64,
+    ) -> Result<KeyClock, StoreError> {
+        let tx = begin(&self.conn)?;
+        let epoch = epoch.unwrap_or(EpochRef::ZERO);
+        let epoch_since_ms = since(&tx, &format!("epoch-since:{space}"), epoch.as_ref(), now_ms)?;
+        let hpke_since_ms = since(&tx, &format!("hpke-since:{space}"), hpke_pk.as_ref(), now_ms)?;
+        tx.commit()?;
+        Ok(KeyClock { epoch_since_ms, hpke_since_ms })
+    }
+
     /// The HPKE keys this device made after its first one, oldest first.
     ///
     /// # Errors

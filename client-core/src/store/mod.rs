@@ -43,6 +43,7 @@ pub use commit::{Commit, Tx};
 pub use device_key::{DEVICE_KEY_FILE, KeyPlace, KeyProtection, protect_device_root, protection, unlock_device_root};
 pub use error::StoreError;
 pub use home::{DATABASE_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock};
+pub use hpke::KeyClock;
 pub use notes::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, SourceRow, TagRow};
 pub use outbox::{RelayId, RelayState};
 pub use quarantine::QuarantinedEnvelope;

@@ -2,10 +2,11 @@
 
 use lifeos_sync_protocol::frame::{Cursor, Have};
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::record::Cut;
 use rusqlite::Connection;
 
 use super::records::find_space;
-use super::{Reads, Store, StoreError, begin, seal};
+use super::{Reads, Store, StoreError, begin, schema, seal};
 use crate::envelope::{SealedEnvelope, StreamTip};
 
 /// A relay of a space, inside this home.
@@ -101,6 +102,21 @@ impl Store {
         result
     }
 
+    /// Keeps why the relay does not let this device in; `None`: it does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_refusal(&mut self, space: &SpaceId, reason: Option<&str>) -> Result<(), StoreError> {
+        if self.reads().refused(space)?.as_deref() == reason {
+            return Ok(());
+        }
+        match reason {
+            Some(reason) => schema::put_meta(&self.conn, &refused_key(space), reason.as_bytes())?,
+            None => _ = self.conn.execute("DELETE FROM meta WHERE key = ?1", [refused_key(space)])?,
+        }
+        Ok(())
+    }
+
     /// Own envelopes after `after_seq`, in order: at least one if there is one, else up to the limits.
     ///
     /// # Errors
@@ -149,12 +165,43 @@ impl Store {
         })
     }
 
+    /// Where the streams of these devices stand, as far as they are held: the cuts of a removal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cuts(&self, space: &SpaceId, devices: &[SignPk]) -> Result<Vec<Cut>, StoreError> {
+        let sql = "SELECT s.stream, e.position, e.envelope, s.device FROM stream s
+                   JOIN envelope e ON e.position = (s.id << 32 | s.seq) WHERE s.space = ?1 ORDER BY s.stream";
+        let reads = self.reads();
+        let found = reads.all(sql, [reads.space_row(space)?], |row| {
+            let position: i64 = row.get(1)?;
+            let seq = u32::try_from(position & i64::from(u32::MAX)).unwrap_or(0);
+            Ok((Cut { stream: StreamId(row.get(0)?), seq, id: EnvelopeId(row.get(2)?) }, SignPk(row.get(3)?)))
+        })?;
+        Ok(found.into_iter().filter(|(_, device)| devices.contains(device)).map(|(cut, _)| cut).collect())
+    }
+
     /// The own stream's tip.
     ///
     /// # Errors
     /// [`StoreError::UnknownSpace`].
     pub fn own_tip(&self, space: &SpaceId) -> Result<StreamTip, StoreError> {
         seal::own_tip(&self.conn, find_space(&self.conn, space)?)
+    }
+}
+
+fn refused_key(space: &SpaceId) -> String {
+    format!("refused:{space}")
+}
+
+impl Reads<'_> {
+    /// Why the relay did not let this device in when it last asked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn refused(&self, space: &SpaceId) -> Result<Option<String>, StoreError> {
+        let reason = schema::meta(self.conn, &refused_key(space))?;
+        Ok(reason.map(|reason| String::from_utf8_lossy(&reason).into_owned()))
     }
 }
 

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 
 use super::receive::Origin;
 use super::{Reads, StoreError};
+use crate::envelope::RefusedEnvelope;
 
 /// Envelopes whose bytes are kept although they are no part of any stream; a hostile peer could make any number.
 const FOREIGN_ROWS_MAX: i64 = 1_000;
@@ -135,6 +136,16 @@ pub(super) fn kept(
 }
 
 impl Reads<'_> {
+    /// Envelopes that are parts of their streams and sealed under a key that is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unknown_epoch_count(&self, space: &SpaceId) -> Result<u64, StoreError> {
+        let reason = RefusedEnvelope::UnknownEpoch.to_string();
+        let sql = "SELECT count(*) FROM quarantine WHERE space = ?1 AND reason = ?2";
+        self.count(sql, (self.space_row(space)?, reason))
+    }
+
     /// Envelopes in quarantine, oldest first, at most `limit`.
     ///
     /// # Errors

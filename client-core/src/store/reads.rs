@@ -98,7 +98,7 @@ impl<'c> Reads<'c> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn count(&self, sql: &str, params: impl Params) -> Result<u64, StoreError> {
+    pub(super) fn count(&self, sql: &str, params: impl Params) -> Result<u64, StoreError> {
         let count: i64 = self.conn.prepare_cached(sql)?.query_row(params, |row| row.get(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }

@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 1;
+const MIN_READER: u32 = 3;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -171,6 +171,17 @@ CREATE TABLE warning(
     times INTEGER NOT NULL,
     evidence BLOB NOT NULL,
     PRIMARY KEY(relay, kind)) WITHOUT ROWID;
+";
+
+/// How far streams count. limit_seq: the last envelope that does (NULL: all do). mention: an envelope that counts
+/// says that its author had taken in a stream so far; sequence 0 of the own stream stands for what is to be said next.
+const V3: &str = "
+ALTER TABLE stream ADD COLUMN limit_seq INTEGER;
+CREATE TABLE mention(
+    stream BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY(stream, position)) WITHOUT ROWID;
 ";
 
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.

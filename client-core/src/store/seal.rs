@@ -7,6 +7,7 @@ use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
 use rusqlite::Connection;
 
 use super::documents::{Mark, unmark};
+use super::receive::insert_mention;
 use super::records::{SpaceRef, find_space};
 use super::{Reads, Store, StoreError, begin, schema, witness};
 use crate::crypto::Random;
@@ -75,12 +76,17 @@ impl Store {
             return Err(StoreError::StreamForked);
         }
         let (taken, more) = take(&transaction, space_ref.row, budget)?;
-        if taken.is_empty() {
+        let vouched = vouched(&transaction, space_ref)?;
+        if taken.is_empty() && vouched == 0 {
             return Ok(SealReport::default());
         }
         clear(&transaction, &taken)?;
         let changes = taken.iter().map(|taken| taken.changes.len()).sum();
-        let mut deltas = coalesce(frontier(&transaction, space_ref)?, taken)?;
+        let frontier = frontier(&transaction, space_ref)?;
+        let mut deltas = coalesce(frontier.clone(), taken)?;
+        if deltas.is_empty() {
+            deltas.push(Delta { frontier, ..Delta::default() });
+        }
         if let Some(first) = deltas.first_mut() {
             first.app = encode_app(&witness::untold(&transaction, space_ref.row)?);
         }
@@ -89,7 +95,12 @@ impl Store {
             let sealed = envelope::seal(space, &tip, keys, key.epoch(), key.secret(), delta, random)?;
             (tip.seq, tip.id) = (sealed.seq, sealed.id.0);
             insert_envelope(&transaction, space_ref.stream_row, &sealed)?;
+            let position = position(space_ref.stream_row, sealed.seq);
+            for (stream, seq) in &delta.frontier {
+                insert_mention(&transaction, position, stream, *seq)?;
+            }
         }
+        forget_vouched(&transaction, space_ref)?;
         move_tip(&transaction, space_ref.stream_row, &tip)?;
         tell_frontier(&transaction, &deltas, space_ref.row)?;
         witness::told(&transaction, space_ref.row)?;
@@ -170,10 +181,20 @@ fn clear(conn: &Connection, taken: &[Taken]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How many streams the next envelope is to carry further than their limit, whatever else it says.
+pub(super) fn vouched(conn: &Connection, space: SpaceRef) -> Result<u64, StoreError> {
+    Reads { conn }.count("SELECT count(*) FROM mention WHERE position = ?1", [position(space.stream_row, 0)])
+}
+
+fn forget_vouched(conn: &Connection, space: SpaceRef) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM mention WHERE position = ?1")?.execute([position(space.stream_row, 0)])?;
+    Ok(())
+}
+
 /// Streams that were taken in further than the own envelopes have said so far.
 fn frontier(conn: &Connection, space: SpaceRef) -> Result<Vec<(StreamId, u32)>, StoreError> {
-    let sql =
-        "SELECT stream, seq FROM stream WHERE space = ?1 AND seq > told_seq AND id <> ?2 ORDER BY stream LIMIT ?3";
+    let sql = "SELECT stream, min(seq, ifnull(limit_seq, seq)) AS counts FROM stream
+         WHERE space = ?1 AND counts > told_seq AND id <> ?2 ORDER BY stream LIMIT ?3";
     let limit = i64::try_from(DELTA_FRONTIER_MAX).unwrap_or(i64::MAX);
     Reads { conn }.all(sql, (space.row, space.stream_row, limit), |row| Ok((StreamId(row.get(0)?), row.get(1)?)))
 }

@@ -279,13 +279,18 @@ impl Receiver<'_> {
         Ok(found.into_iter().filter_map(check).collect())
     }
 
-    fn forget_waiting(&self, doc: &DocId) -> Result<(), StoreError> {
+    pub(super) fn forget_waiting(&self, doc: &DocId) -> Result<(), StoreError> {
         let mut delete = self.context.conn.prepare_cached("DELETE FROM waiting WHERE space = ?1 AND doc = ?2")?;
         delete.execute((self.context.row, doc.as_ref()))?;
         Ok(())
     }
 
-    fn put_waiting(&self, doc: &DocId, genesis: GenesisId, changes: &[WaitingChange]) -> Result<(), StoreError> {
+    pub(super) fn put_waiting(
+        &self,
+        doc: &DocId,
+        genesis: GenesisId,
+        changes: &[WaitingChange],
+    ) -> Result<(), StoreError> {
         let sql = "INSERT OR IGNORE INTO waiting(space, doc, genesis, stream, envelope, hash, bytes)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let mut insert = self.context.conn.prepare_cached(sql)?;

@@ -7,18 +7,23 @@
 //!       └ the peer's fault ─▶ an error; nothing of the page is taken
 //! ```
 
+mod accept;
 mod apply;
+mod rebuild;
 mod retry;
+mod stream;
 mod suspect;
 mod verify;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
 
+use self::accept::Stored;
+pub(super) use self::accept::insert_mention;
 use self::apply::Batch;
 pub(super) use self::apply::Steps;
 use self::verify::{Outcome, Streams, verify_page};
@@ -162,8 +167,18 @@ impl Store {
         let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
         let documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
         let report = ReceiveReport::default();
-        let mut receiver =
-            Receiver { context, documents, report, origins: HashMap::new(), steps, suspect: false, many: false };
+        let limits = accept::limits_of(&accept::stored(&self.conn, row)?);
+        let mut receiver = Receiver {
+            context,
+            documents,
+            report,
+            origins: HashMap::new(),
+            steps,
+            suspect: false,
+            many: false,
+            limits,
+            unsettled: false,
+        };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
         match taken.and_then(|()| Ok(transaction.commit()?)) {
@@ -196,6 +211,10 @@ struct Receiver<'p> {
     suspect: bool,
     /// So many documents change that none is kept loaded, and all are indexed at once.
     many: bool,
+    /// Streams of which not everything counts, and how far they do.
+    limits: BTreeMap<StreamId, u32>,
+    /// Something was said that may carry a limit further, or a stream is new.
+    unsettled: bool,
 }
 
 impl Receiver<'_> {
@@ -210,12 +229,7 @@ impl Receiver<'_> {
                     self.quarantine(id, origin, &reason.to_string(), Some(&bytes))?;
                 }
                 Outcome::Verified(envelope) => {
-                    self.keep(&mut streams, &envelope)?;
-                    if self.suspect {
-                        self.quarantine_known(envelope.id, suspect::SUSPECT)?;
-                        continue;
-                    }
-                    self.open(*envelope, &mut batch)?;
+                    self.take_verified(&mut streams, *envelope, &mut batch)?;
                     if batch.is_full() {
                         self.apply(std::mem::take(&mut batch))?;
                     }
@@ -235,9 +249,12 @@ impl Receiver<'_> {
 
     fn finish(&mut self, batch: Batch, streams: &Streams) -> Result<(), StoreError> {
         self.apply(batch)?;
+        streams.store(self.context.conn)?;
+        if self.unsettled {
+            self.settle()?;
+        }
         self.report.changed.sort_unstable();
         self.report.changed.dedup();
-        streams.store(self.context.conn)?;
         self.report.own_stream_ahead = streams.own_ahead;
         if streams.own_ahead {
             self.note_second_copy()?;
@@ -245,23 +262,52 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// Stores the envelope as a part of its stream, whatever becomes of its content.
-    fn keep(&mut self, streams: &mut Streams, verified: &VerifiedEnvelope) -> Result<(), StoreError> {
+    /// Keeps an envelope, and opens it if it counts.
+    fn take_verified(
+        &mut self,
+        streams: &mut Streams,
+        verified: VerifiedEnvelope,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let row = self.keep(streams, &verified)?;
+        let header = verified.envelope.header();
+        let known = Stored { row, stream: header.stream, device: verified.author, seq: header.seq, limit: None };
+        if let (1, Some(last)) = (header.seq, self.context.limit(&known).seq()) {
+            self.limits.insert(header.stream, last);
+            let sql = "UPDATE stream SET limit_seq = ?2 WHERE id = ?1";
+            self.context.conn.prepare_cached(sql)?.execute((row, last))?;
+        }
+        match self.limits.get(&header.stream) {
+            Some(limit) if header.seq > *limit => {
+                self.unsettled = true;
+                self.set_aside(verified.id, &known, header.seq)
+            }
+            _ if self.suspect => self.quarantine_known(verified.id, suspect::SUSPECT),
+            _ => self.open(verified, row, batch),
+        }
+    }
+
+    /// Stores the envelope as a part of its stream, whatever becomes of its content; gives the stream's row.
+    fn keep(&mut self, streams: &mut Streams, verified: &VerifiedEnvelope) -> Result<i64, StoreError> {
         let header = verified.envelope.header();
         let origin = Origin { stream: header.stream, seq: header.seq, author: Some(verified.author) };
         self.origins.insert(verified.id, origin);
         quarantine::release(self.context.conn, self.context.row, &verified.id)?;
         let row = streams.row_of(&self.context, header.stream)?;
         let sealed = SealedEnvelope { seq: header.seq, id: verified.id, bytes: verified.envelope.bytes().to_vec() };
-        seal::insert_envelope(self.context.conn, row, &sealed)
+        seal::insert_envelope(self.context.conn, row, &sealed)?;
+        Ok(row)
     }
 
-    fn open(&mut self, verified: VerifiedEnvelope, batch: &mut Batch) -> Result<(), StoreError> {
+    fn open(&mut self, verified: VerifiedEnvelope, row: i64, batch: &mut Batch) -> Result<(), StoreError> {
         let id = verified.id;
         let opened = match envelope::open(self.context.space, &verified, self.context.keyring) {
             Ok(opened) => opened,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
+        self.note_mentions(row, &opened)?;
+        let further = |(stream, seq): &(StreamId, u32)| self.limits.get(stream).is_some_and(|limit| limit < seq);
+        self.unsettled |= opened.delta.frontier.iter().any(further);
         let checked = match fence::check_news(&opened) {
             Ok(checked) => checked,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),

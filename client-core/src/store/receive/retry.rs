@@ -43,9 +43,6 @@ impl Store {
         keyring: &Keyring,
         now_ms: i64,
     ) -> Result<ReceiveReport, StoreError> {
-        if self.reads().quarantine(space, 1)?.is_empty() {
-            return Ok(ReceiveReport::default());
-        }
         let (records, steps) = (Records { membership, keyring }, Steps::default());
         let retry = |receiver: &mut Receiver<'_>, streams| receiver.retry(streams);
         let mut report = self.receiving(space, records, Unknown::Quarantine, now_ms, steps, retry)?;
@@ -55,7 +52,8 @@ impl Store {
 }
 
 impl Receiver<'_> {
-    fn retry(&mut self, mut streams: Streams) -> Result<(), StoreError> {
+    pub(super) fn retry(&mut self, mut streams: Streams) -> Result<(), StoreError> {
+        self.settle()?;
         let mut batch = Batch::default();
         let mut fetch_again = false;
         for stream in quarantine::streams(self.context.conn, self.context.row)? {
@@ -113,11 +111,13 @@ impl Receiver<'_> {
             return Ok(Retried::Stays);
         }
         let membership = self.context.membership;
+        if self.context.is_other_branch(&stream, envelope.header().seq, envelope.id(self.context.space)) {
+            return Ok(Retried::Stays);
+        }
         match envelope::verify(self.context.space, membership, tip.as_ref(), envelope, SignatureCheck::Now) {
             Ok((verified, tip)) => {
                 streams.moved(tip);
-                self.keep(streams, &verified)?;
-                self.open(verified, batch)?;
+                self.take_verified(streams, verified, batch)?;
                 Ok(Retried::Taken)
             }
             Err(RefusedEnvelope::Signature) => Ok(Retried::Spoiled),
@@ -140,7 +140,8 @@ impl Receiver<'_> {
         }
         quarantine::release(self.context.conn, self.context.row, &id)?;
         self.origins.insert(id, origin);
-        self.open(verified, batch)
+        let row = streams.known(&self.context, origin.stream)?.row;
+        self.open(verified, row, batch)
     }
 
     /// An envelope as it lies in its stream; it was verified when it was taken in.

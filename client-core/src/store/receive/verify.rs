@@ -235,6 +235,11 @@ impl Pass {
         if context.unknown == Unknown::Hold && context.keyring.find(&header.epoch).is_none() {
             return Ok(Some(NeedRecords::Epoch(header.epoch)));
         }
+        if context.is_other_branch(&header.stream, header.seq, id) {
+            self.aside.insert(header.stream);
+            self.refuse(id, origin, RefusedEnvelope::Fork, envelope.bytes());
+            return Ok(None);
+        }
         let now = newest || self.careful.contains(&header.stream);
         let check = if now { SignatureCheck::Now } else { SignatureCheck::CoveredByDescendant };
         match envelope::verify(context.space, context.membership, known.tip.as_ref(), envelope.clone(), check) {

@@ -1,0 +1,157 @@
+//! Removing devices, taking in what a removed one wrote last, and making new keys.
+
+use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
+use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
+
+use super::{Client, ClientError, RemovalReport, RotationReport};
+use crate::crypto::SystemRandom;
+use crate::engine::{exchange_records, wall_ms};
+use crate::records::{Draft, RecordsError};
+use crate::store::Store;
+
+/// Letters of an id that have to be given at least.
+const PREFIX_MIN: usize = 4;
+/// Envelopes in quarantine among which one is looked for.
+const QUARANTINE_LOOKED_AT: u32 = 10_000;
+
+impl From<RecordsError> for ClientError {
+    fn from(error: RecordsError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+/// What writing records came to.
+pub(super) struct Written {
+    /// A new epoch was made with them.
+    pub(super) new_key: bool,
+    /// Why the relay does not have them yet.
+    pub(super) untold: Option<String>,
+}
+
+impl Client {
+    /// Removes a device, by name or the beginning of its id, and makes a new key in the same breath. What the device
+    /// holds already it keeps; what is written from now on it cannot read.
+    ///
+    /// Syncs first if it can, so that what the device sent until now counts.
+    /// # Errors
+    /// [`ClientError::NotFound`], [`ClientError::Invalid`] when this device may not do that.
+    pub async fn device_remove(&self, device: &str, reason: RemoveReason) -> Result<RemovalReport, ClientError> {
+        let device = self.find_device(device)?;
+        let name = self.names()?.device(&device);
+        let space = self.space();
+        let remove = |draft: &mut Draft<'_>, store: &Store| {
+            draft.remove_device(device, reason, store.cuts(&space, &[device])?)?;
+            Ok(())
+        };
+        let written = self.write_records(device != self.device(), remove).await?;
+        Ok(RemovalReport::new(name, vec![device], written))
+    }
+
+    /// Makes a new key for everybody who may read: what is written from now on is sealed under it.
+    /// # Errors
+    /// [`ClientError::Invalid`] when this device may not do that.
+    pub async fn rotate_keys(&self) -> Result<RotationReport, ClientError> {
+        let rotate =
+            |draft: &mut Draft<'_>, _: &Store| draft.rotate(&mut SystemRandom::new()).map(|_| ()).map_err(Into::into);
+        let written = self.write_records(false, rotate).await?;
+        let generation = self.key_status()?.generation;
+        Ok(RotationReport { generation, told_relay: written.untold.is_none(), untold: written.untold })
+    }
+
+    /// Takes in what a removed device wrote up to this envelope and was set aside: everybody takes it in with this
+    /// device's next sync. `envelope`: the beginning of its id. Returns how many documents changed.
+    /// # Errors
+    /// [`ClientError::NotFound`], [`ClientError::Invalid`] when it was set aside for another reason.
+    pub fn device_adopt(&self, envelope: &str) -> Result<u64, ClientError> {
+        let space = self.space();
+        let (envelope, state) = (envelope.trim().to_lowercase(), self.shared.state());
+        let aside = self.shared.reader().reads().quarantine(&space, QUARANTINE_LOOKED_AT)?;
+        let is_meant = |id: &EnvelopeId| envelope.len() >= PREFIX_MIN && id.to_string().starts_with(&envelope);
+        let found = aside.into_iter().find(|entry| is_meant(&entry.envelope));
+        let found = found.ok_or_else(|| ClientError::not_found("envelope with this id among those set aside"))?;
+        let records = (&state.membership, &state.keyring);
+        let report = self.shared.store().adopt(&space, (&found.stream, found.seq), records, wall_ms())?;
+        let changed = report.changed.len() as u64;
+        let commit = crate::store::Commit { docs: report.changed };
+        self.shared.committed(commit);
+        self.shared.edited.notify_one();
+        Ok(changed)
+    }
+
+    /// A device in force by its name or the beginning of its id.
+    fn find_device(&self, text: &str) -> Result<SignPk, ClientError> {
+        let (state, names, text) = (self.shared.state(), self.names()?, text.trim());
+        let in_force = state.membership.devices.iter().filter(|(_, device)| device.removed_by.is_none());
+        let normal = in_force.filter(|(_, device)| device.kind != DeviceKind::Recovery).map(|(key, _)| *key);
+        let found: Vec<SignPk> = normal.filter(|key| matches(text, &names.device(key), &key.to_string())).collect();
+        one_of(&found, "device")
+    }
+
+    /// Syncs if it can, writes records with `write`, with a new epoch behind them if `rotate` says so, stores them in
+    /// one commit, and tells the relay.
+    pub(super) async fn write_records(
+        &self,
+        rotate: bool,
+        write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<(), ClientError>,
+    ) -> Result<Written, ClientError> {
+        // Offline, or while another process syncs, what is held here has to do.
+        match self.sync(&mut |_| {}).await {
+            Err(error) if !error.is_transient() && !matches!(error, ClientError::Invalid { .. }) => return Err(error),
+            _ => {}
+        }
+        let new_key = self.store_draft(rotate, write)?;
+        let untold = exchange_records(&self.shared).await.err().map(|error| error.to_string());
+        if untold.is_none() {
+            // What waited for the new key; that it waits on, if this fails, the status tells.
+            let _ = self.sync(&mut |_| {}).await;
+        }
+        Ok(Written { new_key, untold })
+    }
+
+    fn store_draft(
+        &self,
+        rotate: bool,
+        write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<(), ClientError>,
+    ) -> Result<bool, ClientError> {
+        let (state, space) = (self.shared.state(), self.space());
+        let mut store = self.shared.store();
+        let records = store.records(&space)?;
+        let mut draft = Draft::begin(&state.membership, &records, &state.opened(), &self.shared.keys);
+        write(&mut draft, &store)?;
+        // A removal stands without a new key, too: nothing is sealed until somebody has made one.
+        let new_key = rotate && draft.rotate(&mut SystemRandom::new()).is_ok();
+        store.put_records(&space, &draft.finish())?;
+        self.shared.refresh_state(&store)?;
+        let state = self.shared.state();
+        let report = store.retry_quarantined(&space, &state.membership, &state.keyring, wall_ms())?;
+        drop(store);
+        self.shared.committed(crate::store::Commit { docs: report.changed });
+        Ok(new_key)
+    }
+}
+
+/// Whether a person means this one.
+pub(super) fn matches(text: &str, name: &str, id: &str) -> bool {
+    name == text || (text.len() >= PREFIX_MIN && id.starts_with(&text.to_lowercase()))
+}
+
+/// The one that is meant.
+pub(super) fn one_of<T: Copy>(found: &[T], what: &str) -> Result<T, ClientError> {
+    match found {
+        [one] => Ok(*one),
+        [] => Err(ClientError::not_found(format!("{what} with this name or id"))),
+        _ => Err(ClientError::invalid(format!("several {what}s are called so: give the beginning of its id instead"))),
+    }
+}
+
+impl RemovalReport {
+    pub(super) fn new(name: String, devices: Vec<SignPk>, written: Written) -> Self {
+        Self {
+            name,
+            devices: devices.iter().map(ToString::to_string).collect(),
+            new_key: written.new_key,
+            told_relay: written.untold.is_none(),
+            untold: written.untold,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Which keys are due, and who makes them: decided from the records, with time and randomness as arguments.
+//!
+//! ```text
+//! CURRENT ── removal seen ───────────▶ NEED_ROTATION ── rank × 2 s + jitter ──▶ Epoch (all heads as parents) ─▶ CURRENT
+//!    ├────── 30 days ────────────────▶ ROTATE_DUE: the first in rank at once, the others a day later
+//!    ├────── the seal is broken ─────▶ as NEED_ROTATION
+//!    └────── a reader lacks the key ─▶ KeyGrant
+//! ```
+//! Two devices that rotate at once do no harm: the higher generation, then the lower record id is used by all.
+
+use lifeos_sync_protocol::ids::SignPk;
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, Record, Role};
+
+use super::SpaceState;
+use crate::crypto::{HpkeKey, Random, random_bytes};
+use crate::keys::{DeviceKeys, OwnKeys};
+use crate::records::{Draft, RecordsError, devices_without};
+use crate::store::KeyClock;
+
+/// How much later each next in rank acts.
+const RANK_WAIT_MS: u64 = 2_000;
+/// Spread of those with one rank, and of one who was slow.
+const JITTER_MS_MAX: u64 = 1_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Days between rotations, unless the space's rules say otherwise.
+const ROTATION_DAYS: i64 = 30;
+
+/// Something to do about keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyTask {
+    /// A new epoch: somebody was removed, or the present one does not open.
+    Rotate,
+    /// The present epoch for readers that lack it.
+    Grant,
+    /// A new HPKE key of this device and a new epoch: the time has come.
+    RefreshAndRotate,
+    /// A new HPKE key of this device.
+    Refresh,
+}
+
+/// The place of a device among those that may rotate, most senior first; `None`: it may not.
+pub(super) fn rank_of(membership: &Membership, device: &SignPk) -> Option<usize> {
+    let mut able: Vec<_> = membership
+        .devices
+        .iter()
+        .filter(|(device, _)| membership.may_write(device))
+        .map(|(device, enrolled)| (membership.members.get(&enrolled.member).map(|member| member.rank), *device))
+        .collect();
+    able.sort_unstable();
+    able.iter().position(|(_, able)| able == device)
+}
+
+/// How long a device waits before it rotates, so that usually one does.
+pub(super) fn rotation_wait_ms(rank: usize, random: u64) -> u64 {
+    let rank = u64::try_from(rank).unwrap_or(u64::MAX);
+    rank.saturating_mul(RANK_WAIT_MS).saturating_add(random % (JITTER_MS_MAX + 1))
+}
+
+/// What this device is to do about keys now, at `now_ms` UTC.
+pub(super) fn due(
+    state: &SpaceState,
+    keys: &DeviceKeys,
+    records: &[Record],
+    clock: &KeyClock,
+    now_ms: i64,
+) -> Option<KeyTask> {
+    let (membership, device) = (&state.membership, keys.sign_pk());
+    let enrolled = membership.devices.get(&device).filter(|device| device.removed_by.is_none())?;
+    let rotation_ms =
+        membership.policy.as_ref().map_or(ROTATION_DAYS, |policy| i64::from(policy.rotation_days)) * DAY_MS;
+    let refresh = now_ms.saturating_sub(clock.hpke_since_ms) >= (rotation_ms - DAY_MS).max(DAY_MS);
+    let Some(rank) = rank_of(membership, &device) else { return refresh.then_some(KeyTask::Refresh) };
+    let Some(epoch) = membership.current_epoch() else {
+        return (!membership.epochs.is_empty()).then_some(KeyTask::Rotate);
+    };
+    let broken = state.troubles.get(&epoch).is_some_and(|trouble| trouble.is_broken());
+    if broken {
+        // With a wrong key of its own the device could not open the new epoch either, and would make them for ever.
+        return state.own_keys(keys).holds(&enrolled.hpke_pk).then_some(KeyTask::Rotate);
+    }
+    if state.keyring.find(&epoch).is_none() {
+        return None;
+    }
+    if !devices_without(membership, records, &epoch).is_empty() {
+        return Some(KeyTask::Grant);
+    }
+    let late_ms = if rank == 0 { 0 } else { DAY_MS };
+    if now_ms.saturating_sub(clock.epoch_since_ms) >= rotation_ms.saturating_add(late_ms) {
+        return Some(KeyTask::RefreshAndRotate);
+    }
+    refresh.then_some(KeyTask::Refresh)
+}
+
+/// The devices that a removal names, removed or not before.
+pub(super) fn removed_by(membership: &Membership, body: &Body) -> Vec<SignPk> {
+    let of_member = |member| {
+        let own = membership.devices.iter().filter(move |(_, device)| device.member == member);
+        own.map(|(key, _)| *key).collect()
+    };
+    match body {
+        Body::DeviceRemove { device, .. } => vec![*device],
+        Body::MemberRemove { member, .. } | Body::RoleSet { member, role: Role::Reader, .. } => of_member(*member),
+        _ => Vec::new(),
+    }
+}
+
+/// Records that do a task, and the material of a new HPKE key if there is one.
+pub(super) struct KeyRecords {
+    pub(super) records: Vec<Record>,
+    pub(super) hpke_material: Option<[u8; 32]>,
+}
+
+/// Writes the records of a task.
+///
+/// # Errors
+/// [`RecordsError`].
+pub(super) fn perform(
+    task: KeyTask,
+    state: &SpaceState,
+    keys: &DeviceKeys,
+    records: &[Record],
+    random: &mut dyn Random,
+) -> Result<KeyRecords, RecordsError> {
+    let mut draft = Draft::begin(&state.membership, records, &state.opened(), keys);
+    let mut hpke_material = None;
+    if matches!(task, KeyTask::Refresh | KeyTask::RefreshAndRotate) {
+        let material = random_bytes(random);
+        draft.refresh_hpke(HpkeKey::derive(&material).public())?;
+        hpke_material = Some(material);
+    }
+    match task {
+        KeyTask::Rotate | KeyTask::RefreshAndRotate => drop(draft.rotate(random)?),
+        KeyTask::Grant => draft.grant_current(random)?,
+        KeyTask::Refresh => {}
+    }
+    Ok(KeyRecords { records: draft.finish(), hpke_material })
+}
+
+/// The device's newest HPKE key, if it alone opens every epoch that all its keys together open: then the older ones
+/// are of no use any more, but to a thief.
+pub(super) fn newest_suffices(state: &SpaceState, keys: &DeviceKeys, records: &[Record]) -> bool {
+    let own = state.own_keys(keys);
+    let enrolled = state.membership.devices.get(&keys.sign_pk()).map(|device| device.hpke_pk);
+    let newest = state.refreshed.last().map(HpkeKey::public);
+    if newest.is_none() || enrolled != newest {
+        return false;
+    }
+    let newest_only = OwnKeys { newest_only: true, ..own };
+    let opened = crate::records::unlock_epochs(&state.membership, records, newest_only);
+    opened.keyring.len() == state.keyring.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeos_sync_protocol::ids::MemberId;
+    use lifeos_sync_protocol::record::DeviceKind;
+
+    use super::*;
+    use crate::crypto::SeededRandom;
+    use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
+    use crate::records::{AddDevice, Founding, add_device, found_space};
+
+    const MONTH_MS: i64 = ROTATION_DAYS * DAY_MS;
+    const MEMBER: MemberId = MemberId([7; 16]);
+
+    struct World {
+        devices: Vec<DeviceKeys>,
+        records: Vec<Record>,
+        space: lifeos_sync_protocol::ids::SpaceId,
+        random: SeededRandom,
+    }
+
+    fn world(devices: usize) -> World {
+        let mut random = SeededRandom::new(71);
+        let devices: Vec<_> = (0..devices).map(|_| DeviceRoot::generate(&mut random).derive_space(&[5; 32])).collect();
+        let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
+        let (keys, relays) = (&devices[0], Vec::new());
+        let founding = Founding { genesis_random: [5; 32], member: MEMBER, keys, recovery: &recovery, relays };
+        let founded = found_space(&founding, &mut random).unwrap();
+        let space = founded.space;
+        let mut world = World { devices, records: vec![founded.genesis, founded.epoch], space, random };
+        for index in 1..world.devices.len() {
+            let state = world.state(0);
+            let add = AddDevice {
+                membership: &state.membership,
+                records: &world.records,
+                keyring: &state.keyring,
+                keys: &world.devices[0],
+                member: MEMBER,
+                entry: world.devices[index].entry(&[5; 32], &MEMBER, DeviceKind::Normal),
+                name: "device",
+            };
+            let added = add_device(&add, &mut world.random).unwrap();
+            world.records.extend(added);
+        }
+        world
+    }
+
+    impl World {
+        fn state(&self, index: usize) -> SpaceState {
+            SpaceState::of(&self.space, &self.records, &self.devices[index], Vec::new()).unwrap()
+        }
+
+        fn due(&self, index: usize, clock: &KeyClock, now_ms: i64) -> Option<KeyTask> {
+            due(&self.state(index), &self.devices[index], &self.records, clock, now_ms)
+        }
+    }
+
+    #[test]
+    fn the_first_in_rank_rotates_after_a_month_and_the_others_a_day_later() {
+        let world = world(2);
+        let first = usize::from(rank_of(&world.state(0).membership, &world.devices[0].sign_pk()) != Some(0));
+        let fresh = KeyClock { epoch_since_ms: 0, hpke_since_ms: MONTH_MS };
+        assert_eq!(world.due(first, &fresh, MONTH_MS - 1), None);
+        assert_eq!(world.due(first, &fresh, MONTH_MS), Some(KeyTask::RefreshAndRotate));
+        assert_eq!(world.due(1 - first, &fresh, MONTH_MS), None);
+        assert_eq!(world.due(1 - first, &fresh, MONTH_MS + DAY_MS), Some(KeyTask::RefreshAndRotate));
+        let old_key = KeyClock { epoch_since_ms: MONTH_MS, hpke_since_ms: 0 };
+        assert_eq!(world.due(first, &old_key, MONTH_MS), Some(KeyTask::Refresh));
+        let future = KeyClock { epoch_since_ms: i64::MAX, hpke_since_ms: i64::MAX };
+        assert_eq!(world.due(first, &future, 0), None, "a clock that was set back asks for nothing");
+    }
+
+    #[test]
+    fn the_wait_grows_with_the_rank_and_is_spread() {
+        assert_eq!(rotation_wait_ms(0, 0), 0);
+        assert!(rotation_wait_ms(0, u64::MAX) <= JITTER_MS_MAX);
+        assert!((0..200).map(|rank| rotation_wait_ms(rank, 7)).is_sorted());
+        assert_eq!(rotation_wait_ms(3, 1_000), 7_000);
+        assert_eq!(rotation_wait_ms(usize::MAX, 5), u64::MAX);
+    }
+}

@@ -1,0 +1,101 @@
+//! Making documents anew from the envelopes that count and this device's unsent changes: the way back from an
+//! envelope that was taken in and turns out not to count.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::ChangeHash;
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId};
+
+use super::Receiver;
+use super::accept::{pending_changes, stored};
+use crate::delta::DocDelta;
+use crate::document::{Document, GenesisId};
+use crate::fence::{self, CheckedDelta, Guarded, Job};
+use crate::store::documents::DocRow;
+use crate::store::{Reads, StoreError};
+
+/// Documents made anew at once: each is held with its whole history.
+const DOCUMENTS_AT_ONCE: usize = 64;
+
+/// Unsent changes that take the place of those stored, by document.
+pub(super) type Unsent = BTreeMap<DocId, Vec<Vec<u8>>>;
+
+impl Receiver<'_> {
+    /// Makes `docs` anew. A document that cannot be made anew with every unsent change stays as it is: what a
+    /// person wrote here is never lost to this.
+    pub(super) fn rebuild(&mut self, docs: &BTreeSet<DocId>, unsent: &Unsent) -> Result<(), StoreError> {
+        let all: Vec<DocId> = docs.iter().copied().collect();
+        for portion in all.chunks(DOCUMENTS_AT_ONCE) {
+            self.rebuild_portion(&portion.iter().copied().collect(), unsent)?;
+        }
+        // The steps name changes that may be gone.
+        self.context.conn.execute("DELETE FROM undo WHERE space = ?1", [self.context.row])?;
+        Ok(())
+    }
+
+    fn rebuild_portion(&mut self, docs: &BTreeSet<DocId>, unsent: &Unsent) -> Result<(), StoreError> {
+        let mut contents = self.contents(docs)?;
+        for doc in docs {
+            let Some(row) = DocRow::find(self.context.conn, self.context.row, doc)? else { continue };
+            let deltas = contents.remove(doc).unwrap_or_default();
+            let pending = match unsent.get(doc) {
+                Some(made) => made.clone(),
+                None => pending_changes(self.context.conn, row.id)?,
+            };
+            self.rebuild_document(doc, row.genesis, deltas, pending)?;
+        }
+        self.documents.store()?;
+        self.report.changed.extend(self.documents.changed());
+        self.documents.put_down(false);
+        Ok(())
+    }
+
+    /// What the envelopes that count say of these documents.
+    fn contents(&self, docs: &BTreeSet<DocId>) -> Result<BTreeMap<DocId, Vec<CheckedDelta>>, StoreError> {
+        let context = &self.context;
+        let sql = "SELECT envelope FROM quarantine WHERE space = ?1 AND bytes IS NULL";
+        let aside = Reads { conn: context.conn }.all(sql, [context.row], |row| Ok(EnvelopeId(row.get(0)?)))?;
+        let aside: HashSet<EnvelopeId> = aside.into_iter().collect();
+        let mut found: BTreeMap<DocId, Vec<CheckedDelta>> = BTreeMap::new();
+        for known in stored(context.conn, context.row)? {
+            for seq in 1..=known.limit.map_or(known.seq, |limit| limit.min(known.seq)) {
+                let Some(mut opened) = context.open_at(&known, seq)? else { continue };
+                opened.delta.docs.retain(|doc| docs.contains(&doc.doc));
+                if aside.contains(&opened.id) || opened.delta.docs.is_empty() {
+                    continue;
+                }
+                for delta in fence::check(&opened).into_iter().flatten() {
+                    found.entry(delta.doc).or_default().push(delta);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn rebuild_document(
+        &mut self,
+        doc: &DocId,
+        genesis: GenesisId,
+        mut deltas: Vec<CheckedDelta>,
+        pending: Vec<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let actor = self.documents.space.stream;
+        let own = DocDelta { doc: *doc, changes: pending.clone(), genesis };
+        let Ok(own) = fence::check_document(EnvelopeId::ZERO, actor, &own) else { return Ok(()) };
+        let unsent: Vec<ChangeHash> = own.changes.iter().map(|checked| checked.change.hash()).collect();
+        deltas.push(own);
+        let job = Job { document: Document::new(*doc, genesis, actor)?, deltas };
+        let Some(Guarded::Done { mut document, applied }) = (self.steps.apply)(vec![job]).pop() else { return Ok(()) };
+        if !unsent.iter().all(|hash| document.inspect().get_change_meta_by_hash(hash).is_some()) {
+            return Ok(());
+        }
+        let project = self.steps.project;
+        let Ok(projected) = catch_unwind(AssertUnwindSafe(|| project(&document))) else { return Ok(()) };
+        self.forget_waiting(doc)?;
+        self.put_waiting(doc, genesis, &applied.waiting)?;
+        let (detached, _) = self.documents.take_out(doc, genesis)?;
+        self.documents.put_rebuilt(detached, document, projected, pending);
+        Ok(())
+    }
+}
