@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use lifeos_sync_protocol::envelope::Envelope;
-use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, MemberId, SignPk, StreamId};
 use lifeos_sync_protocol::membership::{HeldStream, StreamLimit, StreamPoint, accept};
 use lifeos_sync_protocol::record::Body;
 use rusqlite::Connection;
@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use super::apply::Batch;
 use super::{Context, Origin, Receiver};
 use crate::document::Document;
-use crate::envelope::{self, OpenedDelta, RefusedEnvelope, SignatureCheck, StreamTip, VerifiedEnvelope};
+use crate::envelope::{self, OpenedDelta, RefusedEnvelope, StreamTip, VerifiedEnvelope};
 use crate::store::documents::{DocRow, Mark};
 use crate::store::{Reads, StoreError, quarantine, records, schema, seal};
 
@@ -380,19 +380,17 @@ impl Context<'_> {
         }
     }
 
-    /// An envelope that is kept as a part of its stream; it was verified when it was taken in.
+    /// An envelope that is kept as a part of its stream; it was verified when it was taken in, and stays readable
+    /// here when its device turns out never to have been enrolled.
     pub(super) fn verified_at(&self, known: &Stored, seq: u32) -> Result<Option<VerifiedEnvelope>, StoreError> {
-        let sql = "SELECT bytes FROM envelope WHERE position = ?1";
+        let sql = "SELECT envelope, bytes FROM envelope WHERE position = ?1";
         let place = [seal::position(known.row, seq)];
-        let bytes: Option<Vec<u8>> = Reads { conn: self.conn }.one(sql, place, |row| row.get(0))?;
-        let (Some(Ok(envelope)), Some(before)) = (bytes.map(Envelope::parse), seq.checked_sub(1)) else {
-            return Ok(None);
-        };
-        let Stored { stream, device, .. } = *known;
-        let tip = StreamTip { stream, device, seq: before, id: envelope.header().prev };
-        let check = SignatureCheck::CoveredByDescendant;
-        let verified = envelope::verify(self.space, self.membership, Some(&tip), envelope, check);
-        Ok(verified.ok().map(|(verified, _)| verified))
+        let found = Reads { conn: self.conn }.one(sql, place, |row| Ok((EnvelopeId(row.get(0)?), row.get(1)?)))?;
+        let Some((id, bytes)) = found else { return Ok(None) };
+        let bytes: Vec<u8> = bytes;
+        let Ok(envelope) = Envelope::parse(bytes) else { return Ok(None) };
+        let member = self.membership.devices.get(&known.device).map_or(MemberId::ZERO, |device| device.member);
+        Ok(Some(VerifiedEnvelope { envelope, id, author: known.device, member }))
     }
 
     /// The same, opened; `None` also when its key is not held.

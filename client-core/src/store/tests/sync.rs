@@ -14,6 +14,7 @@ use crate::keys::{DeviceKeys, Keyring, OwnKeys, PhraseLength, RecoveryPhrase, Se
 use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
 use crate::witness::Rolls;
 
+mod accept;
 mod faults;
 mod witness;
 
@@ -80,7 +81,7 @@ impl Device {
         envelopes.into_iter().map(|sealed| sealed.bytes).collect()
     }
 
-    fn page(&self, envelopes: &[Vec<u8>], pos: u64) -> Page {
+    pub(super) fn page(&self, envelopes: &[Vec<u8>], pos: u64) -> Page {
         let items = (pos..).zip(envelopes).map(|(pos, envelope)| Item { pos, envelope: envelope.clone() }).collect();
         let next = Cursor { log_id: LOG, pos: pos + envelopes.len() as u64, roll: Roll([1; 16]) };
         Page { relay: Some(self.relay), items, next: Some(next), rolls: Rolls::default() }
