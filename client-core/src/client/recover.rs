@@ -260,7 +260,7 @@ impl Driver<'_> {
         let own = store.reads().spaces()?.into_iter().find(|row| row.space == space);
         let stream = own.ok_or(StoreError::UnknownSpace)?.stream;
         let recovery = self.phrase.derive_home();
-        let ids = (space, recovery.sign_pk(), stream);
+        let ids = (space, recovery.sign_pk());
         let keys = (self.machine.device()?.0.clone(), recovery);
         let shared = Shared::new(self.home.to_owned(), store, Reader::open(self.home)?, keys, ids)?;
         let shared = Arc::new(shared);
