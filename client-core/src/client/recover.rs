@@ -257,8 +257,6 @@ impl Driver<'_> {
         let space = self.space()?;
         let mut store = Store::open(self.home)?;
         store.put_relay(&space, self.url.address(), self.url.key().as_ref())?;
-        let own = store.reads().spaces()?.into_iter().find(|row| row.space == space);
-        let stream = own.ok_or(StoreError::UnknownSpace)?.stream;
         let recovery = self.phrase.derive_home();
         let ids = (space, recovery.sign_pk());
         let keys = (self.machine.device()?.0.clone(), recovery);

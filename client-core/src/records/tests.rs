@@ -272,3 +272,23 @@ fn a_record_that_would_have_no_effect_is_not_written() {
     assert_eq!(refused, RecordsError::Void(VoidReason::NotEnrolled));
     assert!(draft.finish().is_empty());
 }
+
+/// `cargo test -p lifeos-client-core --lib -- --ignored --nocapture prints_what_a_rotation`
+#[test]
+#[ignore = "prints figures"]
+fn prints_what_a_rotation_for_200_devices_costs() {
+    let mut space = space();
+    let mut records = space.records();
+    for _ in 0..199 {
+        let new = space.device();
+        records.extend(space.add(&records, &new, "device").unwrap());
+    }
+    let membership = space.membership(&records);
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&space.keys));
+    let mut draft = Draft::begin(&membership, &records, &opened, &space.keys);
+    let started = std::time::Instant::now();
+    draft.rotate(&mut space.random).unwrap();
+    let took = started.elapsed();
+    let made = draft.finish();
+    println!("{} readers: {took:?}, {} bytes of record", membership.readers().len(), made[0].bytes().len());
+}

@@ -175,7 +175,15 @@ fn start_new_streams(conn: &Connection, random: &mut dyn Random) -> Result<(), S
         )?;
         tx.execute("UPDATE space SET own_stream = ?2 WHERE id = ?1", (row, tx.last_insert_rowid()))?;
         tx.execute("UPDATE relay SET own_acked_seq = 0 WHERE space = ?1", [row])?;
-        tx.execute("DELETE FROM meta WHERE key = ?1", [super::seal::forked_key(&space)])?;
+        // What was not sealed carries the old stream's name: the first sync makes it again under a new one.
+        let sql =
+            "SELECT EXISTS(SELECT 1 FROM mark m JOIN document d ON d.id = m.doc WHERE m.kind = ?1 AND d.space = ?2)";
+        let unsealed: bool = tx.query_row(sql, (super::documents::Mark::Pending as i64, row), |row| row.get(0))?;
+        let forked = super::seal::forked_key(&space);
+        match unsealed {
+            true => schema::put_meta(&tx, &forked, &[1])?,
+            false => _ = tx.execute("DELETE FROM meta WHERE key = ?1", [forked])?,
+        }
     }
     Ok(tx.commit()?)
 }

@@ -77,7 +77,9 @@ fn without(membership: &Membership, device: SignPk, cut: (StreamId, StreamPoint)
     let gone = after.devices.get_mut(&device).unwrap();
     gone.removed_by = removed_by;
     gone.cuts = Some(BTreeMap::from([cut]));
-    after.members.values_mut().for_each(|member| drop(member.devices.remove(&device)));
+    for member in after.members.values_mut() {
+        member.devices.remove(&device);
+    }
     after
 }
 

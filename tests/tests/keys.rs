@@ -1,0 +1,391 @@
+//! Keys and people, whole: several devices, a real relay, removals, rotations, copies, and what each can read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lifeos_client_core::client::{Client, ClientError, InitOptions, NoteDraft};
+use lifeos_client_core::crypto::SystemRandom;
+use lifeos_client_core::envelope;
+use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
+use lifeos_client_core::keystore::system_keystore;
+use lifeos_client_core::records::unlock_epochs;
+use lifeos_client_core::store::{SealBudget, Store, unlock_device_root};
+use lifeos_sync_protocol::envelope::Envelope;
+use lifeos_sync_protocol::ids::{EpochRef, StreamId};
+use lifeos_sync_protocol::record::RemoveReason;
+use lifeos_sync_server::{Config, Handle, Server};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Far above what anything here takes; reached only when something hangs.
+const HANG: Duration = Duration::from_secs(60);
+/// An address where nobody listens.
+const NOWHERE: &str = "ws://127.0.0.1:9";
+
+struct World {
+    dir: TempDir,
+    relay: Handle,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
+        Self { dir, relay }
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn first(&self) -> Client {
+        let options =
+            InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: Some(self.relay.url()) };
+        Client::create(&self.home("laptop"), options).unwrap().0
+    }
+
+    async fn link(&self, first: &Client, name: &str) -> Client {
+        let mut new = Client::link_new(&self.home(name), &self.relay.url(), name).await.unwrap();
+        let link = new.link().to_owned();
+        let (approve, code) = tokio::join!(first.link_approve(&link), new.code());
+        assert_eq!(approve.unwrap().enter_code(&code.unwrap()).await.unwrap(), None);
+        timeout(HANG, new.finish()).await.expect("linking hangs").unwrap()
+    }
+
+    /// A laptop and devices linked to it, all in step.
+    async fn devices<const N: usize>(&self, names: [&str; N]) -> (Client, [Client; N]) {
+        let laptop = self.first();
+        sync(&laptop).await;
+        let mut linked = Vec::new();
+        for name in names {
+            linked.push(self.link(&laptop, name).await);
+        }
+        for client in linked.iter().chain([&laptop]).chain(linked.iter()) {
+            sync(client).await;
+        }
+        (laptop, linked.try_into().unwrap())
+    }
+}
+
+async fn sync(client: &Client) {
+    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs").unwrap();
+}
+
+async fn sync_all(clients: &[&Client]) {
+    for _ in 0..3 {
+        for client in clients {
+            sync(client).await;
+        }
+    }
+}
+
+fn note(client: &Client, title: &str) -> String {
+    let draft = NoteDraft { title: title.into(), markdown: format!("{title}\n"), ..NoteDraft::default() };
+    client.note_create(draft).unwrap().to_string()
+}
+
+fn titles(client: &Client) -> BTreeSet<String> {
+    client
+        .notes(lifeos_client_core::client::NoteFilter::default())
+        .unwrap()
+        .into_iter()
+        .map(|note| note.title)
+        .collect()
+}
+
+fn assert_equal(clients: &[&Client]) {
+    for client in &clients[1..] {
+        assert_eq!(client.heads().unwrap(), clients[0].heads().unwrap());
+        assert_eq!(client.projection_digest().unwrap(), clients[0].projection_digest().unwrap());
+    }
+}
+
+fn keys_of(home: &Path, store: &Store, client: &Client) -> DeviceKeys {
+    let random = store.membership(&client.space()).unwrap().genesis_random;
+    unlock_device_root(home, system_keystore(), None).unwrap().derive_space(&random)
+}
+
+/// Every envelope that a device holds: stream, sequence, bytes.
+fn envelopes(store: &Store, client: &Client) -> Vec<(StreamId, u32, Envelope)> {
+    let space = client.space();
+    let streams = store.reads().streams(&space).unwrap();
+    let of_stream = |stream: StreamId| {
+        let found = store.envelopes(&space, &stream, 1, u32::MAX, usize::MAX).unwrap();
+        found.into_iter().map(move |sealed| (stream, sealed.seq, Envelope::parse(sealed.bytes).unwrap()))
+    };
+    streams.into_iter().flat_map(|row| of_stream(row.stream)).collect()
+}
+
+fn places(envelopes: &[(StreamId, u32, Envelope)]) -> BTreeSet<(StreamId, u32)> {
+    envelopes.iter().map(|(stream, seq, _)| (*stream, *seq)).collect()
+}
+
+/// What a device could open if the relay gave it everything that `holder` holds, records and all.
+fn readable(world: &World, reader: &Client, reader_home: &str, holder_home: &str) -> BTreeSet<(StreamId, u32)> {
+    let space = reader.space();
+    let store = Store::open(&world.home(holder_home)).unwrap();
+    let keys = keys_of(&world.home(reader_home), &store, reader);
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+    let opens = |(_, _, sealed): &(StreamId, u32, Envelope)| {
+        let header = *sealed.header();
+        let device = store.reads().streams(&space).unwrap().into_iter().find(|row| row.stream == header.stream);
+        let tip = envelope::StreamTip {
+            stream: header.stream,
+            device: device.unwrap().device,
+            seq: header.seq - 1,
+            id: header.prev,
+        };
+        let check = envelope::SignatureCheck::Now;
+        let (verified, _) = envelope::verify(&space, &membership, Some(&tip), sealed.clone(), check).unwrap();
+        envelope::open(&space, &verified, &opened.keyring).is_ok()
+    };
+    let all: Vec<_> = envelopes(&store, reader).into_iter().filter(opens).collect();
+    places(&all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_device_can_open_exactly_what_was_sealed_before_it_was_removed() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    note(&laptop, "before");
+    note(&phone, "from the phone");
+    sync_all(&[&laptop, &phone, &tablet]).await;
+    let before = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    assert!(before.len() >= 5);
+
+    let report = laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    assert!(report.new_key && report.told_relay, "{report:?}");
+    note(&laptop, "after");
+    note(&tablet, "after, from the tablet");
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    let all = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    assert!(all.len() > before.len() + 1);
+
+    // Even if the relay gives it everything: the same envelopes as before, not one more, not one less.
+    assert_eq!(readable(&world, &phone, "phone", "laptop"), before);
+    assert_eq!(readable(&world, &tablet, "tablet", "laptop"), all);
+    assert_eq!(readable(&world, &laptop, "laptop", "tablet"), all);
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_device_is_refused_says_so_and_keeps_its_notes() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    note(&laptop, "shared");
+    sync_all(&[&laptop, &phone, &tablet]).await;
+    laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    note(&phone, "written too late");
+    let refused = phone.sync(&mut |_| {}).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Network { transient: false, .. }), "{refused}");
+    let status = phone.status().unwrap();
+    assert!(status.keys.text.contains("removed"), "{}", status.keys.text);
+    assert_eq!(status.changes_pending, 1, "nothing is sealed, nothing is lost");
+    let out = world.dir.path().join("out");
+    assert_eq!(phone.export_markdown(&out, &mut |_| {}).unwrap().notes, 2);
+    sync_all(&[&laptop, &tablet]).await;
+    assert_eq!(titles(&tablet), BTreeSet::from(["shared".to_owned()]));
+    let devices = laptop.status().unwrap().devices;
+    assert!(devices.iter().all(|device| device.name != "phone"), "{devices:?}");
+    assert!(laptop.device_remove("phone", RemoveReason::Lost).await.is_err(), "it is gone");
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_sealed_before_a_rotation_and_delivered_after_it_is_taken_everywhere() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    note(&tablet, "sealed early");
+    let old_epoch = seal_without_sending(&world, &tablet, "tablet");
+    let generation = laptop.rotate_keys().await.unwrap().generation;
+    assert!(generation > 1);
+    sync_all(&[&laptop, &phone, &tablet]).await;
+    assert_equal(&[&laptop, &phone, &tablet]);
+    assert!(titles(&phone).contains("sealed early"));
+    assert_eq!(phone.key_status().unwrap().generation, generation);
+    let store = Store::open(&world.home("phone")).unwrap();
+    let early = envelopes(&store, &phone).into_iter().filter(|(_, _, sealed)| sealed.header().epoch == old_epoch);
+    assert!(early.count() > 0, "it stays under the key it was sealed with");
+    world.relay.shutdown().await;
+}
+
+/// What a crash between sealing and sending leaves behind.
+fn seal_without_sending(world: &World, client: &Client, home: &str) -> EpochRef {
+    let space = client.space();
+    let mut store = Store::open(&world.home(home)).unwrap();
+    let keys = keys_of(&world.home(home), &store, client);
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+    let key = health(&keys.sign_pk(), OwnKeys::first(&keys), &membership, &opened.keyring).unwrap();
+    let sealed = store.seal_pending(&space, &keys, &key, SealBudget::default(), &mut SystemRandom::new()).unwrap();
+    assert_eq!(sealed.envelopes, 1);
+    key.epoch()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_devices_that_rotate_at_once_end_with_one_key_and_lose_nothing() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    for client in [&laptop, &phone] {
+        client.set_relay(NOWHERE).unwrap();
+        note(client, "while apart");
+        let report = client.rotate_keys().await.unwrap();
+        assert!(!report.told_relay);
+    }
+    for client in [&laptop, &phone] {
+        client.set_relay(&world.relay.url()).unwrap();
+    }
+    sync_all(&[&laptop, &phone, &tablet]).await;
+    assert_equal(&[&laptop, &phone, &tablet]);
+    let epochs: BTreeSet<_> = [&laptop, &phone, &tablet].iter().map(|client| current_epoch(&world, client)).collect();
+    assert_eq!(epochs.len(), 1);
+    note(&tablet, "together again");
+    sync_all(&[&tablet, &laptop, &phone]).await;
+    assert_equal(&[&laptop, &phone, &tablet]);
+    world.relay.shutdown().await;
+}
+
+fn current_epoch(world: &World, client: &Client) -> Option<EpochRef> {
+    let name = client.status().unwrap().device_name;
+    Store::open(&world.home(&name)).unwrap().membership(&client.space()).unwrap().current_epoch()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removals_made_at_once_need_a_third_key_and_nothing_is_sealed_before_it() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet, watch]) = world.devices(["phone", "tablet", "watch"]).await;
+    let before = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    // Each epoch is sealed to the device that the other one removes.
+    for (client, gone) in [(&laptop, "phone"), (&tablet, "watch")] {
+        client.set_relay(NOWHERE).unwrap();
+        client.device_remove(gone, RemoveReason::Lost).await.unwrap();
+    }
+    note(&tablet, "written before the tablet knew of the other removal");
+    for client in [&laptop, &tablet] {
+        client.set_relay(&world.relay.url()).unwrap();
+    }
+    sync_all(&[&laptop, &tablet]).await;
+    note(&laptop, "after both");
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    let store = Store::open(&world.home("laptop")).unwrap();
+    let membership = store.membership(&laptop.space()).unwrap();
+    let current = membership.current_epoch().expect("a merged epoch");
+    assert_eq!(membership.epoch_heads(), [current], "all heads are its parents");
+    let merged = &membership.epochs[&current];
+    assert_eq!((merged.parents.len(), merged.recipients.len()), (2, 3), "laptop, tablet and the recovery phrase");
+    let after: Vec<_> = envelopes(&store, &laptop).into_iter().collect();
+    let after: Vec<_> = after.into_iter().filter(|(stream, seq, _)| !before.contains(&(*stream, *seq))).collect();
+    assert!(after.len() >= 2);
+    for (_, _, sealed) in after {
+        assert_eq!(sealed.header().epoch, current, "nothing is sealed under a key that a removed device holds");
+    }
+    for gone in [&phone, &watch] {
+        assert!(gone.sync(&mut |_| {}).await.is_err());
+    }
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_device_sent_too_late_is_set_aside_until_somebody_takes_it_in() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    // The laptop removes the phone while it is offline, and the phone goes on writing to the relay.
+    laptop.set_relay(NOWHERE).unwrap();
+    laptop.device_remove("phone", RemoveReason::Compromised).await.unwrap();
+    note(&phone, "not in time");
+    sync(&phone).await;
+    laptop.set_relay(&world.relay.url()).unwrap();
+    sync(&laptop).await;
+    sync_all(&[&tablet, &laptop]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(titles(&tablet).is_empty(), "{:?}", titles(&tablet));
+    let aside = tablet.status().unwrap().quarantine;
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(aside[0].reason.contains("removed"), "{}", aside[0].reason);
+
+    assert_eq!(tablet.device_adopt(&aside[0].envelope).unwrap(), 1);
+    sync_all(&[&tablet, &laptop]).await;
+    assert_eq!(titles(&laptop), BTreeSet::from(["not in time".to_owned()]));
+    assert_equal(&[&laptop, &tablet]);
+    assert!(laptop.status().unwrap().quarantine.is_empty());
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_cuts_too_early_is_signed_again_with_what_the_relay_holds() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    laptop.set_relay(NOWHERE).unwrap();
+    laptop.device_remove("phone", RemoveReason::Replaced).await.unwrap();
+    note(&phone, "the last one before it went");
+    sync(&phone).await;
+    laptop.set_relay(&world.relay.url()).unwrap();
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(titles(&tablet).contains("the last one before it went"));
+    assert!(phone.sync(&mut |_| {}).await.is_err());
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_home_goes_on_as_a_stream_of_its_own_and_no_edit_is_lost() {
+    let world = World::new().await;
+    let (laptop, [phone]) = world.devices(["phone"]).await;
+    let shared = note(&laptop, "shared");
+    sync_all(&[&laptop, &phone]).await;
+    drop(laptop);
+    copy_home(&world.home("laptop"), &world.home("copy"));
+    let (laptop, copy) = (Client::open(&world.home("laptop")).unwrap(), Client::open(&world.home("copy")).unwrap());
+    note(&laptop, "in the laptop");
+    laptop.note_set_markdown(&shared, "shared\nlaptop\n").unwrap();
+    sync(&laptop).await;
+    note(&copy, "in the copy");
+    copy.note_set_markdown(&shared, "shared\n\ncopy\n").unwrap();
+    sync_all(&[&copy, &phone, &laptop]).await;
+    assert_equal(&[&laptop, &copy, &phone]);
+    let all = BTreeSet::from(["shared", "in the laptop", "in the copy"].map(str::to_owned));
+    assert_eq!(titles(&phone), all);
+    let text = phone.note(&shared).unwrap().markdown;
+    assert!(text.contains("laptop") && text.contains("copy"), "{text}");
+    for client in [&laptop, &copy, &phone] {
+        let status = client.status().unwrap();
+        assert!(status.quarantine.is_empty(), "{:?}", status.quarantine);
+        assert_eq!((status.changes_pending, status.envelopes_unsent), (0, 0));
+    }
+    world.relay.shutdown().await;
+}
+
+fn copy_home(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_device_makes_the_key_that_a_removal_calls_for() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    // A removal without a new key, as when its author lost power between the two: the phone removes itself.
+    let live = tablet.sync_live();
+    let mut events = tablet.subscribe();
+    phone.device_remove("phone", RemoveReason::Left).await.unwrap();
+    let rotated = async {
+        while tablet.key_status().unwrap().generation < 2 {
+            let _ = timeout(Duration::from_secs(1), events.next()).await;
+        }
+    };
+    timeout(HANG, rotated).await.expect("the live device makes a new key");
+    note(&laptop, "under the new key");
+    live.stop().await;
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(titles(&tablet).contains("under the new key"));
+    world.relay.shutdown().await;
+}
