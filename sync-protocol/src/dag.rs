@@ -2,7 +2,8 @@
 //!
 //! Everything here goes by ids and parents; what a record *means* is [`crate::membership`]'s business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ids::{RecordId, SpaceId};
 use crate::membership::VoidReason;
@@ -39,72 +40,137 @@ pub fn records_after<'a>(records: impl IntoIterator<Item = &'a Record>, heads: &
 }
 
 /// The order in which records are judged: every parent before its children, equal everywhere.
-fn order(record: &Record) -> (u64, RecordId) {
+pub(crate) fn order(record: &Record) -> (u64, RecordId) {
     (record.depth(), record.id())
 }
 
-/// A set of records by their number in a [`Dag`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A set of records by their number in a [`Dag`]. Equal sets have equal words: the last one is never zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct IndexSet(Vec<u64>);
 
 impl IndexSet {
-    pub(crate) fn new(size: usize) -> Self {
-        Self(vec![0; size.div_ceil(64)])
-    }
-
     pub(crate) fn insert(&mut self, index: usize) {
-        self.0[index / 64] |= 1 << (index % 64);
+        if self.0.len() <= index / 64 {
+            self.0.resize(index / 64 + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word |= 1 << (index % 64);
+        }
     }
 
     pub(crate) fn contains(&self, index: usize) -> bool {
-        self.0[index / 64] & (1 << (index % 64)) != 0
+        self.0.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
-    fn union_with(&mut self, other: &Self) {
+    pub(crate) fn union_with(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
         self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
     }
 
+    pub(crate) fn intersect_with(&mut self, other: &Self) {
+        self.0.truncate(other.0.len());
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= other);
+        self.trim();
+    }
+
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(word, other)| word & other).collect())
+        let mut both = Self(self.0.iter().zip(&other.0).map(|(word, other)| word & other).collect());
+        both.trim();
+        both
+    }
+
+    /// What is here and not there.
+    pub(crate) fn difference(&self, other: &Self) -> Self {
+        let others = other.0.iter().copied().chain(std::iter::repeat(0));
+        let mut rest = Self(self.0.iter().zip(others).map(|(word, other)| word & !other).collect());
+        rest.trim();
+        rest
+    }
+
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
+        self.0.len() <= other.0.len() && self.0.iter().zip(&other.0).all(|(word, other)| word & !other == 0)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(at, word)| Ones(*word).map(move |bit| at * 64 + bit))
+    }
+
+    fn trim(&mut self) {
+        let used = self.0.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        self.0.truncate(used);
     }
 }
 
-/// The records of one space that have their whole past here and a true depth, parents first.
-pub(crate) struct Dag<'a> {
-    records: Vec<&'a Record>,
+/// The numbers of a word's set bits.
+struct Ones(u64);
+
+impl Iterator for Ones {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then_some(bit)
+    }
+}
+
+/// Records of one space that have their whole past here and a true depth, in an order that has parents first.
+#[derive(Debug, Clone)]
+pub(crate) struct Dag<R> {
+    records: Vec<R>,
     pasts: Vec<IndexSet>,
-    /// Records outside the graph.
-    pub(crate) unsound: BTreeMap<RecordId, VoidReason>,
+    index_of: HashMap<RecordId, usize>,
 }
 
-impl<'a> Dag<'a> {
-    pub(crate) fn build(space: &SpaceId, by_id: &BTreeMap<RecordId, &'a Record>) -> Self {
-        let mut ordered: Vec<&Record> = by_id.values().copied().collect();
-        ordered.sort_unstable_by_key(|record| order(record));
-        let mut dag = Self { records: Vec::new(), pasts: Vec::new(), unsound: BTreeMap::new() };
-        let mut index_of = BTreeMap::new();
-        for record in ordered {
-            match place(space, record, by_id, &index_of) {
-                Ok(parents) => {
-                    let mut past = IndexSet::new(by_id.len());
-                    for parent in parents {
-                        past.union_with(&dag.pasts[parent]);
-                        past.insert(parent);
-                    }
-                    index_of.insert(record.id(), dag.records.len());
-                    dag.records.push(record);
-                    dag.pasts.push(past);
-                }
-                Err(reason) => {
-                    dag.unsound.insert(record.id(), reason);
-                }
-            }
-        }
-        dag
+impl<R: Borrow<Record>> Dag<R> {
+    pub(crate) fn new() -> Self {
+        Self { records: Vec::new(), pasts: Vec::new(), index_of: HashMap::new() }
     }
 
-    pub(crate) fn record(&self, index: usize) -> &'a Record {
-        self.records[index]
+    /// The past that a record would have, or why it has no place here.
+    pub(crate) fn place(&self, space: &SpaceId, record: &Record) -> Result<IndexSet, VoidReason> {
+        if record.space() != *space || (record.parents().is_empty() && !self.records.is_empty()) {
+            return Err(VoidReason::Space);
+        }
+        let parents: Option<Vec<usize>> = record.parents().iter().map(|id| self.index_of(id)).collect();
+        let parents = parents.ok_or(VoidReason::MissingParent)?;
+        if !is_depth_true(record, parents.iter().map(|parent| self.record(*parent))) {
+            return Err(VoidReason::Depth);
+        }
+        let mut past = IndexSet::default();
+        for parent in parents {
+            past.union_with(&self.pasts[parent]);
+            past.insert(parent);
+        }
+        Ok(past)
+    }
+
+    /// Adds a record with the past that [`Self::place`] found; its number.
+    pub(crate) fn push(&mut self, record: R, past: IndexSet) -> usize {
+        let index = self.records.len();
+        self.index_of.insert(record.borrow().id(), index);
+        self.records.push(record);
+        self.pasts.push(past);
+        index
+    }
+
+    pub(crate) fn record(&self, index: usize) -> &Record {
+        self.records[index].borrow()
+    }
+
+    pub(crate) fn records(&self) -> &[R] {
+        &self.records
     }
 
     /// Everything before a record, without itself.
@@ -112,33 +178,27 @@ impl<'a> Dag<'a> {
         &self.pasts[index]
     }
 
-    /// Numbers and records, parents first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &'a Record)> {
-        self.records.iter().copied().enumerate()
+    pub(crate) fn index_of(&self, id: &RecordId) -> Option<usize> {
+        self.index_of.get(id).copied()
     }
 
-    /// An empty set of the right size.
-    pub(crate) fn no_records(&self) -> IndexSet {
-        self.pasts.first().map_or_else(|| IndexSet::new(0), |past| IndexSet::new(past.0.len() * 64))
+    /// Whether one record lies in the other's past.
+    pub(crate) fn saw(&self, later: usize, earlier: usize) -> bool {
+        self.pasts[later].contains(earlier)
+    }
+
+    /// The order of (depth, id).
+    pub(crate) fn order(&self, index: usize) -> (u64, RecordId) {
+        order(self.record(index))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
     }
 }
 
-/// The numbers of a record's parents, or why it has no place in the graph.
-fn place(
-    space: &SpaceId,
-    record: &Record,
-    by_id: &BTreeMap<RecordId, &Record>,
-    index_of: &BTreeMap<RecordId, usize>,
-) -> Result<Vec<usize>, VoidReason> {
-    if record.space() != *space {
-        return Err(VoidReason::Space);
-    }
-    let known: Option<Vec<&Record>> = record.parents().iter().map(|id| by_id.get(id).copied()).collect();
-    let known = known.ok_or(VoidReason::MissingParent)?;
-    let depth = known.iter().map(|parent| parent.depth()).max().map_or(Some(0), |deepest| deepest.checked_add(1));
-    if depth != Some(record.depth()) {
-        return Err(VoidReason::Depth);
-    }
-    let placed: Option<Vec<usize>> = record.parents().iter().map(|id| index_of.get(id).copied()).collect();
-    placed.ok_or(VoidReason::MissingParent)
+/// Whether the claimed depth is one more than the largest of the parents; 0 without parents.
+pub(crate) fn is_depth_true<'r>(record: &Record, parents: impl Iterator<Item = &'r Record>) -> bool {
+    let deepest = parents.map(Record::depth).max();
+    deepest.map_or(Some(0), |deepest| deepest.checked_add(1)) == Some(record.depth())
 }

@@ -2,32 +2,35 @@
 //! code runs in relay and device; the order in which records arrive never matters.
 //!
 //! ```text
-//! records ─► graph (parents present, depth true) ─► enrolments ─► epochs and grants ─► state
-//!               dag                                   enrol          epochs
+//! record ─► place in the graph ─► verdict in its own past, for ever          ledger, dag, check, standing
+//! all records ─► pass by seniority over the good ones ─► state               pass, view
 //! ```
 //!
-//! This version evaluates Genesis, DeviceAdd, Epoch and KeyGrant. Every other known type by an enrolled author
-//! is kept and marked [`VoidReason::NotYet`]: it changes nothing, and a later version that evaluates it reads
-//! the same bytes. There is one member, the founder, so nobody outranks anybody and one pass with parents first
-//! is the whole rule; the pass by seniority that removals need replaces `Enrolments::evaluate`, the only place
-//! where a record gains or loses effect because of another's.
+//! Two steps, because two questions are different: whether a record was allowed by what its author could know, which
+//! nothing that arrives later changes, and whether it holds against what others did at the same time.
 
-mod enrol;
-mod epochs;
+mod check;
+mod ledger;
+#[cfg(test)]
+mod oracle;
+mod pass;
+mod standing;
 mod state;
 mod streams;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::enrol::{Candidates, Enrolments, device_ref, is_enrolling, writes};
-use self::epochs::{Epochs, epoch_ref};
+use self::check::Past;
+pub use self::ledger::Ledger;
+use self::standing::{Enrolled, Offer, Seat, Standing, device_ref, writes};
 pub use self::state::{Checkpoint, Closed, Device, Epoch, EpochChoice, Invite, Join, Member, Policy, Rank};
 pub use self::streams::{HeldStream, StreamLimit, StreamPoint, accept};
-use crate::dag::{self, Dag};
+use crate::dag;
 use crate::envelope::stream_id;
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId, StreamId};
 use crate::limits::{RECORD_PARENTS_MAX, SPACE_RECORDS_MAX};
-use crate::record::{Body, DeviceKind, Record, Role};
+use crate::record::{Body, Record, Role};
 
 /// The state of a space. Equal record sets give equal states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct Membership {
     /// Set once the space is closed. Roles stay as they are, so that old work stays valid; nobody should begin
     /// new work.
     pub closed: Option<Closed>,
+    /// Every HPKE key that a good record ever named: none may be named again.
+    pub hpke_keys: BTreeSet<HpkePk>,
 }
 
 /// Why a record has no effect.
@@ -88,13 +93,12 @@ pub enum VoidReason {
     Recipients,
     /// The type is not known to this version.
     UnknownType,
-    /// The type is known, but this version does not evaluate it.
-    NotYet,
     /// It removes or demotes somebody more senior, or lifts somebody who is.
     Seniority,
-    /// Its author was removed or demoted by somebody more senior who had not seen it.
+    /// Its author was removed or demoted: before, or by somebody more senior who had not seen it; or what it rests
+    /// on fell so.
     AuthorRemoved,
-    /// It would leave the space without an Owner.
+    /// It would leave the space without an Owner, or a member without a device by its own hand.
     LastOwner,
     /// The invite is withdrawn, used up or not for this.
     Invite,
@@ -108,7 +112,7 @@ impl VoidReason {
     /// missing parent may be parked; one that only a later version understands is kept.
     #[must_use]
     pub const fn is_refusable(self) -> bool {
-        !matches!(self, Self::MissingParent | Self::UnknownType | Self::NotYet)
+        !matches!(self, Self::MissingParent | Self::UnknownType)
     }
 }
 
@@ -144,6 +148,7 @@ impl Membership {
             checkpoints: BTreeMap::new(),
             forks: BTreeMap::new(),
             closed: None,
+            hpke_keys: BTreeSet::new(),
         }
     }
 
@@ -162,32 +167,22 @@ impl Membership {
                 return Err(MembershipError::TooManyRecords);
             }
         }
-        let genesis = by_id.get(&RecordId(space.0)).ok_or(MembershipError::NoGenesis)?;
-        let Body::Genesis { random, .. } = genesis.body() else { return Err(MembershipError::NoGenesis) };
-        Ok(Self::judge(space, *random, &Dag::build(space, &by_id)))
-    }
-
-    fn judge(space: &SpaceId, genesis_random: [u8; 32], dag: &Dag<'_>) -> Self {
-        let candidates = Candidates::collect(dag, &genesis_random);
-        let enrolments = Enrolments::evaluate(dag, &candidates, candidates.all());
-        let mut epochs = Epochs::new(dag, &candidates, &enrolments);
-        let mut void = dag.unsound.clone();
-        for (index, record) in dag.iter() {
-            if let Err(reason) = judge_record(&enrolments, &mut epochs, dag, index) {
-                void.insert(record.id(), reason);
+        let genesis = by_id.remove(&RecordId(space.0)).ok_or(MembershipError::NoGenesis)?;
+        let mut ledger = Ledger::new(genesis)?;
+        let mut ordered: Vec<&Record> = by_id.values().copied().collect();
+        ordered.sort_unstable_by_key(|record| dag::order(record));
+        by_id.insert(genesis.id(), genesis);
+        let mut unsound = BTreeMap::new();
+        for record in ordered {
+            if let Err(reason) = ledger.insert(record)?
+                && !ledger.contains(&record.id())
+            {
+                unsound.insert(record.id(), unplaced(record, &by_id, reason));
             }
         }
-        let epochs = epochs.valid;
-        Self {
-            members: members(&enrolments, space),
-            devices: devices(dag, &enrolments),
-            epochs,
-            heads: dag::heads(dag.iter().map(|(_, record)| record)),
-            depth: dag.iter().map(|(_, record)| record.depth()).max().unwrap_or(0),
-            void,
-            founder: enrolments.roles.keys().next().copied().unwrap_or(MemberId::ZERO),
-            ..Self::empty(*space, genesis_random)
-        }
+        let mut state = ledger.membership();
+        state.void.extend(unsound);
+        Ok(state)
     }
 
     /// The role of the member that a device belongs to, while both are in force.
@@ -202,13 +197,27 @@ impl Membership {
     /// # Errors
     /// The reason why it would be void.
     pub fn may_author(&self, device: &SignPk, body: &Body) -> Result<(), VoidReason> {
-        let own = self.in_force(device).ok_or(VoidReason::NotEnrolled)?;
-        let may = match body {
-            Body::DeviceAdd { member, .. } => *member == own.member && own.kind != DeviceKind::Archive,
-            Body::Epoch { .. } | Body::KeyGrant { .. } => self.may_write(device),
-            _ => return Err(VoidReason::NotYet),
+        check::check(&self.standing(), &Now(self), device, body).map(|_| ())
+    }
+
+    fn standing(&self) -> Standing {
+        let seat = |(id, member): (&MemberId, &Member)| (*id, Seat { role: member.role, rank: member.rank });
+        let enrolled = |(key, device): (&SignPk, &Device)| {
+            let (member, hpke_pk, kind, rank) = (device.member, device.hpke_pk, device.kind, device.rank);
+            let (is_live, since) = (device.removed_by.is_none(), (0, device.added_by));
+            (*key, Enrolled { member, hpke_pk, kind, is_live, since, rank })
         };
-        if may { Ok(()) } else { Err(VoidReason::NoAuthority) }
+        let offer = |(id, invite): (&RecordId, &Invite)| {
+            let (invite_pk, role, is_auto) = (invite.invite_pk, invite.role, invite.auto_epoch.is_some());
+            let (uses, uses_max, is_revoked) = (invite.uses, invite.uses_max, invite.is_revoked);
+            (*id, Offer { invite_pk, role, is_auto, uses, uses_max, is_revoked })
+        };
+        Standing {
+            founder: Some(self.founder),
+            members: self.members.iter().map(seat).collect(),
+            devices: self.devices.iter().map(enrolled).collect(),
+            offers: self.invites.iter().map(offer).collect(),
+        }
     }
 
     /// How much of a device's stream counts by itself. A stream belongs to the device that its id commits to.
@@ -268,7 +277,8 @@ impl Membership {
     /// The heads of the epoch DAG, ascending: the parents of the next epoch, each of which it must wrap.
     #[must_use]
     pub fn epoch_heads(&self) -> Vec<EpochRef> {
-        epochs::heads(self.epochs.iter()).into_iter().collect()
+        let named: BTreeSet<&EpochRef> = self.epochs.values().flat_map(|epoch| &epoch.parents).collect();
+        self.epochs.keys().filter(|epoch| !named.contains(epoch)).copied().collect()
     }
 
     /// The generation of the next epoch: one more than the largest among the heads, 1 for the first.
@@ -316,59 +326,58 @@ impl Membership {
         self.devices.get(device).filter(|device| device.removed_by.is_none())
     }
 
+    /// Whether an epoch is sealed to nobody but readers.
     fn is_clean(&self, epoch: &Epoch) -> bool {
         let in_force: BTreeSet<[u8; 16]> = self.readers().iter().map(|(device, _)| device_ref(device)).collect();
         epoch.recipients.iter().all(|recipient| in_force.contains(recipient))
     }
 }
 
+/// All that a state knows as the past of the next record. Proofs are taken for granted: nothing is signed yet.
+struct Now<'a>(&'a Membership);
+
+impl Past for Now<'_> {
+    fn proofs_hold(&self) -> bool {
+        true
+    }
+
+    fn invite_proof_holds(&self, _: &SignPk) -> bool {
+        true
+    }
+
+    fn knows_hpke(&self, key: &HpkePk) -> bool {
+        self.0.hpke_keys.contains(key)
+    }
+
+    fn epoch_heads(&self) -> Vec<(EpochRef, u32)> {
+        let generation = |head: &EpochRef| self.0.epochs.get(head).map_or(0, |epoch| epoch.generation);
+        self.0.epoch_heads().into_iter().map(|head| (head, generation(&head))).collect()
+    }
+
+    fn knows_epoch(&self, epoch: &EpochRef) -> bool {
+        self.0.epochs.contains_key(epoch)
+    }
+
+    fn checkpoint_member(&self, checkpoint: &RecordId) -> Option<MemberId> {
+        self.0.checkpoints.get(checkpoint).map(|checkpoint| checkpoint.member)
+    }
+}
+
+/// Why a record has no place in the graph: a depth that cannot be true is known as such even if a parent has none
+/// either.
+fn unplaced(record: &Record, by_id: &BTreeMap<RecordId, &Record>, reason: VoidReason) -> VoidReason {
+    if reason != VoidReason::MissingParent {
+        return reason;
+    }
+    let parents: Option<Vec<&Record>> = record.parents().iter().map(|id| by_id.get(id).copied()).collect();
+    let is_false = parents.is_some_and(|parents| !dag::is_depth_true(record, parents.into_iter()));
+    if is_false { VoidReason::Depth } else { reason }
+}
+
 /// The first 16 bytes of an Epoch's record id.
 #[must_use]
 pub fn epoch_ref_of(record: &RecordId) -> EpochRef {
-    epoch_ref(record)
-}
-
-/// Whether a record of the graph has effect. Every author is enrolled in the record's own past, whatever the type.
-fn judge_record(
-    enrolments: &Enrolments,
-    epochs: &mut Epochs<'_, '_>,
-    dag: &Dag<'_>,
-    index: usize,
-) -> Result<(), VoidReason> {
-    let record = dag.record(index);
-    if is_enrolling(record) {
-        return enrolments.void.get(&index).map_or(Ok(()), |reason| Err(*reason));
-    }
-    enrolments.author(dag, index)?;
-    match record.body() {
-        Body::Epoch { .. } => epochs.judge_epoch(index, record),
-        Body::KeyGrant { .. } => epochs.judge_grant(index, record),
-        Body::Unknown { .. } => Err(VoidReason::UnknownType),
-        _ => Err(VoidReason::NotYet),
-    }
-}
-
-fn members(enrolments: &Enrolments, space: &SpaceId) -> BTreeMap<MemberId, Member> {
-    let rank = Rank::founder(RecordId(space.0));
-    let mut members: BTreeMap<MemberId, Member> = enrolments
-        .roles
-        .iter()
-        .map(|(id, role)| (*id, Member { role: *role, devices: BTreeSet::new(), rank }))
-        .collect();
-    for (sign_pk, device) in &enrolments.devices {
-        if let Some(member) = members.get_mut(&device.member) {
-            member.devices.insert(*sign_pk);
-        }
-    }
-    members
-}
-
-fn devices(dag: &Dag<'_>, enrolments: &Enrolments) -> BTreeMap<SignPk, Device> {
-    let device = |enrolment: &enrol::Enrolment| {
-        let first = enrolment.added_by.iter().min()?;
-        let added_by = dag.record(*first).id();
-        let (member, hpke_pk, kind) = (enrolment.member, enrolment.hpke_pk, enrolment.kind);
-        Some(Device::enrolled(member, hpke_pk, kind, added_by))
-    };
-    enrolments.devices.iter().filter_map(|(sign_pk, enrolment)| Some((*sign_pk, device(enrolment)?))).collect()
+    let mut short = EpochRef::ZERO;
+    short.0.copy_from_slice(&record.0[..EpochRef::BYTES]);
+    short
 }

@@ -17,9 +17,11 @@
 
 mod body;
 mod cbor;
+mod fork;
 
 use std::sync::OnceLock;
 
+pub use self::fork::Fork;
 use crate::handshake::{self, KeyError, check_hpke_key, check_sign_key};
 use crate::hash::{ctx, sha256};
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
@@ -368,12 +370,20 @@ pub struct Record {
     body: Body,
     bytes: Vec<u8>,
     proofs: ProofMemo,
+    invite_proof: ProofMemo,
 }
 
 /// Whether the proofs in a record verify, once somebody has asked: membership is evaluated anew for every record
 /// that arrives, and a signature costs more than all the rest. No part of what the record is.
 #[derive(Debug, Clone, Default)]
 struct ProofMemo(OnceLock<([u8; 32], bool)>);
+
+impl ProofMemo {
+    fn ask(&self, about: &[u8; 32], verify: impl Fn() -> bool) -> bool {
+        let (known, verdict) = self.0.get_or_init(|| (*about, verify()));
+        if known == about { *verdict } else { verify() }
+    }
+}
 
 impl PartialEq for ProofMemo {
     fn eq(&self, _: &Self) -> bool {
@@ -400,16 +410,37 @@ impl Record {
         check_genesis(&layout.author, &body)?;
         let space = if layout.kind == KIND_GENESIS { SpaceId(id.0) } else { layout.space };
         let Layout { author, depth, parents, .. } = layout;
-        Ok(Self { id, space, author, depth, parents, body, bytes, proofs: ProofMemo::default() })
+        Ok(Self {
+            id,
+            space,
+            author,
+            depth,
+            parents,
+            body,
+            bytes,
+            proofs: ProofMemo::default(),
+            invite_proof: ProofMemo::default(),
+        })
     }
 
     /// Whether every device that this record enrols has proven that it wants to be enrolled in the space of
-    /// `genesis_random`. Remembered for the first space asked about.
+    /// `genesis_random`, and whether the fork that it shows, if it is a ForkProof, was signed. Remembered for the
+    /// first space asked about.
     #[must_use]
     pub fn proofs_hold(&self, genesis_random: &[u8; 32]) -> bool {
-        let (random, verdict) =
-            self.proofs.0.get_or_init(|| (*genesis_random, self.body.check_proofs(genesis_random).is_ok()));
-        if random == genesis_random { *verdict } else { self.body.check_proofs(genesis_random).is_ok() }
+        self.proofs.ask(genesis_random, || match &self.body {
+            Body::ForkProof { .. } => self.body.is_fork_proven(&self.space),
+            body => body.check_proofs(genesis_random).is_ok(),
+        })
+    }
+
+    /// Whether a Join was made by somebody who holds the secret of its invite. Remembered for the first key asked
+    /// about.
+    #[must_use]
+    pub fn invite_proof_holds(&self, invite_pk: &SignPk) -> bool {
+        let Body::Join { invite, member, devices, invite_proof, .. } = &self.body else { return false };
+        let message = join_message(&self.space, invite, member, devices);
+        self.invite_proof.ask(&invite_pk.0, || handshake::verify(invite_pk, &message, invite_proof).is_ok())
     }
 
     /// Content address: SHA-256(ctx("rec-id") ‖ bytes without signature).
@@ -560,4 +591,26 @@ pub fn join_message(space: &SpaceId, invite: &RecordId, member: &MemberId, devic
         message.put_u8(device.kind as u8);
     }
     message
+}
+
+#[cfg(test)]
+impl Record {
+    /// A record with a chosen id and no signature, its proofs taken for granted: what a model speaks of.
+    pub(crate) fn stub(
+        id: RecordId,
+        space: SpaceId,
+        author: SignPk,
+        depth: u64,
+        mut parents: Vec<RecordId>,
+        body: Body,
+        genesis_random: [u8; 32],
+    ) -> Self {
+        parents.sort_unstable();
+        let (proofs, invite_proof) = (ProofMemo::default(), ProofMemo::default());
+        proofs.ask(&genesis_random, || true);
+        if let Body::Join { .. } = body {
+            invite_proof.ask(&[0; 32], || true);
+        }
+        Self { id, space, author, depth, parents, body, bytes: Vec::new(), proofs, invite_proof }
+    }
 }

@@ -83,7 +83,10 @@ const fn void_text(reason: VoidReason) -> &'static str {
         VoidReason::Recipients => "the key would not go to exactly those who may read: sync first, then try again",
         VoidReason::Conflict => "it contradicts what the space says already: sync first, then try again",
         VoidReason::KeyReused => "this key was enrolled before: a device comes back with new keys only",
-        VoidReason::NotYet => "this version cannot do that yet",
+        VoidReason::AuthorRemoved => "this device was removed from the space",
+        VoidReason::Seniority => "one cannot do that to somebody who was here before: ask an owner",
+        VoidReason::LastOwner => "a space keeps an owner and a person a device: name another one first",
+        VoidReason::Invite => "the invitation was withdrawn or used up: ask for a new one",
         _ => "it would have no effect in this space",
     }
 }

@@ -65,14 +65,17 @@ pub struct Device {
     pub cuts: Option<BTreeMap<StreamId, StreamPoint>>,
     /// Whether it may write, or could before it was removed or demoted. What others never do counts for nothing.
     pub is_writer: bool,
+    /// Its member's, unless it was enrolled beside a promotion that did not know of it.
+    pub rank: Rank,
 }
 
 impl Device {
-    /// A device in force whose member writes.
+    /// A device in force of a founder.
     #[must_use]
     pub const fn enrolled(member: MemberId, hpke_pk: HpkePk, kind: DeviceKind, added_by: RecordId) -> Self {
         let is_writer = !matches!(kind, DeviceKind::Recovery);
-        Self { member, hpke_pk, kind, removed_by: None, added_by, cuts: None, is_writer }
+        let rank = Rank::founder(added_by);
+        Self { member, hpke_pk, kind, removed_by: None, added_by, cuts: None, is_writer, rank }
     }
 }
 
