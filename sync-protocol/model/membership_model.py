@@ -244,12 +244,12 @@ class Space:
             return "Conflict"
         return self.check_fresh(s, r["devices"])
 
-    def hpke_used(self, i, hpke):
-        """Whether an enrolment or refresh that is good in its own past, and lies in this one's, names the key."""
+    def hpke_used(self, i, hpke, sign=None):
+        """Whether a record that is good in its own past, and lies in this one's, names the key for another device."""
         for j in bits(self.past[i]):
             if self.own[j] is None:
-                known = [d["hpke"] for d in devices_of(self.r[j])] + [self.r[j].get("hpke")]
-                if hpke in known:
+                known = [(d["hpke"], d["sign"]) for d in devices_of(self.r[j])] + [(self.r[j].get("hpke"), self.r[j]["author"])]
+                if any(key == hpke and owner != sign for key, owner in known):
                     return True
         return False
 
@@ -258,7 +258,7 @@ class Space:
         signs, hpkes = [d["sign"] for d in devices], [d["hpke"] for d in devices]
         if len(set(signs)) < len(signs) or len(set(hpkes)) < len(hpkes):
             return "KeyReused"
-        if any(sign in s.devices for sign in signs) or any(self.hpke_used(i, hpke) for hpke in hpkes):
+        if any(sign in s.devices for sign in signs) or any(self.hpke_used(i, d["hpke"], d["sign"]) for d in devices):
             return "KeyReused"
         return None
 
@@ -462,6 +462,10 @@ class Pass:
                 node.departures.append(x)
             support = supports()
             self.effective(x)
+        # What fell enrolled nobody: look again.
+        kinds = {d: kind for d, (kind, _) in devices.items()}
+        since = {d: first for d, (_, first) in devices.items()}
+        hpkes = {d: key for d, key in hpkes.items() if d in devices}
         learn(support)
 
         for d, records in support.items():
@@ -676,8 +680,9 @@ def check_invariants(h, s):
         r, f = h.r[i], h.fact[i]
         if i == 0 or r["type"] == "join":
             continue
-        d = s.devices.get(r["author"])
-        assert d is not None, "a record with effect by a device that was never enrolled"
+        # A removal within a member that was settled stays, even if its author fell with a younger one's.
+        inner = r["type"] in ("device_remove", "member_remove") and f["target"] == f["member"]
+        assert inner or r["author"] in s.devices, "a record with effect by a device that was never enrolled"
         if "target" in f and f["target"] != f["member"]:
             assert "target_rank" not in f or f["rank"] < f["target_rank"], "a junior reached a senior"
         if r["type"] == "device_remove" and f["target"] != f["member"]:

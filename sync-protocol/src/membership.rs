@@ -14,6 +14,8 @@ mod ledger;
 #[cfg(test)]
 mod oracle;
 mod pass;
+#[cfg(test)]
+mod scale;
 mod standing;
 mod state;
 mod streams;
@@ -67,8 +69,8 @@ pub struct Membership {
     /// Set once the space is closed. Roles stay as they are, so that old work stays valid; nobody should begin
     /// new work.
     pub closed: Option<Closed>,
-    /// Every HPKE key that a good record ever named: none may be named again.
-    pub hpke_keys: BTreeSet<HpkePk>,
+    /// Every HPKE key that a good record ever named, and for which device: none is named again for another.
+    pub hpke_keys: BTreeSet<(HpkePk, SignPk)>,
 }
 
 /// Why a record has no effect.
@@ -345,8 +347,9 @@ impl Past for Now<'_> {
         true
     }
 
-    fn knows_hpke(&self, key: &HpkePk) -> bool {
-        self.0.hpke_keys.contains(key)
+    fn knows_hpke(&self, key: &HpkePk, owner: Option<&SignPk>) -> bool {
+        let named = self.0.hpke_keys.range((*key, SignPk::ZERO)..).take_while(|(named, _)| named == key);
+        named.into_iter().any(|(_, device)| Some(device) != owner)
     }
 
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)> {

@@ -15,6 +15,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "format", what: "the sources are formatted", run: format },
     Stage { name: "build", what: "everything builds in one profile", run: build },
     Stage { name: "test", what: "units, properties, vectors, house rules, system tests", run: tests },
+    Stage { name: "membership", what: "the membership rules agree with their executable model", run: membership },
     Stage { name: "demo", what: "the main job holds on real input", run: demo },
     Stage { name: "tour", what: "the README's commands work", run: tour::run_readme },
     Stage { name: "crash", what: "kill -9 at random system calls loses nothing", run: crash_short },
@@ -39,7 +40,7 @@ pub(crate) fn test() -> Outcome {
         let start = Instant::now();
         let outcome = (stage.run)();
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
-        lines.push(format!("{:<9} {word:<7} {:>5} s  {}", stage.name, start.elapsed().as_secs(), stage.what));
+        lines.push(format!("{:<10} {word:<7} {:>5} s  {}", stage.name, start.elapsed().as_secs(), stage.what));
         if let Err(message) = outcome {
             eprintln!("{}: {message}", stage.name);
             failures.push(stage.name);
@@ -61,7 +62,7 @@ pub(crate) fn one(name: &str) -> Outcome {
 
 /// Prints the stages.
 pub(crate) fn list() -> Outcome {
-    STAGES.iter().for_each(|stage| println!("{:<9} {}", stage.name, stage.what));
+    STAGES.iter().for_each(|stage| println!("{:<10} {}", stage.name, stage.what));
     Ok(())
 }
 
@@ -75,6 +76,18 @@ fn build() -> Outcome {
 
 fn tests() -> Outcome {
     run(&mut cargo(&["test", "--workspace", "--profile", "ci", "--locked", "--no-fail-fast"]), minutes(8))
+}
+
+/// 20,000 random histories, from another seed every day: the seed is printed, and `LIFEOS_SEED` repeats it.
+fn membership() -> Outcome {
+    need("python3", "python3")?;
+    let days =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs() / 86_400);
+    let seed = std::env::var("LIFEOS_SEED").unwrap_or_else(|_| (days * 100_000).to_string());
+    let test = "the_rules_agree_with_the_executable_model";
+    let args =
+        ["test", "-p", "lifeos-sync-protocol", "--lib", "--profile", "ci", "--locked", test, "--", "--nocapture"];
+    run(cargo(&args).env("LIFEOS_HISTORIES", "20000").env("LIFEOS_SEED", seed), minutes(5))
 }
 
 fn demo() -> Outcome {

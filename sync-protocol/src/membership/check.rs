@@ -14,8 +14,8 @@ pub(super) trait Past {
     fn proofs_hold(&self) -> bool;
     /// Whether a joiner holds the secret of its invite.
     fn invite_proof_holds(&self, invite_pk: &SignPk) -> bool;
-    /// Whether an enrolment or refresh names this key.
-    fn knows_hpke(&self, key: &HpkePk) -> bool;
+    /// Whether a good record names this key for another device than `owner`.
+    fn knows_hpke(&self, key: &HpkePk, owner: Option<&SignPk>) -> bool;
     /// The epochs that none other has as a parent, with their generations.
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)>;
     /// Whether there is this epoch.
@@ -228,7 +228,7 @@ fn check_other(standing: &Standing, past: &impl Past, author: &Author, body: &Bo
         }
         Body::HpkeRefresh { hpke_pk } => {
             author.need_hand()?;
-            need(!past.knows_hpke(hpke_pk), VoidReason::KeyReused)
+            need(!past.knows_hpke(hpke_pk, None), VoidReason::KeyReused)
         }
         Body::Checkpoint { previous, .. } => {
             author.need_writer()?;
@@ -277,7 +277,9 @@ fn check_fresh(standing: &Standing, past: &impl Past, devices: &[DeviceEntry]) -
     let refs: BTreeSet<DeviceRef> = devices.iter().map(|device| device_ref(&device.sign_pk)).collect();
     let hpke: BTreeSet<HpkePk> = devices.iter().map(|device| device.hpke_pk).collect();
     let all_differ = refs.len() == devices.len() && hpke.len() == devices.len();
-    let known = |device: &DeviceEntry| standing.knows(&device.sign_pk) || past.knows_hpke(&device.hpke_pk);
+    let known = |device: &DeviceEntry| {
+        standing.knows(&device.sign_pk) || past.knows_hpke(&device.hpke_pk, Some(&device.sign_pk))
+    };
     need(all_differ && !devices.iter().any(known), VoidReason::KeyReused)
 }
 

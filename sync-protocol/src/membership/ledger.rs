@@ -33,8 +33,8 @@ pub struct Ledger<R> {
     /// Good epochs, parents first.
     pub(super) epochs: Vec<usize>,
     epoch_index: HashMap<EpochRef, usize>,
-    /// Good records by the HPKE keys that they name.
-    hpke: HashMap<HpkePk, Vec<usize>>,
+    /// Good records by the HPKE keys that they name, with the device that each is for.
+    pub(super) hpke: HashMap<HpkePk, Vec<(usize, SignPk)>>,
     /// Most recently used last.
     standings: Vec<(IndexSet, Arc<Standing>)>,
 }
@@ -133,10 +133,13 @@ impl<R: Borrow<Record>> Ledger<R> {
             self.epoch_index.insert(epoch_ref_of(&record.id()), index);
             self.epochs.push(index);
         }
-        let enrolled = record.body().devices().map(|device| device.hpke_pk);
-        let refreshed = if let Body::HpkeRefresh { hpke_pk } = record.body() { Some(*hpke_pk) } else { None };
-        for key in enrolled.chain(refreshed) {
-            self.hpke.entry(key).or_default().push(index);
+        let enrolled = record.body().devices().map(|device| (device.hpke_pk, device.sign_pk));
+        let refreshed = match record.body() {
+            Body::HpkeRefresh { hpke_pk } => Some((*hpke_pk, record.author())),
+            _ => None,
+        };
+        for (key, device) in enrolled.chain(refreshed) {
+            self.hpke.entry(key).or_default().push((index, device));
         }
     }
 
@@ -237,9 +240,9 @@ impl<R: Borrow<Record>> Past for At<'_, R> {
         self.record.invite_proof_holds(invite_pk)
     }
 
-    fn knows_hpke(&self, key: &HpkePk) -> bool {
-        let named = self.ledger.hpke.get(key);
-        named.is_some_and(|records| records.iter().any(|index| self.past.contains(*index)))
+    fn knows_hpke(&self, key: &HpkePk, owner: Option<&SignPk>) -> bool {
+        let is_other = |(index, device): &(usize, SignPk)| Some(device) != owner && self.past.contains(*index);
+        self.ledger.hpke.get(key).is_some_and(|named| named.iter().any(is_other))
     }
 
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)> {

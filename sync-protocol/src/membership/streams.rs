@@ -108,3 +108,115 @@ fn raise(
     *last = before.max(now);
     now > before
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stream(number: u8) -> StreamId {
+        StreamId([number; 16])
+    }
+
+    fn cut(seq: u32) -> StreamLimit {
+        StreamLimit::Cut(StreamPoint { seq, id: EnvelopeId([1; 32]) })
+    }
+
+    fn held(limit: StreamLimit, tip: u32, frontiers: &[(u32, u8, u32)]) -> HeldStream {
+        let frontiers = frontiers.iter().map(|(seq, other, at)| (*seq, vec![(stream(*other), *at)])).collect();
+        HeldStream { limit, tip, frontiers }
+    }
+
+    #[test]
+    fn what_accepted_work_was_built_on_counts_beyond_a_cut() {
+        let streams: BTreeMap<StreamId, HeldStream> = [
+            (stream(1), held(StreamLimit::Open, 3, &[(2, 2, 5)])),
+            (stream(2), held(cut(1), 9, &[(4, 3, 2), (6, 3, 4)])),
+            (stream(3), held(cut(0), 9, &[])),
+            (stream(4), held(StreamLimit::Never, 9, &[(1, 3, 9)])),
+        ]
+        .into();
+        let accepted = accept(&streams);
+        assert_eq!(accepted[&stream(1)], 3);
+        assert_eq!(accepted[&stream(2)], 5, "an open stream was built on it");
+        assert_eq!(accepted[&stream(3)], 2, "what was built on that, and no more");
+        assert_eq!(accepted[&stream(4)], 0, "nobody vouches for who never wrote, nor does it vouch");
+    }
+
+    #[test]
+    fn an_own_later_envelope_vouches_for_nothing_and_two_removed_devices_not_for_each_other() {
+        let streams: BTreeMap<StreamId, HeldStream> = [
+            (stream(1), held(cut(2), 9, &[(1, 1, 9), (3, 2, 9)])),
+            (stream(2), held(cut(1), 9, &[(1, 2, 9), (2, 1, 9)])),
+        ]
+        .into();
+        assert_eq!(accept(&streams), [(stream(1), 2), (stream(2), 1)].into());
+    }
+
+    /// The same by its definition: try every envelope again until nothing more is accepted.
+    fn by_definition(streams: &BTreeMap<StreamId, HeldStream>) -> BTreeMap<StreamId, u32> {
+        let mut accepted: BTreeMap<StreamId, u32> =
+            streams.iter().map(|(s, held)| (*s, held.limit.seq().unwrap_or(u32::MAX).min(held.tip))).collect();
+        loop {
+            let mut next = accepted.clone();
+            for (from, held) in streams {
+                for (_, frontier) in held.frontiers.iter().filter(|(seq, _)| *seq <= accepted[from]) {
+                    for (to, seq) in frontier.iter().filter(|(to, _)| to != from) {
+                        let Some(other) = streams.get(to) else { continue };
+                        if other.limit != StreamLimit::Never {
+                            let last = next.get_mut(to).unwrap();
+                            *last = (*last).max((*seq).min(other.tip));
+                        }
+                    }
+                }
+            }
+            if next == accepted {
+                return next;
+            }
+            accepted = next;
+        }
+    }
+
+    fn any_stream() -> impl Strategy<Value = HeldStream> {
+        let limit = prop_oneof![
+            3 => Just(StreamLimit::Open),
+            4 => (0..8_u32).prop_map(cut),
+            1 => (0..8_u32).prop_map(|seq| StreamLimit::Forked(StreamPoint { seq, id: EnvelopeId([1; 32]) })),
+            1 => Just(StreamLimit::Never),
+        ];
+        let frontiers =
+            proptest::collection::btree_map(1..8_u32, proptest::collection::vec((0..5_u8, 0..9_u32), 0..3), 0..6);
+        (limit, 0..8_u32, frontiers).prop_map(|(limit, tip, frontiers)| {
+            let named =
+                |frontier: Vec<(u8, u32)>| frontier.into_iter().map(|(other, seq)| (stream(other), seq)).collect();
+            let frontiers = frontiers.into_iter().map(|(seq, frontier)| (seq, named(frontier))).collect();
+            HeldStream { limit, tip, frontiers }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_least_fixpoint(streams in proptest::collection::btree_map((0..5_u8).prop_map(stream), any_stream(), 0..5)) {
+            prop_assert_eq!(accept(&streams), by_definition(&streams));
+        }
+
+        #[test]
+        fn replicas_agree_once_they_hold_the_same_and_nothing_accepted_is_lost_before(
+            streams in proptest::collection::btree_map((0..5_u8).prop_map(stream), any_stream(), 0..5),
+            arrived in proptest::collection::vec(0..9_u32, 5),
+        ) {
+            // What has arrived so far: a part of every stream. Less is accepted then, never something else.
+            let part: BTreeMap<StreamId, HeldStream> = streams.iter().zip(&arrived).map(|((s, held), tip)| {
+                let tip = held.tip.min(*tip);
+                let frontiers = held.frontiers.iter().filter(|(seq, _)| *seq <= tip).cloned().collect();
+                (*s, HeldStream { tip, frontiers, ..held.clone() })
+            }).collect();
+            let (some, all) = (accept(&part), accept(&streams));
+            prop_assert!(some.iter().all(|(s, seq)| *seq <= all[s]));
+            for (s, held) in &streams {
+                prop_assert!(all[s] <= held.tip && (all[s] >= held.limit.seq().unwrap_or(0).min(held.tip)));
+            }
+        }
+    }
+}

@@ -91,16 +91,12 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
         (epochs, void)
     }
 
-    fn hpke_keys(&self) -> BTreeSet<HpkePk> {
-        let good = (0..self.ledger.dag.len()).filter(|index| self.ledger.verdicts[*index].is_ok());
-        let mut keys = BTreeSet::new();
-        for body in good.map(|index| self.record(index).body()) {
-            keys.extend(body.devices().map(|device| device.hpke_pk));
-            if let Body::HpkeRefresh { hpke_pk } = body {
-                keys.insert(*hpke_pk);
-            }
-        }
-        keys
+    fn hpke_keys(&self) -> BTreeSet<(HpkePk, SignPk)> {
+        let named = |(key, named): (&HpkePk, &Vec<(usize, SignPk)>)| {
+            let key = *key;
+            named.iter().map(move |(_, device)| (key, *device)).collect::<Vec<_>>()
+        };
+        self.ledger.hpke.iter().flat_map(named).collect()
     }
 
     fn members(&self) -> BTreeMap<MemberId, Member> {

@@ -148,24 +148,6 @@ fn structure_is_checked_before_authority() {
     assert_eq!(reason(&[&genesis], &foreign), Some(VoidReason::Space), "a second Genesis");
 }
 
-#[test]
-fn records_of_other_types_are_kept_and_change_nothing() {
-    let genesis = genesis();
-    let before = evaluate([&genesis]);
-    for (name, body) in kit::bodies().into_iter().filter(|(_, body)| !matches!(body.kind(), 0x01 | 0x03 | 0x07 | 0x08))
-    {
-        let record = founder().follow(&[&genesis], &body);
-        let state = evaluate([&genesis, &record]);
-        let expected = if name == "unknown" { VoidReason::UnknownType } else { VoidReason::NotYet };
-        assert_eq!(state.void[&record.id()], expected, "{name}");
-        assert!(!expected.is_refusable());
-        assert_eq!((&state.members, &state.devices), (&before.members, &before.devices), "{name}");
-        assert_eq!(state.heads, [record.id()], "{name}: the next record cites it");
-        let stranger = Keys::new(9).follow(&[&genesis], &body);
-        assert_eq!(reason(&[&genesis], &stranger), Some(VoidReason::NotEnrolled), "{name}");
-    }
-}
-
 /// Genesis, a phone and the first epoch over both.
 fn space_with_epoch() -> (Vec<Record>, Keys, EpochRef) {
     let phone = Keys::new(3);
