@@ -11,7 +11,7 @@ use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_has
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::log::roll_next;
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Seal, Unsigned, Wrap, enrol_message};
+use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Role, Seal, Unsigned, Wrap, enrol_message};
 use lifeos_sync_server::{Config, Handle, Limits, Server};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tempfile::TempDir;
@@ -143,6 +143,22 @@ impl Space {
         let member = self.member;
         self.append(&Body::DeviceAdd { member, device: entry, enc_meta: Vec::new(), grants: Vec::new() });
         device
+    }
+
+    /// Admits another person with one device.
+    pub fn admit(&mut self, seed: u8, member: MemberId, role: Role) -> Device {
+        let device = Device::new(seed);
+        let devices = vec![device.entry(&self.random, &member, DeviceKind::Normal)];
+        self.append(&Body::MemberAdd { member, role, enc_meta: Vec::new(), devices });
+        device
+    }
+
+    /// A record of another device on top of the first `parents` records; it is not kept here.
+    pub fn sign_as(&self, device: &Device, parents: usize, body: &Body) -> Record {
+        let last = &self.records[parents - 1];
+        let unsigned = Unsigned::new(self.id, device.pk, last.depth() + 1, &[last.id()], body).unwrap();
+        let signature = device.sign(&unsigned.message());
+        unsigned.sign_with(&signature).unwrap()
     }
 
     pub fn record_bytes(&self) -> Vec<Vec<u8>> {

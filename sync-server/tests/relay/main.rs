@@ -8,6 +8,7 @@ mod mailboxes;
 mod membership;
 mod program;
 mod receipts;
+mod removal;
 mod restart;
 mod slow;
 mod statements;
