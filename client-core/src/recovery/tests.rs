@@ -1,5 +1,4 @@
 //! Every step of a recovery with every fault at it, in pairs; and relays that lie.
-#![allow(dead_code, unused_imports, reason = "the runs with faults need removals to take effect")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -208,6 +207,55 @@ fn name(step: &RecoveryStep) -> &'static str {
         RecoveryStep::Finish(_) => "Finish",
         RecoveryStep::Done => "Done",
     }
+}
+
+#[test]
+fn a_recovery_without_faults_goes_through_its_states_once() {
+    let mut world = World::new();
+    let steps = world.run(&BTreeMap::new());
+    world.assert_recovered(&BTreeMap::new());
+    assert_eq!(steps, 9);
+    let states: Vec<RecoveryState> =
+        world.seen.iter().map(|(state, _)| *state).collect::<BTreeSet<_>>().into_iter().collect();
+    // One push enrols, removes and rotates, so the state between them is only seen when it was cut.
+    let all = [
+        RecoveryState::Words,
+        RecoveryState::Derived,
+        RecoveryState::Authed,
+        RecoveryState::RecordsOk,
+        RecoveryState::EpochOpen,
+        RecoveryState::DataOk,
+        RecoveryState::Rotated,
+        RecoveryState::Done,
+    ];
+    assert_eq!(states, all);
+}
+
+#[test]
+fn whatever_two_things_go_wrong_a_recovery_ends_with_one_new_device_and_a_new_epoch() {
+    let (mut seen, mut runs, mut deepest) = (BTreeSet::new(), 0, 0);
+    let steps = 10;
+    for first in 0..steps {
+        for fault in FAULTS {
+            let mut schedules = vec![BTreeMap::from([(first, fault)])];
+            for second in first + 1..steps + 6 {
+                // What differs by fault is the push; elsewhere a crash is a crash.
+                let others = if second == first + 1 { &FAULTS[..] } else { &FAULTS[1..4] };
+                schedules.extend(others.iter().map(|other| BTreeMap::from([(first, fault), (second, *other)])));
+            }
+            for schedule in schedules {
+                let mut world = World::new();
+                deepest = deepest.max(world.run(&schedule));
+                world.assert_recovered(&schedule);
+                seen.append(&mut world.seen);
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs, {} transitions, at most {deepest} steps", seen.len());
+    let partial = seen.iter().any(|(state, step)| *state == RecoveryState::NewDeviceEnrolled && step == "Publish");
+    assert!(seen.len() >= 10 && runs > 1_000, "{seen:?}");
+    assert!(partial || seen.iter().any(|(state, _)| *state == RecoveryState::DataOk));
 }
 
 fn up_to_records(world: &mut World, records: Vec<Record>) -> (Recovery, Result<(), RecoveryError>) {
