@@ -10,7 +10,7 @@ use lifeos_sync_protocol::record::DeviceKind;
 use super::{Client, ClientError, Progress, ProgressStep};
 use crate::backup::{BackupError, BackupReader, Content, Lock, Opener, write_backup};
 use crate::crypto::SystemRandom;
-use crate::engine::wall_ms;
+use crate::engine::{SpaceState, wall_ms};
 use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
 use crate::keystore::{KeyFile, Passphrase, PassphraseCost};
 use crate::store::{Reads, Store, StoreError};
@@ -146,10 +146,11 @@ impl Client {
             backup.copy_to(&mut out, &mut step)?;
             Ok(out.sync_all().map_err(BackupError::Io)?)
         };
-        let check = |reads: &Reads<'_>| check_home(reads, &content, recovery.as_ref());
-        let key_file = KeyFile::Plain(content.root.clone());
-        let store = Store::restore(home, &key_file, &mut SystemRandom::new(), write, check)?;
-        drop(store);
+        let prepare = |store: &mut Store| {
+            check_home(&store.reads(), &content, recovery.as_ref())?;
+            begin_new_streams(store, &content.root)
+        };
+        Store::restore(home, &KeyFile::Plain(content.root.clone()), write, prepare)?;
         let client = Self::open(home)?;
         let report = client.restore_report(content.made_ms)?;
         Ok((client, report))
@@ -212,6 +213,19 @@ fn check_home(reads: &Reads<'_>, content: &Content, recovery: Option<&DeviceKeys
         None | Some(Some(DeviceKind::Recovery)) => Ok(()),
         Some(_) => Err(BackupError::Unsound("these words are no recovery phrase of its space").into()),
     }
+}
+
+/// The copy of this home that the backup was made of may be alive: this one writes other streams. What no relay had of the
+/// old ones is made again there, because nobody else may ever send it.
+fn begin_new_streams(store: &mut Store, root: &DeviceRoot) -> Result<(), ClientError> {
+    for space in store.reads().spaces()? {
+        let keys = root.derive_space(&store.membership(&space.space)?.genesis_random);
+        let state = SpaceState::load(store, &space.space, &keys)?;
+        let acked = store.relays(&space.space)?.iter().map(|relay| relay.own_acked_seq).max().unwrap_or(0);
+        let records = (&state.membership, &state.keyring);
+        store.begin_new_stream(&space.space, acked, records, wall_ms(), &mut SystemRandom::new())?;
+    }
+    Ok(())
 }
 
 fn is_device_of(membership: &Membership, root: &DeviceRoot, content: &Content) -> bool {

@@ -7,16 +7,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Cut, Record};
 use rusqlite::{Connection, OpenFlags};
 
+use super::documents::Cache;
 use super::home::make_home;
 use super::records::{admissible, find_space, insert_records, load};
 use super::{Reads, Store, StoreError, begin, schema};
-use crate::crypto::{Random, random_bytes};
 use crate::keystore::KeyFile;
 
 const SNAPSHOT_FILE: &str = "backup.tmp";
@@ -60,32 +59,48 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// Makes a home from a database that `write` puts into an empty file: checked from the ground up, with a new stream
-    /// in every space, and only then there.
+    /// Makes a home from a database that `write` puts into an empty file: checked from the ground up, prepared by
+    /// `prepare` (which begins new streams), and only then there.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::NewerVersion`], [`StoreError::HomeExists`], or what `write` and `check`
+    /// [`StoreError::Corrupt`], [`StoreError::NewerVersion`], [`StoreError::HomeExists`], or what `write` and `prepare`
     /// return; then nothing that opens is left behind.
     pub fn restore<E: From<StoreError>>(
         home: &Path,
         key: &KeyFile,
-        random: &mut dyn Random,
         write: impl FnOnce(&Path) -> Result<(), E>,
-        check: impl FnOnce(&Reads<'_>) -> Result<(), E>,
-    ) -> Result<Self, E> {
+        prepare: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut failed = None;
         let made = make_home(home, key, |path| {
-            let prepared = write(path).and_then(|()| prepare(path, random, check));
+            let prepared = write(path).and_then(|()| Self::prepared(home, path, prepare));
             prepared.map_err(|error| {
                 failed = Some(error);
                 StoreError::Corrupt { what: "a backup" }
             })
         });
-        match (made, failed) {
-            (Err(_), Some(error)) => Err(error),
-            (Err(error), None) => Err(error.into()),
-            (Ok(()), _) => Ok(Self::open(home)?),
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(made?),
         }
+    }
+
+    /// The database of a home that is not there yet.
+    fn prepared<E: From<StoreError>>(
+        home: &Path,
+        path: &Path,
+        prepare: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StoreError::from)?;
+        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default() };
+        harden(&store.conn)?;
+        schema::migrate(&mut store.conn)?;
+        if !schema::projections_are_current(&store.conn)? {
+            store.rebuild_projections(&mut |_, _| {})?;
+        }
+        prepare(&mut store)?;
+        store.conn.close().map_err(|(_, error)| StoreError::from(error))?;
+        Ok(())
     }
 
     /// Stores the last records of a recovery and takes its mark away, in one durable commit.
@@ -136,20 +151,6 @@ impl Reads<'_> {
     }
 }
 
-/// Checks a database that came out of a backup and gives it new streams.
-fn prepare<E: From<StoreError>>(
-    path: &Path,
-    random: &mut dyn Random,
-    check: impl FnOnce(&Reads<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StoreError::from)?;
-    harden(&conn)?;
-    check(&Reads { conn: &conn })?;
-    start_new_streams(&conn, random)?;
-    conn.close().map_err(|(_, error)| StoreError::from(error))?;
-    Ok(())
-}
-
 fn harden(conn: &Connection) -> Result<(), StoreError> {
     for (name, value) in [("trusted_schema", "OFF"), ("cell_size_check", "ON"), ("synchronous", "FULL")] {
         conn.pragma_update(None, name, value)?;
@@ -157,33 +158,4 @@ fn harden(conn: &Connection) -> Result<(), StoreError> {
     schema::refuse_foreign(conn)?;
     let sound: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if sound == "ok" { Ok(()) } else { Err(StoreError::Corrupt { what: "the database inside the backup" }) }
-}
-
-/// Every space of this home writes a new stream from now on; the old ones are other streams of the same device.
-fn start_new_streams(conn: &Connection, random: &mut dyn Random) -> Result<(), StoreError> {
-    let tx = begin(conn)?;
-    let mut select = tx.prepare("SELECT id, space, device FROM space")?;
-    let spaces = select.query_map([], |row| Ok((row.get::<_, i64>(0)?, SpaceId(row.get(1)?), SignPk(row.get(2)?))))?;
-    let spaces: Vec<_> = spaces.collect::<Result<_, _>>()?;
-    drop(select);
-    for (row, space, device) in spaces {
-        let r32: [u8; 32] = random_bytes(random);
-        let stream = stream_id(&space, &device, &r32);
-        tx.execute(
-            "INSERT INTO stream(space, stream, device, seq, tip) VALUES (?1, ?2, ?3, 0, ?4)",
-            (row, stream.as_ref(), device.as_ref(), r32),
-        )?;
-        tx.execute("UPDATE space SET own_stream = ?2 WHERE id = ?1", (row, tx.last_insert_rowid()))?;
-        tx.execute("UPDATE relay SET own_acked_seq = 0 WHERE space = ?1", [row])?;
-        // What was not sealed carries the old stream's name: the first sync makes it again under a new one.
-        let sql =
-            "SELECT EXISTS(SELECT 1 FROM mark m JOIN document d ON d.id = m.doc WHERE m.kind = ?1 AND d.space = ?2)";
-        let unsealed: bool = tx.query_row(sql, (super::documents::Mark::Pending as i64, row), |row| row.get(0))?;
-        let forked = super::seal::forked_key(&space);
-        match unsealed {
-            true => schema::put_meta(&tx, &forked, &[1])?,
-            false => _ = tx.execute("DELETE FROM meta WHERE key = ?1", [forked])?,
-        }
-    }
-    Ok(tx.commit()?)
 }
