@@ -105,6 +105,18 @@ fn chunks_that_change_places_or_come_twice_are_noticed() {
 }
 
 #[test]
+fn a_lock_that_somebody_changed_is_noticed_by_who_opens_another() {
+    let made = make(1_000, 92);
+    let (recovery, passphrase) = (10, 10 + 1 + 32 + WRAPPED_BYTES);
+    let mut exchanged = made.file.clone();
+    exchanged[recovery + 5] ^= 1;
+    assert!(matches!(read(&exchanged, &Opener::Passphrase(&made.passphrase)), Err(BackupError::Altered)));
+    let mut exchanged = made.file.clone();
+    exchanged[passphrase + 20] ^= 1;
+    assert!(matches!(read(&exchanged, &Opener::Recovery(&made.recovery)), Err(BackupError::Altered)));
+}
+
+#[test]
 fn another_file_and_a_newer_version_are_told_apart() {
     let made = make(10, 88);
     let opener = Opener::Recovery(&made.recovery);
