@@ -1,5 +1,7 @@
 //! The tables of attacks name tests that exist, and leave no number out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -120,11 +120,11 @@ async fn attempt(
 /// A removed device learns of it from the relay's refusal; the status then says so, also when nothing runs.
 fn note_refusal(shared: &Shared, result: &Result<(), EngineError>) -> Result<(), StoreError> {
     match result {
-        Err(error @ EngineError::Session(SessionError::Refused { code, .. }))
-            if matches!(code, ErrorCode::Removed | ErrorCode::NotMember) =>
-        {
-            shared.store().note_refusal(&shared.space, Some(&format!("{error}; what is here stays readable")))
-        }
+        Err(
+            error @ EngineError::Session(SessionError::Refused {
+                code: ErrorCode::Removed | ErrorCode::NotMember, ..
+            }),
+        ) => shared.store().note_refusal(&shared.space, Some(&format!("{error}; what is here stays readable"))),
         Ok(()) => shared.store().note_refusal(&shared.space, None),
         Err(_) => Ok(()),
     }

@@ -79,9 +79,7 @@ pub(super) fn due(
         // With a wrong key of its own the device could not open the new epoch either, and would make them for ever.
         return state.own_keys(keys).holds(&enrolled.hpke_pk).then_some(KeyTask::Rotate);
     }
-    if state.keyring.find(&epoch).is_none() {
-        return None;
-    }
+    state.keyring.find(&epoch)?;
     if !devices_without(membership, records, &epoch).is_empty() {
         return Some(KeyTask::Grant);
     }

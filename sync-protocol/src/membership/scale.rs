@@ -228,7 +228,7 @@ fn ten_thousand_removals_side_by_side_by_one_member_are_evaluated() {
     let state = Membership::evaluate(&life.records[0].space(), &life.records).unwrap();
     println!("{} records, all in conflict: evaluate {} ms", life.records.len(), start.elapsed().as_millis());
     assert!(state.readers().len() >= 2);
-    assert_eq!(state.void.is_empty(), false);
+    assert!(!state.void.is_empty());
 }
 
 #[test]

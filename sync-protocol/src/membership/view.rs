@@ -1,6 +1,7 @@
 //! From what a pass decided to the state that everybody asks.
 
 use std::borrow::Borrow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::recipients;
@@ -82,10 +83,9 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
             let recipients = recipients(seals).unwrap_or_default();
             let (generation, parents, commit) = (*generation, parents.clone(), *commit);
             let epoch = Epoch { record: record.id(), generation, parents, commit, recipients };
-            if epochs.contains_key(&epoch_ref_of(&record.id())) {
-                void.insert(record.id(), VoidReason::Conflict);
-            } else {
-                epochs.insert(epoch_ref_of(&record.id()), epoch);
+            match epochs.entry(epoch_ref_of(&record.id())) {
+                Entry::Vacant(place) => drop(place.insert(epoch)),
+                Entry::Occupied(_) => drop(void.insert(record.id(), VoidReason::Conflict)),
             }
         }
         (epochs, void)

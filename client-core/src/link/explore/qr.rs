@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    fn to_new(&mut self, given: &Given) {
+    fn give_new(&mut self, given: &Given) {
         let (Some((maker, message)), Some(new)) = (self.given(given), &mut self.new) else { return };
         let LinkStep::Wait(index) = new.machine.poll() else { return };
         match new.machine.handle(index, &message, &mut seeded_by(&message)) {
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    fn to_existing(&mut self, given: &Given) {
+    fn give_existing(&mut self, given: &Given) {
         let (Some((maker, message)), Some(existing)) = (self.given(given), &mut self.existing) else { return };
         let LinkStep::Wait(index) = existing.machine.poll() else { return };
         match existing.machine.handle(index, &message) {
@@ -285,7 +285,7 @@ impl World {
             (Shown::Withheld, true) => self.stage.person.records.clone(),
             (Shown::Withheld, false) => self.stage.attacker.records.clone(),
         };
-        if new.machine.prove(&[records.clone()]).is_ok() {
+        if new.machine.prove(std::slice::from_ref(&records)).is_ok() {
             self.kept.push((new.attempt, records, of_person));
             self.ended_well |= of_person;
         }
@@ -396,8 +396,8 @@ impl Model for World {
                     next.see(maker, message);
                 }
             }
-            Move::ToNew(given) => next.to_new(given),
-            Move::ToExisting(given) => next.to_existing(given),
+            Move::ToNew(given) => next.give_new(given),
+            Move::ToExisting(given) => next.give_existing(given),
             Move::TypeWhatIsShown => {
                 let code = next.new.as_ref().and_then(|new| new.machine.code());
                 next.type_code(code.as_deref().map_or("", String::as_str), true);

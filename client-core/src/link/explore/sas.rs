@@ -237,7 +237,7 @@ impl World {
         }
     }
 
-    fn to_new(&mut self, given: &Given) {
+    fn give_new(&mut self, given: &Given) {
         let (Some((maker, message)), Some(new)) = (self.given(given), &mut self.new) else { return };
         let LinkStep::Wait(index) = new.machine.poll() else { return };
         if new.machine.handle(index, &message).is_err() {
@@ -251,7 +251,7 @@ impl World {
         self.crossed |= sealed && !own;
     }
 
-    fn to_existing(&mut self, given: &Given) {
+    fn give_existing(&mut self, given: &Given) {
         let (Some((maker, message)), Some(existing)) = (self.given(given), &mut self.existing) else { return };
         let LinkStep::Wait(index) = existing.machine.poll() else { return };
         if existing.machine.handle(index, &message).is_err() {
@@ -315,7 +315,7 @@ impl World {
             Shown::Withheld => self.stage.person.records.clone(),
             Shown::Other => self.stage.attacker.records.clone(),
         };
-        if new.machine.prove(&[records.clone()]).is_ok() {
+        if new.machine.prove(std::slice::from_ref(&records)).is_ok() {
             self.kept.push((new.attempt, records));
             self.ended_well = true;
         }
@@ -423,8 +423,8 @@ impl Model for World {
                     next.see(maker, message);
                 }
             }
-            Move::ToNew(given) => next.to_new(given),
-            Move::ToExisting(given) => next.to_existing(given),
+            Move::ToNew(given) => next.give_new(given),
+            Move::ToExisting(given) => next.give_existing(given),
             Move::NewCompares => next.new_says(next.both_show_the_same()),
             Move::ExistingCompares => next.existing_says(next.both_show_the_same()),
             Move::NewDenies => next.new_says(false),

@@ -22,6 +22,9 @@ use crate::store::{Reads, Store, StoreError, schema, seal};
 /// Pairs of envelopes looked at in one call.
 const FORKS_AT_ONCE: u32 = 16;
 
+/// Two envelopes at one place of a stream: the one held, and the other.
+type ForkEvidence = (Vec<u8>, Vec<u8>);
+
 impl Store {
     /// Tells how far every copy of this home agrees on the own stream, when another copy has gone on writing it:
     /// the home was copied, or put back from a backup.
@@ -72,11 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn fork_evidence(
-        &self,
-        space: &SpaceId,
-        membership: &Membership,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn fork_evidence(&self, space: &SpaceId, membership: &Membership) -> Result<Vec<ForkEvidence>, StoreError> {
         let own = find_space(&self.conn, space)?;
         let sql = "SELECT q.stream, e.bytes, q.bytes FROM quarantine q
                    JOIN stream s ON s.space = q.space AND s.stream = q.stream AND s.id <> ?4
