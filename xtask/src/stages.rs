@@ -101,7 +101,8 @@ fn crash_short() -> Outcome {
 pub(crate) fn crash(args: &[&str]) -> Outcome {
     need("strace", "strace")?;
     run(
-        &mut cargo(&["build", "--profile", "ci", "--locked", "-p", "lifeos-tests", "-p", "lifeos-sync-server"]),
+        // The whole workspace, so that nothing is built with other features than before.
+        &mut cargo(&["build", "--profile", "ci", "--locked", "--workspace"]),
         minutes(20),
     )?;
     run(&mut command(ci_bin("lifeos-crash"), args), minutes(60))
