@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child as Process, Command, Stdio};
 
-use lifeos_client_core::client::Client;
+use lifeos_client_core::client::{Client, NoteFilter};
+use lifeos_client_core::protocol::ids::DocId;
 
 use crate::{measure, yard};
 
@@ -83,19 +84,25 @@ async fn relay(data: &Path) {
     std::future::pending::<()>().await;
 }
 
-/// Adds a line to every note, `times` times.
+/// Notes that are edited in one commit.
+const NOTES_A_COMMIT: usize = 100;
+
+/// Adds some words to every note, `times` times: each time is a change of its own, as if it were edited on another day.
 fn rewrite(client: &Client, times: usize) {
-    for round in 0..times {
-        for offset in (0_u32..).step_by(500) {
-            let filter = lifeos_client_core::client::NoteFilter { limit: 500, offset, ..Default::default() };
-            let page = client.notes(filter).expect("a list");
-            page.iter()
-                .for_each(|note| client.note_splice(&note.id, 0, 0, &format!("edit {round} ")).expect("an edit"));
-            if page.len() < 500 {
-                break;
-            }
+    for some in note_ids(client).chunks(NOTES_A_COMMIT) {
+        for round in 0..times {
+            let text = format!("edit {round} ");
+            client
+                .edit_together(|edits| some.iter().try_for_each(|note| edits.splice(note, 0, 0, &text)))
+                .expect("edits");
         }
     }
+}
+
+fn note_ids(client: &Client) -> Vec<DocId> {
+    let page = |offset| client.notes(NoteFilter { limit: 500, offset, ..NoteFilter::default() }).expect("a list");
+    let pages = (0_u32..).step_by(500).map(page).take_while(|page| !page.is_empty());
+    pages.flatten().map(|note| note.id.parse().expect("an id")).collect()
 }
 
 fn report(work: impl FnOnce() -> serde_json::Value) {

@@ -45,8 +45,8 @@ fn main() {
         std::process::exit(2);
     }
     for row in chosen {
-        for figure in (row.run)(args.short) {
+        (row.run)(args.short, &mut |figure| {
             if args.json { println!("{}", figure.json()) } else { println!("{}", figure.line()) }
-        }
+        });
     }
 }

@@ -7,21 +7,24 @@ mod relay;
 
 use crate::report::Figure;
 
+/// Takes a figure as soon as it is measured: some rows take minutes.
+pub(crate) type Tell<'t> = &'t mut dyn FnMut(Figure);
+
 /// A row: its name and how to measure it.
 pub(crate) struct Row {
     /// Name on the command line.
     pub(crate) name: &'static str,
     /// Measures; `true` is the short form.
-    pub(crate) run: fn(bool) -> Vec<Figure>,
+    pub(crate) run: fn(bool, Tell<'_>),
 }
 
 /// Every row.
 pub(crate) const ALL: &[Row] = &[
-    Row { name: "edit", run: device::edit },
-    Row { name: "commit", run: commit::commit },
-    Row { name: "import", run: device::import },
+    Row { name: "edit", run: |short, tell| device::edit(short).into_iter().for_each(tell) },
+    Row { name: "commit", run: |short, tell| commit::commit(short).into_iter().for_each(tell) },
+    Row { name: "import", run: |short, tell| device::import(short).into_iter().for_each(tell) },
     Row { name: "join", run: join::join },
-    Row { name: "push", run: relay::push },
-    Row { name: "fanout", run: relay::fanout },
-    Row { name: "catchup", run: relay::catch_up },
+    Row { name: "push", run: |short, tell| relay::push(short).into_iter().for_each(tell) },
+    Row { name: "fanout", run: |short, tell| relay::fanout(short).into_iter().for_each(tell) },
+    Row { name: "catchup", run: |short, tell| relay::catch_up(short).into_iter().for_each(tell) },
 ];

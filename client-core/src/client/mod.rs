@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `home` | create and open a home, its relay |
-//! | `notes`, `notebooks`, `history`, `search` | what a person does with notes |
+//! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
 //! | `devices`, `members` | who may read and write, removals, new keys |
 //! | `status`, `doctor` | where things stand, and whether they are sound |
@@ -31,6 +31,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod together;
 mod types;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use home::{HomeDraft, OpenOptions};
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
 pub use recover::{PhraseStanding, RecoverReport, Recovering};
 pub use sync::SyncHandle;
+pub use together::NoteEdits;
 pub use types::*;
 
 pub use crate::store::{KeyPlace, KeyProtection};

@@ -8,7 +8,7 @@ use crate::crypto::{SystemRandom, random_bytes};
 use crate::modules::notes::whole::WholeNote;
 use crate::modules::notes::{body, front, markdown, note, tags};
 use crate::registry::NOTE_GENESIS;
-use crate::store::{LinkRow, NoteRow, NotesFilter, Reads, Step};
+use crate::store::{LinkRow, NoteRow, NotesFilter, Reads, Step, Tx};
 
 /// Shortest prefix of an id that is taken for one.
 const PREFIX_CHARS_MIN: usize = 4;
@@ -177,11 +177,8 @@ impl Client {
             Err(_) => self.note_id(id)?,
         };
         self.write(|tx| {
-            if tx.kind_of(&doc)? != Some(NOTE_GENESIS) {
-                return Err(ClientError::not_found(format!("note {id}")));
-            }
             tx.step(Step::Edit);
-            tx.edit(&doc, NOTE_GENESIS, edit)
+            edit_note_in(tx, &doc, edit)
         })
     }
 
@@ -206,6 +203,18 @@ impl Client {
             _ => Err(ClientError::invalid("more than one note begins with this id; give more of its characters")),
         }
     }
+}
+
+/// Edits a note that exists, as one change of a write in progress.
+pub(super) fn edit_note_in<T>(
+    tx: &mut Tx<'_>,
+    doc: &DocId,
+    edit: impl FnOnce(&mut AutoCommit) -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    if tx.kind_of(doc)? != Some(NOTE_GENESIS) {
+        return Err(ClientError::not_found(format!("note {doc}")));
+    }
+    tx.edit(doc, NOTE_GENESIS, edit)
 }
 
 fn summary(row: NoteRow) -> NoteSummary {

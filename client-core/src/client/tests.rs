@@ -261,3 +261,46 @@ fn the_doctor_finds_a_sound_home_sound() {
     assert!(report.ok, "{report:?}");
     assert!(report.checks.iter().any(|check| check.name == "device key"));
 }
+
+#[test]
+fn edits_made_together_are_changes_of_their_own_and_one_step_of_undo() {
+    let (_dir, client) = home();
+    let ids: Vec<String> = (0..3).map(|index| make(&client, &format!("Note {index}"), "text\n")).collect();
+    let docs: Vec<DocId> = ids.iter().map(|id| id.parse().unwrap()).collect();
+    let before = client.note_history(&ids[0], 100, 0).unwrap().len();
+    client
+        .edit_together(|edits| {
+            for doc in &docs {
+                edits.splice(doc, 1, 0, "more ")?;
+                edits.splice(doc, 1, 0, "and ")?;
+                edits.pin(doc, true)?;
+                edits.tag(doc, "kept", true)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    for id in &ids {
+        let note = client.note(id).unwrap();
+        assert_eq!((note.markdown.as_str(), note.pinned), ("and more text\n", true));
+        assert_eq!(note.tags, ["kept"]);
+    }
+    assert_eq!(client.note_history(&ids[0], 100, 0).unwrap().len(), before + 4);
+    assert_eq!(client.search("more", 10).unwrap().len(), 3);
+    client.undo().unwrap();
+    assert!(ids.iter().all(|id| client.note(id).unwrap().markdown == "text\n"));
+}
+
+#[test]
+fn when_one_of_several_edits_fails_none_is_kept() {
+    let (_dir, client) = home();
+    let id = make(&client, "Note", "text\n");
+    let doc: DocId = id.parse().unwrap();
+    let digest = client.projection_digest().unwrap();
+    let failed = client.edit_together(|edits| {
+        edits.splice(&doc, 1, 0, "lost ")?;
+        edits.pin(&DocId([7; 16]), true)
+    });
+    assert!(matches!(failed, Err(ClientError::NotFound { .. })), "{failed:?}");
+    assert_eq!(client.projection_digest().unwrap(), digest);
+    assert_eq!(client.note(&id).unwrap().markdown, "text\n");
+}

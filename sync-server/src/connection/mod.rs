@@ -15,7 +15,9 @@ mod records;
 mod session;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
@@ -33,6 +35,7 @@ use crate::server::{Peer, Phase, Relay, until_not_running, until_stopped};
 use crate::store::StoreError;
 use handshake::Handshake;
 use outgoing::{Outgoing, close};
+use push::Pushed;
 use session::Session;
 
 /// How long a removed device is given to take what was queued for it, and why its connection ends.
@@ -84,6 +87,8 @@ struct Connection {
     records_refused: usize,
     /// Mailbox messages that are waited for.
     waits: JoinSet<()>,
+    /// What came behind a PUSH and is not part of it.
+    ahead: Option<Received>,
 }
 
 /// A request that is not done.
@@ -138,6 +143,7 @@ impl Connection {
             records_bucket: Bucket::full(now),
             records_refused: 0,
             waits: JoinSet::new(),
+            ahead: None,
         }
     }
 
@@ -145,10 +151,12 @@ impl Connection {
     async fn read(&mut self, stream: &mut SplitStream<WebSocket>) -> u16 {
         let mut phase = self.relay.phase.clone();
         loop {
-            let next = receive(stream, self.deadline);
-            let message = tokio::select! {
-                message = next => message,
-                () = until_not_running(&mut phase) => return self.go_away().await,
+            let message = match self.ahead.take() {
+                Some(message) => message,
+                None => tokio::select! {
+                    message = receive(stream, self.deadline) => message,
+                    () = until_not_running(&mut phase) => return self.go_away().await,
+                },
             };
             let frame = match message {
                 Received::Frame(bytes) => bytes,
@@ -169,14 +177,19 @@ impl Connection {
             };
             self.outgoing.received();
             self.relay.metrics.frames_received_total.increment();
-            if let Some(code) = self.take(frame, &mut phase).await {
+            if let Some(code) = self.take(frame, stream, &mut phase).await {
                 return code;
             }
         }
     }
 
     /// Takes one frame; answers a close code when it ends the connection.
-    async fn take(&mut self, bytes: Bytes, phase: &mut watch::Receiver<Phase>) -> Option<u16> {
+    async fn take(
+        &mut self,
+        bytes: Bytes,
+        stream: &mut SplitStream<WebSocket>,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Option<u16> {
         // Before it is decoded: a frame that waits is in memory once.
         tokio::select! {
             () = self.outgoing.room() => {}
@@ -190,7 +203,7 @@ impl Connection {
                 return Some(close::PROTOCOL);
             }
         };
-        let done = self.dispatch(request, frame, bytes).await;
+        let done = self.dispatch(request, frame, bytes, stream).await;
         self.peer.budget.release();
         match done {
             Ok(()) => {
@@ -205,13 +218,19 @@ impl Connection {
         }
     }
 
-    async fn dispatch(&mut self, request: u32, frame: Frame, bytes: Bytes) -> Result<(), Refusal> {
+    async fn dispatch(
+        &mut self,
+        request: u32,
+        frame: Frame,
+        bytes: Bytes,
+        stream: &mut SplitStream<WebSocket>,
+    ) -> Result<(), Refusal> {
         match frame {
             // The only frame that comes often; the others are boxed so that an idle connection stays small.
             Frame::Push { session, envelopes } => {
-                let frame_bytes = bytes.len();
+                let pushed = Pushed::new(request, session, envelopes, bytes.len());
                 drop(bytes);
-                self.push(request, session, envelopes, frame_bytes).await
+                self.push(pushed, stream).await
             }
             Frame::Ping { payload } => {
                 self.handshake.greeted()?;
@@ -265,6 +284,18 @@ async fn receive(stream: &mut SplitStream<WebSocket>, deadline: Option<Instant>)
         },
         None => stream.next().await,
     };
+    received(message)
+}
+
+/// What has arrived already, if anything has.
+async fn receive_ready(stream: &mut SplitStream<WebSocket>) -> Option<Received> {
+    match poll_fn(|context| Poll::Ready(stream.poll_next_unpin(context))).await {
+        Poll::Ready(message) => Some(received(message)),
+        Poll::Pending => None,
+    }
+}
+
+fn received(message: Option<Result<Message, axum::Error>>) -> Received {
     match message {
         Some(Ok(Message::Binary(bytes))) => Received::Frame(bytes),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Control,

@@ -2,7 +2,8 @@
 //! writer thread decides the rest.
 //!
 //! ```text
-//! layout → kind → whose stream → role and cut → epoch known → runs (seq + 1, prev = id)
+//! frames that wait behind one another, as one
+//!   → layout → kind → whose stream → role and cut → epoch known → runs (seq + 1, prev = id)
 //!   → signature of each run's last envelope → writer: seq and prev continue the tip, quota → commit → PUSH_ACK
 //! ```
 //!
@@ -13,14 +14,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, Kind};
+use axum::extract::ws::WebSocket;
+use bytes::Bytes;
+use futures_util::stream::SplitStream;
+use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, Header, Kind};
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EpochRef, SignPk, StreamId};
-use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
+use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Connection, Refusal};
+use super::outgoing::Outgoing;
+use super::{Connection, Received, Refusal};
 use crate::space::{Place, Space, View};
 use crate::store::{Job, PushJob, Receipt, Run, Sealed, StoreError};
 
@@ -33,16 +38,102 @@ const RECEIPT_CT_BYTES_MAX: u32 = 16 * 1024;
 /// What an envelope costs in an ITEMS frame beside its bytes.
 const ITEM_OVERHEAD_BYTES: usize = 16;
 
+/// PUSH frames that are taken as one: those that waited behind the first. Streams go on from frame to frame, so one
+/// signature covers what would else need one a frame.
+pub(super) struct Pushed {
+    session: u32,
+    envelopes: Vec<Vec<u8>>,
+    frame_bytes: usize,
+    /// Requests with how many of the envelopes are theirs, in order; not empty.
+    parts: Vec<(u32, usize)>,
+}
+
+impl Pushed {
+    pub(super) fn new(request: u32, session: u32, envelopes: Vec<Vec<u8>>, frame_bytes: usize) -> Self {
+        let parts = vec![(request, envelopes.len())];
+        Self { session, envelopes, frame_bytes, parts }
+    }
+
+    /// A run is never longer than what one frame may hold.
+    fn has_room(&self) -> bool {
+        self.envelopes.len() < FRAME_ENVELOPES_MAX && self.frame_bytes < INLINE_BYTES_MAX
+    }
+
+    /// Takes a further frame in, if it is a small PUSH of the same session that fits; else nothing has happened.
+    fn add(&mut self, bytes: &Bytes) -> bool {
+        if self.frame_bytes + bytes.len() > INLINE_BYTES_MAX {
+            return false;
+        }
+        let Ok((request, Frame::Push { session, envelopes })) = Frame::decode(bytes) else { return false };
+        let fits = self.envelopes.len() + envelopes.len() <= FRAME_ENVELOPES_MAX;
+        // Each frame may bring a receipt of its own.
+        let deltas = |bytes: &Vec<u8>| Header::decode(bytes).is_ok_and(|header| header.kind == Kind::Delta);
+        if session != self.session || !fits || !envelopes.iter().all(deltas) {
+            return false;
+        }
+        self.parts.push((request, envelopes.len()));
+        self.envelopes.extend(envelopes);
+        self.frame_bytes += bytes.len();
+        true
+    }
+}
+
+/// Answers each of the requests that were taken as one.
+fn answer(
+    outgoing: &Outgoing,
+    session: u32,
+    parts: Vec<(u32, usize)>,
+    results: Result<Vec<PushResult>, StoreError>,
+) {
+    match results {
+        Ok(results) => {
+            let mut results = results.into_iter();
+            for (request, count) in parts {
+                let results = results.by_ref().take(count).collect();
+                outgoing.reply(Frame::PushAck { session, results }.encode(request).into());
+            }
+        }
+        Err(error) => parts.iter().for_each(|(request, _)| outgoing.reply(Refusal::from(error).frame(*request))),
+    }
+}
+
 impl Connection {
+    /// Takes a PUSH, with those that have arrived behind it.
     pub(super) async fn push(
         &mut self,
-        request: u32,
-        session: u32,
-        envelopes: Vec<Vec<u8>>,
-        frame_bytes: usize,
+        mut pushed: Pushed,
+        stream: &mut SplitStream<WebSocket>,
     ) -> Result<(), Refusal> {
-        let (space, _) = self.opened(session)?;
-        let pusher = self.session(session)?.device;
+        let (space, _) = self.opened(pushed.session)?;
+        let pusher = self.session(pushed.session)?.device;
+        self.gather(&mut pushed, stream).await;
+        let others: Vec<u32> = pushed.parts.iter().skip(1).map(|(request, _)| *request).collect();
+        let done = self.push_all(space, pusher, pushed).await;
+        if let Err(refusal) = &done {
+            // The first request is answered by whoever asked for this one.
+            others.into_iter().for_each(|request| self.outgoing.reply(refusal.frame(request)));
+        }
+        done
+    }
+
+    async fn gather(&mut self, pushed: &mut Pushed, stream: &mut SplitStream<WebSocket>) {
+        while pushed.has_room() {
+            let Some(message) = super::receive_ready(stream).await else { return };
+            match message {
+                Received::Frame(bytes) if pushed.add(&bytes) => {
+                    self.outgoing.received();
+                    self.relay.metrics.frames_received_total.increment();
+                }
+                other => {
+                    self.ahead = Some(other);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn push_all(&mut self, space: Arc<Space>, pusher: SignPk, pushed: Pushed) -> Result<(), Refusal> {
+        let Pushed { session, envelopes, frame_bytes, parts } = pushed;
         let kib = u32::try_from(frame_bytes / 1024).unwrap_or(u32::MAX);
         let wait = self.relay.pushes.take(pusher, kib, Instant::now());
         if !wait.is_zero() {
@@ -61,11 +152,7 @@ impl Connection {
         let checked = check(Arc::clone(&space), pusher, envelopes, frame_bytes).await?;
         let outgoing = Arc::clone(&self.outgoing);
         let reply = Box::new(move |results: Result<Vec<PushResult>, StoreError>| {
-            let frame = match results {
-                Ok(results) => Frame::PushAck { session, results }.encode(request).into(),
-                Err(error) => Refusal::from(error).frame(request),
-            };
-            outgoing.reply(frame);
+            answer(&outgoing, session, parts, results);
             drop(permits);
         });
         let Checked { view, runs, receipt, results } = checked;

@@ -269,3 +269,47 @@ async fn health_and_metrics_answer_without_naming_anybody() {
     assert!(!metrics.contains(&space.id.to_string()[..8]));
     assert!(!metrics.contains(&space.founder.pk.to_string()[..8]));
 }
+
+/// The signature of the second frame speaks for the first, and every request has its own answer.
+#[tokio::test]
+async fn frames_that_wait_behind_one_another_need_one_signature_and_are_answered_each() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let mut frames: Vec<_> = [3, 2, 4, 1].map(|count| stream.seal_many(count)).into();
+    // Nobody vouches for what comes after the last good signature.
+    for (frame, at) in [(0, 2), (3, 0)] {
+        *frames[frame][at].last_mut().unwrap() ^= 1;
+    }
+    let mut requests = Vec::new();
+    for envelopes in frames {
+        requests.push(client.send(&Frame::Push { session, envelopes }).await);
+    }
+    let mut answers = Vec::new();
+    for request in requests {
+        let Frame::PushAck { results, .. } = client.answer(request).await else { panic!("not an acknowledgement") };
+        answers.push(results.into_iter().map(|result| (result.status, result.pos)).collect::<Vec<_>>());
+    }
+    let stored = |positions: std::ops::RangeInclusive<u64>| -> Vec<_> {
+        positions.map(|pos| (PushStatus::Ok, Some(pos))).collect()
+    };
+    assert_eq!(answers, [stored(1..=3), stored(4..=5), stored(6..=9), vec![(PushStatus::BadSignature, None)]]);
+    let pull = Frame::Pull { session, from: 1, bytes_max: 1, items_max: 1 };
+    let Frame::Items { next, .. } = client.ask(&pull).await else { panic!("not a page") };
+    assert_eq!(next, 10, "one run");
+}
+
+#[tokio::test]
+async fn what_comes_behind_a_push_and_is_none_is_answered_after_it() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let first = client.send(&Frame::Push { session, envelopes: stream.seal_many(2) }).await;
+    let ping = client.send(&Frame::Ping { payload: vec![5] }).await;
+    let elsewhere = client.send(&Frame::Push { session: session + 1, envelopes: stream.seal_many(1) }).await;
+    assert!(matches!(client.answer(first).await, Frame::PushAck { results, .. } if results.len() == 2));
+    assert!(matches!(client.answer(ping).await, Frame::Pong { payload } if payload == [5]));
+    assert!(matches!(client.answer(elsewhere).await, Frame::Error { .. }));
+}
