@@ -259,8 +259,15 @@ fn apply_tail(mut doc: AutoCommit, tail: &[u8]) -> Result<AutoCommit, DocumentEr
     let changes = split_chunks(tail)?;
     let hashes: Vec<ChangeHash> = changes.iter().map(Change::hash).collect();
     doc.apply_changes(changes).map_err(|_| DocumentError::Corrupt)?;
+    forget_patches(&mut doc);
     let complete = hashes.iter().all(|hash| doc.get_change_meta_by_hash(hash).is_some());
     if complete || !doc.get_missing_deps(&[]).is_empty() { Ok(doc) } else { Err(DocumentError::Corrupt) }
+}
+
+/// Automerge 0.12 keeps a patch for every operation it applies, also when nobody asked for patches: many times the
+/// document's own memory, for as long as the document is loaded.
+pub(crate) fn forget_patches(doc: &mut AutoCommit) {
+    doc.reset_diff_cursor();
 }
 
 /// Length of magic, checksum and type in front of a chunk's length.
@@ -326,6 +333,33 @@ mod tests {
         assert_eq!((change.timestamp(), change.seq()), (1_000, 1));
         assert_eq!(document.heads(), vec![change.hash()]);
         assert_eq!(document.updated_ms(), 1_000);
+    }
+
+    #[test]
+    fn a_change_of_the_root_alone_is_told_from_one_of_what_lies_below() {
+        let mut document = document(1);
+        let root = set(&mut document, 1, "title", "a").unwrap().bytes;
+        let again = set(&mut document, 2, "title", "b").unwrap().bytes;
+        let gone = document.edit(3, |doc| doc.delete(ROOT, "title")).unwrap().1.unwrap().bytes;
+        let text = document.read().get(ROOT, "body").unwrap().unwrap().1;
+        let below = document.edit(4, |doc| doc.splice_text(&text, 0, 0, "x")).unwrap().1.unwrap().bytes;
+        let both = document.edit(5, |doc| doc.put(ROOT, "a", 1).and_then(|()| doc.splice_text(&text, 0, 1, "")));
+        let made = document.edit(6, |doc| doc.put_object(ROOT, "map", automerge::ObjType::Map).map(drop));
+        let made = made.unwrap().1.unwrap().bytes;
+        let inside = document.read().get(ROOT, "map").unwrap().unwrap().1;
+        let filled = document.edit(7, |doc| doc.put(&inside, "key", 1)).unwrap().1.unwrap().bytes;
+        for (change, expected) in [
+            (&root, true),
+            (&again, true),
+            (&gone, true),
+            (&made, true),
+            (&below, false),
+            (&both.unwrap().1.unwrap().bytes, false),
+            (&filled, false),
+        ] {
+            assert_eq!(chunk::writes_root_only(change), expected, "{change:02x?}");
+        }
+        assert!(!chunk::writes_root_only(&root[..20]) && !chunk::writes_root_only(&[]));
     }
 
     #[test]

@@ -75,10 +75,21 @@ pub fn search_text(document: &Document) -> Option<SearchText> {
 /// Rows and search text in one reading of the document.
 #[must_use]
 pub fn project_with_search(document: &Document) -> (Vec<Row>, Option<SearchText>) {
+    project_again(document, &mut Memo::default())
+}
+
+/// What was read of a document's nested objects, of use as long as changes write to its own map alone.
+#[derive(Debug, Default)]
+pub(crate) struct Memo(Option<notes::markdown::Derived>);
+
+/// Rows and search text; what `memo` holds is not read again, and afterwards it holds what was read.
+pub(crate) fn project_again(document: &Document, memo: &mut Memo) -> (Vec<Row>, Option<SearchText>) {
     let (rows, search) = match document.genesis() {
         NOTE_GENESIS => {
-            let note = notes::project::Projected::new(document);
-            (note.rows(), note.search_text())
+            let note = notes::project::Projected::new(document, memo.0.take());
+            let projected = (note.rows(), note.search_text());
+            memo.0 = Some(note.into_derived());
+            projected
         }
         NOTE_TREE_GENESIS => (notes::tree::project(document), None),
         SPACE_GENESIS => (space::project(document), None),

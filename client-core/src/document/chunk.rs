@@ -417,11 +417,36 @@ impl<'a> OpReader<'a> {
     }
 }
 
+/// Whether a change writes nothing but the document's own map, so that everything below it is as before. False also
+/// when that cannot be told.
+pub(crate) fn writes_root_only(chunk: &[u8]) -> bool {
+    specs(chunk).is_some_and(|specs| !specs.iter().any(|spec| matches!(*spec, spec::OBJ_ACTOR | spec::OBJ_CTR)))
+}
+
+/// The columns of any change. A column that would hold nothing but nulls is not there.
+fn specs(chunk: &[u8]) -> Option<Vec<u64>> {
+    let mut cursor = Cursor(chunk.get(HEAD_BYTES - 1..)?);
+    (cursor.take(1)? == [TYPE_CHANGE]).then_some(())?;
+    let mut body = Cursor(cursor.prefixed()?);
+    let deps = body.unsigned()?;
+    body.take(usize::try_from(deps.checked_mul(32)?).ok()?)?;
+    body.prefixed()?;
+    body.unsigned()?;
+    body.unsigned()?;
+    body.signed()?;
+    body.prefixed()?;
+    for _ in 0..body.unsigned()? {
+        body.prefixed()?;
+    }
+    let columns = body.unsigned().filter(|columns| *columns <= COLUMNS_MAX)?;
+    (0..columns).map(|_| body.unsigned().and_then(|spec| body.unsigned().map(|_| spec))).collect()
+}
+
 /// Where each column lies.
 struct Columns<'a>(Vec<(u64, &'a [u8])>);
 
-/// A first change has twelve columns at most.
-const COLUMNS_MAX: u64 = 12;
+/// A first change has twelve columns at most, any other change three more (of what it replaces).
+const COLUMNS_MAX: u64 = 15;
 
 impl<'a> Columns<'a> {
     fn read(mut body: Cursor<'a>) -> Option<Self> {

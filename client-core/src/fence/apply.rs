@@ -9,7 +9,7 @@ use lifeos_sync_protocol::ids::{EnvelopeId, StreamId};
 
 use super::limits::COUNTER_LEAP_MAX;
 use super::{CheckedDelta, FenceError};
-use crate::document::Document;
+use crate::document::{Document, forget_patches};
 
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -206,6 +206,7 @@ fn attempt(document: &mut Document, ready: &[Entry]) -> Result<AutoCommit, Fence
             AutomergeError::DuplicateSeqNumber(..) => FenceError::DuplicateSeq,
             _ => FenceError::Apply,
         })?;
+        forget_patches(&mut fork);
         verify(fork, ready)
     }))
     .unwrap_or(Err(FenceError::Panic))

@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension};
 use super::records::{SpaceRef, find_space};
 use super::{Store, StoreError, begin, rows, search};
 use crate::crypto;
+use crate::document::chunk::writes_root_only;
 use crate::document::{Document, DocumentError, GenesisId, LocalChange};
-use crate::projection::{self, Row, SearchText};
+use crate::projection::{self, Memo, Row, SearchText};
 
 /// Documents kept loaded.
 const CACHED_DOCUMENTS_MAX: usize = 256;
@@ -162,6 +163,8 @@ pub(super) struct Entry {
     pub(super) document: Document,
     /// Its projection rows on disk, when known.
     rows: Option<Vec<Row>>,
+    /// What need not be read again for its projection.
+    memo: Memo,
     /// When it was last put into the cache; 0: never.
     used: u64,
     /// Nobody else has written to the database since the generation was compared.
@@ -263,6 +266,9 @@ struct AddedChange {
 impl Work {
     /// A change that is in the document now and has to be stored.
     pub(super) fn add(&mut self, bytes: Vec<u8>, pending: bool) {
+        if !writes_root_only(&bytes) {
+            self.entry.memo = Memo::default();
+        }
         self.added.push(AddedChange { bytes, pending });
     }
 
@@ -333,6 +339,7 @@ impl<'s> Workspace<'s> {
                         row: DocRow::new(self.space.row, *doc, genesis),
                         document: Document::new(*doc, genesis, self.space.stream)?,
                         rows: Some(Vec::new()),
+                        memo: Memo::default(),
                         used: 0,
                         checked: true,
                     },
@@ -350,7 +357,7 @@ impl<'s> Workspace<'s> {
         }
         let Some(row) = DocRow::find(self.conn, self.space.row, doc)? else { return Ok(None) };
         let document = row.load(self.conn, self.space.stream)?;
-        Ok(Some(Entry { row, document, rows: None, used: 0, checked: true }))
+        Ok(Some(Entry { row, document, rows: None, memo: Memo::default(), used: 0, checked: true }))
     }
 
     fn push(&mut self, entry: Entry) -> usize {
@@ -414,7 +421,7 @@ impl<'s> Workspace<'s> {
     /// Puts an unchanged document back.
     pub(super) fn put_back(&mut self, detached: Detached, document: Document) {
         let Detached { row, rows, used } = detached;
-        self.push(Entry { row, document, rows, used, checked: true });
+        self.push(Entry { row, document, rows, memo: Memo::default(), used, checked: true });
     }
 
     /// Puts a document back that changes from elsewhere went into, to be stored.
@@ -426,7 +433,7 @@ impl<'s> Workspace<'s> {
         changes: Vec<Vec<u8>>,
     ) {
         let Detached { row, rows, used } = detached;
-        let at = self.push(Entry { row, document, rows, used, checked: true });
+        let at = self.push(Entry { row, document, rows, memo: Memo::default(), used, checked: true });
         let work = &mut self.works[at];
         work.projected = Some(projected);
         changes.into_iter().for_each(|bytes| work.add(bytes, false));
@@ -441,7 +448,7 @@ impl<'s> Workspace<'s> {
         pending: Vec<Vec<u8>>,
     ) {
         let Detached { row, rows, used } = detached;
-        let at = self.push(Entry { row, document, rows, used, checked: true });
+        let at = self.push(Entry { row, document, rows, memo: Memo::default(), used, checked: true });
         let work = &mut self.works[at];
         work.projected = Some(projected);
         work.rebuilt = Some(pending);
@@ -601,7 +608,7 @@ fn store_projection(
     projected: Option<Projected>,
     index_at_once: bool,
 ) -> Result<(), StoreError> {
-    let (new, text) = projected.unwrap_or_else(|| projection::project_with_search(&entry.document));
+    let (new, text) = projected.unwrap_or_else(|| projection::project_again(&entry.document, &mut entry.memo));
     let old = match entry.rows.take() {
         Some(known) => known,
         None => rows::load(conn, entry.row.id)?,
@@ -675,7 +682,7 @@ fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
 
 /// Writes projection rows and search of a document whose rows and index were emptied before.
 pub(super) fn rebuild(conn: &Connection, row: DocRow, document: Document) -> Result<(), StoreError> {
-    let mut entry = Entry { row, document, rows: Some(Vec::new()), used: 0, checked: true };
+    let mut entry = Entry { row, document, rows: Some(Vec::new()), memo: Memo::default(), used: 0, checked: true };
     entry.row.search_hash = None;
     store_projection(conn, &mut entry, None, true)?;
     entry.row.generation += 1;
@@ -705,7 +712,7 @@ impl Store {
             Some(entry) => entry,
             None => {
                 let document = row.load(&tx, actor(&tx, row.space)?)?;
-                Entry { row, document, rows: None, used: 0, checked: true }
+                Entry { row, document, rows: None, memo: Memo::default(), used: 0, checked: true }
             }
         };
         write_snapshot(&tx, &mut entry)?;

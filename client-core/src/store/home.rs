@@ -30,8 +30,9 @@ const DATABASE_NEW_FILE: &str = "lifeos.db.new";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The write-ahead log is cut back to this after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
-/// A commit checkpoints by itself only when nobody did it for so many pages (64 MiB).
-const WAL_PAGES_MAX: i64 = 16_384;
+/// A commit checkpoints by itself when nobody did it for so many pages (4 MiB). More would seem to save work, but a
+/// log that grows makes every commit dearer: waiting for the disk takes twice as long where blocks have to be allocated.
+const WAL_PAGES_MAX: i64 = 1_000;
 
 /// A space this device takes part in, with the stream it will write there.
 #[derive(Debug, Clone)]

@@ -79,12 +79,7 @@ impl Pushed {
 }
 
 /// Answers each of the requests that were taken as one.
-fn answer(
-    outgoing: &Outgoing,
-    session: u32,
-    parts: Vec<(u32, usize)>,
-    results: Result<Vec<PushResult>, StoreError>,
-) {
+fn answer(outgoing: &Outgoing, session: u32, parts: Vec<(u32, usize)>, results: Result<Vec<PushResult>, StoreError>) {
     match results {
         Ok(results) => {
             let mut results = results.into_iter();

@@ -307,9 +307,9 @@ async fn what_comes_behind_a_push_and_is_none_is_answered_after_it() {
     let (mut client, session) = Client::found(&relay, &space).await;
     let mut stream = space.stream(&space.founder, 1);
     let first = client.send(&Frame::Push { session, envelopes: stream.seal_many(2) }).await;
-    let ping = client.send(&Frame::Ping { payload: vec![5] }).await;
+    let ping = client.send(&Frame::Ping { payload: 5 }).await;
     let elsewhere = client.send(&Frame::Push { session: session + 1, envelopes: stream.seal_many(1) }).await;
     assert!(matches!(client.answer(first).await, Frame::PushAck { results, .. } if results.len() == 2));
-    assert!(matches!(client.answer(ping).await, Frame::Pong { payload } if payload == [5]));
+    assert!(matches!(client.answer(ping).await, Frame::Pong { payload } if payload == 5));
     assert!(matches!(client.answer(elsewhere).await, Frame::Error { .. }));
 }

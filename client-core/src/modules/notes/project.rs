@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use automerge::{ROOT, ReadDoc, ScalarValue, ValueRef};
 
-use super::markdown::{self, Body, FrontMatter, LinkKind, LinkRef, Parsed};
+use super::markdown::{self, Derived, FrontMatter, LinkKind, LinkRef};
 use super::whole::WholeNote;
 use super::{body, front, note, tags};
 use crate::document::Document;
@@ -99,11 +99,11 @@ impl Registers {
     }
 
     /// Tags of the set, of the properties and of the text, id to label; the set's label comes first.
-    fn tags(&self, parsed: &Parsed) -> BTreeMap<String, String> {
+    fn tags(&self, matter: Option<&FrontMatter>, derived: &Derived) -> BTreeMap<String, String> {
         let set = self.with_prefix(tags::PREFIX);
         let mut all: BTreeMap<String, String> =
             set.filter_map(|(id, label)| Some((id.to_owned(), as_text(label?)?.to_owned()))).collect();
-        for name in markdown::tags(parsed) {
+        for name in markdown::tags_of(matter, derived) {
             let label = tags::label(&name);
             if !label.is_empty() {
                 all.entry(tags::tag_id(&name)).or_insert(label);
@@ -113,9 +113,9 @@ impl Registers {
     }
 
     /// The title that is shown: the register, or what the text offers.
-    fn title(&self, parsed: &Parsed, plain: &str) -> String {
+    fn title(&self, matter: Option<&FrontMatter>, derived: &Derived) -> String {
         let stored = self.text("title").map(line).filter(|title| !title.is_empty());
-        let title = stored.unwrap_or_else(|| markdown::title(parsed, &first_line(plain)));
+        let title = stored.unwrap_or_else(|| markdown::title_of(matter, derived, &first_line(&derived.plain)));
         cut(&title, LINE_CHARS_MAX).into_owned()
     }
 }
@@ -123,30 +123,34 @@ impl Registers {
 /// A note read once, for rows and search alike.
 pub(crate) struct Projected {
     registers: Registers,
-    parsed: Parsed,
-    plain: String,
+    derived: Derived,
     aliases: BTreeMap<String, String>,
     tags: BTreeMap<String, String>,
     title: String,
 }
 
 impl Projected {
-    /// Of a document.
-    pub(crate) fn new(document: &Document) -> Self {
-        Self::of(Registers::of(document), body::read(document.read(), None).unwrap_or_default())
+    /// Of a document; `derived` is what its body gives, if that is known.
+    pub(crate) fn new(document: &Document, derived: Option<Derived>) -> Self {
+        let read = || Derived::of(&body::read(document.read(), None).unwrap_or_default());
+        Self::of(Registers::of(document), derived.unwrap_or_else(read))
     }
 
     /// Of a new note whose document was not built.
     pub(crate) fn of_whole(whole: &WholeNote, updated_ms: i64) -> Self {
-        Self::of(Registers::of_whole(whole, updated_ms), whole.body())
+        Self::of(Registers::of_whole(whole, updated_ms), Derived::of(&whole.body()))
     }
 
-    fn of(registers: Registers, body: Body) -> Self {
-        let parsed = Parsed { front_matter: registers.front_matter(), body };
-        let plain = markdown::plain_text(&parsed.body);
-        let title = registers.title(&parsed, &plain);
-        let (aliases, tags) = (registers.aliases(), registers.tags(&parsed));
-        Self { registers, parsed, plain, aliases, tags, title }
+    fn of(registers: Registers, derived: Derived) -> Self {
+        let matter = registers.front_matter();
+        let title = registers.title(matter.as_ref(), &derived);
+        let (aliases, tags) = (registers.aliases(), registers.tags(matter.as_ref(), &derived));
+        Self { registers, derived, aliases, tags, title }
+    }
+
+    /// What the body gave.
+    pub(crate) fn into_derived(self) -> Derived {
+        self.derived
     }
 
     /// Rows of all tables of a note, not sorted.
@@ -176,7 +180,7 @@ impl Projected {
         let values = vec![
             self.title.as_str().into(),
             Value::Text(fold(&self.title)),
-            Value::Text(excerpt(&self.plain)),
+            Value::Text(excerpt(&self.derived.plain)),
             registers.text("kind").unwrap_or("note").into(),
             owned("notebook").into(),
             Value::Int(i64::from(registers.flag("pinned"))),
@@ -184,7 +188,7 @@ impl Projected {
             Value::Int(updated),
             registers.time("del").map_or(Value::Null, Value::Int),
             Value::Int(i64::from(registers.edited_after_trash)),
-            Value::Int(i64::try_from(self.plain.split_whitespace().count()).unwrap_or(i64::MAX)),
+            Value::Int(i64::try_from(self.derived.plain.split_whitespace().count()).unwrap_or(i64::MAX)),
             owned("source:path").into(),
             source_hash,
         ];
@@ -197,10 +201,11 @@ impl Projected {
     }
 
     fn link_rows(&self) -> impl Iterator<Item = Row> {
-        let links = markdown::links(&self.parsed.body).into_iter().filter(is_between_notes);
+        let links = self.derived.links.iter().filter(|link| is_between_notes(link));
         links.enumerate().map(|(place, link)| {
-            let key = link_key(&link);
-            let values = vec![link.kind.as_str().into(), link.target.into(), Value::Text(key), link.anchor.into()];
+            let key = link_key(link);
+            let (target, anchor) = (link.target.as_str().into(), link.anchor.clone().into());
+            let values = vec![link.kind.as_str().into(), target, Value::Text(key), anchor];
             row(NOTE_LINK.name, &format!("{place:08}"), values)
         })
     }
@@ -212,14 +217,13 @@ impl Projected {
         }
         let mut titles = vec![self.title.as_str()];
         titles.extend(self.aliases.values().map(String::as_str));
-        let headings: Vec<String> =
-            markdown::headings(&self.parsed.body).into_iter().map(|heading| heading.text).collect();
+        let headings: Vec<&str> = self.derived.headings.iter().map(|heading| heading.text.as_str()).collect();
         let tags: Vec<&str> = self.tags.values().map(String::as_str).collect();
         Some(SearchText {
             title: titles.join("\n"),
             headings: headings.join("\n"),
             tags: tags.join("\n"),
-            body: self.plain.clone(),
+            body: self.derived.plain.clone(),
         })
     }
 }

@@ -70,12 +70,15 @@ pub struct LinkRef {
 /// heading or line. Trimmed, in NFC, at most [`TITLE_CHARS_MAX`] characters.
 #[must_use]
 pub fn title(parsed: &Parsed, fallback: &str) -> String {
-    let stated = parsed.front_matter.as_ref().and_then(|matter| matter.property("title")).and_then(scalar_text);
-    let headings = headings(&parsed.body);
-    let first = |level: u8| headings.iter().find(|heading| heading.level <= level).map(|heading| heading.text.clone());
-    let line = || plain_text(&parsed.body).lines().map(clean_title).find(|line| !line.is_empty());
+    title_of(parsed.front_matter.as_ref(), &Derived::of(&parsed.body), fallback)
+}
+
+/// The same of a body that was read already.
+pub(crate) fn title_of(matter: Option<&FrontMatter>, derived: &Derived, fallback: &str) -> String {
+    let stated = matter.and_then(|matter| matter.property("title")).and_then(scalar_text);
+    let line = || derived.plain.lines().map(clean_title).find(|line| !line.is_empty());
     let candidates: [&dyn Fn() -> Option<String>; 5] =
-        [&|| stated.clone(), &|| first(1), &|| Some(fallback.to_owned()), &|| first(6), &line];
+        [&|| stated.clone(), &|| derived.heading(1), &|| Some(fallback.to_owned()), &|| derived.heading(6), &line];
     let mut titles = candidates.iter().filter_map(|candidate| candidate()).map(|title| clean_title(&title));
     titles.find(|title| !title.is_empty()).unwrap_or_default()
 }
@@ -96,24 +99,13 @@ fn scalar_text(value: &Value) -> Option<String> {
 /// Headings in order.
 #[must_use]
 pub fn headings(body: &Body) -> Vec<Heading> {
-    let heading = |block: &Block| match block.kind {
-        BlockKind::Heading(level) => {
-            Some(Heading { level, text: plain_inline(&inline_source(block)).trim().to_owned() })
-        }
-        _ => None,
-    };
-    body.blocks.iter().filter_map(heading).collect()
+    Derived::of(body).headings
 }
 
 /// References in order, with repetitions; from marks and from text alike, not from code, math or HTML.
 #[must_use]
 pub fn links(body: &Body) -> Vec<LinkRef> {
-    let mut links = Vec::new();
-    for block in body.blocks.iter().filter(|block| block.kind.is_prose()) {
-        let source = inline_source(block);
-        links.extend(scan(&source).iter().filter_map(|found| link(found, &source)));
-    }
-    links
+    Derived::of(body).links
 }
 
 fn link(found: &Found, source: &str) -> Option<LinkRef> {
@@ -172,19 +164,19 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
 /// written in the text. At most [`TAGS_MAX`].
 #[must_use]
 pub fn tags(parsed: &Parsed) -> Vec<String> {
+    tags_of(parsed.front_matter.as_ref(), &Derived::of(&parsed.body))
+}
+
+/// The same of a body that was read already.
+pub(crate) fn tags_of(matter: Option<&FrontMatter>, derived: &Derived) -> Vec<String> {
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |tag: &str| {
         if tags.len() < TAGS_MAX && is_tag(tag) {
             tags.entry(tag.to_lowercase()).or_insert_with(|| tag.to_owned());
         }
     };
-    parsed.front_matter.iter().for_each(|matter| stated_tags(matter, &mut add));
-    for block in parsed.body.blocks.iter().filter(|block| block.kind.is_prose()) {
-        let source = inline_source(block);
-        for piece in pieces(&source).into_iter().filter(|piece| !piece.literal) {
-            written_tags(piece.text, &mut add);
-        }
-    }
+    matter.into_iter().for_each(|matter| stated_tags(matter, &mut add));
+    derived.tags.iter().for_each(|tag| add(tag));
     tags.into_values().collect()
 }
 
@@ -235,30 +227,77 @@ fn is_tag_char(char: char) -> bool {
 /// The text without syntax, a line per block: what search indexes.
 #[must_use]
 pub fn plain_text(body: &Body) -> String {
-    let mut out = String::new();
-    for block in &body.blocks {
-        let text = plain_block(block);
-        if !text.is_empty() {
-            out.push_str(&text);
-            out.push('\n');
-        }
-    }
-    out
+    Derived::of(body).plain
 }
 
-fn plain_block(block: &Block) -> String {
-    match block.kind {
-        BlockKind::Code | BlockKind::Math => block.text(),
-        BlockKind::Rule => String::new(),
-        BlockKind::Html => without_tags(&block.text()),
-        BlockKind::Table => {
-            let rule = |line: &&str| line.chars().any(|char| !matches!(char, '|' | '-' | ':' | ' ' | '\t'));
-            let text = block.text();
-            let rows = text.lines().filter(rule).map(|row| plain_inline(row).replace('|', " "));
-            rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
-        }
-        _ => plain_inline(&inline_source(block)),
+/// Everything that is read off a body, each block written and scanned once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Derived {
+    /// As [`plain_text`].
+    pub(crate) plain: String,
+    /// As [`headings`].
+    pub(crate) headings: Vec<Heading>,
+    /// As [`links`].
+    pub(crate) links: Vec<LinkRef>,
+    /// Tags written in the text, as written, with repetitions.
+    pub(crate) tags: Vec<String>,
+}
+
+impl Derived {
+    /// Reads a body.
+    pub(crate) fn of(body: &Body) -> Self {
+        let mut derived = Self::default();
+        body.blocks.iter().for_each(|block| derived.read(block));
+        derived
     }
+
+    fn read(&mut self, block: &Block) {
+        if !block.kind.is_prose() {
+            let text = block.text();
+            return match block.kind {
+                BlockKind::Rule => {}
+                BlockKind::Html => self.push_plain(&without_tags(&text)),
+                _ => self.push_plain(&text),
+            };
+        }
+        let source = inline_source(block);
+        let found = scan(&source);
+        let pieces = pieces(&source, &found);
+        self.links.extend(found.iter().filter_map(|found| link(found, &source)));
+        if source.contains('#') {
+            let mut add = |tag: &str| self.tags.push(tag.to_owned());
+            pieces.iter().filter(|piece| !piece.literal).for_each(|piece| written_tags(piece.text, &mut add));
+        }
+        if block.kind == BlockKind::Table {
+            return self.push_plain(&plain_table(&block.text()));
+        }
+        let start = self.plain.len();
+        push_pieces(&pieces, &mut self.plain);
+        if let BlockKind::Heading(level) = block.kind {
+            self.headings.push(Heading { level, text: self.plain[start..].trim().to_owned() });
+        }
+        if self.plain.len() > start {
+            self.plain.push('\n');
+        }
+    }
+
+    fn push_plain(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.plain.push_str(text);
+            self.plain.push('\n');
+        }
+    }
+
+    /// The first heading of this level or above, as [`title`] takes it.
+    fn heading(&self, level: u8) -> Option<String> {
+        self.headings.iter().find(|heading| heading.level <= level).map(|heading| heading.text.clone())
+    }
+}
+
+fn plain_table(text: &str) -> String {
+    let rule = |line: &&str| line.chars().any(|char| !matches!(char, '|' | '-' | ':' | ' ' | '\t'));
+    let rows = text.lines().filter(rule).map(|row| plain_inline(row).replace('|', " "));
+    rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
 }
 
 fn without_tags(html: &str) -> String {
@@ -284,8 +323,7 @@ struct Piece<'a> {
     literal: bool,
 }
 
-fn pieces(source: &str) -> Vec<Piece<'_>> {
-    let found = scan(source);
+fn pieces<'a>(source: &'a str, found: &[Found]) -> Vec<Piece<'a>> {
     let literal: HashSet<usize> = found
         .iter()
         .filter(|found| {
@@ -312,10 +350,18 @@ fn pieces(source: &str) -> Vec<Piece<'_>> {
 
 fn plain_inline(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
-    for piece in pieces(source) {
-        if piece.literal { out.push_str(piece.text) } else { push_unescaped(piece.text, &mut out) }
-    }
+    push_pieces(&pieces(source, &scan(source)), &mut out);
     out
+}
+
+fn push_pieces(pieces: &[Piece<'_>], out: &mut String) {
+    for piece in pieces {
+        if piece.literal || !piece.text.contains('\\') {
+            out.push_str(piece.text);
+        } else {
+            push_unescaped(piece.text, out);
+        }
+    }
 }
 
 /// Takes off backslashes before signs.
