@@ -10,7 +10,7 @@ use super::{Client, ClientError, ImportEntry, ImportOutcome, ImportReport, Progr
 use crate::crypto::{SystemRandom, random_bytes, sha256_plain};
 use crate::document::Document;
 use crate::import::{Candidate, ExistingIndex, Item, Merged, Plan, copy_title, merge, plan, scan};
-use crate::modules::notes::markdown::{self, Parsed};
+use crate::modules::notes::markdown::{self, Derived};
 use crate::modules::notes::note::{self, Draft, Source};
 use crate::modules::notes::whole::WholeNote;
 use crate::modules::notes::{history, tree};
@@ -188,10 +188,12 @@ impl<'c> Import<'c> {
     fn create(&mut self, tx: &mut Tx<'_>, file: &Candidate, doc: DocId) -> Result<Outcome, ClientError> {
         let notebook = self.notebook(tx, &file.folders)?;
         let parsed = markdown::parse(&file.text);
-        let title = markdown::title(&parsed, file.stem());
+        let derived = Derived::of(&parsed.body);
+        let title = markdown::title_of(parsed.front_matter.as_ref(), &derived, file.stem());
         let source = Some(Source { path: &file.path, hash: file.hash });
         let draft = Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), tags: &[], source };
-        create_note(tx, doc, &draft, &parsed)?;
+        let note = WholeNote::new(&draft, &parsed, tx.now_ms())?.with_derived(derived);
+        tx.create_note(&doc, &note, true)?;
         Ok(foreseen(Plan::Create))
     }
 
@@ -218,7 +220,8 @@ impl<'c> Import<'c> {
                 let title = copy_title(&markdown::title(&parsed, file.stem()));
                 let draft =
                     Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), ..Draft::default() };
-                create_note(tx, copy, &draft, &parsed)?;
+                let note = WholeNote::new(&draft, &parsed, tx.now_ms())?;
+                tx.create_note(&copy, &note, true)?;
                 // The note remembers that it has met this file, so that the next import makes no third note.
                 tx.edit(&doc, NOTE_GENESIS, |old| set_source(old, file))?;
                 let reason = "file and note both changed the same lines: the file's text is a second note";
@@ -282,11 +285,6 @@ fn foreseen(plan: Plan) -> Outcome {
         }
         Plan::Skip { doc, reason } => Outcome::new(ImportOutcome::Skipped, reason.to_string(), Some(doc)),
     }
-}
-
-fn create_note(tx: &mut Tx<'_>, doc: DocId, draft: &Draft<'_>, parsed: &Parsed) -> Result<(), ClientError> {
-    let note = WholeNote::new(draft, parsed, tx.now_ms())?;
-    Ok(tx.create_note(&doc, &note, true)?)
 }
 
 fn set_source(doc: &mut automerge::AutoCommit, file: &Candidate) -> Result<(), ClientError> {

@@ -34,6 +34,7 @@ mod seal;
 mod search;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod undo;
 mod witness;
 
@@ -60,16 +61,12 @@ pub use witness::{Promise, Warning, WarningKind};
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
+use transaction::begin;
 
 /// An open home: the only writer of its database in this process.
 pub struct Store {
     home: PathBuf,
     conn: Connection,
     documents: documents::Cache,
-}
-
-/// Begins a transaction that may write: waits for other writers, up to the busy timeout.
-fn begin(conn: &Connection) -> Result<Transaction<'_>, StoreError> {
-    Ok(Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?)
 }

@@ -130,7 +130,7 @@ pub(crate) fn configure_writer(db: &Connection) -> rusqlite::Result<()> {
     // Two look-ups for each envelope; the writer takes these numbers from the rows themselves.
     db.pragma_update(None, "foreign_keys", "OFF")?;
     db.pragma_update(None, "cache_size", -16_384)?;
-    db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    db.pragma_update(None, "wal_autocheckpoint", 1_000)?;
     db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     db.set_prepared_statement_cache_capacity(32);
     Ok(())

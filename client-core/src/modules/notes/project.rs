@@ -138,7 +138,7 @@ impl Projected {
 
     /// Of a new note whose document was not built.
     pub(crate) fn of_whole(whole: &WholeNote, updated_ms: i64) -> Self {
-        Self::of(Registers::of_whole(whole, updated_ms), Derived::of(&whole.body()))
+        Self::of(Registers::of_whole(whole, updated_ms), whole.derived())
     }
 
     fn of(registers: Registers, derived: Derived) -> Self {

@@ -16,7 +16,7 @@ use automerge::{ChangeHash, ScalarValue};
 use lifeos_sync_protocol::ids::StreamId;
 
 use super::body::{self, BLOCK, Flat, Marker};
-use super::markdown::{Body, Parsed};
+use super::markdown::{Derived, Parsed};
 use super::note::Draft;
 use super::{front, tags};
 use crate::document::chunk::{Action, FirstChange, Object, Op, OpReader, Value};
@@ -37,10 +37,18 @@ const MARKS_MAX: usize = 1 << 12;
 const MARKS_AT_ONCE_MAX: usize = 16;
 
 /// Everything a new note holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct WholeNote {
     registers: BTreeMap<String, ScalarValue>,
     body: Flat,
+    /// What the body gives, where it has been read already.
+    derived: Option<Derived>,
+}
+
+impl PartialEq for WholeNote {
+    fn eq(&self, other: &Self) -> bool {
+        self.registers == other.registers && self.body == other.body
+    }
 }
 
 /// A note as it was read from its first change.
@@ -62,7 +70,7 @@ impl WholeNote {
     /// # Errors
     /// [`DocumentError::InvalidValue`].
     pub fn new(draft: &Draft<'_>, parsed: &Parsed, now_ms: i64) -> Result<Self, DocumentError> {
-        let mut note = Self { registers: BTreeMap::new(), body: Flat::from_body(&parsed.body) };
+        let mut note = Self { registers: BTreeMap::new(), body: Flat::from_body(&parsed.body), derived: None };
         note.put("created", ScalarValue::Timestamp(now_ms))?;
         if !draft.title.trim().is_empty() {
             note.put("title", line(draft.title))?;
@@ -113,9 +121,15 @@ impl WholeNote {
         &self.registers
     }
 
-    /// Its body.
-    pub(crate) fn body(&self) -> Body {
-        self.body.to_body()
+    /// Keeps what was read of the parsed body that the note was made of.
+    #[must_use]
+    pub(crate) fn with_derived(self, derived: Derived) -> Self {
+        Self { derived: Some(derived), ..self }
+    }
+
+    /// What its body gives.
+    pub(crate) fn derived(&self) -> Derived {
+        self.derived.clone().unwrap_or_else(|| Derived::of(&self.body.to_body()))
     }
 
     /// The change that makes the note out of its genesis.
@@ -268,7 +282,7 @@ impl<'a> Reading<'a> {
     fn finish(self) -> Option<WholeNote> {
         let mut body = Flat { units: self.units, markers: self.markers, marks: Vec::new() };
         lay_marks(&mut body, self.marks)?;
-        self.begun.is_none().then_some(WholeNote { registers: self.registers, body })
+        self.begun.is_none().then_some(WholeNote { registers: self.registers, body, derived: None })
     }
 }
 

@@ -15,8 +15,9 @@ use crate::projection::{self, Row, SearchText};
 use crate::store::documents::{Detached, Unbuilt};
 use crate::store::{Reads, StoreError};
 
-/// Bytes of changes opened before they are applied: a page may inflate to far more than it weighs.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of changes opened before they are applied: a page may inflate to far more than it weighs, and a small change
+/// takes five times its bytes once it is parsed.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Documents loaded at once: a note of 2 KB takes some 200 KB while it is copied, applied to, saved and loaded.
 const PORTION_DOCUMENTS_MAX: usize = 4;
 /// Bytes of changes applied at once.

@@ -127,6 +127,14 @@ proptest! {
         assert_same(&Draft { markdown: &text, ..Draft::default() }, &[0, 3]);
     }
 
+    /// Importing reads the parsed text once, and keeps for the rows what it read.
+    #[test]
+    fn what_is_read_off_a_text_is_what_its_note_gives(text in markdownish()) {
+        let parsed = markdown::parse(&text);
+        let note = WholeNote::new(&Draft { markdown: &text, ..Draft::default() }, &parsed, NOW_MS).unwrap();
+        prop_assert_eq!(note.derived(), markdown::Derived::of(&parsed.body));
+    }
+
     /// The heart of receiving without loading: what is believed by its bytes does load, and to what is believed.
     #[test]
     fn whatever_is_read_without_automerge_loads_to_the_same_note(
