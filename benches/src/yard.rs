@@ -138,7 +138,8 @@ pub(crate) fn join(payloads: &[Vec<u8>]) -> Vec<u8> {
 async fn catch_up(mut socket: tokio_tungstenite::WebSocketStream<TcpStream>, db: &Path) {
     let (pages, mut ready) = mpsc::channel::<Vec<u8>>(4);
     let path = db.to_path_buf();
-    std::thread::spawn(move || {
+    // A thread that stays: the CPU time of one that has ended is not counted.
+    tokio::task::spawn_blocking(move || {
         let db = open(&path);
         let mut select = db.prepare("SELECT data FROM log ORDER BY pos").expect("a statement");
         let mut rows = select.query([]).expect("rows");

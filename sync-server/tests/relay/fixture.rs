@@ -391,6 +391,19 @@ impl Client {
         request
     }
 
+    /// Sends frames so that all of them are there when the first is looked at.
+    pub async fn send_together(&mut self, frames: impl IntoIterator<Item = Frame>) -> Vec<u32> {
+        let mut requests = Vec::new();
+        for frame in frames {
+            self.requests += 1;
+            requests.push(self.requests);
+            let message = Message::Binary(frame.encode(self.requests).into());
+            patiently("room to send", self.socket.feed(message)).await.unwrap();
+        }
+        patiently("room to send", self.socket.flush()).await.unwrap();
+        requests
+    }
+
     pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
         patiently("room to send", self.socket.send(Message::Binary(bytes.into()))).await.unwrap();
     }

@@ -282,10 +282,8 @@ async fn frames_that_wait_behind_one_another_need_one_signature_and_are_answered
     for (frame, at) in [(0, 2), (3, 0)] {
         *frames[frame][at].last_mut().unwrap() ^= 1;
     }
-    let mut requests = Vec::new();
-    for envelopes in frames {
-        requests.push(client.send(&Frame::Push { session, envelopes }).await);
-    }
+    let pushes = frames.into_iter().map(|envelopes| Frame::Push { session, envelopes });
+    let requests = client.send_together(pushes).await;
     let mut answers = Vec::new();
     for request in requests {
         let Frame::PushAck { results, .. } = client.answer(request).await else { panic!("not an acknowledgement") };
@@ -301,15 +299,20 @@ async fn frames_that_wait_behind_one_another_need_one_signature_and_are_answered
 }
 
 #[tokio::test]
-async fn what_comes_behind_a_push_and_is_none_is_answered_after_it() {
+async fn what_comes_behind_a_push_and_is_none_is_not_lost() {
     let (relay, _dir) = relay().await;
     let space = Space::new(1);
     let (mut client, session) = Client::found(&relay, &space).await;
     let mut stream = space.stream(&space.founder, 1);
-    let first = client.send(&Frame::Push { session, envelopes: stream.seal_many(2) }).await;
-    let ping = client.send(&Frame::Ping { payload: 5 }).await;
-    let elsewhere = client.send(&Frame::Push { session: session + 1, envelopes: stream.seal_many(1) }).await;
+    let frames = [
+        Frame::Push { session, envelopes: stream.seal_many(2) },
+        Frame::Ping { payload: 5 },
+        Frame::Push { session, envelopes: stream.seal_many(1) },
+    ];
+    let requests = client.send_together(frames).await;
+    let [first, ping, second] = requests[..] else { panic!("three requests") };
     assert!(matches!(client.answer(first).await, Frame::PushAck { results, .. } if results.len() == 2));
     assert!(matches!(client.answer(ping).await, Frame::Pong { payload } if payload == 5));
-    assert!(matches!(client.answer(elsewhere).await, Frame::Error { .. }));
+    let Frame::PushAck { results, .. } = client.answer(second).await else { panic!("not an acknowledgement") };
+    assert_eq!(results.iter().map(|result| result.pos).collect::<Vec<_>>(), [Some(3)]);
 }

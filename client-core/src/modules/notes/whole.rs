@@ -42,7 +42,7 @@ pub struct WholeNote {
     registers: BTreeMap<String, ScalarValue>,
     body: Flat,
     /// What the body gives, where it has been read already.
-    derived: Option<Derived>,
+    derived: Option<Box<Derived>>,
 }
 
 impl PartialEq for WholeNote {
@@ -124,12 +124,12 @@ impl WholeNote {
     /// Keeps what was read of the parsed body that the note was made of.
     #[must_use]
     pub(crate) fn with_derived(self, derived: Derived) -> Self {
-        Self { derived: Some(derived), ..self }
+        Self { derived: Some(Box::new(derived)), ..self }
     }
 
     /// What its body gives.
     pub(crate) fn derived(&self) -> Derived {
-        self.derived.clone().unwrap_or_else(|| Derived::of(&self.body.to_body()))
+        self.derived.as_deref().cloned().unwrap_or_else(|| Derived::of(&self.body.to_body()))
     }
 
     /// The change that makes the note out of its genesis.
