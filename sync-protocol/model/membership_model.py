@@ -293,8 +293,10 @@ class Space:
         state = Pass(self, mask, frozenset()).run()
         if not state.owners():
             leavers = [n for n in state.nodes if n.may_stay_owner]
-            stays = max(leavers, key=lambda n: n.rank)
-            state = Pass(self, mask, frozenset(stays.departures)).run()
+            stays = max(leavers, key=lambda n: n.rank).member
+            own = (i for i in bits(mask) if self.own[i] is None and self.r[i]["type"] in ("member_remove", "role_set"))
+            kept = frozenset(i for i in own if self.fact[i]["member"] == self.fact[i]["target"] == stays)
+            state = Pass(self, mask, kept).run()
         assert state.owners(), "the last Owner is gone"
         return state
 
@@ -522,7 +524,7 @@ class Pass:
             needed = OWNER
         elif kind == "checkpoint":
             needed = EDITOR
-        demoted = any(x != i and h.r[x]["role"] > needed and not h.saw(x, i) and h.fact[x]["member"] != m
+        demoted = any(h.r[x]["role"] > needed and not h.saw(x, i) and not h.saw(i, x) and h.fact[x]["member"] != m
                       for x in self.applied(node))
         if demoted or self.role_at(i, node) > needed:
             return self.void(i, "AuthorRemoved")
@@ -695,6 +697,10 @@ def check_invariants(h, s):
                 o = h.r[j]
                 if o["type"] == "member_remove" and o["member"] == f["member"] and h.fact[j]["member"] == f["target"]:
                     assert h.saw(i, j) or h.saw(j, i), "mutual removal of members"
+    # Whoever had seen everything and was allowed to act has acted: there is nothing beside that could say otherwise.
+    for i, r in enumerate(h.r):
+        if h.own[i] is None and r["type"] in AUTHORITY:
+            assert i in h.state(h.past[i] | 1 << i).effective, "void although it had seen everything"
     # A device that was removed for everybody wrote nothing with effect that its removers had not seen.
     for d, f in s.devices.items():
         if f["live"]:

@@ -108,8 +108,14 @@ pub(super) fn settle<R: Borrow<Record>>(ledger: &Ledger<R>, mut records: Vec<usi
     if outcome.members.values().any(|seat| seat.role == Role::Owner) {
         return outcome;
     }
-    let stays = outcome.nodes.iter().filter(|node| node.would_own).max_by_key(|node| node.rank);
-    let kept = stays.map(|node| node.departures.iter().copied().collect()).unwrap_or_default();
+    let leavers = outcome.nodes.iter().filter(|node| node.would_own);
+    let Some(stays) = leavers.max_by_key(|node| node.rank).map(|node| node.member) else { return outcome };
+    let departs = |index: &usize| {
+        let is_kind = matches!(ledger.dag.record(*index).body(), Body::MemberRemove { .. } | Body::RoleSet { .. });
+        let fact = ledger.verdicts[*index].as_ref().ok().filter(|_| is_kind);
+        fact.is_some_and(|fact| fact.member == Some(stays) && fact.target == Some(stays))
+    };
+    let kept = records.iter().copied().filter(departs).collect();
     Pass::run(ledger, &records, &kept)
 }
 
