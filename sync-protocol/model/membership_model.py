@@ -294,7 +294,8 @@ class Space:
         if not state.owners():
             leavers = [n for n in state.nodes if n.may_stay_owner]
             stays = max(leavers, key=lambda n: n.rank).member
-            own = (i for i in bits(mask) if self.own[i] is None and self.r[i]["type"] in ("member_remove", "role_set"))
+            own = (i for i in bits(mask) if self.own[i] is None and (
+                self.r[i]["type"] == "member_remove" or self.r[i]["type"] == "role_set" and self.r[i]["role"] != OWNER))
             kept = frozenset(i for i in own if self.fact[i]["member"] == self.fact[i]["target"] == stays)
             state = Pass(self, mask, kept).run()
         assert state.owners(), "the last Owner is gone"

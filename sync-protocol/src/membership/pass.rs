@@ -111,7 +111,11 @@ pub(super) fn settle<R: Borrow<Record>>(ledger: &Ledger<R>, mut records: Vec<usi
     let leavers = outcome.nodes.iter().filter(|node| node.would_own);
     let Some(stays) = leavers.max_by_key(|node| node.rank).map(|node| node.member) else { return outcome };
     let departs = |index: &usize| {
-        let is_kind = matches!(ledger.dag.record(*index).body(), Body::MemberRemove { .. } | Body::RoleSet { .. });
+        let is_kind = match ledger.dag.record(*index).body() {
+            Body::MemberRemove { .. } => true,
+            Body::RoleSet { role, .. } => *role != Role::Owner,
+            _ => false,
+        };
         let fact = ledger.verdicts[*index].as_ref().ok().filter(|_| is_kind);
         fact.is_some_and(|fact| fact.member == Some(stays) && fact.target == Some(stays))
     };

@@ -136,6 +136,17 @@ fn a_demoted_admin_cannot_backdate_what_only_an_admin_may() {
 }
 
 #[test]
+fn an_admin_who_was_demoted_and_promoted_again_acts_again() {
+    let mut world = World::with_people();
+    world.write(&founder(), &set_role(3, Role::Reader));
+    assert_eq!(world.attempt(&junior_admin(), &admit(8, Role::Reader, &Keys::new(18))), NO_AUTHORITY);
+    world.write(&founder(), &set_role(3, Role::Admin));
+    let add = world.write(&junior_admin(), &admit(8, Role::Reader, &Keys::new(18)));
+    assert_eq!((world.void(&add), world.role(8)), (None, Some(Role::Reader)));
+    world.assert_order_does_not_matter();
+}
+
+#[test]
 fn a_device_that_a_removed_device_adds_beside_its_removal_is_never_enrolled() {
     let mut world = World::with_people();
     let base = world.last();

@@ -289,11 +289,11 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
         self.reach(index);
     }
 
-    /// Whether somebody more senior took the needed role away who had not seen the record.
+    /// Whether somebody more senior took the needed role away beside the record. What the record had seen is in the
+    /// role at its past, where a later record may have given it back.
     fn is_demoted(&self, index: usize, node: &Node, needed: Role) -> bool {
-        let takes_away = |set: &usize| {
-            *set != index && self.role(*set) > needed && !self.saw(*set, index) && !self.is_of(*set, &node.member)
-        };
+        let is_beside = |set: usize| set != index && !self.saw(set, index) && !self.saw(index, set);
+        let takes_away = |set: &usize| is_beside(*set) && self.role(*set) > needed && !self.is_of(*set, &node.member);
         self.applied(node).iter().any(takes_away)
     }
 
