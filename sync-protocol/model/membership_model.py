@@ -289,11 +289,13 @@ class Space:
         return (class_of(role), self.depth[g], r["id"])
 
     def settle(self, mask):
-        """The pass; once more if the last Owners left without knowing of each other: the most junior stays."""
+        """The pass; once more if the last Owners left without knowing of each other: the most junior of those stays
+        who is an Owner then. Whoever was also admitted with less at the same time may not be."""
         state = Pass(self, mask, frozenset()).run()
-        if not state.owners():
-            leavers = [n for n in state.nodes if n.may_stay_owner]
-            stays = max(leavers, key=lambda n: n.rank).member
+        leavers = {n.member: n.rank for n in sorted(state.nodes, key=lambda n: n.rank) if n.may_stay_owner}
+        for stays in sorted(leavers, key=leavers.get, reverse=True):
+            if state.owners():
+                break
             own = (i for i in bits(mask) if self.own[i] is None and (
                 self.r[i]["type"] == "member_remove" or self.r[i]["type"] == "role_set" and self.r[i]["role"] != OWNER))
             kept = frozenset(i for i in own if self.fact[i]["member"] == self.fact[i]["target"] == stays)
@@ -506,9 +508,12 @@ class Pass:
                    if h.r[x]["type"] == "join" else h.r[x]["role"] for x in heads)
 
     def role_at(self, i, node):
-        grants = {n.g for n in self.node_members if n.member == node.member and not n.removers and self.h.saw(i, n.g)}
-        sets = {x for x in self.applied(node) if self.h.saw(i, x)}
-        return self.role_of({node.g} | grants | sets)
+        """As in the end: role records count that apply to the most senior grant in force, all as the record saw it."""
+        known = [n for n in self.node_members if n.member == node.member and self.h.saw(i, n.g)
+                 and not any(self.h.saw(i, x) for x in n.removers)]
+        top = min(known + [node], key=lambda n: n.rank)
+        sets = self.applied(node) if top is node else top.roles
+        return self.role_of({node.g} | {n.g for n in known} | {x for x in sets if self.h.saw(i, x)})
 
     def decide(self, i, node):
         """A record of a popped node that nothing hits."""
@@ -666,7 +671,7 @@ def whole(records):
         "epoch_heads": sorted(heads),
         "current": min(clean)[1] if clean else 0,
         "invites": sorted([h.r[i]["id"], f["uses"], int(f["revoked"])] for i, f in s.invites.items()),
-        "joins": ids(s.joins),
+        "joins": ids(s.effective.intersection(s.joins)),
         "policy": h.r[min(top)]["id"] if top else 0,
         "checkpoints": sorted([k, *v] for k, v in checkpoints.items()),
         "closed": h.r[min(of("close"))]["id"] if of("close") else 0,

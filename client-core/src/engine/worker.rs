@@ -392,7 +392,7 @@ impl Worker<'_> {
         for record in records.iter().filter(|record| record.author() == self.shared.device) {
             let devices = rotation::removed_by(&state.membership, record.body());
             let cuts = if devices.is_empty() { Vec::new() } else { store.cuts(&self.shared.space, &devices)? };
-            if let Err(error) = draft.cut_later(record.body(), cuts) {
+            if let Err(error) = draft.cut_later(record, cuts) {
                 tracing::warn!(%error, "a removal cannot be written again");
             }
         }

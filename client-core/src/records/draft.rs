@@ -83,9 +83,13 @@ impl<'a> Draft<'a> {
 
     /// Writes a removal or demotion once more if it cuts a stream earlier than `cuts` do. Anything else is left.
     ///
+    /// The new one stands beside the old one, with its parents: on top of it, it would remove who is gone already, and
+    /// a relay that refused the old one could not place it.
+    ///
     /// # Errors
     /// [`RecordsError::Void`] when this device may not do it any more.
-    pub fn cut_later(&mut self, body: &Body, cuts: Vec<Cut>) -> Result<(), RecordsError> {
+    pub fn cut_later(&mut self, record: &Record, cuts: Vec<Cut>) -> Result<(), RecordsError> {
+        let body = record.body();
         let (Body::DeviceRemove { cuts: before, .. }
         | Body::MemberRemove { cuts: before, .. }
         | Body::RoleSet { cuts: before, .. }) = body
@@ -103,7 +107,7 @@ impl<'a> Draft<'a> {
             Body::RoleSet { member, role, .. } => Body::RoleSet { member, role, cuts },
             other => other,
         };
-        self.add(&again).map(|_| ())
+        self.add_at(record.parents(), record.depth(), &again).map(|_| ())
     }
 
     /// Publishes the proof that one position of a stream was written twice.
@@ -118,8 +122,16 @@ impl<'a> Draft<'a> {
     pub(super) fn add(&mut self, body: &Body) -> Result<RecordId, RecordsError> {
         let (mut parents, depth) = cite_heads(&self.membership, &self.records);
         parents.sort_unstable();
-        let record = sign(self.keys, self.membership.space, depth, &parents, body)?;
+        self.add_at(&parents, depth, body)
+    }
+
+    /// Signs a record upon these parents, and takes it only if it counts.
+    fn add_at(&mut self, parents: &[RecordId], depth: u64, body: &Body) -> Result<RecordId, RecordsError> {
+        let record = sign(self.keys, self.membership.space, depth, parents, body)?;
         let id = record.id();
+        if self.records.iter().any(|known| known.id() == id) {
+            return Ok(id);
+        }
         self.records.push(record);
         match Membership::evaluate(&self.membership.space, &self.records) {
             Ok(after) if !after.void.contains_key(&id) => {

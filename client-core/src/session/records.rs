@@ -131,7 +131,7 @@ impl Session {
         self.rec_heads = heads;
         self.records.again = true;
         if std::mem::take(&mut self.records.cut_behind) {
-            // The removal goes again, together with the one on top of it that cuts later.
+            // The removal goes again, together with the one beside it that cuts later.
             self.records.relay_heads.clear();
         }
     }

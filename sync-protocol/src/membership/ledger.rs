@@ -218,8 +218,15 @@ impl<R: Borrow<Record>> Ledger<R> {
     /// Whether remembered and grown standings are what a pass over the same records says.
     #[cfg(test)]
     pub(super) fn assert_standings_agree(&self) {
+        // Whose device is out of force has no rank: nothing reads what is left there.
+        let in_force = |mut standing: Standing| {
+            let gone = standing.devices.values_mut().filter(|device| !device.is_live);
+            gone.for_each(|device| device.rank = super::Rank::founder(RecordId([0; 32])));
+            standing
+        };
         for (key, standing) in &self.standings {
-            assert_eq!(**standing, self.standing_by_pass(key), "a standing that grew differs from one by a pass");
+            let (grown, passed) = (in_force(Standing::clone(standing)), in_force(self.standing_by_pass(key)));
+            assert_eq!(grown, passed, "a standing that grew differs from one by a pass");
         }
     }
 }

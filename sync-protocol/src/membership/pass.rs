@@ -101,15 +101,25 @@ struct Pass<'a, R> {
 }
 
 /// Settles good records that hold the whole past of each of them. If the last Owners left without knowing of each
-/// other, the most junior of them stays.
+/// other, the most junior of those stays who is an Owner then: whoever was admitted with less at the same time, too,
+/// may not be.
 pub(super) fn settle<R: Borrow<Record>>(ledger: &Ledger<R>, mut records: Vec<usize>) -> Outcome {
     records.sort_unstable_by_key(|index| ledger.dag.order(*index));
     let outcome = Pass::run(ledger, &records, &HashSet::new());
-    if outcome.members.values().any(|seat| seat.role == Role::Owner) {
+    let has_owner = |outcome: &Outcome| outcome.members.values().any(|seat| seat.role == Role::Owner);
+    if has_owner(&outcome) {
         return outcome;
     }
     let leavers = outcome.nodes.iter().filter(|node| node.would_own);
-    let Some(stays) = leavers.max_by_key(|node| node.rank).map(|node| node.member) else { return outcome };
+    let mut leavers: Vec<(Rank, MemberId)> = leavers.map(|node| (node.rank, node.member)).collect();
+    leavers.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
+    let mut again =
+        leavers.into_iter().map(|(_, stays)| Pass::run(ledger, &records, &departures(ledger, &records, stays)));
+    again.find(has_owner).unwrap_or(outcome)
+}
+
+/// Good records by which a member leaves or steps down by itself.
+fn departures<R: Borrow<Record>>(ledger: &Ledger<R>, records: &[usize], member: MemberId) -> HashSet<usize> {
     let departs = |index: &usize| {
         let is_kind = match ledger.dag.record(*index).body() {
             Body::MemberRemove { .. } => true,
@@ -117,10 +127,9 @@ pub(super) fn settle<R: Borrow<Record>>(ledger: &Ledger<R>, mut records: Vec<usi
             _ => false,
         };
         let fact = ledger.verdicts[*index].as_ref().ok().filter(|_| is_kind);
-        fact.is_some_and(|fact| fact.member == Some(stays) && fact.target == Some(stays))
+        fact.is_some_and(|fact| fact.member == Some(member) && fact.target == Some(member))
     };
-    let kept = records.iter().copied().filter(departs).collect();
-    Pass::run(ledger, &records, &kept)
+    records.iter().copied().filter(departs).collect()
 }
 
 impl<'a, R: Borrow<Record>> Pass<'a, R> {

@@ -297,12 +297,18 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
         self.applied(node).iter().any(takes_away)
     }
 
-    /// The member's role at a record's past, as far as it was decided by more senior ones.
+    /// The member's role at a record's past, as far as it was decided by more senior ones. As in the end, role records
+    /// count that apply to the most senior grant in force; a removal that had seen the record changes nothing of it.
     fn role_at(&self, index: usize, node: &Node) -> Role {
         let nodes = self.people.get(&node.member).map(|person| person.nodes.as_slice()).unwrap_or_default();
-        let live = nodes.iter().map(|at| &self.out.nodes[*at]).filter(|other| other.removers.is_empty());
-        let grants = live.map(|other| other.grant).filter(|grant| self.saw(index, *grant));
-        let sets = self.applied(node).into_iter().filter(|set| self.saw(index, *set));
+        let stood = |other: &&Node| {
+            self.saw(index, other.grant) && !other.removers.iter().any(|removal| self.saw(index, *removal))
+        };
+        let known: Vec<&Node> = nodes.iter().map(|at| &self.out.nodes[*at]).filter(stood).collect();
+        let senior = known.iter().filter(|other| other.rank < node.rank).min_by_key(|other| other.rank);
+        let sets = senior.map_or_else(|| self.applied(node), |senior| senior.roles.clone());
+        let sets = sets.into_iter().filter(|set| self.saw(index, *set));
+        let grants = known.iter().map(|other| other.grant);
         self.role_of(grants.chain(sets).chain([node.grant]).collect())
     }
 
