@@ -18,6 +18,9 @@ pub struct Global {
     /// Folder that holds this device's data [default: the platform's data folder]
     #[arg(long, global = true, env = "LIFEOS_HOME", value_name = "DIR")]
     pub home: Option<PathBuf>,
+    /// Space to work in: id, the beginning of one, or name [default: the one chosen with `lifeos space use`]
+    #[arg(long, global = true, value_name = "SPACE")]
+    pub space: Option<String>,
     /// Print one JSON document (JSON Lines where a command streams)
     #[arg(long, global = true)]
     pub json: bool,
@@ -30,6 +33,7 @@ pub struct Global {
 #[derive(Debug)]
 pub struct Context {
     home: Option<PathBuf>,
+    space: Option<String>,
     /// Where results and messages go.
     pub out: Out,
 }
@@ -38,7 +42,7 @@ impl Context {
     /// A context for these options.
     #[must_use]
     pub fn new(global: Global, out: Out) -> Self {
-        Self { home: global.home, out }
+        Self { home: global.home, space: global.space, out }
     }
 
     /// The home folder, whether or not there is something in it.
@@ -53,11 +57,23 @@ impl Context {
         }
     }
 
-    /// Opens the home.
+    /// Opens the home, in the space that `--space` names or that is in use.
     ///
     /// # Errors
     /// [`Failure::Client`] when there is none or it cannot be used.
     pub fn open(&self) -> Result<Client, Failure> {
+        let home = self.open_home()?;
+        Ok(match &self.space {
+            Some(wanted) => home.in_space(wanted)?,
+            None => home.in_use()?,
+        })
+    }
+
+    /// Opens the home, in its home space.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    pub fn open_home(&self) -> Result<Client, Failure> {
         self.open_with(ask::passphrase_of(&self.home()?, self)?)
     }
 

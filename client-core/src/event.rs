@@ -1,6 +1,6 @@
 //! What the engine tells the world, after the commit that made it true.
 
-use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SpaceId};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SignPk, SpaceId};
 
 /// Where a change came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,15 @@ pub enum Event {
     MembershipChanged {
         /// Which space.
         space: SpaceId,
+    },
+    /// A device of this person was added, here or elsewhere.
+    DeviceAdded {
+        /// Which space.
+        space: SpaceId,
+        /// The new device.
+        device: SignPk,
+        /// The device that let it in.
+        by: SignPk,
     },
     /// Events were dropped because the subscriber was too slow: read everything again.
     Lagged,

@@ -93,7 +93,7 @@ impl DeviceRoot {
 }
 
 impl DeviceKeys {
-    fn from_seeds(sign: &[u8; 32], hpke: &[u8; 32]) -> Self {
+    pub(crate) fn from_seeds(sign: &[u8; 32], hpke: &[u8; 32]) -> Self {
         let local = Prk::extract(&ctx("local"), sign);
         Self { sign: SigningKey::from_seed(sign), hpke: HpkeKey::derive(hpke), local }
     }

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod event;
 pub mod export;
 pub mod fence;
+pub mod invite;
 pub mod keys;
 pub mod keystore;
 pub mod link;

@@ -3,7 +3,7 @@
 //! Limits of the protocol itself (frame size, envelopes in a frame, mailbox sizes) live in
 //! `lifeos_sync_protocol::limits`; these are the relay's own and may be changed by who runs it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -184,6 +184,12 @@ impl Default for Limits {
             shutdown_ms_max: 10_000,
         }
     }
+}
+
+/// This relay's clock (ms UTC); used for advice only, never to order anything.
+pub(crate) fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A limit in milliseconds as a duration.

@@ -4,7 +4,7 @@
 //! caught by somebody else is of no use without standing in front of the new device's screen. Where no link can be
 //! scanned or pasted, `--sas` shows eight letters instead; the person then compares pictures on both screens.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::{Args, Subcommand};
 use lifeos_client_core::client::{Client, Comparison, LinkApprove};
@@ -12,6 +12,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
 
+use super::typed_line;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::home;
@@ -112,7 +113,7 @@ fn show_linked(client: &Client, name: &str, context: &Context) -> Result<(), Fai
 }
 
 async fn approve_sas(args: &Approve, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_home()?;
     let mut linking = client.link_approve_sas(&args.link, args.relay.as_deref()).await?;
     show_comparison(&linking.comparison(), context)?;
     let they_match = read_answer(context).await?;
@@ -151,7 +152,7 @@ async fn read_answer(context: &Context) -> Result<bool, Failure> {
 }
 
 async fn ask_stdin(missing: &'static str) -> Result<String, Failure> {
-    let line = tokio::task::spawn_blocking(move || read_line(missing));
+    let line = tokio::task::spawn_blocking(move || typed_line(missing));
     line.await.map_err(|error| Failure::io("stdin", error.into()))?
 }
 
@@ -182,7 +183,7 @@ fn grouped(code: &str) -> String {
 }
 
 async fn approve(link: &str, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_home()?;
     let mut linking = client.link_approve(link).await?;
     let name = linking.device_name().to_owned();
     context.out.say(&format!("{} asks to be let in.", one_line(&name)));
@@ -209,17 +210,6 @@ async fn read_code(context: &Context) -> Result<String, Failure> {
     }
     let line = ask_stdin("no code: type the six digits that the new device shows, or pipe them in").await?;
     Ok(line.chars().filter(char::is_ascii_alphanumeric).collect())
-}
-
-fn read_line(missing: &str) -> Result<String, Failure> {
-    let mut line = String::new();
-    // A code is six digits: what is longer than this is not read into memory.
-    let mut stdin = io::Read::take(io::stdin().lock(), 256);
-    match stdin.read_line(&mut line) {
-        Ok(0) => Err(Failure::usage(missing)),
-        Ok(_) => Ok(line),
-        Err(error) => Err(Failure::io("cannot read what was typed", error)),
-    }
 }
 
 #[cfg(test)]

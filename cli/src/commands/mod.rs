@@ -7,6 +7,7 @@ mod epoch;
 mod export;
 mod import;
 mod init;
+mod invite;
 mod key;
 mod link;
 mod member;
@@ -17,6 +18,7 @@ mod notebook;
 mod recover;
 mod relay;
 mod search;
+mod space;
 mod status;
 mod sync;
 mod undo;
@@ -42,6 +44,14 @@ pub enum Command {
     /// Add a device of yours
     #[command(subcommand)]
     Link(link::Link),
+    /// A home space and any number of shared ones
+    #[command(subcommand)]
+    Space(space::Space),
+    /// Let people into a space by a link
+    #[command(subcommand)]
+    Invite(invite::Invite),
+    /// Come into a space by a link
+    Join(invite::Join),
     /// Write, read and arrange notes
     #[command(subcommand)]
     Note(note::NoteCommand),
@@ -100,6 +110,9 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Restore(args) => backup::restore(&args, context),
         Command::Key(args) => key::run(&args, context),
         Command::Link(args) => link::run(args, context),
+        Command::Space(args) => space::run(args, context),
+        Command::Invite(args) => invite::run(args, context),
+        Command::Join(args) => invite::join(args, context),
         Command::Note(args) => note::run(args, context),
         Command::Notebook(args) => notebook::run(args, context),
         Command::Search(args) => search::run(&args, context),
@@ -114,5 +127,16 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Device(args) => device::run(&args, context),
         Command::Member(args) => member::run(&args, context),
         Command::Epoch(args) => epoch::run(&args, context),
+    }
+}
+
+/// One line of stdin, which may be secret.
+fn typed_line(missing: &str) -> Result<String, Failure> {
+    let mut line = String::new();
+    // What is longer than this is not read into memory.
+    match std::io::BufRead::read_line(&mut std::io::Read::take(std::io::stdin().lock(), 4096), &mut line) {
+        Ok(0) => Err(Failure::usage(missing)),
+        Ok(_) => Ok(line),
+        Err(error) => Err(Failure::io("cannot read what was typed", error)),
     }
 }

@@ -26,6 +26,8 @@ pub enum NoteCommand {
     Rename(Rename),
     /// Put into a notebook, or out of all
     Move(Move),
+    /// Copy into another space
+    Copy(Copy),
     /// Add a tag
     Tag(Tag),
     /// Remove a tag
@@ -162,11 +164,27 @@ pub struct Move {
     #[arg(value_name = "ID")]
     pub(super) id: String,
     /// Notebook: id or name
-    #[arg(value_name = "NOTEBOOK", required_unless_present = "out", conflicts_with = "out")]
+    #[arg(value_name = "NOTEBOOK", required_unless_present_any = ["out", "to"], conflicts_with = "out")]
     pub(super) notebook: Option<String>,
     /// Out of all notebooks
     #[arg(long)]
     pub(super) out: bool,
+    /// Into another space: id, the beginning of one, or name
+    #[arg(long, value_name = "SPACE", conflicts_with_all = ["notebook", "out"])]
+    pub(super) to: Option<String>,
+}
+
+/// Copy a note into another space.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note copy 1a2b3c4d --to Family\n\n\
+                        Text, title, properties and tags; the copy has a life of its own.")]
+pub struct Copy {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Space: id, the beginning of one, or name
+    #[arg(long, value_name = "SPACE")]
+    pub(super) to: String,
 }
 
 /// Add or remove a tag.
@@ -281,6 +299,7 @@ pub(super) fn run(command: NoteCommand, context: &Context) -> Result<(), Failure
         C::Append(args) => note_edit::append(&args, context),
         C::Rename(args) => note_edit::rename(&args, context),
         C::Move(args) => note_edit::move_to(&args, context),
+        C::Copy(args) => note_edit::copy(&args, context),
         C::Tag(args) => note_edit::tag(&args, true, context),
         C::Untag(args) => note_edit::tag(&args, false, context),
         C::Pin(args) => note_edit::pin(&args, context),

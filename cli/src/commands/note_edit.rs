@@ -10,7 +10,7 @@ use std::{env, fs};
 use lifeos_client_core::client::{Client, ClientError, NoteDraft};
 use serde_json::Value;
 
-use super::note::{Add, Append, Edit, Move, One, Pin, Prop, Rename, RestoreVersion, Tag, Todo};
+use super::note::{Add, Append, Copy, Edit, Move, One, Pin, Prop, Rename, RestoreVersion, Tag, Todo};
 use super::notebook;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -88,9 +88,21 @@ pub(super) fn rename(args: &Rename, context: &Context) -> Result<(), Failure> {
 
 pub(super) fn move_to(args: &Move, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
+    if let Some(to) = &args.to {
+        let there = client.in_space(to)?;
+        let id = client.note_move_to(&args.id, &there)?.to_string();
+        return shown(&there, context, &id, "Moved");
+    }
     let notebook = args.notebook.as_deref().map(|name| notebook::find(&client, name)).transpose()?;
     client.note_move(&args.id, notebook.as_deref())?;
     shown(&client, context, &args.id, "Moved")
+}
+
+pub(super) fn copy(args: &Copy, context: &Context) -> Result<(), Failure> {
+    let client = context.open()?;
+    let there = client.in_space(&args.to)?;
+    let id = client.note_copy_to(&args.id, &there)?.to_string();
+    shown(&there, context, &id, "Copied")
 }
 
 pub(super) fn tag(args: &Tag, present: bool, context: &Context) -> Result<(), Failure> {

@@ -41,6 +41,12 @@ fn verify(page: &mut Page, status: &Status) {
 
 fn draw(page: &mut Page, status: &Status) {
     draw_warnings(page, status);
+    for device in &status.new_devices {
+        let (name, by) = (one_line(&device.name), one_line(&device.by));
+        page.line(page.bold(&format!("New device: {name}, added by {by}, noticed {}", time(device.noticed_ms))));
+        page.line(format_args!("If it is not yours, remove it: lifeos device remove {}", short(&device.device)));
+        page.line("");
+    }
     page.table(&[
         vec!["Home".into(), status.home.display().to_string()],
         vec!["Device".into(), format!("{} ({})", one_line(&status.device_name), short(&status.device))],

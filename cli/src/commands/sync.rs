@@ -24,7 +24,7 @@ pub(super) fn run(args: &Sync, context: &Context) -> Result<(), Failure> {
         return context.block_on(watch(&client, context));
     }
     let mut bar = context.out.bar();
-    let report = context.block_on(async { Ok(client.sync(&mut |step| bar.step(&step)).await?) });
+    let report = context.block_on(async { Ok(client.sync_all(&mut |step| bar.step(&step)).await?) });
     bar.finish();
     let report = report?;
     context.out.result(&report, |page| draw(page, &report))
@@ -43,9 +43,14 @@ fn draw(page: &mut Page, report: &SyncReport) {
 async fn watch(client: &Client, context: &Context) -> Result<(), Failure> {
     let mut events = client.subscribe();
     let handle = client.sync_live();
+    // The other spaces of this home beside it; what they bring is shown by whoever looks at them.
+    let others: Vec<_> = client.other_spaces()?.iter().map(Client::sync_live).collect();
     let outcome = show_events(&mut events, context).await;
     // What is under way is stored before the process ends, whatever ended the watching.
     handle.stop().await;
+    for other in others {
+        other.stop().await;
+    }
     outcome
 }
 
@@ -95,6 +100,9 @@ fn event_json(event: &Event) -> Value {
         Event::Quarantined { space, envelope, reason } => json!({
             "event": "quarantined", "space": space.to_string(), "envelope": envelope.to_string(), "reason": reason,
         }),
+        Event::DeviceAdded { space, device, by } => json!({
+            "event": "device_added", "space": space.to_string(), "device": device.to_string(), "by": by.to_string(),
+        }),
         Event::MembershipChanged { space } => json!({"event": "membership_changed", "space": space.to_string()}),
         Event::Lagged => json!({"event": "lagged"}),
         _ => json!({"event": "other"}),
@@ -130,6 +138,12 @@ fn event_text(event: &Event) -> String {
         Event::Quarantined { envelope, reason, .. } => {
             format!("Set aside {}: {}", short(&envelope.to_string()), one_line(reason))
         }
+        Event::DeviceAdded { device, by, .. } => format!(
+            "A device of yours was added: {} by {}. If it is not yours: `lifeos device remove {}`",
+            short(&device.to_string()),
+            short(&by.to_string()),
+            short(&device.to_string())
+        ),
         Event::MembershipChanged { .. } => "Members or devices changed".into(),
         Event::Lagged => "Too slow to show everything; `lifeos status` tells where things stand".into(),
         _ => "Something else happened".into(),

@@ -180,7 +180,7 @@ mod tests {
     use crate::context::Global;
 
     fn journal() -> Journal {
-        let quiet = Global { quiet: true, json: true, home: None };
+        let quiet = Global { quiet: true, json: true, home: None, space: None };
         Journal::new(Out::from_global(&quiet), "sample".into())
     }
 

@@ -190,7 +190,7 @@ impl Client {
         }
         let reader = Reader::open(home)?;
         let ids = (space.space, space.device);
-        let client = Self { shared: Arc::new(Shared::new(home.to_owned(), store, reader, (root, keys), ids)?) };
+        let client = Self { shared: Arc::new(Shared::new(home.to_owned(), store, reader, (root, keys), ids, None)?) };
         // What could not be taken in may be by now: another version, another process' keys. It must not keep a home shut.
         if let Err(error) = client.shared.retry_quarantined() {
             tracing::warn!(%error, "what waits in quarantine was not tried again");

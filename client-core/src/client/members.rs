@@ -105,7 +105,7 @@ impl Client {
 }
 
 /// A role in a word.
-const fn role_name(role: Role) -> &'static str {
+pub(super) const fn role_name(role: Role) -> &'static str {
     match role {
         Role::Owner => "owner",
         Role::Admin => "admin",

@@ -10,6 +10,7 @@
 //! | `status`, `doctor` | where things stand, and whether they are sound |
 //! | `recover`, `backup`, `protect` | words, encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
+//! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 
 mod backup;
 mod devices;
@@ -20,6 +21,7 @@ mod export;
 mod history;
 mod home;
 mod import;
+mod invite;
 mod link;
 mod members;
 mod notebooks;
@@ -27,11 +29,13 @@ mod notes;
 mod protect;
 mod recover;
 mod search;
+mod spaces;
 mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod together;
+mod transfer;
 mod types;
 
 use std::sync::Arc;

@@ -260,7 +260,7 @@ impl Driver<'_> {
         let recovery = self.phrase.derive_home();
         let ids = (space, recovery.sign_pk());
         let keys = (self.machine.device()?.0.clone(), recovery);
-        let shared = Shared::new(self.home.to_owned(), store, Reader::open(self.home)?, keys, ids)?;
+        let shared = Shared::new(self.home.to_owned(), store, Reader::open(self.home)?, keys, ids, None)?;
         let shared = Arc::new(shared);
         let mut receiving = |step: ProgressStep| progress(ProgressStep { phase: "receive", ..step });
         sync_once(&shared, &mut receiving, &mut Tally::default()).await?;

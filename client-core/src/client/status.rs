@@ -9,18 +9,21 @@ use lifeos_sync_protocol::record::{Body, DeviceKind};
 
 use super::home::space_doc;
 use super::{
-    Client, ClientError, DeviceStatus, DocumentHeads, MissingEnvelopes, QuarantineEntry, RelayStatus, RelayWarning,
-    Status,
+    Client, ClientError, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice, QuarantineEntry, RelayStatus,
+    RelayWarning, Status,
 };
 use crate::engine::{SpaceState, wall_ms};
 use crate::projection::Value;
 use crate::records::open_device_name;
 use crate::registry::{DEVICE_NAME, MEMBER_NAME};
-use crate::store::{Promise, QuarantinedEnvelope, Reads, RelayState, Warning, WarningKind};
+use crate::store::{NoticedDevice, Promise, QuarantinedEnvelope, Reads, RelayState, Warning, WarningKind};
 use crate::witness::state_code;
 
 /// Quarantined envelopes that are listed.
 const QUARANTINE_LISTED: u32 = 100;
+
+/// How long a new device is told of.
+const NEWS_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What devices and members are called.
 #[derive(Debug, Default)]
@@ -46,9 +49,17 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn status(&self) -> Result<Status, ClientError> {
+        self.status_at(wall_ms())
+    }
+
+    /// Where things stand at a time (ms UTC), which decides what is still news.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn status_at(&self, now_ms: i64) -> Result<Status, ClientError> {
         let (names, keys) = (self.names()?, self.key_status()?);
         let state = self.shared.state();
         let space = self.space();
+        let new_devices = self.new_devices(now_ms, &names)?;
         let reader = self.shared.reader();
         let reads = reader.reads();
         let relays = reads.relays(&space)?;
@@ -67,7 +78,8 @@ impl Client {
             relays: relays.into_iter().map(relay_status).collect(),
             devices: self.device_statuses(&reads, &state.membership, &names)?,
             warnings: reads.warnings(&space)?.into_iter().map(relay_warning).collect(),
-            missing: missing(reads.promises(&space)?, &names, wall_ms()),
+            missing: missing(reads.promises(&space)?, &names, now_ms),
+            new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
             alarms: alarms(&reads, &space, &state, &names)?,
@@ -79,6 +91,22 @@ impl Client {
     /// [`ClientError`].
     pub fn dismiss_warnings(&self) -> Result<usize, ClientError> {
         Ok(self.shared.store().dismiss_warnings(&self.space())?)
+    }
+
+    /// Devices of this person that are news: the one way to see that somebody else was let in.
+    fn new_devices(&self, now_ms: i64, names: &Names) -> Result<Vec<NewDeviceNotice>, ClientError> {
+        let noticed = self.shared.store().noticed_devices(&self.space())?.unwrap_or_default();
+        let state = self.shared.state();
+        let fresh = noticed.into_iter().filter(|device| {
+            now_ms.saturating_sub(device.noticed_ms) < NEWS_MS && state.membership.may_read(&device.device)
+        });
+        let notice = |device: NoticedDevice| NewDeviceNotice {
+            device: device.device.to_string(),
+            name: names.device(&device.device),
+            by: names.device(&device.by),
+            noticed_ms: device.noticed_ms,
+        };
+        Ok(fresh.map(notice).collect())
     }
 
     fn device_statuses(

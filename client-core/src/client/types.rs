@@ -270,6 +270,8 @@ pub struct Status {
     pub keys: KeyStatus,
     /// What a person should look at, in words; empty when all is well.
     pub alarms: Vec<String>,
+    /// Devices of this person that were added within the last 24 hours: if one is not theirs, it must go.
+    pub new_devices: Vec<NewDeviceNotice>,
 }
 
 /// Something a relay did that it should not have done.
@@ -360,6 +362,102 @@ pub struct RotationReport {
     pub told_relay: bool,
     /// Why it does not.
     pub untold: Option<String>,
+}
+
+/// A space of this home.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct SpaceSummary {
+    /// Hex id.
+    pub id: String,
+    /// Its name, if one is known here.
+    pub name: String,
+    /// The home space, which is this person's alone.
+    pub home: bool,
+    /// Commands work in it when none is named.
+    pub in_use: bool,
+    /// What this device's person is here: `owner`, `admin`, `editor`, `reader`, or `none` after leaving.
+    pub role: String,
+    /// Members in force.
+    pub members: u64,
+    /// Nothing new should be begun here.
+    pub closed: bool,
+}
+
+/// What an invitation offers.
+#[derive(Debug, Clone, Copy)]
+pub struct InviteOptions {
+    /// Editor or Reader.
+    pub role: lifeos_sync_protocol::record::Role,
+    /// How long it can be used.
+    pub lives_ms: u64,
+    /// How many may join with it.
+    pub uses_max: u32,
+    /// Without approval: whoever has the link reads at once.
+    pub auto: bool,
+}
+
+/// An invitation of a space.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct InviteSummary {
+    /// Hex id.
+    pub id: String,
+    /// What who joins becomes.
+    pub role: String,
+    /// When it ends (ms UTC).
+    pub expires_ms: i64,
+    /// Requests that count.
+    pub uses: u64,
+    /// How many may join.
+    pub uses_max: u64,
+    /// Nobody has to approve.
+    pub auto: bool,
+    /// The device that made it, by name if known.
+    pub by: String,
+    /// `open`, `expired`, `used up`, `revoked` or `closed`.
+    pub state: String,
+}
+
+/// Somebody who asks to join.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct JoinRequest {
+    /// Hex id.
+    pub id: String,
+    /// The invitation, hex.
+    pub invite: String,
+    /// What they call themselves; only the device that made the invitation can read it.
+    pub name: String,
+    /// What they would become.
+    pub role: String,
+    /// Twelve digits that their device shows, too.
+    pub fingerprint: [u16; 3],
+}
+
+/// What asking to join led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinOutcome {
+    /// Somebody in the space has to approve.
+    Waiting {
+        /// Twelve digits to compare with them; zeros when they are not known any more.
+        fingerprint: [u16; 3],
+    },
+    /// The space is one of this home's.
+    Joined {
+        /// The space.
+        space: lifeos_sync_protocol::ids::SpaceId,
+    },
+}
+
+/// A device of this person that was added lately.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NewDeviceNotice {
+    /// Hex id.
+    pub device: String,
+    /// Its name, if known.
+    pub name: String,
+    /// The device that let it in, by name if known.
+    pub by: String,
+    /// When this device heard of it (ms UTC).
+    pub noticed_ms: i64,
 }
 
 /// An envelope that was set aside.

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::connection::{OnProgress, run};
+use super::lock::SpaceLock;
 use super::{Backoff, EngineError, Mode, Shared, Tally};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
 use crate::session::SessionError;
-use crate::store::{RelayState, StoreError, SyncLock};
+use crate::store::{RelayState, StoreError};
 use crate::transport::{RelayUrl, connect};
 
 /// How often the lock is tried while another process syncs.
@@ -30,7 +31,7 @@ pub(crate) async fn sync_once(
     progress: OnProgress<'_>,
     tally: &mut Tally,
 ) -> Result<(), EngineError> {
-    let _lock = SyncLock::try_acquire(&shared.home)?.ok_or(EngineError::Locked)?;
+    let _lock = shared.lock.acquire(shared.space)?;
     let (stop_sender, stop) = watch::channel(false);
     let mut result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
     for _ in 0..FETCHES_MAX {
@@ -92,9 +93,9 @@ fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
 }
 
 /// Takes the lock if it is not held yet; it stays held between connections.
-fn hold_lock(shared: &Shared, lock: &mut Option<SyncLock>) -> Result<(), EngineError> {
+fn hold_lock(shared: &Shared, lock: &mut Option<SpaceLock>) -> Result<(), EngineError> {
     if lock.is_none() {
-        *lock = Some(SyncLock::try_acquire(&shared.home)?.ok_or(EngineError::Locked)?);
+        *lock = Some(shared.lock.acquire(shared.space)?);
     }
     Ok(())
 }

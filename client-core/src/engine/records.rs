@@ -58,6 +58,20 @@ pub(crate) async fn publish_records(
     Ok(Published { records, refused: first.refused })
 }
 
+/// Hands one record to a relay as the holder of an invitation, who may not be able to come back.
+///
+/// # Errors
+/// [`EngineError`]; [`EngineError::RecordsRefused`] when the relay does not take it.
+pub(crate) async fn offer_record(
+    url: &RelayUrl,
+    space: SpaceId,
+    keys: &DeviceKeys,
+    record: &Record,
+) -> Result<(), EngineError> {
+    let offered = exchange(url, space, keys, std::slice::from_ref(record)).await?;
+    if offered.refused { Err(EngineError::RecordsRefused) } else { Ok(()) }
+}
+
 async fn exchange(
     url: &RelayUrl,
     space: SpaceId,

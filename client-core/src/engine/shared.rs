@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use tokio::sync::{Notify, broadcast};
 
-use super::SpaceState;
+use super::{HomeLock, SpaceState};
 use crate::event::{Event, Origin};
 use crate::keys::{DeviceKeys, DeviceRoot};
 use crate::store::{Commit, Reader, Store, StoreError};
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     /// What `keys` were derived from; a recovery in progress proves another key.
     pub(crate) root: DeviceRoot,
     pub(crate) keys: DeviceKeys,
+    /// Who syncs; the spaces of a home share it.
+    pub(crate) lock: Arc<HomeLock>,
     /// Rings after every local commit: there may be something to seal.
     pub(crate) edited: Notify,
     store: Mutex<Store>,
@@ -39,9 +41,12 @@ impl Shared {
         reader: Reader,
         (root, keys): (DeviceRoot, DeviceKeys),
         (space, device): (SpaceId, SignPk),
+        lock: Option<Arc<HomeLock>>,
     ) -> Result<Self, StoreError> {
         let state = SpaceState::load(&store, &space, &keys)?;
+        store.notice_devices(&space, &state.membership, &device, wall_ms())?;
         Ok(Self {
+            lock: lock.unwrap_or_else(|| HomeLock::new(home.clone())),
             home,
             space,
             device,
@@ -86,6 +91,9 @@ impl Shared {
         let before =
             std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), Arc::clone(&state));
         if before.membership != state.membership {
+            for device in store.notice_devices(&self.space, &state.membership, &self.device, wall_ms())? {
+                self.emit(Event::DeviceAdded { space: self.space, device: device.device, by: device.by });
+            }
             self.emit(Event::MembershipChanged { space: self.space });
         }
         Ok(())

@@ -8,7 +8,7 @@ use lifeos_sync_protocol::record::Record;
 
 use crate::crypto::HpkeKey;
 use crate::keys::{DeviceKeys, KeyFault, Keyring, OwnKeys, SealKey, health};
-use crate::records::{KeyTrouble, OpenedEpochs, unlock_epochs};
+use crate::records::{KeyTrouble, OpenedEpochs, open_invite, unlock_epochs};
 use crate::store::{Store, StoreError};
 
 /// Members and keys of one space; made anew whenever a record arrives.
@@ -28,7 +28,17 @@ pub(crate) struct SpaceState {
 impl SpaceState {
     /// Reads the records and opens every epoch that is sealed to this device.
     pub(crate) fn load(store: &Store, space: &SpaceId, keys: &DeviceKeys) -> Result<Self, StoreError> {
-        Self::of(space, &store.records(space)?, keys, store.hpke_keys(space, keys)?)
+        let records = store.records(space)?;
+        let mut state = Self::of(space, &records, keys, store.hpke_keys(space, keys)?)?;
+        // Who came in by a link that opens an epoch reads with it until a device of the space has given the key.
+        if let Some(secret) = store.invite_secret(space)? {
+            for (epoch, secret) in open_invite(&state.membership, &records, &secret.keys()).iter() {
+                if state.troubles.remove(epoch).is_some() {
+                    state.keyring.insert(*epoch, secret.clone());
+                }
+            }
+        }
+        Ok(state)
     }
 
     /// The same from records and keys at hand.

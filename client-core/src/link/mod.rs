@@ -50,6 +50,7 @@ pub use sas::{Comparison, SasCode};
 pub use sas_existing::SasExistingDevice;
 pub use sas_new::SasNewDevice;
 pub use text::LinkText;
+pub(crate) use text::{decode as base32_decode, encode as base32_encode};
 
 /// Most spaces linked at once: what fits into a mailbox message.
 pub const LINK_SPACES_MAX: usize = 64;

@@ -83,7 +83,8 @@ impl FromStr for LinkText {
     }
 }
 
-pub(super) fn encode(bytes: &[u8]) -> String {
+/// Base32 (RFC 4648) without padding.
+pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 8 / 5 + 1);
     let (mut buffer, mut bits) = (0_u32, 0);
     for byte in bytes {
@@ -102,7 +103,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 }
 
 /// Only the one encoding of each byte string decodes: the bits left over are zero.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() * 5 / 8);
     let (mut buffer, mut bits) = (0_u32, 0);
     for byte in text.bytes() {

@@ -1,7 +1,7 @@
 //! Settings of a space: what its devices and members are called.
 
 use automerge::AutoCommit;
-use lifeos_sync_protocol::ids::{MemberId, SignPk};
+use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
 use super::register::{line, put, text, with_prefix};
 use crate::document::{Document, DocumentError};
@@ -22,6 +22,38 @@ pub fn set_device_name(doc: &mut AutoCommit, device: &SignPk, name: &str) -> Res
 /// [`DocumentError::InvalidValue`].
 pub fn set_member_name(doc: &mut AutoCommit, member: &MemberId, name: &str) -> Result<(), DocumentError> {
     put(doc, SPACE_GENESIS, &format!("member/{member}:name"), line(name))
+}
+
+/// Names the space.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn set_space_name(doc: &mut AutoCommit, name: &str) -> Result<(), DocumentError> {
+    put(doc, SPACE_GENESIS, "name", line(name))
+}
+
+/// What the space is called.
+#[must_use]
+pub fn space_name(doc: &AutoCommit) -> Option<String> {
+    text(doc, "name")
+}
+
+/// Writes down in a person's home space that there is another one: what its keys are derived from, and where it is.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn note_space(
+    doc: &mut AutoCommit,
+    space: &SpaceId,
+    genesis_random: &[u8; 32],
+    relay: Option<&str>,
+) -> Result<(), DocumentError> {
+    let genesis: String = genesis_random.iter().map(|byte| format!("{byte:02x}")).collect();
+    put(doc, SPACE_GENESIS, &format!("space/{space}:genesis"), genesis)?;
+    match relay {
+        Some(relay) => put(doc, SPACE_GENESIS, &format!("space/{space}:relay"), line(relay)),
+        None => Ok(()),
+    }
 }
 
 /// What a device is called.

@@ -122,7 +122,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn seal_to(
+    pub(super) fn seal_to(
         &self,
         epoch: &EpochRef,
         devices: &[(SignPk, HpkePk)],

@@ -5,6 +5,7 @@
 //! | here | founding a space, adding a device |
 //! | `draft` | removals, roles, new HPKE keys: each tried on the membership before it counts |
 //! | `epochs` | new key generations, grants of the present one |
+//! | `invite` | invitations, admissions, closing |
 //! | `seals` | the cryptography of both |
 //! | `ring` | which secrets this device can open, and what is wrong where it cannot |
 //! | `names` | device names |
@@ -12,6 +13,7 @@
 
 mod draft;
 mod epochs;
+mod invite;
 mod names;
 mod recover;
 mod ring;
@@ -31,6 +33,7 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 pub use draft::Draft;
 pub use epochs::devices_without;
+pub use invite::{InviteTerms, next_record, open_invite, open_requests};
 pub use names::{DEVICE_NAME_BYTES_MAX, open_device_name};
 pub use recover::{
     Readmission, RecoveryPlan, Takeover, plan_recovery, readmission_records, recovery_keys, replace_recovery_key,

@@ -99,7 +99,7 @@ impl<'a> EpochOpener<'a> {
         }
     }
 
-    fn open(&mut self, holder: &Record, epoch: EpochRef, seal: &Seal) {
+    pub(super) fn open(&mut self, holder: &Record, epoch: EpochRef, seal: &Seal) {
         if seal.device_ref != device_ref(&self.keys.sign_pk()) || self.keyring.find(&epoch).is_some() {
             return;
         }

@@ -142,6 +142,9 @@ pub const FIELDS: &[Field] = &[
     field("notebook.del", NOTE_TREE_GENESIS, "<id>:del", FieldType::TimeMs, Crdt::Register, Validation::Type, true),
     field("space.schema", SPACE_GENESIS, "schema", FieldType::Line, Crdt::Constant, Validation::Frozen, false),
     field("space.device.name", SPACE_GENESIS, "device/<key>:name", FieldType::Line, Crdt::Register, TITLE, false),
+    field("space.name", SPACE_GENESIS, "name", FieldType::Line, Crdt::Register, TITLE, false),
+    field("space.other.genesis", SPACE_GENESIS, "space/<key>:genesis", FieldType::Line, Crdt::Register, TITLE, false),
+    field("space.other.relay", SPACE_GENESIS, "space/<key>:relay", FieldType::Line, Crdt::Register, TITLE, false),
     field("space.member.name", SPACE_GENESIS, "member/<id>:name", FieldType::Line, Crdt::Register, TITLE, false),
 ];
 

@@ -4,7 +4,7 @@ use automerge::{AutoCommit, ChangeHash};
 use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use rusqlite::Connection;
 
-use super::documents::{Unbuilt, Workspace};
+use super::documents::{Cache, Unbuilt, Workspace};
 use super::{Reads, Step, Store, StoreError, begin, schema, undo};
 use crate::delta::CHANGE_BYTES_MAX;
 use crate::document::{Document, GenesisId};
@@ -44,20 +44,37 @@ impl Store {
         edit: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<(T, Commit), E> {
         let transaction = begin(&self.conn)?;
-        let mut tx = Tx {
-            conn: &self.conn,
-            documents: Workspace::begin(&self.conn, &mut self.documents, space)?,
-            now_ms,
-            step: Step::default(),
-            changes: Vec::new(),
-            too_large: false,
-        };
+        let mut tx = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, space)?, now_ms);
         let value = edit(&mut tx)?;
         let documents = tx.store()?;
         transaction.commit().map_err(StoreError::from)?;
         let docs = documents.changed();
         documents.finish();
         Ok((value, Commit { docs }))
+    }
+
+    /// As [`Store::write`], over two spaces of this home: both commits or none.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_two<T, E: From<StoreError>>(
+        &mut self,
+        spaces: (&SpaceId, &SpaceId),
+        now_ms: i64,
+        edit: impl FnOnce(&mut Tx<'_>, &mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<(T, Commit, Commit), E> {
+        let transaction = begin(&self.conn)?;
+        // The second space's documents are read afresh, and not kept: a kept one is noticed to be stale later.
+        let mut apart = Cache::default();
+        let mut left = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, spaces.0)?, now_ms);
+        let mut right = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut apart, spaces.1)?, now_ms);
+        let value = edit(&mut left, &mut right)?;
+        let (left, right) = (left.store()?, right.store()?);
+        transaction.commit().map_err(StoreError::from)?;
+        let commits = (Commit { docs: left.changed() }, Commit { docs: right.changed() });
+        left.finish();
+        right.finish();
+        Ok((value, commits.0, commits.1))
     }
 
     /// Runs `read` on a document; `None` when there is no such document.
@@ -81,6 +98,10 @@ impl Store {
 }
 
 impl<'s> Tx<'s> {
+    fn begin(conn: &'s Connection, documents: Workspace<'s>, now_ms: i64) -> Self {
+        Self { conn, documents, now_ms, step: Step::default(), changes: Vec::new(), too_large: false }
+    }
+
     /// Edits a document as one change; a document that does not exist begins with its genesis. An edit that
     /// changes nothing stores nothing, and a document without any change does not exist afterwards.
     ///

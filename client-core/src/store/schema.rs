@@ -238,6 +238,12 @@ pub(super) fn put_meta(conn: &Connection, key: &str, value: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// Removes a value of the `meta` table.
+pub(super) fn remove_meta(conn: &Connection, key: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
+    Ok(())
+}
+
 /// The order of the list of notes, so that its first screen reads its first rows only.
 const NOTE_LIST_INDEX: &str = "CREATE INDEX note_list ON note(trashed_ms, pinned, updated_ms);\n";
 

@@ -100,6 +100,7 @@ impl Connection {
         stream: &mut SplitStream<WebSocket>,
     ) -> Result<(), Refusal> {
         let (space, _) = self.opened(pushed.session)?;
+        self.member(pushed.session)?;
         let pusher = self.session(pushed.session)?.device;
         self.gather(&mut pushed, stream).await;
         let others: Vec<u32> = pushed.parts.iter().skip(1).map(|(request, _)| *request).collect();

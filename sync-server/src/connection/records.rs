@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::{Connection, Refusal};
-use crate::limits::Limits;
+use crate::limits::{Limits, wall_ms};
 use crate::rate::Rate;
 use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, judge, store_records};
 use crate::store::{RecordTarget, Recorded, StoreError};
@@ -26,6 +26,7 @@ impl Connection {
             // Not only after OPEN: who creates a space may bring more records than one frame holds.
             let space = self.space(session)?;
             let reader = self.session(session)?.reader;
+            self.check_guest(session, &space, &records)?;
             self.add_records(session, space, reader, records).await?
         } else {
             self.create_space(session, records).await?
@@ -38,6 +39,22 @@ impl Connection {
             return Err(Refusal::fatal(ErrorCode::Rate, "too many records that are never valid here"));
         }
         Ok(())
+    }
+
+    /// A guest hands in one Join by its own invitation at a time, and nothing else: no author of its records is known
+    /// here whose budget they could use.
+    fn check_guest(&mut self, session: u32, space: &Space, records: &[Vec<u8>]) -> Result<(), Refusal> {
+        let device = self.session(session)?.device;
+        let view = space.view();
+        if view.membership.may_read(&device) {
+            return Ok(());
+        }
+        let is_join =
+            |bytes: &Vec<u8>| Record::parse(bytes.clone()).is_ok_and(|record| view.is_guests_join(&device, &record));
+        if view.is_guest(&device, wall_ms()) && records.len() == 1 && records.iter().all(is_join) {
+            return Ok(());
+        }
+        Err(Refusal::mild(ErrorCode::NotMember, "an invitation lets its holder hand in one request to join"))
     }
 
     /// Waits when records come faster than they may; refusing them would only have them sent again.

@@ -70,6 +70,7 @@ impl Drop for Session {
 const NO_SESSION: Refusal = Refusal::fatal(ErrorCode::Unexpected, "no such session on this connection");
 const NOT_OPEN: Refusal = Refusal::mild(ErrorCode::Unexpected, "OPEN comes first");
 const REMOVED: Refusal = Refusal::fatal(ErrorCode::Removed, "this device was removed from the space");
+const GUEST: Refusal = Refusal::mild(ErrorCode::NotMember, "an invitation opens the records only; join first");
 const NO_SPACE: Refusal =
     Refusal::mild(ErrorCode::Unexpected, "the relay does not hold this space yet: send its Genesis first");
 
@@ -80,12 +81,25 @@ impl Connection {
             Frame::Rec { session, records, .. } => self.records(request, session, records).await,
             Frame::RecWant { session, ids, heads } => self.wanted_records(request, session, ids, heads).await,
             Frame::Pull { session, from, bytes_max, items_max } => {
+                self.member(session)?;
                 self.pull(request, session, from, bytes_max, items_max).await
             }
-            Frame::Have { session, .. } => self.have(request, session).await,
-            Frame::Want { session, ranges, objects } => self.want(request, session, ranges, &objects).await,
-            Frame::LogStatementWant { session } => self.log_statement(request, session).await,
-            Frame::Ephemeral { session, envelope } => self.presence(session, envelope),
+            Frame::Have { session, .. } => {
+                self.member(session)?;
+                self.have(request, session).await
+            }
+            Frame::Want { session, ranges, objects } => {
+                self.member(session)?;
+                self.want(request, session, ranges, &objects).await
+            }
+            Frame::LogStatementWant { session } => {
+                self.member(session)?;
+                self.log_statement(request, session).await
+            }
+            Frame::Ephemeral { session, envelope } => {
+                self.member(session)?;
+                self.presence(session, envelope)
+            }
             _ => Err(Refusal::fatal(ErrorCode::Unexpected, "this frame is not for a relay")),
         }
     }
@@ -102,11 +116,20 @@ impl Connection {
         Ok((space, reader))
     }
 
-    /// The space of a session, if it exists and the device may still read it.
+    /// The session's device is a member's: a guest, who holds an invitation, has no part in content.
+    pub(super) fn member(&self, number: u32) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get(&number) else { return Err(NO_SESSION) };
+        let Some(space) = &session.space else { return Ok(()) };
+        if space.view().membership.may_read(&session.device) { Ok(()) } else { Err(GUEST) }
+    }
+
+    /// The space of a session, if it exists and the device, or the guest, may still read its records.
     pub(super) fn space(&self, number: u32) -> Result<Arc<Space>, Refusal> {
         let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
         let space = session.space.clone().ok_or(NO_SPACE)?;
-        if space.view().membership.may_read(&session.device) { Ok(space) } else { Err(REMOVED) }
+        let view = space.view();
+        let may_stay = view.membership.may_read(&session.device) || view.may_stay(&session.device);
+        if may_stay { Ok(space) } else { Err(REMOVED) }
     }
 
     /// Gives a session its space, and a place among the sessions there.

@@ -137,7 +137,8 @@ impl Live {
 
     /// Closes the sessions of devices that may not read any more.
     pub(crate) fn recheck(&mut self, view: &View) {
-        for reader in self.readers.values().filter(|reader| !view.membership.may_read(&reader.device)) {
+        let gone = |device: &SignPk| !view.membership.may_read(device) && !view.may_stay(device);
+        for reader in self.readers.values().filter(|reader| gone(&reader.device)) {
             let removed = Frame::Error {
                 code: ErrorCode::Removed,
                 fatal: true,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lifeos_sync_protocol::frame::PushStatus;
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, SignPk, StreamId};
-use lifeos_sync_protocol::membership::{Membership, StreamLimit};
-use lifeos_sync_protocol::record::Role;
+use lifeos_sync_protocol::membership::{Invite, Membership, StreamLimit};
+use lifeos_sync_protocol::record::{Body, Record, Role};
 
 /// Membership in force, with what every push asks for.
 #[derive(Debug)]
@@ -34,6 +34,30 @@ impl View {
             devices.entry(device.member).or_default().push(*key);
         }
         Self { current_epoch: membership.current_epoch(), membership, devices }
+    }
+
+    /// Whether this key is that of an invitation in force: its holder may read records and hand in a Join, and
+    /// nothing else. `now_ms` is this relay's clock, which is advice: who admits judges by theirs.
+    pub(crate) fn is_guest(&self, key: &SignPk, now_ms: u64) -> bool {
+        self.invited(key).any(|invite| invite.uses < invite.uses_max && invite.expires_ms > now_ms)
+    }
+
+    /// Whether a guest who is here may stay: until the invitation is withdrawn. The one whose request used it up
+    /// still waits for the answer to it.
+    pub(crate) fn may_stay(&self, key: &SignPk) -> bool {
+        self.invited(key).next().is_some()
+    }
+
+    fn invited<'v>(&'v self, key: &'v SignPk) -> impl Iterator<Item = &'v Invite> {
+        let is_open = self.membership.closed.is_none();
+        let invites = self.membership.invites.values().filter(move |_| is_open);
+        invites.filter(move |invite| invite.invite_pk == *key && !invite.is_revoked)
+    }
+
+    /// Whether a guest may hand in this record: a Join by its own invitation.
+    pub(crate) fn is_guests_join(&self, key: &SignPk, record: &Record) -> bool {
+        let Body::Join { invite, .. } = record.body() else { return false };
+        self.membership.invites.get(invite).is_some_and(|invite| invite.invite_pk == *key)
     }
 
     /// Devices that may connect.

@@ -1,0 +1,147 @@
+//! `lifeos space`: a home space and any number of shared ones.
+
+use clap::{Args, Subcommand};
+use lifeos_client_core::client::SpaceSummary;
+use serde_json::json;
+
+use crate::ask;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::page::{count, one_line, short};
+
+/// Spaces.
+#[derive(Debug, Subcommand)]
+pub enum Space {
+    /// Make a space to share with others
+    New(New),
+    /// List your spaces
+    List(List),
+    /// Work in this space from now on
+    Use(Use),
+    /// Leave a shared space, with all your devices
+    Leave(Leave),
+    /// Close a shared space for everybody
+    Close(Close),
+}
+
+/// Make a space.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos space new Family\n  lifeos space new Family --phrase < words.txt\n\n\
+                        With --phrase the words of your recovery phrase bring you back into this space, too. Without \
+                        it,\nonly another device of yours or another owner can.")]
+pub struct New {
+    /// What it is called
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Read the recovery phrase from stdin, and let it open this space too
+    #[arg(long)]
+    phrase: bool,
+}
+
+/// List spaces.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos space list")]
+pub struct List {}
+
+/// Choose a space.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos space use Family\n  lifeos space use home\n\n\
+                        `--space SPACE` before or after any command chooses one for that command alone.")]
+pub struct Use {
+    /// Space: id, the beginning of one, or name
+    #[arg(value_name = "SPACE")]
+    wanted: String,
+}
+
+/// Leave a space.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos space leave Family\n\n\
+                        What you wrote stays with the others, and what you have read stays on this device.")]
+pub struct Leave {
+    /// Space: id, the beginning of one, or name
+    #[arg(value_name = "SPACE")]
+    wanted: String,
+}
+
+/// Close a space.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos space close Family\n  lifeos space close Family --successor 1a2b3c4d\n\n\
+                        Everybody keeps what they have; nobody should write there any more. It cannot be undone.")]
+pub struct Close {
+    /// Space: id, the beginning of one, or name
+    #[arg(value_name = "SPACE")]
+    wanted: String,
+    /// Where its members go on: a space of yours
+    #[arg(long, value_name = "SPACE")]
+    successor: Option<String>,
+}
+
+pub(super) fn run(command: Space, context: &Context) -> Result<(), Failure> {
+    match command {
+        Space::New(args) => new(&args, context),
+        Space::List(_) => list(context),
+        Space::Use(args) => choose(&args.wanted, context),
+        Space::Leave(args) => context.block_on(leave(&args.wanted, context)),
+        Space::Close(args) => context.block_on(close(&args, context)),
+    }
+}
+
+fn new(args: &New, context: &Context) -> Result<(), Failure> {
+    let client = context.open_home()?;
+    let phrase = if args.phrase {
+        Some(ask::phrase(context)?)
+    } else {
+        context.out.say("Your recovery phrase does not open this space: make it with --phrase for that.");
+        None
+    };
+    let space = client.space_create(&args.name, phrase.as_ref())?.space().to_string();
+    context.out.result(&json!({"space": space, "name": args.name}), |page| {
+        page.line(format_args!("{} is there: {}", one_line(&args.name), short(&space)));
+        page.line(format_args!("Work in it with `lifeos space use {}`, or `--space` with any command.", short(&space)));
+    })
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
+    let spaces = context.open_home()?.spaces()?;
+    context.out.result(&json!({"spaces": spaces}), |page| {
+        page.table(&spaces.iter().map(row).collect::<Vec<_>>());
+    })
+}
+
+fn row(space: &SpaceSummary) -> Vec<String> {
+    let mut marks = Vec::new();
+    marks.extend(space.in_use.then_some("in use"));
+    marks.extend(space.closed.then_some("closed"));
+    let members = count(space.members, "member");
+    vec![short(&space.id), one_line(&space.name), space.role.clone(), members, marks.join(", ")]
+}
+
+fn choose(wanted: &str, context: &Context) -> Result<(), Failure> {
+    let space = context.open_home()?.use_space(wanted)?.to_string();
+    context.out.result(&json!({"space": space}), |page| {
+        page.line(format_args!("Commands work in {} now.", short(&space)));
+    })
+}
+
+async fn leave(wanted: &str, context: &Context) -> Result<(), Failure> {
+    let client = context.open_home()?.in_space(wanted)?;
+    client.space_leave().await?;
+    let space = client.space().to_string();
+    context.out.result(&json!({"left": space}), |page| {
+        page.line("You are no longer a member. The others make a new key; what they write from then on, you cannot read.");
+    })
+}
+
+async fn close(args: &Close, context: &Context) -> Result<(), Failure> {
+    let home = context.open_home()?;
+    let successor = match &args.successor {
+        Some(wanted) => Some(home.in_space(wanted)?.space()),
+        None => None,
+    };
+    let client = home.in_space(&args.wanted)?;
+    client.space_close(successor).await?;
+    let space = client.space().to_string();
+    context.out.result(&json!({"closed": space}), |page| {
+        page.line("The space is closed. Everybody keeps what they have.");
+    })
+}

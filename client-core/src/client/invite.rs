@@ -1,0 +1,304 @@
+//! Inviting people into a space, and joining one: links, requests, answers.
+
+use lifeos_sync_protocol::ids::{MemberId, RecordId, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, Record, Role};
+
+use super::members::role_name;
+use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, JoinRequest};
+use crate::crypto::{SystemRandom, random_bytes};
+use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, wall_ms};
+use crate::invite::{
+    InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as, open_name,
+};
+use crate::records::{InviteTerms, open_requests};
+use crate::session::SessionError;
+use crate::store::PendingJoin;
+use crate::transport::RelayUrl;
+
+impl From<InviteError> for ClientError {
+    fn from(error: InviteError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+fn wall_ms_unsigned() -> u64 {
+    u64::try_from(wall_ms()).unwrap_or(0)
+}
+
+impl Client {
+    /// Makes an invitation and hands it to the relay; gives the link, which is a secret.
+    /// # Errors
+    /// [`ClientError::Invalid`] in the home space, for a role above Editor, without a relay, or without the right.
+    pub async fn invite_create(&self, options: InviteOptions) -> Result<InviteLink, ClientError> {
+        if self.home_client()?.space() == self.space() {
+            return Err(ClientError::invalid(
+                "the home space is yours alone: make a space to share with `lifeos space new NAME`",
+            ));
+        }
+        if !may_invite_as(options.role) || options.uses_max == 0 {
+            return Err(ClientError::invalid("a link invites at least one person, as editor or reader"));
+        }
+        let address = self.relay_addresses()?.into_iter().next();
+        let address = address.ok_or_else(|| ClientError::invalid("set a relay first: `lifeos relay set URL`"))?;
+        // Everything here is known to the relay before the link exists.
+        exchange_records(&self.shared).await?;
+        let relay: RelayUrl = self.relay_addresses()?.into_iter().next().unwrap_or(address).parse()?;
+        let relay_pk =
+            relay.key().ok_or_else(|| ClientError::invalid("sync once first: the relay's key is not known"))?;
+        let secret = InviteSecret::generate(&mut SystemRandom::new());
+        let keys = secret.keys();
+        let terms = InviteTerms {
+            keys: (keys.sign_pk(), keys.hpke_pk()),
+            role: options.role,
+            expires_ms: wall_ms_unsigned().saturating_add(options.lives_ms),
+            uses_max: options.uses_max,
+            auto: options.auto,
+        };
+        let invite = self.write_records(|draft| draft.invite(&terms, &mut SystemRandom::new())).await?;
+        Ok(InviteLink { space: self.space(), invite, relay_pk, relay_url: relay.address().to_owned(), secret })
+    }
+
+    /// The invitations of this space, newest last.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn invites(&self) -> Result<Vec<InviteSummary>, ClientError> {
+        let state = self.shared.state();
+        let (names, now_ms) = (self.names()?, wall_ms_unsigned());
+        let summary = |(id, invite): (&RecordId, &lifeos_sync_protocol::membership::Invite)| InviteSummary {
+            id: id.to_string(),
+            role: role_name(invite.role).to_owned(),
+            expires_ms: i64::try_from(invite.expires_ms).unwrap_or(i64::MAX),
+            uses: u64::from(invite.uses),
+            uses_max: u64::from(invite.uses_max),
+            auto: invite.auto_epoch.is_some(),
+            by: names.device(&invite.author),
+            state: match check_invite(&state.membership, id, now_ms) {
+                Ok(()) => "open",
+                Err(InviteError::Revoked) => "revoked",
+                Err(InviteError::Expired) => "expired",
+                Err(InviteError::UsedUp) => "used up",
+                Err(_) => "closed",
+            }
+            .to_owned(),
+        };
+        let mut all: Vec<_> = state.membership.invites.iter().map(summary).collect();
+        all.sort_by_key(|invite| invite.expires_ms);
+        Ok(all)
+    }
+
+    /// Withdraws an invitation. One that let people read at once forces a new key.
+    /// # Errors
+    /// [`ClientError::NotFound`].
+    pub async fn invite_revoke(&self, id: &str) -> Result<(), ClientError> {
+        let invite = pick(self.shared.state().membership.invites.keys(), id, "invitation")?;
+        self.write_records(|draft| draft.revoke_invite(invite, &mut SystemRandom::new())).await
+    }
+
+    /// The requests to join that wait for an answer, after asking the relay.
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn join_requests(&self) -> Result<Vec<JoinRequest>, ClientError> {
+        exchange_records(&self.shared).await?;
+        let state = self.shared.state();
+        let records = self.shared.store().records(&self.space())?;
+        let open = open_requests(&state.membership, &records);
+        Ok(open.into_iter().map(|(join, invite)| self.request(&state.membership, join, &invite)).collect())
+    }
+
+    fn request(&self, membership: &Membership, join: &Record, invite: &RecordId) -> JoinRequest {
+        let state = self.shared.state();
+        let name = open_name(join, state.own_keys(&self.shared.keys).hpke_keys());
+        let role = membership.invites.get(invite).map_or(Role::Reader, |invite| invite.role);
+        JoinRequest {
+            id: join.id().to_string(),
+            invite: invite.to_string(),
+            name: name.unwrap_or_default(),
+            role: role_name(role).to_owned(),
+            fingerprint: fingerprint(&join.id()),
+        }
+    }
+
+    /// Admits who asked, named by the beginning of the request's id. `now_ms` is this device's clock, which decides
+    /// whether the invitation has expired.
+    /// # Errors
+    /// [`ClientError::Invalid`] for an invitation that is over; [`ClientError::NotFound`].
+    pub async fn invite_approve(&self, id: &str) -> Result<JoinRequest, ClientError> {
+        exchange_records(&self.shared).await?;
+        let state = self.shared.state();
+        let records = self.shared.store().records(&self.space())?;
+        let open = open_requests(&state.membership, &records);
+        let wanted = pick(open.iter().map(|(join, _)| join.id()).collect::<Vec<_>>().iter(), id, "request to join")?;
+        let (join, invite) = open.into_iter().find(|(join, _)| join.id() == wanted).ok_or(InviteError::Request)?;
+        let terms = state.membership.invites.get(&invite).ok_or(InviteError::Unknown)?;
+        // The request counts as a use itself, so only time and the word of somebody are looked at here.
+        if terms.is_revoked {
+            return Err(InviteError::Revoked.into());
+        }
+        if terms.expires_ms <= wall_ms_unsigned() {
+            return Err(InviteError::Expired.into());
+        }
+        let request = self.request(&state.membership, join, &invite);
+        let (join, role) = (join.clone(), terms.role);
+        self.write_records(|draft| draft.admit(&join, role, &mut SystemRandom::new())).await?;
+        Ok(request)
+    }
+
+    /// Asks to join a space by a link, or, when that was done, sees whether it was answered. `name` is what the
+    /// inviting person is told.
+    /// # Errors
+    /// [`ClientError::Invalid`] for a link that cannot be used (any more).
+    pub async fn join(&self, link: &str, name: &str) -> Result<JoinOutcome, ClientError> {
+        let link: InviteLink = link.parse()?;
+        let spaces = self.shared.reader().reads().spaces()?;
+        if spaces.iter().any(|row| row.space == link.space) {
+            return Err(ClientError::invalid("you are in this space already"));
+        }
+        let pending = self.shared.store().pending_joins()?;
+        let pending = pending.into_iter().find(|(space, join)| *space == link.space && join.link == link.to_string());
+        match pending {
+            Some((_, pending)) => self.finish_join(&link, &pending).await,
+            None => self.ask_to_join(&link, name).await,
+        }
+    }
+
+    async fn ask_to_join(&self, link: &InviteLink, name: &str) -> Result<JoinOutcome, ClientError> {
+        let relay = link.relay_url.parse::<RelayUrl>()?.with_key(link.relay_pk);
+        let guest = link.secret.keys();
+        let records = fetch_records(&relay, link.space, &guest).await.map_err(refused_guest)?;
+        let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
+        let pending = PendingJoin {
+            link: link.to_string(),
+            member: MemberId(random_bytes(&mut SystemRandom::new())),
+            name: name.to_owned(),
+        };
+        let joining = Joining {
+            link,
+            membership: &membership,
+            records: &records,
+            root: &self.shared.root,
+            member: pending.member,
+            name,
+        };
+        let join = join_record(&joining, wall_ms_unsigned(), &mut SystemRandom::new())?;
+        // Remembered before it is sent: the answer may come to another run of this program.
+        self.shared.store().put_pending_join(&link.space, Some(&pending))?;
+        let id = join.id();
+        let sent = offer_record(&relay, link.space, &guest, &join).await;
+        if let Err(error) = sent {
+            if !error.is_transient() {
+                self.shared.store().put_pending_join(&link.space, None)?;
+            }
+            return Err(refused_guest(error));
+        }
+        match self.finish_join(link, &pending).await? {
+            JoinOutcome::Waiting { .. } => Ok(JoinOutcome::Waiting { fingerprint: fingerprint(&id) }),
+            joined => Ok(joined),
+        }
+    }
+
+    /// Sees whether a request was answered; if so, the space becomes one of this home's.
+    async fn finish_join(&self, link: &InviteLink, pending: &PendingJoin) -> Result<JoinOutcome, ClientError> {
+        let relay = link.relay_url.parse::<RelayUrl>()?.with_key(link.relay_pk);
+        let root = &self.shared.root;
+        let random = self.genesis_random(link, &relay, root, pending).await?;
+        let Some((random, records)) = random else {
+            return Ok(JoinOutcome::Waiting { fingerprint: [0; 3] });
+        };
+        let keys = root.derive_space(&random);
+        let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
+        if membership.genesis_random != random || !membership.may_read(&keys.sign_pk()) {
+            return Ok(JoinOutcome::Waiting { fingerprint: own_fingerprint(&records, &pending.member) });
+        }
+        let by_itself = membership.invites.get(&link.invite).is_some_and(|invite| invite.auto_epoch.is_some());
+        if by_itself {
+            self.shared.store().keep_invite_secret(&link.space, Some(&link.secret))?;
+        }
+        let client = self.add_space(link.space, &keys, records, Some(&relay))?;
+        self.shared.store().put_pending_join(&link.space, None)?;
+        if membership.may_write(&keys.sign_pk()) {
+            client.name_space(&pending.member, None)?;
+        }
+        Ok(JoinOutcome::Joined { space: link.space })
+    }
+
+    /// The records of the space, read as a member if this device is one by now, else as a guest; nothing when the
+    /// invitation no longer lets anybody in.
+    async fn genesis_random(
+        &self,
+        link: &InviteLink,
+        relay: &RelayUrl,
+        root: &crate::keys::DeviceRoot,
+        pending: &PendingJoin,
+    ) -> Result<Option<([u8; 32], Vec<Record>)>, ClientError> {
+        let known = self.shared.store().reads().meta(&random_key(&link.space))?;
+        if let Some(random) = known.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+            match fetch_records(relay, link.space, &root.derive_space(&random)).await {
+                Ok(records) => return Ok(Some((random, records))),
+                Err(error) if is_stranger(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let records = match fetch_records(relay, link.space, &link.secret.keys()).await {
+            Ok(records) => records,
+            Err(error) if is_stranger(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
+        let random = membership.genesis_random;
+        self.write(|tx| Ok(tx.put_meta(&random_key(&link.space), &random)?))?;
+        let _ = pending;
+        Ok(Some((random, records)))
+    }
+
+    /// Sees to every request that waits for an answer.
+    pub(super) async fn finish_joins(&self) -> Result<Vec<SpaceId>, ClientError> {
+        let mut joined = Vec::new();
+        for (space, pending) in self.shared.store().pending_joins()? {
+            let link: InviteLink = pending.link.parse()?;
+            if let JoinOutcome::Joined { .. } = self.finish_join(&link, &pending).await? {
+                joined.push(space);
+            }
+        }
+        Ok(joined)
+    }
+}
+
+fn random_key(space: &SpaceId) -> String {
+    format!("join_random/{space}")
+}
+
+/// The digits of this person's own request among the records.
+fn own_fingerprint(records: &[Record], member: &MemberId) -> [u16; 3] {
+    let own = |record: &&Record| matches!(record.body(), Body::Join { member: joining, .. } if joining == member);
+    records.iter().find(own).map_or([0; 3], |join| fingerprint(&join.id()))
+}
+
+fn is_stranger(error: &EngineError) -> bool {
+    use lifeos_sync_protocol::frame::ErrorCode;
+    matches!(error, EngineError::Session(SessionError::Refused { code: ErrorCode::NotMember | ErrorCode::Removed, .. }))
+}
+
+/// A relay that does not let an invitation in says nothing about why.
+fn refused_guest(error: EngineError) -> ClientError {
+    if is_stranger(&error) || matches!(error, EngineError::RecordsRefused) {
+        return ClientError::invalid(
+            "this invitation does not open the space: it may have expired, been used up or been withdrawn; ask for a new one",
+        );
+    }
+    error.into()
+}
+
+/// The id that a full id or an unambiguous beginning of at least 4 characters names.
+fn pick<'i>(ids: impl Iterator<Item = &'i RecordId>, wanted: &str, what: &str) -> Result<RecordId, ClientError> {
+    let wanted = wanted.trim().to_ascii_lowercase();
+    if wanted.len() < 4 {
+        return Err(ClientError::invalid("give at least the first 4 characters of the id"));
+    }
+    let found: Vec<&RecordId> = ids.filter(|id| id.to_string().starts_with(&wanted)).collect();
+    match found.as_slice() {
+        [id] => Ok(**id),
+        [] => Err(ClientError::not_found(format!("{what} {wanted}"))),
+        _ => Err(ClientError::invalid("more than one id begins like this; give more of its characters")),
+    }
+}

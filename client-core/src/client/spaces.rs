@@ -1,0 +1,319 @@
+//! A person's spaces: the home space and any number of others, each with its own keys, members and log.
+//!
+//! A [`Client`] works in one space; [`Client::in_space`] gives one for another space of the same home. All share the
+//! database, the device's root and the lock that lets one process sync.
+
+use std::sync::Arc;
+
+use lifeos_sync_protocol::envelope::stream_id;
+use lifeos_sync_protocol::ids::{MemberId, SpaceId};
+use lifeos_sync_protocol::record::{Record, RemoveReason};
+
+use super::home::space_doc;
+use super::members::role_name;
+use super::{Client, ClientError, Progress, SpaceSummary, SyncReport};
+use crate::crypto::{SystemRandom, random_bytes};
+use crate::engine::{Shared, exchange_records};
+use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
+use crate::modules::space::{note_space, set_device_name, set_member_name, set_space_name, space_name};
+use crate::records::{Draft, Founding, OpenedEpochs, RecordsError, found_space};
+use crate::registry::SPACE_GENESIS;
+use crate::store::{NewSpace, Reader, SpaceRow, Step, Store};
+use crate::transport::RelayUrl;
+
+/// Key of the `meta` table: the space that commands work in when none is named.
+const META_IN_USE: &str = "space_in_use";
+/// Shortest beginning of an id that names a space.
+const PREFIX_CHARS_MIN: usize = 4;
+
+impl From<RecordsError> for ClientError {
+    fn from(error: RecordsError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl Client {
+    /// The spaces of this home, the home space first.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn spaces(&self) -> Result<Vec<SpaceSummary>, ClientError> {
+        let rows = self.shared.reader().reads().spaces()?;
+        let in_use = self.space_in_use()?;
+        rows.iter().map(|row| self.summary_of(row, in_use)).collect()
+    }
+
+    fn summary_of(&self, row: &SpaceRow, in_use: Option<SpaceId>) -> Result<SpaceSummary, ClientError> {
+        let mut store = self.shared.store();
+        let membership = store.membership(&row.space)?;
+        let name = store.read(&row.space, &space_doc(&row.space), |doc| space_name(doc.read()))?.flatten();
+        let role = membership.role_of(&row.device);
+        Ok(SpaceSummary {
+            id: row.space.to_string(),
+            name: name.unwrap_or_else(|| if row.home { "home".to_owned() } else { String::new() }),
+            home: row.home,
+            in_use: in_use.map_or(row.home, |space| space == row.space),
+            role: role.map(role_name).unwrap_or("none").to_owned(),
+            members: membership.members.len() as u64,
+            closed: membership.closed.is_some(),
+        })
+    }
+
+    /// The space that a full id, the beginning of one or a name means.
+    fn space_id(&self, wanted: &str) -> Result<SpaceId, ClientError> {
+        let wanted = wanted.trim();
+        let spaces = self.spaces()?;
+        let is_prefix = wanted.len() >= PREFIX_CHARS_MIN && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let prefix = wanted.to_ascii_lowercase();
+        let named: Vec<_> = spaces.iter().filter(|space| space.name == wanted).collect();
+        let by_id: Vec<_> = spaces.iter().filter(|space| is_prefix && space.id.starts_with(&prefix)).collect();
+        match if by_id.is_empty() { named } else { by_id }.as_slice() {
+            [space] => space.id.parse().map_err(|_| ClientError::not_found(format!("space {wanted}"))),
+            [] => Err(ClientError::not_found(format!("space {wanted}; `lifeos space list` shows yours"))),
+            _ => Err(ClientError::invalid("more than one space is called that; use its id")),
+        }
+    }
+
+    /// A client for another space of this home, named by id, beginning of an id, or name.
+    /// # Errors
+    /// [`ClientError::NotFound`].
+    pub fn in_space(&self, wanted: &str) -> Result<Self, ClientError> {
+        let space = self.space_id(wanted)?;
+        self.at(&space)
+    }
+
+    pub(super) fn at(&self, space: &SpaceId) -> Result<Self, ClientError> {
+        if *space == self.space() {
+            return Ok(self.clone());
+        }
+        let home = &self.shared.home;
+        let store = Store::open(home)?;
+        let row = store.reads().spaces()?.into_iter().find(|row| row.space == *space);
+        let row = row.ok_or_else(|| ClientError::not_found("such space"))?;
+        let keys = self.shared.root.derive_space(&store.membership(space)?.genesis_random);
+        if keys.sign_pk() != row.device {
+            return Err(ClientError::home("device.key does not fit this space: restore the home from a backup"));
+        }
+        let (reader, ids) = (Reader::open(home)?, (row.space, row.device));
+        let lock = Some(Arc::clone(&self.shared.lock));
+        Ok(Self {
+            shared: Arc::new(Shared::new(home.clone(), store, reader, (self.shared.root.clone(), keys), ids, lock)?),
+        })
+    }
+
+    /// A client for the space chosen by [`Client::use_space`], the home space without a choice.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn in_use(&self) -> Result<Self, ClientError> {
+        match self.space_in_use()? {
+            Some(space) => self.at(&space),
+            None => Ok(self.clone()),
+        }
+    }
+
+    fn space_in_use(&self) -> Result<Option<SpaceId>, ClientError> {
+        let reader = self.shared.reader();
+        let chosen = reader.reads().meta(META_IN_USE)?.and_then(|bytes| SpaceId::from_slice(&bytes));
+        let spaces = reader.reads().spaces()?;
+        Ok(chosen.filter(|chosen| spaces.iter().any(|row| row.space == *chosen)))
+    }
+
+    /// Clients for all other spaces of this home that this device takes part in.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn other_spaces(&self) -> Result<Vec<Self>, ClientError> {
+        let rows = self.shared.reader().reads().spaces()?;
+        let mut others = Vec::new();
+        for row in rows.iter().filter(|row| row.space != self.space()) {
+            let client = self.at(&row.space)?;
+            if row.home || client.own_member().is_ok() {
+                others.push(client);
+            }
+        }
+        Ok(others)
+    }
+
+    /// Chooses the space that commands work in.
+    /// # Errors
+    /// [`ClientError::NotFound`].
+    pub fn use_space(&self, wanted: &str) -> Result<SpaceId, ClientError> {
+        let space = self.space_id(wanted)?;
+        self.write(|tx| Ok(tx.put_meta(META_IN_USE, &space.0)?))?;
+        Ok(space)
+    }
+
+    /// Makes a space. With the words of this home's recovery phrase it can be recovered with them; without, the paper
+    /// key of the space is thrown away, and only a device or an Owner can bring its people back.
+    /// # Errors
+    /// [`ClientError::Security`] for words that are not this home's.
+    pub fn space_create(&self, name: &str, phrase: Option<&RecoveryPhrase>) -> Result<Self, ClientError> {
+        if name.trim().is_empty() {
+            return Err(ClientError::invalid("a space needs a name"));
+        }
+        let mut random = SystemRandom::new();
+        let genesis_random = random_bytes(&mut random);
+        let member = MemberId(random_bytes(&mut random));
+        let keys = self.shared.root.derive_space(&genesis_random);
+        let recovery = match phrase {
+            Some(phrase) => self.own_phrase(phrase)?.derive_space(&genesis_random),
+            None => DeviceRoot::generate(&mut random).derive_space(&genesis_random),
+        };
+        let founding = Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };
+        let founded = found_space(&founding, &mut random)?;
+        let records = vec![founded.genesis, founded.epoch];
+        let client = self.add_space(founded.space, &keys, records, None)?;
+        client.name_space(&member, Some(name))?;
+        Ok(client)
+    }
+
+    /// The phrase, if it is the one that this home was made with.
+    fn own_phrase<'p>(&self, phrase: &'p RecoveryPhrase) -> Result<&'p RecoveryPhrase, ClientError> {
+        let home = self.home_client()?;
+        if home.shared.state().membership.may_read(&phrase.derive_home().sign_pk()) {
+            return Ok(phrase);
+        }
+        Err(ClientError::Security {
+            message: "these are not the words of this home's recovery phrase: check every word".to_owned(),
+        })
+    }
+
+    pub(super) fn home_client(&self) -> Result<Self, ClientError> {
+        let rows = self.shared.reader().reads().spaces()?;
+        let home = rows.iter().find(|row| row.home).ok_or_else(|| ClientError::home("the home holds no space"))?;
+        self.at(&home.space)
+    }
+
+    /// Adds a space to this home, with a relay of its own or the home's, and writes down in the home space where
+    /// its keys come from.
+    pub(super) fn add_space(
+        &self,
+        space: SpaceId,
+        keys: &DeviceKeys,
+        records: Vec<Record>,
+        relay: Option<&RelayUrl>,
+    ) -> Result<Self, ClientError> {
+        let home = self.home_client()?;
+        let device = keys.sign_pk();
+        let stream_r32 = random_bytes(&mut SystemRandom::new());
+        let stream = stream_id(&space, &device, &stream_r32);
+        let relay = match relay {
+            Some(relay) => Some(relay.clone()),
+            None => home.relay_addresses()?.first().map(|relay| relay.parse()).transpose()?,
+        };
+        {
+            let mut store = self.shared.store();
+            store.add_space(&NewSpace { space, device, stream, stream_r32, records })?;
+            if let Some(relay) = &relay {
+                store.put_relay(&space, relay.address(), relay.key().as_ref())?;
+            }
+        }
+        let client = self.at(&space)?;
+        let random = client.shared.state().membership.genesis_random;
+        let relay = relay.map(|relay| relay.to_string());
+        home.edit(&space_doc(&home.space()), SPACE_GENESIS, Step::None, |doc| {
+            Ok(note_space(doc, &space, &random, relay.as_deref())?)
+        })?;
+        Ok(client)
+    }
+
+    /// Writes this device's and this person's names into the space, and the space's own.
+    pub(super) fn name_space(&self, member: &MemberId, space: Option<&str>) -> Result<(), ClientError> {
+        let home = self.home_client()?;
+        let (names, device) = (home.names()?, self.device());
+        let device_name = names.device(&home.device());
+        let own = home.shared.state().membership.devices.get(&home.device()).map(|own| own.member.to_string());
+        let person = own.map(|own| names.member(&own)).unwrap_or_default();
+        self.edit(&space_doc(&self.space()), SPACE_GENESIS, Step::None, |doc| {
+            if let Some(name) = space {
+                set_space_name(doc, name)?;
+            }
+            set_device_name(doc, &device, &device_name)?;
+            if person.trim().is_empty() { Ok(()) } else { Ok(set_member_name(doc, member, &person)?) }
+        })
+    }
+
+    /// Removes this person from a shared space: every device of theirs. What was written stays with the others, and
+    /// what was read stays here.
+    /// # Errors
+    /// [`ClientError::Invalid`] for the home space and for the last Owner.
+    pub async fn space_leave(&self) -> Result<(), ClientError> {
+        self.refuse_home("left")?;
+        let member = self.own_member()?;
+        self.write_records(|draft| draft.remove_member(member, RemoveReason::Left, Vec::new()).map(drop)).await
+    }
+
+    /// Closes a shared space for everybody; `successor` says where its members go on.
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn space_close(&self, successor: Option<SpaceId>) -> Result<(), ClientError> {
+        self.refuse_home("closed")?;
+        self.write_records(|draft| draft.close(successor).map(drop)).await
+    }
+
+    fn refuse_home(&self, what: &str) -> Result<(), ClientError> {
+        let rows = self.shared.reader().reads().spaces()?;
+        if rows.iter().any(|row| row.home && row.space == self.space()) {
+            return Err(ClientError::invalid(format!("the home space cannot be {what}")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn own_member(&self) -> Result<MemberId, ClientError> {
+        let state = self.shared.state();
+        let own = state.membership.devices.get(&self.device()).filter(|device| device.removed_by.is_none());
+        own.map(|device| device.member)
+            .ok_or_else(|| ClientError::home("this device is not enrolled in this space any more"))
+    }
+
+    /// Writes records on top of the newest ones, stores them, and hands them to the relay.
+    pub(super) async fn write_records<T>(
+        &self,
+        write: impl FnOnce(&mut Draft<'_>) -> Result<T, RecordsError>,
+    ) -> Result<T, ClientError> {
+        // First what others wrote: the new records cite the newest ones.
+        exchange_records(&self.shared).await?;
+        let value = {
+            let state = self.shared.state();
+            let mut store = self.shared.store();
+            let records = store.records(&self.space())?;
+            let opened = OpenedEpochs { keyring: state.keyring.clone(), troubles: state.troubles.clone() };
+            let mut draft = Draft::begin(&state.membership, &records, &opened, &self.shared.keys);
+            let value = write(&mut draft)?;
+            store.put_records(&self.space(), &draft.finish())?;
+            self.shared.refresh_state(&store)?;
+            value
+        };
+        exchange_records(&self.shared).await?;
+        Ok(value)
+    }
+
+    /// One round of sync in every space of this home that has a relay and is not closed to this device; requests to
+    /// join that were answered become spaces first.
+    /// # Errors
+    /// The first that any space met, after all were tried.
+    pub async fn sync_all(&self, progress: Progress<'_>) -> Result<SyncReport, ClientError> {
+        let mut total = SyncReport::default();
+        let mut failed = self.finish_joins().await.err();
+        let rows = self.shared.reader().reads().spaces()?;
+        for row in rows {
+            let client = self.at(&row.space)?;
+            if client.own_member().is_err() && !row.home {
+                continue;
+            }
+            match client.sync(&mut *progress).await {
+                Ok(report) => add(&mut total, &report),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(total), Err)
+    }
+}
+
+fn add(total: &mut SyncReport, report: &SyncReport) {
+    total.pushed += report.pushed;
+    total.pulled += report.pulled;
+    total.bytes_pushed += report.bytes_pushed;
+    total.bytes_pulled += report.bytes_pulled;
+    total.documents_changed += report.documents_changed;
+    total.quarantined += report.quarantined;
+    total.duration_ms += report.duration_ms;
+}

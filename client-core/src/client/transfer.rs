@@ -1,0 +1,68 @@
+//! Notes from one space to another: copied, or moved in one commit over both.
+
+use lifeos_sync_protocol::ids::DocId;
+
+use super::{Client, ClientError};
+use crate::crypto::{SystemRandom, random_bytes};
+use crate::document::DocumentError;
+use crate::engine::wall_ms;
+use crate::modules::notes::{front, note};
+use crate::registry::NOTE_GENESIS;
+
+/// Property of a moved note's remains: where it went.
+const MOVED_TO: &str = "moved_to";
+
+impl Client {
+    /// Copies a note into another space of this home: text, title, properties and tags. The copy has a life, and a
+    /// history, of its own.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn note_copy_to(&self, id: &str, to: &Self) -> Result<DocId, ClientError> {
+        self.transfer(id, to, false)
+    }
+
+    /// Moves a note into another space: a copy there, and here the trash with a link to it, both or neither.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn note_move_to(&self, id: &str, to: &Self) -> Result<DocId, ClientError> {
+        self.transfer(id, to, true)
+    }
+
+    fn transfer(&self, id: &str, to: &Self, removes: bool) -> Result<DocId, ClientError> {
+        if to.space() == self.space() {
+            return Err(ClientError::invalid("the note is in this space already"));
+        }
+        for client in if removes { vec![self, to] } else { vec![to] } {
+            if !client.shared.state().membership.may_write(&client.device()) {
+                return Err(ClientError::invalid("you may read this space, not write in it"));
+            }
+        }
+        let doc = self.note_id(id)?;
+        let copy = DocId(random_bytes(&mut SystemRandom::new()));
+        let now_ms = wall_ms();
+        let link = serde_json::Value::String(format!("{}/{copy}", to.space()));
+        let spaces = (&self.space(), &to.space());
+        let (_, here, there) = self.shared.store().write_two(spaces, now_ms, |from, into| {
+            let row = from.reads().note(&self.space(), &doc)?;
+            let markdown = from.read(&doc, |document| note::markdown_of(document.read()))?;
+            let (Some(row), Some(markdown)) = (row, markdown) else {
+                return Err(ClientError::not_found(format!("note {id}")));
+            };
+            let markdown = markdown?;
+            let draft =
+                note::Draft { title: &row.title, markdown: &markdown, notebook: None, tags: &row.tags, source: None };
+            into.edit(&copy, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))?;
+            if removes {
+                from.edit(&doc, NOTE_GENESIS, |old| -> Result<(), ClientError> {
+                    front::set_property(old, MOVED_TO, Some(&link))
+                        .map_err(|error: DocumentError| ClientError::from(error))?;
+                    Ok(note::trash(old, now_ms)?)
+                })?;
+            }
+            Ok(())
+        })?;
+        self.shared.committed(here);
+        to.shared.committed(there);
+        Ok(copy)
+    }
+}

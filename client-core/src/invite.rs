@@ -1,0 +1,334 @@
+//! Inviting a person by link: the link's text, the keys in it, and the joiner's request (protocol §7.2).
+//!
+//! ```text
+//! link = "LI1" ‖ base32(space(32) ‖ invite record(32) ‖ relay key(32) ‖ secret(32) ‖ relay address, UTF-8 ‖ check(4))
+//! check = first 4 bytes of SHA-256(ctx("invite-text") ‖ all before)
+//! keys = HKDF(salt = ctx("invite"), secret, "sign" or "hpke")     the Invite record names the public halves' owner
+//! name = HPKE(inviting device's key, info = ctx("join-name"), aad = space ‖ invite ‖ member){u8 length ‖ name ‖ zeros to 128}
+//! ```
+//! The secret lets its holder into the relay as a guest, to read records and hand in one Join; it never writes
+//! content. With approval, the joiner is admitted by an Admin who may compare [`fingerprint`] with the joiner first.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lifeos_sync_protocol::hash::{ctx, sha256};
+use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::{Invite, Membership};
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record, Role, join_message};
+use zeroize::Zeroizing;
+
+use crate::crypto::{CryptoError, HpkeKey, Prk, Random, hpke_open, hpke_seal, random_bytes};
+use crate::keys::{DeviceKeys, DeviceRoot};
+use crate::link::{base32_decode, base32_encode};
+use crate::records::{RecordsError, next_record};
+
+const PREFIX: &str = "LI1";
+const FIXED_BYTES: usize = 4 * 32;
+const CHECK_BYTES: usize = 4;
+const RELAY_URL_BYTES_MAX: usize = 512;
+const TEXT_BYTES_MAX: usize = 2048;
+const NAME_BYTES_MAX: usize = 127;
+
+/// What an invitation's link holds; whoever has it can ask to join.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InviteLink {
+    /// The space.
+    pub space: SpaceId,
+    /// The Invite record.
+    pub invite: RecordId,
+    /// The relay's key.
+    pub relay_pk: SignPk,
+    /// The relay's address.
+    pub relay_url: String,
+    /// The secret.
+    pub secret: InviteSecret,
+}
+
+/// The secret of an invitation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InviteSecret(Zeroizing<[u8; 32]>);
+
+/// An invitation that cannot be used. The messages tell a person what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// The text is no invitation.
+    #[error("this is not a complete invitation; copy it again")]
+    Text,
+    /// The space has no such invitation, or another than the link's.
+    #[error("the space does not know this invitation; ask for a new one")]
+    Unknown,
+    /// It was withdrawn.
+    #[error("this invitation was withdrawn; ask for a new one")]
+    Revoked,
+    /// It is over.
+    #[error("this invitation has expired; ask for a new one")]
+    Expired,
+    /// As many have joined as may.
+    #[error("this invitation was used as often as it may be; ask for a new one")]
+    UsedUp,
+    /// The space is closed.
+    #[error("this space is closed")]
+    Closed,
+    /// A name that is empty, too long or holds control characters.
+    #[error("a name has 1 to 127 bytes of printable text")]
+    Name,
+    /// The request does not fit the invitation, or is there no more.
+    #[error("there is no such request to join, or it was answered already")]
+    Request,
+}
+
+impl fmt::Debug for InviteSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteSecret(secret)")
+    }
+}
+
+impl fmt::Debug for InviteLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InviteLink").field("space", &self.space).field("invite", &self.invite).finish_non_exhaustive()
+    }
+}
+
+impl InviteSecret {
+    /// A new secret.
+    pub fn generate(random: &mut dyn Random) -> Self {
+        Self(Zeroizing::new(random_bytes(random)))
+    }
+
+    /// The secret of a link or of the store.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        self.0.clone()
+    }
+
+    /// The keys that it stands for.
+    #[must_use]
+    pub fn keys(&self) -> DeviceKeys {
+        let prk = Prk::extract(&ctx("invite"), &*self.0);
+        DeviceKeys::from_seeds(&prk.expand(&[b"sign"]), &prk.expand(&[b"hpke"]))
+    }
+}
+
+impl InviteLink {
+    fn payload(&self) -> Zeroizing<Vec<u8>> {
+        let parts: [&[u8]; 5] =
+            [&self.space.0, &self.invite.0, &self.relay_pk.0, &*self.secret.0, self.relay_url.as_bytes()];
+        Zeroizing::new(parts.concat())
+    }
+}
+
+impl fmt::Display for InviteLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload = self.payload();
+        let check = sha256("invite-text", &[&payload]);
+        f.write_str(PREFIX)?;
+        f.write_str(&base32_encode(&Zeroizing::new([&payload[..], &check[..CHECK_BYTES]].concat())))
+    }
+}
+
+impl FromStr for InviteLink {
+    type Err = InviteError;
+
+    fn from_str(text: &str) -> Result<Self, InviteError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(InviteError::Text);
+        }
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
+        let bytes = Zeroizing::new(text.strip_prefix(PREFIX).and_then(base32_decode).ok_or(InviteError::Text)?);
+        let (payload, check) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(InviteError::Text)?;
+        if sha256("invite-text", &[payload])[..CHECK_BYTES] != *check {
+            return Err(InviteError::Text);
+        }
+        let (fixed, url) = payload.split_at_checked(FIXED_BYTES).ok_or(InviteError::Text)?;
+        let part = |at: usize| -> [u8; 32] { std::array::from_fn(|byte| fixed[32 * at + byte]) };
+        let relay_url = String::from_utf8(url.to_vec()).map_err(|_| InviteError::Text)?;
+        let fits = (1..=RELAY_URL_BYTES_MAX).contains(&relay_url.len());
+        if !fits || relay_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(InviteError::Text);
+        }
+        Ok(Self {
+            space: SpaceId(part(0)),
+            invite: RecordId(part(1)),
+            relay_pk: SignPk(part(2)),
+            secret: InviteSecret::from_bytes(part(3)),
+            relay_url,
+        })
+    }
+}
+
+/// Whether an invitation can be used now. `now_ms` is the wall clock of who looks: there is no other.
+///
+/// # Errors
+/// [`InviteError`], which says why not.
+pub fn check_invite(membership: &Membership, invite: &RecordId, now_ms: u64) -> Result<(), InviteError> {
+    let known = membership.invites.get(invite).ok_or(InviteError::Unknown)?;
+    if membership.closed.is_some() {
+        return Err(InviteError::Closed);
+    }
+    check_terms(known, now_ms)
+}
+
+fn check_terms(invite: &Invite, now_ms: u64) -> Result<(), InviteError> {
+    if invite.is_revoked {
+        return Err(InviteError::Revoked);
+    }
+    if invite.expires_ms <= now_ms {
+        return Err(InviteError::Expired);
+    }
+    if invite.uses >= invite.uses_max { Err(InviteError::UsedUp) } else { Ok(()) }
+}
+
+/// Someone who wants to join.
+pub struct Joining<'a> {
+    /// What the link says.
+    pub link: &'a InviteLink,
+    /// The space's state as the relay gave it.
+    pub membership: &'a Membership,
+    /// Its records.
+    pub records: &'a [Record],
+    /// This device.
+    pub root: &'a DeviceRoot,
+    /// Who the joiner will be in this space; random, so that nobody links it with other spaces.
+    pub member: MemberId,
+    /// What the inviting device is told to call the joiner.
+    pub name: &'a str,
+}
+
+/// The Join record: the joiner's own keys, proven by themselves and by the invite key.
+///
+/// # Errors
+/// [`InviteError`] for an invitation that cannot be used; [`InviteError::Unknown`] also for records that do not fit.
+pub fn join_record(joining: &Joining<'_>, now_ms: u64, random: &mut dyn Random) -> Result<Record, InviteError> {
+    let Joining { link, membership, records, root, member, name } = joining;
+    check_invite(membership, &link.invite, now_ms)?;
+    let invite = membership.invites.get(&link.invite).ok_or(InviteError::Unknown)?;
+    let invite_keys = link.secret.keys();
+    if invite.invite_pk != invite_keys.sign_pk() || membership.space != link.space {
+        return Err(InviteError::Unknown);
+    }
+    let keys = root.derive_space(&membership.genesis_random);
+    let devices = vec![keys.entry(&membership.genesis_random, member, DeviceKind::Normal)];
+    let invite_proof = invite_keys.sign(&join_message(&link.space, &link.invite, member, &devices));
+    let enc_meta = seal_name(membership, invite, link, member, name, random)?;
+    let body = Body::Join { invite: link.invite, member: *member, devices, invite_proof, enc_meta };
+    next_record(&keys, membership, records, &body).map_err(|_: RecordsError| InviteError::Unknown)
+}
+
+fn name_aad(space: &SpaceId, invite: &RecordId, member: &MemberId) -> Vec<u8> {
+    [&space.0[..], &invite.0, &member.0].concat()
+}
+
+fn seal_name(
+    membership: &Membership,
+    invite: &Invite,
+    link: &InviteLink,
+    member: &MemberId,
+    name: &str,
+    random: &mut dyn Random,
+) -> Result<Vec<u8>, InviteError> {
+    let name = name.trim();
+    let length = u8::try_from(name.len()).map_err(|_| InviteError::Name)?;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(InviteError::Name);
+    }
+    let to: HpkePk = membership.devices.get(&invite.author).ok_or(InviteError::Unknown)?.hpke_pk;
+    let mut plaintext = vec![length];
+    plaintext.extend_from_slice(name.as_bytes());
+    plaintext.resize(NAME_BYTES_MAX + 1, 0);
+    let aad = name_aad(&link.space, &link.invite, member);
+    let sealed = hpke_seal(&to, None, &ctx("join-name"), &aad, &plaintext, random);
+    let sealed = sealed.map_err(|_: CryptoError| InviteError::Unknown)?;
+    Ok([&sealed.enc[..], &sealed.ct].concat())
+}
+
+/// What a joiner calls itself: only the device that made the invitation can read it.
+pub(crate) fn open_name<'k>(join: &Record, keys: impl Iterator<Item = &'k HpkeKey>) -> Option<String> {
+    let Body::Join { invite, member, enc_meta, .. } = join.body() else { return None };
+    let (enc, ct) = enc_meta.split_first_chunk::<32>()?;
+    let aad = name_aad(&join.space(), invite, member);
+    let mut keys = keys;
+    let opened = keys.find_map(|key| hpke_open(key, None, &ctx("join-name"), &aad, enc, ct).ok())?;
+    let (length, rest) = opened.plaintext.split_first()?;
+    let name = String::from_utf8(rest.get(..usize::from(*length))?.to_vec()).ok()?;
+    (!name.chars().any(char::is_control)).then_some(name)
+}
+
+/// Twelve digits of a request that joiner and admitting person can compare: who asks is who was invited.
+#[must_use]
+pub fn fingerprint(join: &RecordId) -> [u16; 3] {
+    let hash = sha256("join-fingerprint", &[&join.0]);
+    std::array::from_fn(|at| 1000 + (u16::from_be_bytes([hash[2 * at], hash[2 * at + 1]]) & 0x1fff))
+}
+
+/// What a role may be invited as: nobody above Editor comes in by a link.
+#[must_use]
+pub fn may_invite_as(role: Role) -> bool {
+    role >= Role::Editor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> InviteLink {
+        InviteLink {
+            space: SpaceId([1; 32]),
+            invite: RecordId([2; 32]),
+            relay_pk: SignPk([3; 32]),
+            relay_url: "wss://relay.example".into(),
+            secret: InviteSecret::from_bytes([4; 32]),
+        }
+    }
+
+    #[test]
+    fn an_invitation_reads_back_and_a_mistyped_one_does_not() {
+        let text = link().to_string();
+        assert_eq!(text.to_lowercase().parse(), Ok(link()));
+        for at in 0..text.len() {
+            let mut typed = text.clone().into_bytes();
+            typed[at] = if typed[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(String::from_utf8(typed).unwrap().parse::<InviteLink>(), Err(InviteError::Text), "at {at}");
+            assert_eq!(text[..at].parse::<InviteLink>(), Err(InviteError::Text));
+        }
+    }
+
+    #[test]
+    fn the_secret_shows_nowhere_but_in_the_link() {
+        assert!(!format!("{:?}", link()).contains("0404"));
+        assert_eq!(format!("{:?}", link().secret), "InviteSecret(secret)");
+    }
+
+    #[test]
+    fn an_invitation_ends_by_time_by_use_and_by_word() {
+        let invite = Invite {
+            invite_pk: SignPk([1; 32]),
+            role: Role::Editor,
+            expires_ms: 1_000,
+            uses_max: 2,
+            uses: 1,
+            auto_epoch: None,
+            is_revoked: false,
+            author: SignPk([2; 32]),
+        };
+        assert_eq!(check_terms(&invite, 999), Ok(()));
+        assert_eq!(check_terms(&invite, 1_000), Err(InviteError::Expired));
+        assert_eq!(check_terms(&Invite { uses: 2, ..invite.clone() }, 0), Err(InviteError::UsedUp));
+        assert_eq!(check_terms(&Invite { is_revoked: true, ..invite }, 0), Err(InviteError::Revoked));
+    }
+
+    /// The golden vector of docs/PROTOCOL.md.
+    #[test]
+    fn the_link_of_fixed_bytes_is_the_vector() {
+        let keys = link().secret.keys();
+        let vector = format!("link {}\nsign_pk {}\nhpke_pk {}", link(), keys.sign_pk(), keys.hpke_pk());
+        assert_eq!(vector, include_str!("../vectors/invite.txt").trim_end());
+    }
+}

@@ -1,0 +1,116 @@
+//! Records about people who come and spaces that end: invitations, admissions, closing.
+
+use lifeos_sync_protocol::ids::{HpkePk, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, Record, Role};
+
+use super::draft::Draft;
+use super::ring::EpochOpener;
+use super::{RecordsError, cite_heads, sign};
+use crate::crypto::Random;
+use crate::keys::{DeviceKeys, Keyring, OwnKeys};
+
+/// What an invitation offers.
+#[derive(Debug, Clone, Copy)]
+pub struct InviteTerms {
+    /// Public keys of its secret.
+    pub keys: (SignPk, HpkePk),
+    /// What who joins becomes.
+    pub role: Role,
+    /// When it ends (ms UTC).
+    pub expires_ms: u64,
+    /// How many may join.
+    pub uses_max: u32,
+    /// Without approval: the link itself opens the present epoch.
+    pub auto: bool,
+}
+
+impl Draft<'_> {
+    /// Invites by link.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when this device may not; [`RecordsError::NoEpoch`] for a link that should open an
+    /// epoch which is not held.
+    pub fn invite(&mut self, terms: &InviteTerms, random: &mut dyn Random) -> Result<RecordId, RecordsError> {
+        let InviteTerms { keys, role, expires_ms, uses_max, auto } = *terms;
+        let auto_seal = if auto {
+            let epoch = self.membership().current_epoch().ok_or(RecordsError::NoEpoch)?;
+            self.seal_to(&epoch, &[keys], random)?.pop().map(|seal| (epoch, seal))
+        } else {
+            None
+        };
+        self.add(&Body::Invite { invite_pk: keys.0, role, expires_ms, uses_max, auto_seal })
+    }
+
+    /// Withdraws an invitation. If its link opened an epoch, a new one is made at once: whoever has the link could
+    /// read on otherwise.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn revoke_invite(&mut self, invite: RecordId, random: &mut dyn Random) -> Result<(), RecordsError> {
+        let was_auto = self.membership().invites.get(&invite).is_some_and(|invite| invite.auto_epoch.is_some());
+        self.add(&Body::InviteRevoke { invite })?;
+        if was_auto { self.rotate(random).map(drop) } else { Ok(()) }
+    }
+
+    /// Admits who asked, with what the invitation promised, and gives the new devices the present epoch.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn admit(&mut self, join: &Record, role: Role, random: &mut dyn Random) -> Result<(), RecordsError> {
+        let Body::Join { member, devices, .. } = join.body() else { return Err(RecordsError::Entry) };
+        let devices = devices.clone();
+        self.add(&Body::MemberAdd { member: *member, role, enc_meta: Vec::new(), devices })?;
+        self.grant_current(random)
+    }
+
+    /// Closes the space for good.
+    ///
+    /// # Errors
+    /// [`RecordsError::Void`] when this device may not.
+    pub fn close(&mut self, successor: Option<SpaceId>) -> Result<RecordId, RecordsError> {
+        self.add(&Body::Close { successor })
+    }
+}
+
+/// A record on top of all others, by somebody whom no record names yet.
+///
+/// # Errors
+/// [`RecordsError::Record`] for a body over a limit.
+pub fn next_record(
+    keys: &DeviceKeys,
+    membership: &Membership,
+    records: &[Record],
+    body: &Body,
+) -> Result<Record, RecordsError> {
+    let (mut parents, depth) = cite_heads(membership, records);
+    parents.sort_unstable();
+    sign(keys, membership.space, depth, &parents, body)
+}
+
+/// The epochs that an invitation without approval opens to the holder of its secret.
+#[must_use]
+pub fn open_invite(membership: &Membership, records: &[Record], keys: &DeviceKeys) -> Keyring {
+    let mut opener = EpochOpener::new(membership, records, OwnKeys::first(keys));
+    for record in records.iter().filter(|record| !membership.void.contains_key(&record.id())) {
+        if let Body::Invite { invite_pk, auto_seal: Some((epoch, seal)), .. } = record.body()
+            && *invite_pk == keys.sign_pk()
+        {
+            opener.open(record, *epoch, seal);
+        }
+    }
+    opener.follow_wraps();
+    opener.keyring
+}
+
+/// The requests to join that nobody has answered, with their invitation.
+#[must_use]
+pub fn open_requests<'r>(membership: &Membership, records: &'r [Record]) -> Vec<(&'r Record, RecordId)> {
+    let open = membership.joins.iter().filter(|(_, join)| !join.is_admitted);
+    let found = open.filter_map(|(id, join)| {
+        let record = records.iter().find(|record| record.id() == *id)?;
+        let gone = membership.invites.get(&join.invite).is_none_or(|invite| invite.is_revoked);
+        (!gone).then_some((record, join.invite))
+    });
+    found.collect()
+}
