@@ -40,7 +40,7 @@ pub struct Restore {
 }
 
 pub(super) fn backup(args: &Backup, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_home()?;
     let passphrase = if args.passphrase { Some(ask::new_passphrase(context)?) } else { None };
     let keys = BackupKeys { passphrase, no_phrase: args.no_phrase };
     let mut bar = context.out.bar();

@@ -137,7 +137,15 @@ fn invite_row(invite: &InviteSummary) -> Vec<String> {
     let uses = format!("{} of {}", invite.uses, invite.uses_max);
     let mode = if invite.auto { "lets in at once" } else { "with approval" };
     let ends = format!("ends {}", time(invite.expires_ms));
-    vec![short(&invite.id), invite.state.clone(), invite.role.clone(), uses, mode.to_owned(), ends, one_line(&invite.by)]
+    vec![
+        short(&invite.id),
+        invite.state.clone(),
+        invite.role.clone(),
+        uses,
+        mode.to_owned(),
+        ends,
+        one_line(&invite.by),
+    ]
 }
 
 fn request_row(request: &JoinRequest) -> Vec<String> {

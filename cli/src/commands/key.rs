@@ -63,12 +63,12 @@ pub(super) fn run(command: &Key, context: &Context) -> Result<(), Failure> {
     match command {
         Key::Show(_) => {}
         Key::Passphrase(PassphraseCommand::Set(_)) => {
-            let client = context.open()?;
+            let client = context.open_home()?;
             let chosen = ask::new_passphrase(context)?;
             client.protect_key(Client::key_protection(&home)?.place, Some(&chosen))?;
         }
         Key::Passphrase(PassphraseCommand::Remove(_)) => {
-            let client = context.open()?;
+            let client = context.open_home()?;
             client.protect_key(Client::key_protection(&home)?.place, None)?;
         }
         Key::Move(args) => {
@@ -78,7 +78,7 @@ pub(super) fn run(command: &Key, context: &Context) -> Result<(), Failure> {
         }
     }
     let kept = Client::key_protection(&home)?;
-    let client = if matches!(command, Key::Show(_)) && !kept.passphrase { Some(context.open()?) } else { None };
+    let client = if matches!(command, Key::Show(_)) && !kept.passphrase { Some(context.open_home()?) } else { None };
     let checked = client.map(|client| client.is_phrase_checked()).transpose()?;
     context.out.result(
         &json!({"place": kept.place, "passphrase": kept.passphrase, "phrase_checked": checked}),

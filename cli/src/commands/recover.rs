@@ -115,7 +115,7 @@ pub(super) fn recovery(command: Recovery, context: &Context) -> Result<(), Failu
 }
 
 fn new(length: PhraseLength, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_home()?;
     let phrase = Client::new_recovery_phrase(length);
     let words = phrase.words().join(" ");
     let asked = ask::is_interactive(context);
@@ -138,7 +138,7 @@ fn new(length: PhraseLength, context: &Context) -> Result<(), Failure> {
 }
 
 fn check(context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_home()?;
     let phrase = ask::phrase(context)?;
     let standing = client.phrase_standing(&phrase);
     match standing {

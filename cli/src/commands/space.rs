@@ -128,7 +128,9 @@ async fn leave(wanted: &str, context: &Context) -> Result<(), Failure> {
     client.space_leave().await?;
     let space = client.space().to_string();
     context.out.result(&json!({"left": space}), |page| {
-        page.line("You are no longer a member. The others make a new key; what they write from then on, you cannot read.");
+        page.line(
+            "You are no longer a member. The others make a new key; what they write from then on, you cannot read.",
+        );
     })
 }
 

@@ -164,7 +164,8 @@ mod tests {
             let below = |name| self.dir.path().join(name);
             let (relay, untouched, scratch) = (below("relay"), below("untouched"), below("scratch"));
             let places = Places { relay: &relay, untouched: &untouched, scratch: &scratch };
-            let out = crate::output::Out::from_global(&crate::Global { json: true, quiet: true, home: None, space: None });
+            let out =
+                crate::output::Out::from_global(&crate::Global { json: true, quiet: true, home: None, space: None });
             let mut journal = Journal::new(out, String::new());
             verify(&mut journal, &places, &secrets).unwrap();
             assert!(!scratch.exists());

@@ -231,6 +231,12 @@ impl Client {
         })
     }
 
+    /// Generation of the newest key of this space.
+    #[must_use]
+    pub fn epoch_generation(&self) -> u32 {
+        self.shared.state().membership.next_generation().saturating_sub(1)
+    }
+
     /// Removes this person from a shared space: every device of theirs. What was written stays with the others, and
     /// what was read stays here.
     /// # Errors

@@ -1,0 +1,312 @@
+//! Two people with a home each and a space that they share, through a real relay: invitations, roles, leaving,
+//! closing, and notes that go from one space to another.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::time::Duration;
+
+use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome, NoteDraft, NoteFilter};
+use lifeos_client_core::protocol::record::Role;
+use lifeos_sync_server::{Config, Handle, Server};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Far above what anything here takes; reached only when something hangs.
+const HANG: Duration = Duration::from_secs(60);
+const HOUR_MS: u64 = 60 * 60 * 1000;
+
+struct World {
+    dir: TempDir,
+    relay: Handle,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
+        Self { dir, relay }
+    }
+
+    fn person(&self, name: &str) -> Client {
+        let options = InitOptions {
+            device_name: format!("{name}'s laptop"),
+            person_name: name.into(),
+            relay: Some(self.relay.url()),
+        };
+        Client::create(&self.dir.path().join(name), options).unwrap().0
+    }
+
+    /// Ana with a space "Family" that the relay knows.
+    async fn ana_and_family(&self) -> (Client, Client) {
+        let ana = self.person("Ana");
+        let family = ana.space_create("Family", None).unwrap();
+        sync(&ana).await;
+        sync(&family).await;
+        (ana, family)
+    }
+}
+
+fn terms(role: Role, auto: bool) -> InviteOptions {
+    InviteOptions { role, lives_ms: HOUR_MS, uses_max: 1, auto }
+}
+
+async fn sync(client: &Client) {
+    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs").unwrap();
+}
+
+fn note(client: &Client, title: &str, markdown: &str) -> String {
+    let draft = NoteDraft { title: title.into(), markdown: markdown.into(), ..NoteDraft::default() };
+    client.note_create(draft).unwrap().to_string()
+}
+
+fn titles(client: &Client) -> Vec<String> {
+    let mut titles: Vec<_> = client.notes(NoteFilter::default()).unwrap().into_iter().map(|note| note.title).collect();
+    titles.sort();
+    titles
+}
+
+/// Ben asks and Ana approves; gives Ben's client in the shared space.
+async fn let_in(ana: &Client, ben: &Client, options: InviteOptions) -> Client {
+    let link = ana.invite_create(options).await.unwrap().to_string();
+    let outcome = ben.join(&link, "Ben").await.unwrap();
+    if let JoinOutcome::Waiting { fingerprint } = outcome {
+        let requests = ana.join_requests().await.unwrap();
+        assert_eq!((requests[0].name.as_str(), requests[0].fingerprint), ("Ben", fingerprint));
+        ana.invite_approve(&requests[0].id[..8]).await.unwrap();
+        ben.sync_all(&mut |_| {}).await.unwrap();
+    }
+    let shared = ben.in_space(&ana.space().to_string()).unwrap();
+    sync(&shared).await;
+    shared
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_write_in_a_shared_space_and_keep_their_homes_to_themselves() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    note(&ana, "Ana's diary", "mine\n");
+    let shared = note(&family, "Groceries", "milk\n");
+    sync(&ana).await;
+    sync(&family).await;
+
+    let ben = world.person("Ben");
+    note(&ben, "Ben's diary", "mine\n");
+    let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
+    assert_eq!(titles(&with_ben), ["Groceries"], "what was written before he came is his to read");
+    with_ben.note_set_markdown(&shared, "milk\nbread\n").unwrap();
+    note(&with_ben, "From Ben", "hello\n");
+    sync(&with_ben).await;
+    family.note_set_title(&shared, "Shopping").unwrap();
+    sync(&family).await;
+    sync(&with_ben).await;
+    assert_eq!(titles(&family), ["From Ben", "Shopping"]);
+    assert_eq!(family.heads().unwrap(), with_ben.heads().unwrap());
+    assert_eq!(with_ben.note(&shared).unwrap().markdown, "milk\nbread\n");
+    assert_eq!((titles(&ana), titles(&ben)), (vec!["Ana's diary".to_owned()], vec!["Ben's diary".to_owned()]));
+    let spaces = ben.spaces().unwrap();
+    assert_eq!(spaces.len(), 2);
+    assert_eq!((spaces[1].name.as_str(), spaces[1].role.as_str(), spaces[1].members), ("Family", "editor", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_reads_and_what_they_write_reaches_nobody() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    let shared = note(&family, "Plan", "one\n");
+    sync(&family).await;
+    let ben = world.person("Ben");
+    let with_ben = let_in(&family, &ben, terms(Role::Reader, false)).await;
+    assert_eq!(with_ben.note(&shared).unwrap().markdown, "one\n");
+    with_ben.note_set_markdown(&shared, "one\nsmuggled\n").unwrap();
+    let refused = timeout(HANG, with_ben.sync(&mut |_| {})).await.expect("sync hangs");
+    assert!(refused.is_err(), "a reader's edit does not go");
+    sync(&family).await;
+    assert_eq!(family.note(&shared).unwrap().markdown, "one\n");
+    family.note_set_title(&shared, "Plan B").unwrap();
+    sync(&family).await;
+    let _ = with_ben.sync(&mut |_| {}).await;
+    assert_eq!(with_ben.note(&shared).unwrap().title, "Plan B", "reading goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_without_approval_lets_somebody_read_at_once() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    note(&family, "Welcome", "in\n");
+    sync(&family).await;
+    let ben = world.person("Ben");
+    let link = family.invite_create(terms(Role::Editor, true)).await.unwrap().to_string();
+    // Nobody of the family is there when Ben comes.
+    let JoinOutcome::Joined { space } = ben.join(&link, "Ben").await.unwrap() else { panic!("has to wait") };
+    let with_ben = ben.in_space(&space.to_string()).unwrap();
+    sync(&with_ben).await;
+    assert_eq!(titles(&with_ben), ["Welcome"]);
+    note(&with_ben, "Thanks", "ben\n");
+    sync(&with_ben).await;
+    sync(&family).await;
+    assert_eq!(titles(&family), ["Thanks", "Welcome"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_that_was_withdrawn_or_used_up_or_is_over_lets_nobody_in() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    let (ben, cleo) = (world.person("Ben"), world.person("Cleo"));
+
+    let revoked = family.invite_create(terms(Role::Editor, false)).await.unwrap();
+    family.invite_revoke(&revoked.invite.to_string()[..8]).await.unwrap();
+    refused(&ben, &revoked.to_string()).await;
+
+    let used = family.invite_create(terms(Role::Editor, true)).await.unwrap().to_string();
+    assert!(matches!(ben.join(&used, "Ben").await, Ok(JoinOutcome::Joined { .. })));
+    refused(&cleo, &used).await;
+
+    let over = family.invite_create(InviteOptions { lives_ms: 0, ..terms(Role::Editor, true) }).await.unwrap();
+    refused(&cleo, &over.to_string()).await;
+    for bad in ["", "LI1", "LI1AAAA", "LS1AAAA"] {
+        refused(&cleo, bad).await;
+    }
+    assert_eq!(family.join_requests().await.unwrap(), []);
+    let states: Vec<String> = family.invites().unwrap().into_iter().map(|invite| invite.state).collect();
+    assert!(states.contains(&"revoked".to_owned()) && states.contains(&"expired".to_owned()), "{states:?}");
+}
+
+async fn refused(client: &Client, link: &str) {
+    let error = timeout(HANG, client.join(link, "Somebody")).await.expect("joining hangs").unwrap_err();
+    let says_what_to_do = |message: &str| message.contains("ask for a new one") || message.contains("copy it again");
+    assert!(matches!(&error, ClientError::Invalid { message } if says_what_to_do(message)), "{error}");
+    assert_eq!(client.spaces().unwrap().iter().filter(|space| !space.home).count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_invited_above_editor_or_into_a_home() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    for role in [Role::Owner, Role::Admin] {
+        assert!(matches!(family.invite_create(terms(role, false)).await, Err(ClientError::Invalid { .. })));
+    }
+    assert!(matches!(ana.invite_create(terms(Role::Reader, false)).await, Err(ClientError::Invalid { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withdrawing_a_link_without_approval_makes_a_new_key() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    let link = family.invite_create(terms(Role::Editor, true)).await.unwrap();
+    let before = family.epoch_generation();
+    family.invite_revoke(&link.invite.to_string()).await.unwrap();
+    assert_eq!(family.epoch_generation(), before + 1);
+    let approved = family.invite_create(terms(Role::Editor, false)).await.unwrap();
+    family.invite_revoke(&approved.invite.to_string()).await.unwrap();
+    assert_eq!(family.epoch_generation(), before + 1, "no key was in that link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_a_space_is_no_member_any_more() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    let ben = world.person("Ben");
+    let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
+    with_ben.space_leave().await.unwrap();
+    sync(&family).await;
+    let summary = ana.spaces().unwrap().into_iter().find(|space| space.name == "Family").unwrap();
+    assert_eq!(summary.members, 1);
+    assert!(with_ben.sync(&mut |_| {}).await.is_err(), "the relay does not let him in");
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    assert!(ana.space_leave().await.is_err(), "nobody leaves their home");
+    assert!(family.space_leave().await.is_err(), "the last owner stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_space_says_so_to_its_members() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    let ben = world.person("Ben");
+    let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
+    assert!(with_ben.space_close(None).await.is_err(), "an editor does not close it");
+    family.space_close(None).await.unwrap();
+    let _ = with_ben.sync(&mut |_| {}).await;
+    let closed = |client: &Client| client.spaces().unwrap().iter().any(|space| space.name == "Family" && space.closed);
+    assert!(closed(&ana) && closed(&ben));
+    assert!(family.invite_create(terms(Role::Editor, false)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_is_copied_and_moved_between_spaces_with_all_it_holds() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    let id = note(&ana, "Recipe", "# Recipe\n\n- [ ] flour\n");
+    ana.note_tag(&id, "kitchen", true).unwrap();
+    ana.note_set_property(&id, "serves", Some(serde_json::json!(4))).unwrap();
+    let copy = ana.note_copy_to(&id, &family).unwrap().to_string();
+    let copied = family.note(&copy).unwrap();
+    assert_eq!((copied.title.as_str(), copied.tags.as_slice()), ("Recipe", ["kitchen".to_owned()].as_slice()));
+    assert!(copied.markdown.contains("- [ ] flour"), "{}", copied.markdown);
+    assert_eq!(copied.properties, ana.note(&id).unwrap().properties);
+    assert_eq!(ana.note(&id).unwrap().trashed_ms, None);
+
+    let moved = ana.note_move_to(&id, &family).unwrap().to_string();
+    assert_eq!(family.note(&moved).unwrap().title, "Recipe");
+    let left = ana.note(&id).unwrap();
+    assert!(left.trashed_ms.is_some());
+    let link = left.properties.iter().find(|(name, _)| name == "moved_to").map(|(_, value)| value.clone());
+    assert_eq!(link, Some(serde_json::json!(format!("{}/{moved}", family.space()))));
+    assert!(ana.note_move_to(&id, &ana).is_err());
+    sync(&ana).await;
+    sync(&family).await;
+    assert_eq!(titles(&family), ["Recipe", "Recipe"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_device_of_a_person_is_told_of_a_new_one_for_a_day() {
+    let world = World::new().await;
+    let ana = world.person("Ana");
+    let mut events = ana.subscribe();
+    let tablet = link(&world, &ana, "tablet").await;
+    let told = std::iter::from_fn(|| events.try_next())
+        .any(|event| matches!(event, lifeos_client_core::event::Event::DeviceAdded { .. }));
+    assert!(told);
+    let phone = link(&world, &ana, "phone").await;
+    // The tablet had no part in this, and is told all the same.
+    sync(&tablet).await;
+    for client in [&ana, &tablet] {
+        let news = client.status().unwrap().new_devices;
+        let phone = news.iter().find(|device| device.device == phone.device().to_string()).unwrap();
+        assert_eq!((phone.name.as_str(), phone.by.as_str()), ("phone", "Ana's laptop"));
+        let later = client.status_at(phone.noticed_ms + 24 * 60 * 60 * 1000 - 1).unwrap().new_devices;
+        assert!(later.iter().any(|device| device.device == phone.device));
+        let later = client.status_at(phone.noticed_ms + 24 * 60 * 60 * 1000).unwrap().new_devices;
+        assert!(!later.iter().any(|device| device.device == phone.device));
+    }
+    assert!(phone.status().unwrap().new_devices.is_empty(), "the others are no news to the new one");
+}
+
+async fn link(world: &World, old: &Client, name: &str) -> Client {
+    let mut new = Client::link_new(&world.dir.path().join(name), &world.relay.url(), name).await.unwrap();
+    let text = new.link().to_owned();
+    let (approve, code) = tokio::join!(old.link_approve(&text), new.code());
+    assert_eq!(approve.unwrap().enter_code(&code.unwrap()).await.unwrap(), None);
+    let client = timeout(HANG, new.finish()).await.expect("linking hangs").unwrap();
+    sync(&client).await;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_spaces_of_a_home_sync_side_by_side_and_one_at_a_time_each() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    let (home, shared) = (ana.sync_live(), family.sync_live());
+    let mut events = family.subscribe();
+    timeout(HANG, async {
+        while !matches!(
+            events.next().await,
+            Some(lifeos_client_core::event::Event::Sync { state: lifeos_client_core::event::SyncState::Live, .. })
+        ) {}
+    })
+    .await
+    .expect("the second space never goes live");
+    let refused = family.sync(&mut |_| {}).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    home.stop().await;
+    shared.stop().await;
+    sync(&family).await;
+}
