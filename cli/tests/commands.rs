@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use lifeos_sync_server::{Config, Handle, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lifeos");
 
@@ -391,4 +391,73 @@ fn the_demonstration_holds_on_the_sample() {
     assert!(!desk.path("unused").exists(), "the demonstration leaves the person's own home alone");
     let again = desk.run("unused", &["demo", "--keep", desk.path("kept").to_str().unwrap(), "--json"]);
     assert_eq!(failure(&again).2, Some(2), "a folder with something in it is not used");
+}
+
+#[test]
+fn two_people_share_a_space_from_the_command_line() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("ana", Some(&relay.url()));
+    desk.init("ben", Some(&relay.url()));
+    desk.json("ana", &["space", "new", "Family"]);
+    desk.json("ana", &["sync"]);
+    let id = desk.add("ana", "Recipe", "flour\n");
+    let copy = desk.json("ana", &["note", "copy", &id, "--to", "Family"]);
+    assert_eq!(copy["title"], "Recipe");
+    desk.json("ana", &["sync"]);
+    let link = desk.json("ana", &["invite", "new", "--space", "Family"]);
+    let asked = desk.json("ben", &["join", link["link"].as_str().unwrap(), "--name", "Ben"]);
+    assert_eq!(asked["state"], "waiting");
+    let listed = desk.json("ana", &["invite", "list", "--space", "Family"]);
+    assert_eq!(
+        (&listed["requests"][0]["name"], &listed["requests"][0]["fingerprint"]),
+        (&json!("Ben"), &asked["fingerprint"])
+    );
+    let request = listed["requests"][0]["id"].as_str().unwrap();
+    desk.json("ana", &["invite", "approve", &request[..8], "--space", "Family"]);
+    desk.json("ben", &["sync"]);
+    let spaces = desk.json("ben", &["space", "list"]);
+    assert_eq!((&spaces["spaces"][1]["name"], &spaces["spaces"][1]["role"]), (&json!("Family"), &json!("editor")));
+    desk.json("ben", &["space", "use", "Family"]);
+    let notes = desk.json("ben", &["note", "list"]);
+    assert_eq!(notes["notes"][0]["title"], "Recipe");
+    let second = desk.json("ana", &["invite", "new", "--auto", "--role", "reader", "--space", "Family"]);
+    desk.json("ana", &["invite", "revoke", second["invite"].as_str().unwrap(), "--space", "Family"]);
+    let refused = desk.run("ben", &["join", second["link"].as_str().unwrap(), "--json"]);
+    assert_eq!(failure(&refused).0, "invalid");
+    desk.json("ben", &["space", "leave", "Family"]);
+    desk.json("ana", &["space", "close", "Family"]);
+    let spaces = desk.json("ana", &["space", "list"]);
+    assert_eq!((&spaces["spaces"][1]["closed"], &spaces["spaces"][1]["members"]), (&json!(true), &json!(1)));
+}
+
+#[test]
+fn a_device_is_linked_by_comparing_pictures() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    let mut new =
+        desk.command("phone", &["link", "new", "--sas", "--relay", &relay.url(), "--name", "phone", "--json"]);
+    let mut new = new.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(new.stdout.take().unwrap()).lines();
+    let mut event = |command: &[&str], name: &str| {
+        let event: Value = serde_json::from_str(&lines.next().expect(name).unwrap()).unwrap();
+        contract::hold(command, &event);
+        assert_eq!(event["event"], name);
+        event
+    };
+    let code = event(&["link", "new"], "sas_code")["code"].as_str().unwrap().to_owned();
+    let mut approve = desk.command("laptop", &["link", "approve", &code, "--json"]);
+    let mut approve = approve.stdin(Stdio::piped()).spawn().unwrap();
+    let shown = event(&["link", "new"], "compare");
+    writeln!(new.stdin.take().unwrap(), "yes").unwrap();
+    writeln!(approve.stdin.take().unwrap(), "yes").unwrap();
+    let output = approve.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let events: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    events.iter().for_each(|event| contract::hold(&["link", "approve"], event));
+    assert_eq!((&events[0]["pictures"], &events[0]["numbers"]), (&shown["pictures"], &shown["numbers"]));
+    event(&["link", "new"], "linked");
+    assert!(new.wait().unwrap().success());
+    let status = desk.json("laptop", &["status"]);
+    assert_eq!(status["new_devices"][0]["name"], "phone");
 }

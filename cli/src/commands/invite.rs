@@ -27,7 +27,7 @@ pub enum Invite {
 
 /// As what somebody comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InviteRole {
+pub(super) enum InviteRole {
     /// Reads and writes
     Editor,
     /// Reads

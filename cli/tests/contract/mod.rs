@@ -44,6 +44,7 @@ fn name(args: &[&str]) -> String {
 const PRINT_A_NOTE: &[&str] = &[
     "note-add",
     "note-append",
+    "note-copy",
     "note-edit",
     "note-move",
     "note-pin",
