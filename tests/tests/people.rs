@@ -260,6 +260,7 @@ async fn a_note_is_copied_and_moved_between_spaces_with_all_it_holds() {
 async fn every_device_of_a_person_is_told_of_a_new_one_for_a_day() {
     let world = World::new().await;
     let ana = world.person("Ana");
+    sync(&ana).await; // her laptop's name
     let mut events = ana.subscribe();
     let tablet = link(&world, &ana, "tablet").await;
     let told = std::iter::from_fn(|| events.try_next())
@@ -278,6 +279,22 @@ async fn every_device_of_a_person_is_told_of_a_new_one_for_a_day() {
         assert!(!later.iter().any(|device| device.device == phone.device));
     }
     assert!(phone.status().unwrap().new_devices.is_empty(), "the others are no news to the new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_is_in_all_spaces_of_its_person_at_once() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    note(&family, "Groceries", "milk\n");
+    sync(&family).await;
+    let phone = link(&world, &ana, "phone").await;
+    phone.sync_all(&mut |_| {}).await.unwrap();
+    let there = phone.in_space("Family").unwrap();
+    assert_eq!(titles(&there), ["Groceries"]);
+    note(&there, "From the phone", "bread\n");
+    sync(&there).await;
+    sync(&family).await;
+    assert_eq!(titles(&family), ["From the phone", "Groceries"]);
 }
 
 async fn link(world: &World, old: &Client, name: &str) -> Client {

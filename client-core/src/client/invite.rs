@@ -216,9 +216,7 @@ impl Client {
         }
         let client = self.add_space(link.space, &keys, records, Some(&relay))?;
         self.shared.store().put_pending_join(&link.space, None)?;
-        if membership.may_write(&keys.sign_pk()) {
-            client.name_space(&pending.member, None)?;
-        }
+        client.name_space(&pending.member, None)?;
         Ok(JoinOutcome::Joined { space: link.space })
     }
 

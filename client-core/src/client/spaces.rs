@@ -217,6 +217,9 @@ impl Client {
 
     /// Writes this device's and this person's names into the space, and the space's own.
     pub(super) fn name_space(&self, member: &MemberId, space: Option<&str>) -> Result<(), ClientError> {
+        if !self.shared.state().membership.may_write(&self.device()) {
+            return Ok(());
+        }
         let home = self.home_client()?;
         let (names, device) = (home.names()?, self.device());
         let device_name = names.device(&home.device());

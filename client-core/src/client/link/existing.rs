@@ -11,8 +11,8 @@ use crate::client::{Client, ClientError};
 use crate::crypto::SystemRandom;
 use crate::engine::{Mailboxes, exchange_records};
 use crate::link::{
-    CodeCheck, Comparison, ExistingDevice, GrantedSpaceInput, LinkError, LinkStep, LinkText, OfferedSpace, SasCode,
-    SasExistingDevice,
+    CodeCheck, Comparison, ExistingDevice, GrantedSpaceInput, LINK_SPACES_MAX, LinkError, LinkStep, LinkText,
+    OfferedSpace, SasCode, SasExistingDevice,
 };
 use crate::records::{AddDevice, add_device};
 use crate::transport::RelayUrl;
@@ -32,8 +32,10 @@ pub struct SasApprove {
 struct Approval<M> {
     client: Client,
     carrier: Carrier<M>,
-    /// The new device is enrolled; what is left is to tell it.
-    enrolled: Option<GrantedSpaceInput>,
+    /// The person's spaces, the home first, in the order of the offer.
+    spaces: Vec<Client>,
+    /// Where the new device is enrolled already; what is left is to tell it.
+    enrolled: Vec<GrantedSpaceInput>,
 }
 
 impl LinkApprove {
@@ -97,17 +99,16 @@ impl<M: ExistingSide> Approval<M> {
     /// Enrols the new device here and at the relay, and only then tells it.
     async fn publish(&mut self) -> Result<(), ClientError> {
         if self.carrier.machine.poll() == LinkStep::Publish {
-            // First what others wrote: the new record cites the newest ones.
-            exchange_records(&self.client.shared).await?;
-            let granted = match self.enrolled {
-                Some(granted) => granted,
-                None => self.enrol()?,
-            };
-            self.enrolled = Some(granted);
-            exchange_records(&self.client.shared).await?;
+            for at in self.enrolled.len()..self.spaces.len() {
+                // First what others wrote: the new record cites the newest ones.
+                exchange_records(&self.spaces[at].shared).await?;
+                let granted = self.enrol(at)?;
+                self.enrolled.push(granted);
+                exchange_records(&self.spaces[at].shared).await?;
+            }
             let relays = self.client.relay_addresses()?;
             let person = self.client.person_name()?;
-            self.carrier.machine.grant(&person, &relays, &[granted])?;
+            self.carrier.machine.grant(&person, &relays, &self.enrolled)?;
         }
         self.carrier.reconnect().await?;
         match self.carrier.carry(Instant::now() + KEYS_TIMEOUT).await? {
@@ -116,12 +117,17 @@ impl<M: ExistingSide> Approval<M> {
         }
     }
 
-    fn enrol(&self) -> Result<GrantedSpaceInput, ClientError> {
-        let shared = &self.client.shared;
+    fn enrol(&self, at: usize) -> Result<GrantedSpaceInput, ClientError> {
+        let shared = &self.spaces[at].shared;
         let machine = &self.carrier.machine;
-        let new = machine.new_entries().and_then(<[_]>::first).cloned().ok_or(LinkError::Over)?;
+        let new = machine.new_entries().and_then(|entries| entries.get(at)).cloned().ok_or(LinkError::Over)?;
         let state = shared.state();
         let mut store = shared.store();
+        // A relay that could not be reached the last time: what was written then stands.
+        if let Some(known) = state.membership.devices.get(&new.entry.sign_pk) {
+            let granted = GrantedSpaceInput { space: shared.space, device_add: known.added_by, head: known.added_by };
+            return Ok(granted);
+        }
         let add = AddDevice {
             membership: &state.membership,
             records: &store.records(&shared.space)?,
@@ -148,6 +154,10 @@ impl<M: ExistingSide> Approval<M> {
     }
 }
 
+fn offers(spaces: &[Client]) -> Result<Vec<OfferedSpace>, ClientError> {
+    spaces.iter().map(Client::offered_space).collect()
+}
+
 impl Client {
     /// On an existing device: answers a link.
     /// # Errors
@@ -157,12 +167,14 @@ impl Client {
         let address: RelayUrl = link.relay_url.parse()?;
         let url = address.with_key(link.relay_pk);
         let relay_key = self.known_relay_key(&url)?.unwrap_or(link.relay_pk);
-        let machine = ExistingDevice::start(link, relay_key, vec![self.offered_space()?], &mut SystemRandom::new())?;
+        let spaces = self.spaces_to_link()?;
+        let offered = offers(&spaces)?;
+        let machine = ExistingDevice::start(link, relay_key, offered, &mut SystemRandom::new())?;
         let mailboxes = self.open_mailboxes(&url).await?;
         let mut carrier = Carrier { mailboxes, machine };
         carrier.carry(Instant::now() + KEYS_TIMEOUT).await?;
         let device_name = carrier.machine.device_name().unwrap_or_default().to_owned();
-        Ok(LinkApprove { device_name, approval: self.approval(carrier) })
+        Ok(LinkApprove { device_name, approval: self.approval(carrier, spaces) })
     }
 
     /// On an existing device: answers a code typed from the new device's screen, at `relay` or, without one, at
@@ -180,16 +192,31 @@ impl Client {
             _ => url,
         };
         let mailboxes = self.open_mailboxes(&url).await?;
-        let spaces = vec![self.offered_space()?];
-        let machine = SasExistingDevice::start(code, mailboxes.relay_key(), spaces, &mut SystemRandom::new())?;
+        let spaces = self.spaces_to_link()?;
+        let offered = offers(&spaces)?;
+        let machine = SasExistingDevice::start(code, mailboxes.relay_key(), offered, &mut SystemRandom::new())?;
         let mut carrier = Carrier { mailboxes, machine };
         carrier.carry(Instant::now() + KEYS_TIMEOUT).await?;
         let comparison = carrier.machine.comparison().ok_or(LinkError::Over)?;
-        Ok(SasApprove { comparison, approval: self.approval(carrier) })
+        Ok(SasApprove { comparison, approval: self.approval(carrier, spaces) })
     }
 
-    fn approval<M>(&self, carrier: Carrier<M>) -> Approval<M> {
-        Approval { client: Self { shared: Arc::clone(&self.shared) }, carrier, enrolled: None }
+    fn approval<M>(&self, carrier: Carrier<M>, spaces: Vec<Self>) -> Approval<M> {
+        let client = Self { shared: Arc::clone(&self.shared) };
+        Approval { client, carrier, spaces, enrolled: Vec::new() }
+    }
+
+    /// This space, and the person's others at the same relay: a new device is one of theirs everywhere.
+    fn spaces_to_link(&self) -> Result<Vec<Self>, ClientError> {
+        let relays = self.relay_addresses()?;
+        let mut spaces = vec![Self { shared: Arc::clone(&self.shared) }];
+        for other in self.other_spaces()? {
+            let is_member = other.own_member().is_ok() && other.shared.state().membership.closed.is_none();
+            if is_member && spaces.len() < LINK_SPACES_MAX && other.relay_addresses()?.first() == relays.first() {
+                spaces.push(other);
+            }
+        }
+        Ok(spaces)
     }
 
     /// The key that this home has pinned for an address.

@@ -117,6 +117,14 @@ impl<M: NewSide> Attempt<M> {
         // From here on, and not before, the root may be kept.
         let root = DeviceRoot::from_bytes(*machine.prove(&records)?.root.to_bytes());
         let (keys, device_name) = (machine.keys(&space), machine.device_name().to_owned());
+        let others: Vec<_> = granted
+            .spaces
+            .iter()
+            .skip(1)
+            .copied()
+            .map(|space| (space, machine.keys(&space)))
+            .zip(records.split_off(1))
+            .collect();
         let records = records.into_iter().next().unwrap_or_default();
         let make = move || {
             let beginning = Beginning {
@@ -129,7 +137,12 @@ impl<M: NewSide> Attempt<M> {
                 person_name: "",
                 relay: Some(&relay),
             };
-            Client::begin(&home, &beginning)
+            let client = Client::begin(&home, &beginning)?;
+            for ((space, keys), records) in others {
+                let member = space.member;
+                client.add_space(space.space, &keys, records, Some(&relay))?.name_space(&member, None)?;
+            }
+            Ok(client)
         };
         tokio::task::spawn_blocking(make).await.map_err(|_| EngineError::Fault)?
     }

@@ -7,7 +7,7 @@ use super::super::{Source, body, front, history, move_to, pin, restore, set_titl
 use super::*;
 use crate::modules::space;
 use crate::registry::{FIELDS, NOTE_TREE_GENESIS, SPACE_GENESIS, field_of};
-use lifeos_sync_protocol::ids::{MemberId, SignPk};
+use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
 /// Root keys of a document, each of which must be declared; returns the ids of the fields they belong to.
 fn declared(document: &Document) -> Vec<&'static str> {
@@ -54,6 +54,8 @@ fn every_operation_writes_declared_fields_only() {
     let mut devices = Devices::new(SPACE_GENESIS, 1);
     devices.edit(0, |doc, _| space::set_device_name(doc, &SignPk([1; 32]), "d"));
     devices.edit(0, |doc, _| space::set_member_name(doc, &MemberId([1; 16]), "m"));
+    devices.edit(0, |doc, _| space::set_space_name(doc, "s"));
+    devices.edit(0, |doc, _| space::note_space(doc, &SpaceId([1; 32]), &[2; 32], Some("wss://relay.example")));
     seen.extend(declared(&devices.documents[0]));
     // Every declared field has an operation that writes it; `kind` waits for journals and templates.
     for field in FIELDS.iter().filter(|field| field.id != "note.kind") {
