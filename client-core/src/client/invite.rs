@@ -11,6 +11,7 @@ use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, 
 use crate::invite::{
     InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as, open_name,
 };
+use crate::keys::DeviceKeys;
 use crate::records::{InviteTerms, open_requests};
 use crate::session::SessionError;
 use crate::store::PendingJoin;
@@ -35,6 +36,9 @@ impl Client {
             return Err(ClientError::invalid(
                 "the home space is yours alone: make a space to share with `lifeos space new NAME`",
             ));
+        }
+        if self.shared.state().membership.closed.is_some() {
+            return Err(InviteError::Closed.into());
         }
         if !may_invite_as(options.role) || options.uses_max == 0 {
             return Err(ClientError::invalid("a link invites at least one person, as editor or reader"));
@@ -181,7 +185,10 @@ impl Client {
             name,
         };
         let join = join_record(&joining, wall_ms_unsigned(), &mut SystemRandom::new())?;
-        // Remembered before it is sent: the answer may come to another run of this program.
+        // Remembered before it is sent: the answer may come to another run of this program, and by then the
+        // invitation may not let anybody in any more.
+        let random = membership.genesis_random;
+        self.write(|tx| Ok(tx.put_meta(&random_key(&link.space), &random)?))?;
         self.shared.store().put_pending_join(&link.space, Some(&pending))?;
         let id = join.id();
         let sent = offer_record(&relay, link.space, &guest, &join).await;
@@ -200,14 +207,11 @@ impl Client {
     /// Sees whether a request was answered; if so, the space becomes one of this home's.
     async fn finish_join(&self, link: &InviteLink, pending: &PendingJoin) -> Result<JoinOutcome, ClientError> {
         let relay = link.relay_url.parse::<RelayUrl>()?.with_key(link.relay_pk);
-        let root = &self.shared.root;
-        let random = self.genesis_random(link, &relay, root, pending).await?;
-        let Some((random, records)) = random else {
+        let Some((keys, records)) = self.fetch_as_member(link, &relay).await? else {
             return Ok(JoinOutcome::Waiting { fingerprint: [0; 3] });
         };
-        let keys = root.derive_space(&random);
         let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
-        if membership.genesis_random != random || !membership.may_read(&keys.sign_pk()) {
+        if !membership.may_read(&keys.sign_pk()) {
             return Ok(JoinOutcome::Waiting { fingerprint: own_fingerprint(&records, &pending.member) });
         }
         let by_itself = membership.invites.get(&link.invite).is_some_and(|invite| invite.auto_epoch.is_some());
@@ -220,33 +224,20 @@ impl Client {
         Ok(JoinOutcome::Joined { space: link.space })
     }
 
-    /// The records of the space, read as a member if this device is one by now, else as a guest; nothing when the
-    /// invitation no longer lets anybody in.
-    async fn genesis_random(
+    /// The records of the space, once this device is let in as a member; nothing before.
+    async fn fetch_as_member(
         &self,
         link: &InviteLink,
         relay: &RelayUrl,
-        root: &crate::keys::DeviceRoot,
-        pending: &PendingJoin,
-    ) -> Result<Option<([u8; 32], Vec<Record>)>, ClientError> {
+    ) -> Result<Option<(DeviceKeys, Vec<Record>)>, ClientError> {
         let known = self.shared.store().reads().meta(&random_key(&link.space))?;
-        if let Some(random) = known.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
-            match fetch_records(relay, link.space, &root.derive_space(&random)).await {
-                Ok(records) => return Ok(Some((random, records))),
-                Err(error) if is_stranger(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let random: [u8; 32] = known.and_then(|bytes| bytes.try_into().ok()).ok_or(InviteError::Request)?;
+        let keys = self.shared.root.derive_space(&random);
+        match fetch_records(relay, link.space, &keys).await {
+            Ok(records) => Ok(Some((keys, records))),
+            Err(error) if is_stranger(&error) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        let records = match fetch_records(relay, link.space, &link.secret.keys()).await {
-            Ok(records) => records,
-            Err(error) if is_stranger(&error) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
-        let random = membership.genesis_random;
-        self.write(|tx| Ok(tx.put_meta(&random_key(&link.space), &random)?))?;
-        let _ = pending;
-        Ok(Some((random, records)))
     }
 
     /// Sees to every request that waits for an answer.

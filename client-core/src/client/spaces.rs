@@ -246,8 +246,21 @@ impl Client {
     /// [`ClientError::Invalid`] for the home space and for the last Owner.
     pub async fn space_leave(&self) -> Result<(), ClientError> {
         self.refuse_home("left")?;
-        let member = self.own_member()?;
-        self.write_records(|draft| draft.remove_member(member, RemoveReason::Left, Vec::new()).map(drop)).await
+        // Once it is written here it only has to reach the relay, which answers by closing the door.
+        let told = match self.own_member() {
+            Ok(member) => {
+                self.write_records(|draft| draft.remove_member(member, RemoveReason::Left, Vec::new()).map(drop)).await
+            }
+            Err(_) => exchange_records(&self.shared).await.map_err(ClientError::from),
+        };
+        match told {
+            Err(ClientError::Network { transient: false, .. } | ClientError::Security { .. })
+                if self.own_member().is_err() =>
+            {
+                Ok(())
+            }
+            told => told,
+        }
     }
 
     /// Closes a shared space for everybody; `successor` says where its members go on.

@@ -37,6 +37,9 @@ impl Client {
                 return Err(ClientError::invalid("you may read this space, not write in it"));
             }
         }
+        if to.shared.state().membership.closed.is_some() {
+            return Err(ClientError::invalid("that space is closed: nothing new begins there"));
+        }
         let doc = self.note_id(id)?;
         let copy = DocId(random_bytes(&mut SystemRandom::new()));
         let now_ms = wall_ms();

@@ -11,7 +11,9 @@ use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_has
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::log::roll_next;
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Role, Seal, Unsigned, Wrap, enrol_message};
+use lifeos_sync_protocol::record::{
+    Body, DeviceEntry, DeviceKind, Record, Role, Seal, Unsigned, Wrap, enrol_message, join_message,
+};
 use lifeos_sync_server::{Config, Handle, Limits, Server};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tempfile::TempDir;
@@ -158,6 +160,18 @@ impl Space {
         let last = &self.records[parents - 1];
         let unsigned = Unsigned::new(self.id, device.pk, last.depth() + 1, &[last.id()], body).unwrap();
         let signature = device.sign(&unsigned.message());
+        unsigned.sign_with(&signature).unwrap()
+    }
+
+    /// A request to join by the holder of an invite key; not yet among the records.
+    pub fn join(&self, invite: &Record, guest: &Device, joiner: &Device) -> Record {
+        let member = MemberId([0x77; 16]);
+        let devices = vec![joiner.entry(&self.random, &member, DeviceKind::Normal)];
+        let invite_proof = guest.sign(&join_message(&self.id, &invite.id(), &member, &devices));
+        let body = Body::Join { invite: invite.id(), member, devices, invite_proof, enc_meta: Vec::new() };
+        let last = self.records.last().unwrap();
+        let unsigned = Unsigned::new(self.id, joiner.pk, last.depth() + 1, &[last.id()], &body).unwrap();
+        let signature = joiner.sign(&unsigned.message());
         unsigned.sign_with(&signature).unwrap()
     }
 
