@@ -92,10 +92,7 @@ impl Connection {
                 self.member(session)?;
                 self.want(request, session, ranges, &objects).await
             }
-            Frame::LogStatementWant { session } => {
-                self.member(session)?;
-                self.log_statement(request, session).await
-            }
+            Frame::LogStatementWant { session } => self.log_statement(request, session).await,
             Frame::Ephemeral { session, envelope } => {
                 self.member(session)?;
                 self.presence(session, envelope)

@@ -1,6 +1,6 @@
 //! The membership in force, as the rules for envelopes and records ask for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lifeos_sync_protocol::frame::PushStatus;
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, SignPk, StreamId};
@@ -60,10 +60,13 @@ impl View {
         self.membership.invites.get(invite).is_some_and(|invite| invite.invite_pk == *key)
     }
 
-    /// Devices that may connect.
+    /// Keys that may connect: of devices, and of invitations that were not withdrawn.
     pub(crate) fn readers(&self) -> Vec<SignPk> {
         let membership = &self.membership;
-        membership.devices.keys().filter(|device| membership.may_read(device)).copied().collect()
+        let devices = membership.devices.keys().filter(|device| membership.may_read(device)).copied();
+        let invited = membership.invites.values().filter(|invite| !invite.is_revoked).map(|invite| invite.invite_pk);
+        let keys: BTreeSet<SignPk> = devices.chain(invited).collect();
+        keys.into_iter().collect()
     }
 
     /// All devices of a device's member: they share one quota.
