@@ -59,7 +59,7 @@ impl Client {
             uses_max: options.uses_max,
             auto: options.auto,
         };
-        let invite = self.write_records(|draft| draft.invite(&terms, &mut SystemRandom::new())).await?;
+        let invite = self.write_and_tell(|draft| draft.invite(&terms, &mut SystemRandom::new())).await?;
         Ok(InviteLink { space: self.space(), invite, relay_pk, relay_url: relay.address().to_owned(), secret })
     }
 
@@ -96,7 +96,7 @@ impl Client {
     /// [`ClientError::NotFound`].
     pub async fn invite_revoke(&self, id: &str) -> Result<(), ClientError> {
         let invite = pick(self.shared.state().membership.invites.keys(), id, "invitation")?;
-        self.write_records(|draft| draft.revoke_invite(invite, &mut SystemRandom::new())).await
+        self.write_and_tell(|draft| draft.revoke_invite(invite, &mut SystemRandom::new())).await
     }
 
     /// The requests to join that wait for an answer, after asking the relay.
@@ -144,7 +144,7 @@ impl Client {
         }
         let request = self.request(&state.membership, join, &invite);
         let (join, role) = (join.clone(), terms.role);
-        self.write_records(|draft| draft.admit(&join, role, &mut SystemRandom::new())).await?;
+        self.write_and_tell(|draft| draft.admit(&join, role, &mut SystemRandom::new())).await?;
         Ok(request)
     }
 

@@ -26,12 +26,6 @@ const META_IN_USE: &str = "space_in_use";
 /// Shortest beginning of an id that names a space.
 const PREFIX_CHARS_MIN: usize = 4;
 
-impl From<RecordsError> for ClientError {
-    fn from(error: RecordsError) -> Self {
-        Self::invalid(error.to_string())
-    }
-}
-
 impl Client {
     /// The spaces of this home, the home space first.
     /// # Errors
@@ -249,7 +243,7 @@ impl Client {
         // Once it is written here it only has to reach the relay, which answers by closing the door.
         let told = match self.own_member() {
             Ok(member) => {
-                self.write_records(|draft| draft.remove_member(member, RemoveReason::Left, Vec::new()).map(drop)).await
+                self.write_and_tell(|draft| draft.remove_member(member, RemoveReason::Left, Vec::new()).map(drop)).await
             }
             Err(_) => exchange_records(&self.shared).await.map_err(ClientError::from),
         };
@@ -268,7 +262,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn space_close(&self, successor: Option<SpaceId>) -> Result<(), ClientError> {
         self.refuse_home("closed")?;
-        self.write_records(|draft| draft.close(successor).map(drop)).await
+        self.write_and_tell(|draft| draft.close(successor).map(drop)).await
     }
 
     fn refuse_home(&self, what: &str) -> Result<(), ClientError> {
@@ -287,7 +281,7 @@ impl Client {
     }
 
     /// Writes records on top of the newest ones, stores them, and hands them to the relay.
-    pub(super) async fn write_records<T>(
+    pub(super) async fn write_and_tell<T>(
         &self,
         write: impl FnOnce(&mut Draft<'_>) -> Result<T, RecordsError>,
     ) -> Result<T, ClientError> {
