@@ -243,7 +243,8 @@ impl Client {
     /// Sees to every request that waits for an answer.
     pub(super) async fn finish_joins(&self) -> Result<Vec<SpaceId>, ClientError> {
         let mut joined = Vec::new();
-        for (space, pending) in self.shared.store().pending_joins()? {
+        let waiting = self.shared.store().pending_joins()?;
+        for (space, pending) in waiting {
             let link: InviteLink = pending.link.parse()?;
             if let JoinOutcome::Joined { .. } = self.finish_join(&link, &pending).await? {
                 joined.push(space);
@@ -263,7 +264,8 @@ fn own_fingerprint(records: &[Record], member: &MemberId) -> [u16; 3] {
     records.iter().find(own).map_or([0; 3], |join| fingerprint(&join.id()))
 }
 
-fn is_stranger(error: &EngineError) -> bool {
+/// The relay lets this key not, or no longer, into the space.
+pub(super) fn is_stranger(error: &EngineError) -> bool {
     use lifeos_sync_protocol::frame::ErrorCode;
     matches!(error, EngineError::Session(SessionError::Refused { code: ErrorCode::NotMember | ErrorCode::Removed, .. }))
 }

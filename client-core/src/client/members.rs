@@ -63,7 +63,7 @@ impl Client {
     }
 
     /// Every device the member ever had: a removal cuts all their streams.
-    fn devices_of(&self, member: &MemberId) -> Vec<SignPk> {
+    pub(super) fn devices_of(&self, member: &MemberId) -> Vec<SignPk> {
         let state = self.shared.state();
         let own = state.membership.devices.iter().filter(|(_, device)| device.member == *member);
         own.map(|(key, _)| *key).collect()

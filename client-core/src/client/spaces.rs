@@ -10,6 +10,7 @@ use lifeos_sync_protocol::ids::{MemberId, SpaceId};
 use lifeos_sync_protocol::record::{Record, RemoveReason};
 
 use super::home::space_doc;
+use super::invite::is_stranger;
 use super::members::role_name;
 use super::{Client, ClientError, Progress, SpaceSummary, SyncReport};
 use crate::crypto::{SystemRandom, random_bytes};
@@ -240,20 +241,19 @@ impl Client {
     /// [`ClientError::Invalid`] for the home space and for the last Owner.
     pub async fn space_leave(&self) -> Result<(), ClientError> {
         self.refuse_home("left")?;
-        // Once it is written here it only has to reach the relay, which answers by closing the door.
-        let told = match self.own_member() {
-            Ok(member) => {
-                self.write_and_tell(|draft| draft.remove_member(member, RemoveReason::Left, Vec::new()).map(drop)).await
-            }
-            Err(_) => exchange_records(&self.shared).await.map_err(ClientError::from),
-        };
-        match told {
-            Err(ClientError::Network { transient: false, .. } | ClientError::Security { .. })
-                if self.own_member().is_err() =>
-            {
+        if let Ok(member) = self.own_member() {
+            let (space, devices) = (self.space(), self.devices_of(&member));
+            let leave = |draft: &mut Draft<'_>, store: &Store| {
+                draft.remove_member(member, RemoveReason::Left, store.cuts(&space, &devices)?)?;
                 Ok(())
-            }
-            told => told,
+            };
+            // The others make the new key: this device is not to know it.
+            self.write_records(false, leave).await?;
+        }
+        // What is written here only has to reach the relay, which answers by closing the door.
+        match exchange_records(&self.shared).await {
+            Err(error) if !is_stranger(&error) => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
