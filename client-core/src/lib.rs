@@ -12,6 +12,7 @@ pub mod document;
 pub mod envelope;
 pub mod event;
 pub mod export;
+mod fault;
 pub mod fence;
 pub mod invite;
 pub mod keys;

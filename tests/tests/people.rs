@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome, NoteDraft, NoteFilter};
 use lifeos_client_core::protocol::record::Role;
+use lifeos_client_core::store::Store;
 use lifeos_sync_server::{Config, Handle, Server};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -137,9 +138,12 @@ async fn a_link_without_approval_lets_somebody_read_at_once() {
     let link = family.invite_create(terms(Role::Editor, true)).await.unwrap().to_string();
     // Nobody of the family is there when Ben comes.
     let JoinOutcome::Joined { space } = ben.join(&link, "Ben").await.unwrap() else { panic!("has to wait") };
+    let kept = || Store::open(&world.dir.path().join("Ben")).unwrap().invite_secret(&space).unwrap().is_some();
+    assert!(kept(), "he reads with the link's key");
     let with_ben = ben.in_space(&space.to_string()).unwrap();
     sync(&with_ben).await;
     assert_eq!(titles(&with_ben), ["Welcome"]);
+    assert!(!kept(), "his device has sealed the key to itself");
     note(&with_ben, "Thanks", "ben\n");
     sync(&with_ben).await;
     sync(&family).await;

@@ -32,10 +32,15 @@ impl SpaceState {
         let mut state = Self::of(space, &records, keys, store.hpke_keys(space, keys)?)?;
         // Who came in by a link that opens an epoch reads with it until a device of the space has given the key.
         if let Some(secret) = store.invite_secret(space)? {
+            let mut needed = false;
             for (epoch, secret) in open_invite(&state.membership, &records, &secret.keys()).iter() {
                 if state.troubles.remove(epoch).is_some() {
                     state.keyring.insert(*epoch, secret.clone());
+                    needed = true;
                 }
+            }
+            if !needed {
+                store.keep_invite_secret(space, None)?;
             }
         }
         Ok(state)

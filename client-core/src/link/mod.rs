@@ -23,7 +23,6 @@ mod enrol;
 mod existing;
 #[cfg(test)]
 pub(crate) mod explore;
-mod fault;
 mod message;
 mod new_device;
 mod sas;
@@ -40,8 +39,7 @@ use lifeos_sync_protocol::ids::{MemberId, SpaceId};
 use zeroize::Zeroizing;
 
 use crate::crypto::{CryptoError, hkdf_sha256};
-
-use fault::{Fault, planted};
+use crate::fault::{Fault, planted};
 
 pub use enrol::{Granted, GrantedSpace, GrantedSpaceInput, NewEntry, Proven};
 pub use existing::{CodeCheck, ExistingDevice};

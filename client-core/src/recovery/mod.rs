@@ -22,12 +22,14 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason};
 
 use crate::crypto::Random;
+use crate::fault::{Fault, planted};
 use crate::keys::{DeviceKeys, DeviceRoot, OwnKeys, RecoveryPhrase};
 use crate::records::{OpenedEpochs, RecordsError, Takeover, plan_recovery, takeover_records, unlock_epochs};
 
@@ -119,9 +121,10 @@ pub enum RecoveryError {
 }
 
 /// One recovery. Holds secrets: no `Debug`, not cloned outside tests.
+#[cfg_attr(test, derive(Clone))]
 pub struct Recovery {
     state: RecoveryState,
-    keys: Option<DeviceKeys>,
+    keys: Option<Arc<DeviceKeys>>,
     space: Option<SpaceId>,
     records: Vec<Record>,
     verified: Option<Verified>,
@@ -135,6 +138,7 @@ pub struct Recovery {
 }
 
 /// What the records have shown.
+#[cfg_attr(test, derive(Clone))]
 struct Verified {
     membership: Membership,
     member: MemberId,
@@ -182,7 +186,7 @@ impl Recovery {
             (RecoveryState::Derived, None) => RecoveryStep::List(self.recovery()?.sign_pk()),
             (RecoveryState::Derived, Some(space)) => RecoveryStep::Fetch(space),
             (RecoveryState::Authed | RecoveryState::RecordsOk, _) => RecoveryStep::Check,
-            (RecoveryState::EpochOpen, _) if !self.home_begun => RecoveryStep::BeginHome,
+            (RecoveryState::EpochOpen, _) if !self.home_begun && !planted(Fault::KeyUnsaved) => RecoveryStep::BeginHome,
             (RecoveryState::EpochOpen, _) => RecoveryStep::FetchContent,
             (RecoveryState::DataOk | RecoveryState::NewDeviceEnrolled, _) => {
                 RecoveryStep::Publish(self.to_publish(random)?)
@@ -202,7 +206,7 @@ impl Recovery {
         if self.begun_by.is_some_and(|begun_by| begun_by != keys.sign_pk()) {
             return Err(RecoveryError::OtherPhrase);
         }
-        self.keys = Some(keys);
+        self.keys = Some(Arc::new(keys));
         self.state = RecoveryState::Derived;
         Ok(())
     }
@@ -276,6 +280,10 @@ impl Recovery {
     /// back the same state again and again.
     pub fn published(&mut self, records: Vec<Record>) -> Result<(), RecoveryError> {
         self.expect_publishing()?;
+        if planted(Fault::SentBelieved) {
+            self.state = RecoveryState::Rotated;
+            return Ok(());
+        }
         self.verified = Some(self.verify(&records)?);
         self.records = records;
         let before = self.state;
@@ -319,12 +327,18 @@ impl Recovery {
         &self.records
     }
 
+    /// Pushes that were tried in vain.
+    #[cfg(test)]
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
     /// The recovery key.
     ///
     /// # Errors
     /// [`RecoveryError::OutOfStep`] before the words.
     pub fn recovery(&self) -> Result<&DeviceKeys, RecoveryError> {
-        self.keys.as_ref().ok_or(RecoveryError::OutOfStep)
+        self.keys.as_deref().ok_or(RecoveryError::OutOfStep)
     }
 
     /// The new device's root and keys in the space.
@@ -389,7 +403,7 @@ impl Recovery {
         let heads = verified.membership.epoch_heads();
         let usable = |head| keyring.find(head).is_some() || troubles.get(head).is_some_and(|why| why.is_broken());
         let opened = heads.iter().any(|head| keyring.find(head).is_some()) && heads.iter().all(usable);
-        if opened { Ok(()) } else { Err(RecoveryError::NoEpoch) }
+        if opened || planted(Fault::EpochUnopened) { Ok(()) } else { Err(RecoveryError::NoEpoch) }
     }
 
     fn to_publish(&self, random: &mut dyn Random) -> Result<Vec<Record>, RecoveryError> {

@@ -1,7 +1,7 @@
 //! Spaces that somebody asked to join, and the secret of the link that let this device in.
 //!
 //! Both lie in the `meta` table. A link's secret is worth what the link is worth, which lies in somebody's messages
-//! too; it goes as soon as a device of the space has sealed the epoch to this device's own key.
+//! too; it goes as soon as this device, or another of the space, has sealed the epoch to this device's own key.
 
 use lifeos_sync_protocol::ids::{MemberId, SpaceId};
 
@@ -43,7 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn keep_invite_secret(&mut self, space: &SpaceId, secret: Option<&InviteSecret>) -> Result<(), StoreError> {
+    pub fn keep_invite_secret(&self, space: &SpaceId, secret: Option<&InviteSecret>) -> Result<(), StoreError> {
         match secret {
             Some(secret) => schema::put_meta(&self.conn, &secret_key(space), &*secret.to_bytes()),
             None => schema::remove_meta(&self.conn, &secret_key(space)),

@@ -8,6 +8,7 @@
 //! they were given, and randomness is drawn from seeds that follow from it.
 
 mod qr;
+mod recovery;
 mod sas;
 mod space;
 

@@ -2,21 +2,27 @@
 
 /// A mistake that would be easy to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Whatever the person types or answers is taken for right.
     CodeUnchecked,
     /// The new device keeps its root before the records have shown its enrolment.
     KeyBeforeProof,
+    /// A recovery goes on, and saves a key, without having opened the newest epoch.
+    EpochUnopened,
+    /// A recovery publishes its new device's key before that is saved.
+    KeyUnsaved,
+    /// A recovery goes by what it sent, not by what the relay gives back.
+    SentBelieved,
 }
 
 /// Whether this fault is planted: never outside tests.
 #[cfg(not(test))]
-pub(super) const fn planted(_: Fault) -> bool {
+pub(crate) const fn planted(_: Fault) -> bool {
     false
 }
 
 #[cfg(test)]
-pub(super) use planting::{planted, with_fault};
+pub(crate) use planting::{planted, with_fault};
 
 #[cfg(test)]
 mod planting {
@@ -28,12 +34,12 @@ mod planting {
         static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
     }
 
-    pub(in crate::link) fn planted(fault: Fault) -> bool {
+    pub(crate) fn planted(fault: Fault) -> bool {
         PLANTED.get() == Some(fault)
     }
 
     /// Runs something with a fault in place, on this thread.
-    pub(in crate::link) fn with_fault<T>(fault: Fault, run: impl FnOnce() -> T) -> T {
+    pub(crate) fn with_fault<T>(fault: Fault, run: impl FnOnce() -> T) -> T {
         PLANTED.set(Some(fault));
         let result = run();
         PLANTED.set(None);

@@ -1,0 +1,458 @@
+//! Every state of recovering a space from words, with a relay that lies.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{DeviceKind, Record};
+
+use super::{Model, explore, explore_all};
+use crate::crypto::SeededRandom;
+use crate::fault::{Fault, with_fault};
+use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
+use crate::records::{Founding, found_space, open_epochs};
+use crate::recovery::{Recovery, RecoveryStep};
+
+const RANDOM: [u8; 32] = [6; 32];
+const MEMBER: MemberId = MemberId([1; 16]);
+/// The device dies, or the person starts anew, so often.
+const BOOTS: usize = 2;
+
+/// What does not change.
+struct Stage {
+    space: SpaceId,
+    phrase: RecoveryPhrase,
+    lost: SignPk,
+    /// Another space, which the relay may show instead.
+    other: (SpaceId, Vec<Record>),
+    /// Whether an undisturbed run succeeds from what is on the disk and at the relay, as far as it was tried.
+    ends: RefCell<HashMap<Vec<u8>, bool>>,
+}
+
+#[derive(Clone)]
+struct World {
+    stage: Rc<Stage>,
+    /// What the relay has taken, oldest first; it may show any beginning of it.
+    relay: Vec<Record>,
+    machine: Option<Run>,
+    boots: usize,
+    /// Which boot's root is on the disk, and whether the home is an ordinary one.
+    disk: Option<usize>,
+    finished: bool,
+    /// The records that the machine went by when it first wrote to the disk.
+    begun_on: Vec<Record>,
+    /// The records that the machine went by when it finished.
+    finished_on: Vec<Record>,
+}
+
+/// One run of the machine.
+#[derive(Clone)]
+struct Run {
+    boot: usize,
+    /// Whose root lay on the disk.
+    resumed: Option<usize>,
+    /// The home was begun in this run.
+    begun: bool,
+    machine: Rc<Recovery>,
+    /// What it does next.
+    step: Option<RecoveryStep>,
+}
+
+enum Given {
+    Words,
+    Listed(SpaceId),
+    Fetched(Vec<Record>),
+    Checked,
+    HomeBegun,
+    ContentHeld,
+    Published(Vec<Record>),
+    Refused(Vec<Record>),
+    Finished,
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Boot,
+    Words,
+    /// The relay names the space, or another one, or none.
+    List(bool),
+    /// The relay shows all it has, the beginning of it, or another space.
+    Fetch(Shown),
+    Check,
+    BeginHome,
+    FetchContent,
+    /// The relay takes this many of the records and shows that.
+    Publish {
+        takes: usize,
+        shows: Shown,
+    },
+    Finish,
+    /// As any move that writes, and the device dies before it knows.
+    Dies(Writing),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    All,
+    /// As it was in the beginning.
+    Old,
+    /// Its first record alone.
+    Genesis,
+    Other,
+}
+
+impl Shown {
+    const EACH: [Self; 4] = [Self::All, Self::Old, Self::Genesis, Self::Other];
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Writing {
+    Nothing,
+    Home,
+    Push(usize),
+    Finish,
+}
+
+fn root_of(boot: usize) -> DeviceRoot {
+    DeviceRoot::from_bytes([0x30 + u8::try_from(boot).unwrap(); 32])
+}
+
+fn space(seed: u64, random_bytes: [u8; 32], phrase: &RecoveryPhrase) -> (SpaceId, SignPk, Vec<Record>) {
+    let mut random = SeededRandom::new(seed);
+    let founder = DeviceRoot::generate(&mut random).derive_space(&random_bytes);
+    let recovery = phrase.derive_home();
+    let founding = Founding {
+        genesis_random: random_bytes,
+        member: MEMBER,
+        keys: &founder,
+        recovery: &recovery,
+        relays: Vec::new(),
+    };
+    let founded = found_space(&founding, &mut random).unwrap();
+    (founded.space, founder.sign_pk(), vec![founded.genesis, founded.epoch])
+}
+
+impl Run {
+    fn start(boot: usize, resumed: Option<usize>, stage: &Stage) -> Self {
+        let machine = match resumed {
+            Some(root) => Recovery::resume(root_of(root), "new", stage.space, stage.phrase.derive_home().sign_pk()),
+            None => Recovery::start(root_of(boot), "new"),
+        };
+        Self { boot, resumed, begun: false, machine: Rc::new(machine), step: Some(RecoveryStep::AskWords) }
+    }
+
+    /// The run after one thing more; none when it ends with an error.
+    fn after(&self, given: Given, stage: &Stage) -> Option<Self> {
+        let mut machine = Recovery::clone(&self.machine);
+        let begun = self.begun || matches!(given, Given::HomeBegun);
+        let taken = match given {
+            Given::Words => machine.words(&stage.phrase),
+            Given::Listed(space) => machine.listed(&[space]),
+            Given::Fetched(records) => machine.fetched(records),
+            Given::Checked => machine.check(),
+            Given::HomeBegun => machine.home_begun(),
+            Given::ContentHeld => machine.content_held(BTreeMap::new()),
+            Given::Published(records) => machine.published(records),
+            Given::Refused(records) => machine.refused(records),
+            Given::Finished => machine.finished(),
+        };
+        taken.ok()?;
+        let mut next = Self { boot: self.boot, resumed: self.resumed, begun, machine: Rc::new(machine), step: None };
+        let seed = sha256("explore", &[&next.known()]);
+        let mut random = SeededRandom::new(u64::from_be_bytes(seed[..8].try_into().unwrap()));
+        next.step = next.machine.poll(&mut random).ok();
+        Some(next)
+    }
+
+    /// What the machine goes by. Its randomness follows from it: every boot draws anew, and so does a push on top of
+    /// other records; the same push tried again is the same bytes.
+    fn known(&self) -> Vec<u8> {
+        let at = |at: usize| u8::try_from(at).unwrap();
+        let machine = &self.machine;
+        let mut out = vec![at(self.boot), self.resumed.map_or(0xff, at), machine.state() as u8, u8::from(self.begun)];
+        out.extend(machine.space().map_or([0; 32], |space| space.0));
+        ids(machine.records(), &mut out);
+        out
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [&self.known()[..], &[u8::try_from(self.machine.attempts()).unwrap()]].concat()
+    }
+}
+
+/// Which records these are; in which order they came does not matter to anybody.
+fn ids(records: &[Record], out: &mut Vec<u8>) {
+    let mut ids: Vec<_> = records.iter().map(|record| record.id().0).collect();
+    ids.sort_unstable();
+    ids.iter().for_each(|id| out.extend_from_slice(id));
+}
+
+impl World {
+    fn new() -> Self {
+        let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut SeededRandom::new(41));
+        let (id, lost, records) = space(1, RANDOM, &phrase);
+        let stranger = RecoveryPhrase::generate(PhraseLength::Words12, &mut SeededRandom::new(42));
+        let (other, _, others) = space(2, [9; 32], &stranger);
+        let stage = Stage { space: id, phrase, lost, other: (other, others), ends: RefCell::default() };
+        Self {
+            stage: Rc::new(stage),
+            relay: records,
+            machine: None,
+            boots: 0,
+            disk: None,
+            finished: false,
+            begun_on: Vec::new(),
+            finished_on: Vec::new(),
+        }
+    }
+
+    fn shown(&self, shown: Shown) -> Vec<Record> {
+        match shown {
+            Shown::All => self.relay.clone(),
+            Shown::Old => self.relay[..2].to_vec(),
+            Shown::Genesis => self.relay[..1].to_vec(),
+            Shown::Other => self.stage.other.1.clone(),
+        }
+    }
+
+    fn built(&self) -> Option<&Recovery> {
+        self.machine.as_ref().map(|run| &*run.machine)
+    }
+
+    /// The relay takes what counts in the records before it, as relays do; gives whether it took all.
+    fn push(&mut self, records: &[Record]) -> bool {
+        let mut all = true;
+        for record in records {
+            let with = [&self.relay[..], std::slice::from_ref(record)].concat();
+            let after = Membership::evaluate(&self.stage.space, &with).unwrap();
+            if self.relay.iter().any(|held| held.id() == record.id()) {
+                continue;
+            }
+            if after.void.contains_key(&record.id()) {
+                all = false;
+            } else {
+                self.relay = with;
+            }
+        }
+        all
+    }
+
+    /// An error ends the run: the person starts anew.
+    fn give(&mut self, given: Given) {
+        self.machine = self.machine.take().and_then(|run| run.after(given, &self.stage));
+    }
+
+    fn to_publish(&self) -> Vec<Record> {
+        match self.machine.as_ref().and_then(|run| run.step.clone()) {
+            Some(RecoveryStep::Publish(records)) => records,
+            _ => Vec::new(),
+        }
+    }
+
+    fn begin_home(&mut self) {
+        if let Some(run) = &self.machine
+            && run.machine.device().is_ok()
+        {
+            self.begun_on = run.machine.records().to_vec();
+            self.disk = Some(run.resumed.unwrap_or(run.boot));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.finished_on = self.built().map(|machine| machine.records().to_vec()).unwrap_or_default();
+        self.finished = true;
+    }
+
+    fn ends_undisturbed(mut self) -> bool {
+        self.machine = Some(Run::start(BOOTS, self.disk, &self.stage));
+        for _ in 0..40 {
+            let Some(step) = self.machine.as_ref().and_then(|run| run.step.clone()) else { return false };
+            let step = match step {
+                RecoveryStep::AskWords => Move::Words,
+                RecoveryStep::List(_) => Move::List(true),
+                RecoveryStep::Fetch(_) => Move::Fetch(Shown::All),
+                RecoveryStep::Check => Move::Check,
+                RecoveryStep::BeginHome => Move::BeginHome,
+                RecoveryStep::FetchContent => Move::FetchContent,
+                RecoveryStep::Publish(records) => Move::Publish { takes: records.len(), shows: Shown::All },
+                RecoveryStep::Finish(_) => Move::Finish,
+                RecoveryStep::Done => return true,
+            };
+            self = self.apply(&step);
+        }
+        false
+    }
+
+    /// Whether the words open the newest epoch of these records, as found out without the machine.
+    fn opens(&self, records: &[Record]) -> bool {
+        let membership = Membership::evaluate(&self.stage.space, records).unwrap();
+        let keyring = open_epochs(&membership, records, &self.stage.phrase.derive_home());
+        membership.current_epoch().is_some_and(|epoch| keyring.find(&epoch).is_some())
+    }
+
+    fn new_device(&self) -> Option<SignPk> {
+        self.disk.map(|boot| root_of(boot).derive_space(&RANDOM).sign_pk())
+    }
+}
+
+impl Model for World {
+    type Move = Move;
+
+    fn moves(&self) -> Vec<Move> {
+        let Some(run) = &self.machine else {
+            return if self.boots < BOOTS && !self.finished { vec![Move::Boot] } else { Vec::new() };
+        };
+        let Some(step) = run.step.clone() else {
+            return vec![Move::Dies(Writing::Nothing)];
+        };
+        let mut moves = vec![Move::Dies(Writing::Nothing)];
+        match step {
+            RecoveryStep::AskWords => moves.push(Move::Words),
+            RecoveryStep::List(_) => moves.extend([true, false].map(Move::List)),
+            RecoveryStep::Fetch(_) => moves.extend(Shown::EACH.map(Move::Fetch)),
+            RecoveryStep::Check => moves.push(Move::Check),
+            RecoveryStep::BeginHome => moves.extend([Move::BeginHome, Move::Dies(Writing::Home)]),
+            RecoveryStep::FetchContent => moves.push(Move::FetchContent),
+            RecoveryStep::Publish(records) => {
+                for takes in 0..=records.len() {
+                    moves.push(Move::Dies(Writing::Push(takes)));
+                    moves.extend(Shown::EACH.map(|shows| Move::Publish { takes, shows }));
+                }
+            }
+            RecoveryStep::Finish(_) => moves.extend([Move::Finish, Move::Dies(Writing::Finish)]),
+            RecoveryStep::Done => {}
+        }
+        moves
+    }
+
+    fn apply(&self, step: &Move) -> Self {
+        let mut next = self.clone();
+        match step {
+            Move::Boot => {
+                next.machine = Some(Run::start(next.boots, next.disk, &next.stage));
+                next.boots += 1;
+            }
+            Move::Words => next.give(Given::Words),
+            Move::List(right) => {
+                let space = if *right { next.stage.space } else { next.stage.other.0 };
+                next.give(Given::Listed(space));
+            }
+            Move::Fetch(shown) => next.give(Given::Fetched(next.shown(*shown))),
+            Move::Check => next.give(Given::Checked),
+            Move::BeginHome => {
+                next.begin_home();
+                next.give(Given::HomeBegun);
+            }
+            Move::FetchContent => next.give(Given::ContentHeld),
+            Move::Publish { takes, shows } => {
+                let records = next.to_publish();
+                let all = next.push(&records[..*takes]) && *takes == records.len();
+                let shown = next.shown(*shows);
+                next.give(if all { Given::Published(shown) } else { Given::Refused(shown) });
+            }
+            Move::Finish => {
+                next.finish();
+                next.give(Given::Finished);
+            }
+            Move::Dies(writing) => {
+                match writing {
+                    Writing::Nothing => {}
+                    Writing::Home => next.begin_home(),
+                    Writing::Push(takes) => {
+                        let records = next.to_publish();
+                        next.push(&records[..*takes]);
+                    }
+                    Writing::Finish => next.finish(),
+                }
+                next.machine = None;
+            }
+        }
+        next
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        let mut out = vec![u8::try_from(self.boots).unwrap(), u8::from(self.finished)];
+        out.push(self.disk.map_or(0xff, |at| u8::try_from(at).unwrap()));
+        ids(&self.relay, &mut out);
+        out.push(0xfd);
+        ids(&self.begun_on, &mut out);
+        out.push(0xfc);
+        ids(&self.finished_on, &mut out);
+        out.push(0xfe);
+        if let Some(run) = &self.machine {
+            out.extend(run.bytes());
+        }
+        sha256("explore", &[&out]).to_vec()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let membership = Membership::evaluate(&self.stage.space, &self.relay).unwrap();
+        let own = self.new_device();
+        let enrolled = membership.devices.iter().filter(|(_, device)| device.kind == DeviceKind::Normal);
+        if enrolled.clone().any(|(key, _)| *key != self.stage.lost && Some(*key) != own) {
+            return Err("a key is enrolled that is on no disk".into());
+        }
+        if self.disk.is_some() && !self.opens(&self.begun_on) {
+            return Err("a key was saved before the words had opened the newest epoch".into());
+        }
+        if self.finished {
+            let shown = Membership::evaluate(&self.stage.space, &self.finished_on).unwrap();
+            let in_force = own.is_some_and(|own| shown.may_write(&own)) && !shown.may_read(&self.stage.lost);
+            if !in_force || shown.current_epoch().is_none() {
+                return Err("the recovery ended before the lost device was out and a new key was made".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn abandon(&self) -> Self {
+        let mut next = self.clone();
+        next.machine = None;
+        next
+    }
+
+    /// Whatever is half done is found and ended by the next run: undisturbed, it succeeds from here.
+    fn is_clean_end(&self) -> bool {
+        if self.finished {
+            return true;
+        }
+        let mut key = vec![self.disk.map_or(0xff, |at| u8::try_from(at).unwrap())];
+        ids(&self.relay, &mut key);
+        if let Some(known) = self.stage.ends.borrow().get(&key) {
+            return *known;
+        }
+        let ends = self.clone().ends_undisturbed();
+        self.stage.ends.borrow_mut().insert(key, ends);
+        ends
+    }
+
+    fn is_success(&self) -> bool {
+        self.finished
+    }
+}
+
+#[test]
+fn an_epoch_that_nobody_tried_to_open_is_found() {
+    let found = with_fault(Fault::EpochUnopened, || explore(World::new())).unwrap_err();
+    assert!(found.what.contains("opened the newest epoch"), "{found:?}");
+}
+
+#[test]
+fn a_key_published_before_it_is_saved_is_found() {
+    let found = with_fault(Fault::KeyUnsaved, || explore(World::new())).unwrap_err();
+    assert!(found.what.contains("on no disk"), "{found:?}");
+}
+
+#[test]
+fn a_relay_believed_without_reading_back_is_found() {
+    let found = with_fault(Fault::SentBelieved, || explore(World::new())).unwrap_err();
+    assert!(found.what.contains("before the lost device was out"), "{found:?}");
+}
+
+#[test]
+fn no_lie_of_the_relay_and_no_crash_leaves_a_recovery_stuck_or_a_key_loose() {
+    explore_all("recovery", World::new());
+}
