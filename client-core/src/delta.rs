@@ -23,7 +23,7 @@ pub const DELTA_CHANGES_MAX: usize = 16_384;
 /// Most streams in a frontier.
 pub const DELTA_FRONTIER_MAX: usize = 4096;
 /// Encoded size that [`split`] aims for, far enough below the ciphertext's limit that padding always fits.
-pub const DELTA_BODY_BYTES_SOFT_MAX: usize = 512 * 1024;
+pub const DELTA_BODY_BYTES_SOFT_MAX: usize = 256 * 1024;
 /// Largest single change that can be sent. An edit that makes a larger one has to be divided before it is committed.
 pub const CHANGE_BYTES_MAX: usize = 960 * 1024;
 

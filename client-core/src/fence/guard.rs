@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId};
@@ -69,19 +70,28 @@ fn run_guarded(jobs: Vec<Job>, timeout: Duration, work: Work) -> Vec<Guarded> {
     let queue = Arc::new(Mutex::new(Queue { jobs: jobs.into(), taken: 0, worker: 0 }));
     let mut worker = start_worker(&queue, work);
     while answers.len() < names.len() {
-        if let Ok((index, answer)) = worker.recv_timeout(timeout) {
+        if let Ok((index, answer)) = worker.answers.recv_timeout(timeout) {
             answers.insert(index, answer);
             continue;
         }
         // The old worker takes nothing more from here on; what it answered meanwhile still counts.
         let taken = retire(&queue);
-        answers.extend(worker.try_iter());
+        answers.extend(worker.answers.try_iter());
         for (index, (doc, envelopes)) in names.iter().enumerate().take(taken) {
             answers.entry(index).or_insert_with(|| Guarded::Timeout { doc: *doc, envelopes: envelopes.clone() });
         }
         worker = start_worker(&queue, work);
     }
+    // It has nothing left to do. The next one must not start before it has ended: the allocator would give it an arena
+    // of its own, and keep both.
+    worker.thread.map(JoinHandle::join);
     answers.into_values().collect()
+}
+
+/// The thread that applies, and what it answers.
+struct Worker {
+    answers: Receiver<(usize, Guarded)>,
+    thread: Option<JoinHandle<()>>,
 }
 
 fn names(job: &Job) -> (DocId, Vec<EnvelopeId>) {
@@ -92,16 +102,17 @@ fn names(job: &Job) -> (DocId, Vec<EnvelopeId>) {
     (job.document.id(), envelopes)
 }
 
-fn start_worker(queue: &Arc<Mutex<Queue>>, work: Work) -> Receiver<(usize, Guarded)> {
-    let (sender, receiver) = mpsc::channel();
+fn start_worker(queue: &Arc<Mutex<Queue>>, work: Work) -> Worker {
+    let (sender, answers) = mpsc::channel();
     let number = lock(queue).worker;
     let (shared, here) = (Arc::clone(queue), sender.clone());
     let thread = std::thread::Builder::new().name("apply".into());
-    if thread.spawn(move || serve(&shared, number, work, &sender)).is_err() {
+    let thread = thread.spawn(move || serve(&shared, number, work, &sender)).ok();
+    if thread.is_none() {
         // No thread can be had: go on without the watchdog rather than not at all.
         serve(queue, number, work, &here);
     }
-    receiver
+    Worker { answers, thread }
 }
 
 fn serve(queue: &Mutex<Queue>, number: u32, work: Work, answers: &Sender<(usize, Guarded)>) {

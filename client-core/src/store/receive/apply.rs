@@ -17,9 +17,9 @@ use crate::store::{Reads, StoreError};
 
 /// Bytes of changes opened before they are applied: a page may inflate to far more than it weighs, and a small change
 /// takes five times its bytes once it is parsed.
-const BATCH_BYTES_MAX: usize = 256 * 1024;
+const BATCH_BYTES_MAX: usize = 128 * 1024;
 /// Documents loaded at once: a note of 2 KB takes some 200 KB while it is copied, applied to, saved and loaded.
-const PORTION_DOCUMENTS_MAX: usize = 4;
+const PORTION_DOCUMENTS_MAX: usize = 2;
 /// Bytes of changes applied at once.
 const PORTION_BYTES_MAX: usize = 128 * 1024;
 /// Operations opened before they are applied: run-length encoding makes a million of them out of a few bytes, and

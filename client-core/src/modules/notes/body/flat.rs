@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use automerge::iter::Span as TextSpan;
+use automerge::iter::{Span as TextSpan, Spans};
 use automerge::marks::MarkSet;
 use automerge::{AutoCommit, ChangeHash, ObjId, ReadDoc, ScalarValue, hydrate};
 
@@ -87,12 +87,8 @@ impl Flat {
 
     /// Reads the text object, now or at `heads`.
     pub(crate) fn read(doc: &AutoCommit, text: &ObjId, heads: Option<&[ChangeHash]>) -> Result<Self, DocumentError> {
-        let spans = match heads {
-            Some(heads) => doc.spans_at(text, heads)?,
-            None => doc.spans(text)?,
-        };
         let mut flat = Self::default();
-        for span in spans {
+        for span in spans(doc, text, heads)? {
             match span {
                 TextSpan::Block(map) => flat.push_marker(Marker::from_map(&map)),
                 TextSpan::Text { text, marks } => {
@@ -172,6 +168,36 @@ impl Flat {
         let places = self.units.iter().enumerate().filter(|(_, unit)| **unit == BLOCK).map(|(place, _)| place);
         places.zip(&self.markers)
     }
+}
+
+fn spans<'a>(doc: &'a AutoCommit, text: &ObjId, heads: Option<&[ChangeHash]>) -> Result<Spans<'a>, DocumentError> {
+    Ok(match heads {
+        Some(heads) => doc.spans_at(text, heads)?,
+        None => doc.spans(text)?,
+    })
+}
+
+/// Reads the text object as a body: what [`Flat::read`] and [`Flat::to_body`] give together, without taking every
+/// character apart.
+pub(super) fn read_body(doc: &AutoCommit, text: &ObjId, heads: Option<&[ChangeHash]>) -> Result<Body, DocumentError> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for span in spans(doc, text, heads)? {
+        match span {
+            TextSpan::Block(map) => blocks.push(Marker::from_map(&map).to_block()),
+            TextSpan::Text { text, .. } if text.is_empty() => {}
+            TextSpan::Text { text, marks } => {
+                if blocks.is_empty() {
+                    blocks.push(Block::default());
+                }
+                if let Some(block) = blocks.last_mut() {
+                    let marks = marks.as_deref().map_or_else(Marks::new, mark_texts);
+                    block.spans.push(Span { text, marks });
+                }
+            }
+        }
+    }
+    blocks.iter_mut().for_each(Block::normalize);
+    Ok(Body { blocks })
 }
 
 fn mark_texts(set: &MarkSet) -> Marks {

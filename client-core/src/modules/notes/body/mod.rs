@@ -36,7 +36,7 @@ pub(crate) fn object(doc: &AutoCommit) -> Result<ObjId, DocumentError> {
 /// # Errors
 /// [`DocumentError::InvalidEdit`] for a document that is no note.
 pub fn read(doc: &AutoCommit, heads: Option<&[ChangeHash]>) -> Result<Body, DocumentError> {
-    Ok(Flat::read(doc, &object(doc)?, heads)?.to_body())
+    flat::read_body(doc, &object(doc)?, heads)
 }
 
 /// Makes the body what is given by writing only the difference, so that concurrent edits survive.

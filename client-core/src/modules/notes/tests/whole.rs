@@ -54,6 +54,8 @@ fn assert_same(draft: &Draft<'_>, places: &[usize]) {
     assert_eq!(read.note, note);
 
     let text = body::object(direct.read()).unwrap();
+    let flat = body::Flat::read(direct.read(), &text, None).unwrap();
+    assert_eq!(body::read(direct.read(), None).unwrap(), flat.to_body(), "both ways of reading a body");
     for place in places {
         let at = place % (direct.read().length(&text) + 1);
         direct.edit(NOW_MS + 1, |doc| body::splice(doc, at, 0, "x")).unwrap();
