@@ -217,7 +217,8 @@ pub fn join_record(joining: &Joining<'_>, now_ms: u64, random: &mut dyn Random) 
     let keys = root.derive_space(&membership.genesis_random);
     let devices = vec![keys.entry(&membership.genesis_random, member, DeviceKind::Normal)];
     let invite_proof = invite_keys.sign(&join_message(&link.space, &link.invite, member, &devices));
-    let enc_meta = seal_name(membership, invite, link, member, name, random)?;
+    let inviter = membership.devices.get(&invite.author).ok_or(InviteError::Unknown)?.hpke_pk;
+    let enc_meta = seal_name(link, member, name, &inviter, random)?;
     let body = Body::Join { invite: link.invite, member: *member, devices, invite_proof, enc_meta };
     next_record(&keys, membership, records, &body).map_err(|_: RecordsError| InviteError::Unknown)
 }
@@ -227,11 +228,10 @@ fn name_aad(space: &SpaceId, invite: &RecordId, member: &MemberId) -> Vec<u8> {
 }
 
 fn seal_name(
-    membership: &Membership,
-    invite: &Invite,
     link: &InviteLink,
     member: &MemberId,
     name: &str,
+    to: &HpkePk,
     random: &mut dyn Random,
 ) -> Result<Vec<u8>, InviteError> {
     let name = name.trim();
@@ -239,12 +239,11 @@ fn seal_name(
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(InviteError::Name);
     }
-    let to: HpkePk = membership.devices.get(&invite.author).ok_or(InviteError::Unknown)?.hpke_pk;
     let mut plaintext = vec![length];
     plaintext.extend_from_slice(name.as_bytes());
     plaintext.resize(NAME_BYTES_MAX + 1, 0);
     let aad = name_aad(&link.space, &link.invite, member);
-    let sealed = hpke_seal(&to, None, &ctx("join-name"), &aad, &plaintext, random);
+    let sealed = hpke_seal(to, None, &ctx("join-name"), &aad, &plaintext, random);
     let sealed = sealed.map_err(|_: CryptoError| InviteError::Unknown)?;
     Ok([&sealed.enc[..], &sealed.ct].concat())
 }
@@ -277,6 +276,7 @@ pub fn may_invite_as(role: Role) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::SeededRandom;
 
     fn link() -> InviteLink {
         InviteLink {
@@ -328,7 +328,22 @@ mod tests {
     #[test]
     fn the_link_of_fixed_bytes_is_the_vector() {
         let keys = link().secret.keys();
-        let vector = format!("link {}\nsign_pk {}\nhpke_pk {}", link(), keys.sign_pk(), keys.hpke_pk());
+        let member = MemberId([5; 16]);
+        // The inviting device is the one of keys.txt.
+        let inviter = DeviceRoot::from_bytes([0x11; 32]).derive_space(&[0x22; 32]);
+        let name = seal_name(&link(), &member, "Zoë", &inviter.hpke_pk(), &mut SeededRandom::new(1)).unwrap();
+        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let vector = [
+            format!("link {}", link()),
+            format!("sign_pk {}", keys.sign_pk()),
+            format!("hpke_pk {}", keys.hpke_pk()),
+            format!("member {member}"),
+            "name Zoë".to_owned(),
+            format!("sealed_name {name}"),
+            format!("join {}", RecordId([6; 32])),
+            format!("fingerprint {:?}", fingerprint(&RecordId([6; 32]))),
+        ]
+        .join("\n");
         assert_eq!(vector, include_str!("../vectors/invite.txt").trim_end());
     }
 }

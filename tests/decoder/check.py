@@ -471,6 +471,13 @@ def check_invite(vectors):
         letter = "B" if vectors["link"][at] == "A" else "A"
         changed = vectors["link"][:at] + letter + vectors["link"][at + 1 :]
         refuses(f"invitation, letter {at}", lambda: links.InviteLink(changed))
+    of_keys = Vectors.all["keys.txt"]
+    inviter = Device(epochs.device_seeds(of_keys["device.root"], of_keys["device.genesis_random"]))
+    member, sealed = vectors["member"], vectors["sealed_name"]
+    vectors.equal("name", links.open_join_name(link, member, inviter.hpke_secret, sealed))
+    flips("joiner's name", sealed, lambda changed: links.open_join_name(link, member, inviter.hpke_secret, changed))
+    flips("joiner's member", member, lambda changed: links.open_join_name(link, changed, inviter.hpke_secret, sealed))
+    vectors.equal("fingerprint", str(links.fingerprint(vectors["join"])))
 
 
 def check_invite_key(vectors, seeds):

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome, NoteDraft, NoteFilter};
+use lifeos_client_core::invite::InviteLink;
 use lifeos_client_core::protocol::record::Role;
 use lifeos_client_core::store::Store;
 use lifeos_sync_server::{Config, Handle, Server};
@@ -174,6 +175,43 @@ async fn an_invitation_that_was_withdrawn_or_used_up_or_is_over_lets_nobody_in()
     assert!(states.contains(&"revoked".to_owned()) && states.contains(&"expired".to_owned()), "{states:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_answered_while_its_invitation_holds_and_not_after() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    let (ben, cleo) = (world.person("Ben"), world.person("Cleo"));
+    let link = family.invite_create(InviteOptions { uses_max: 2, ..terms(Role::Editor, false) }).await.unwrap();
+    ben.join(&link.to_string(), "Ben").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    let expires_ms = u64::try_from(family.invites().unwrap()[0].expires_ms).unwrap();
+    let late = family.invite_approve_at(&request, expires_ms).await.unwrap_err();
+    assert!(matches!(&late, ClientError::Invalid { message } if message.contains("expired")), "{late}");
+    family.invite_approve_at(&request, expires_ms - 1).await.unwrap();
+
+    cleo.join(&link.to_string(), "Cleo").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    family.invite_revoke(&link.invite.to_string()).await.unwrap();
+    assert_eq!(family.join_requests().await.unwrap(), [], "a withdrawn invitation's request is none");
+    assert!(matches!(family.invite_approve(&request).await, Err(ClientError::NotFound { .. })));
+    cleo.sync_all(&mut |_| {}).await.unwrap();
+    assert!(cleo.spaces().unwrap().iter().all(|space| space.home), "she is not in");
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    let again = ben.join(&link.to_string(), "Ben").await.unwrap_err();
+    assert!(matches!(&again, ClientError::Invalid { message } if message.contains("already")), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_opens_its_own_invitation_only() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    let ben = world.person("Ben");
+    let reader = family.invite_create(terms(Role::Reader, false)).await.unwrap();
+    let editor = family.invite_create(terms(Role::Editor, false)).await.unwrap();
+    let forged = InviteLink { invite: editor.invite, ..reader };
+    refused(&ben, &forged.to_string()).await;
+    assert_eq!(family.join_requests().await.unwrap(), []);
+}
+
 async fn refused(client: &Client, link: &str) {
     let error = timeout(HANG, client.join(link, "Somebody")).await.expect("joining hangs").unwrap_err();
     let says_what_to_do = |message: &str| message.contains("ask for a new one") || message.contains("copy it again");
@@ -258,6 +296,42 @@ async fn a_note_is_copied_and_moved_between_spaces_with_all_it_holds() {
     sync(&ana).await;
     sync(&family).await;
     assert_eq!(titles(&family), ["Recipe", "Recipe"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_or_moved_past_a_right_or_into_a_closed_space() {
+    let world = World::new().await;
+    let (ana, family) = world.ana_and_family().await;
+    let shared = note(&family, "Plan", "one\n");
+    sync(&family).await;
+    let ben = world.person("Ben");
+    let diary = note(&ben, "Diary", "mine\n");
+    let with_ben = let_in(&family, &ben, terms(Role::Reader, false)).await;
+    let refused = |result: Result<_, ClientError>| assert!(matches!(result, Err(ClientError::Invalid { .. })));
+    refused(ben.note_copy_to(&diary, &with_ben));
+    refused(ben.note_move_to(&diary, &with_ben));
+    refused(with_ben.note_move_to(&shared, &ben));
+    assert_eq!((titles(&with_ben), titles(&ben)), (vec!["Plan".to_owned()], vec!["Diary".to_owned()]));
+    with_ben.note_copy_to(&shared, &ben).unwrap();
+    assert_eq!(titles(&ben), ["Diary", "Plan"], "what one may read, one may keep");
+
+    let own = note(&ana, "Letter", "dear\n");
+    family.space_close(None).await.unwrap();
+    refused(ana.note_copy_to(&own, &family));
+    refused(ana.note_move_to(&own, &family));
+    assert_eq!(ana.note(&own).unwrap().trashed_ms, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_is_recoverable_with_the_words_of_its_home_and_no_others() {
+    let world = World::new().await;
+    let options = InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: None };
+    let (ana, words) = Client::create(&world.dir.path().join("Ana"), options.clone()).unwrap();
+    let (_, others) = Client::create(&world.dir.path().join("Ben"), options).unwrap();
+    assert!(matches!(ana.space_create("Family", Some(&others)), Err(ClientError::Security { .. })));
+    assert_eq!(ana.spaces().unwrap().len(), 1, "nothing was made");
+    let family = ana.space_create("Family", Some(&words)).unwrap();
+    assert_eq!(family.members().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

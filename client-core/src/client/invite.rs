@@ -123,11 +123,17 @@ impl Client {
         }
     }
 
-    /// Admits who asked, named by the beginning of the request's id. `now_ms` is this device's clock, which decides
-    /// whether the invitation has expired.
+    /// Admits who asked, named by the beginning of the request's id.
     /// # Errors
     /// [`ClientError::Invalid`] for an invitation that is over; [`ClientError::NotFound`].
     pub async fn invite_approve(&self, id: &str) -> Result<JoinRequest, ClientError> {
+        self.invite_approve_at(id, wall_ms_unsigned()).await
+    }
+
+    /// The same at a time (ms UTC), which decides whether the invitation has expired.
+    /// # Errors
+    /// As [`Client::invite_approve`].
+    pub async fn invite_approve_at(&self, id: &str, now_ms: u64) -> Result<JoinRequest, ClientError> {
         exchange_records(&self.shared).await?;
         let state = self.shared.state();
         let records = self.shared.store().records(&self.space())?;
@@ -135,11 +141,8 @@ impl Client {
         let wanted = pick(open.iter().map(|(join, _)| join.id()).collect::<Vec<_>>().iter(), id, "request to join")?;
         let (join, invite) = open.into_iter().find(|(join, _)| join.id() == wanted).ok_or(InviteError::Request)?;
         let terms = state.membership.invites.get(&invite).ok_or(InviteError::Unknown)?;
-        // The request counts as a use itself, so only time and the word of somebody are looked at here.
-        if terms.is_revoked {
-            return Err(InviteError::Revoked.into());
-        }
-        if terms.expires_ms <= wall_ms_unsigned() {
+        // The request counts as a use itself, and one whose invitation was withdrawn is none: what is left is time.
+        if terms.expires_ms <= now_ms {
             return Err(InviteError::Expired.into());
         }
         let request = self.request(&state.membership, join, &invite);

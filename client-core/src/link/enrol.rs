@@ -57,6 +57,40 @@ pub struct GrantedSpace {
     pub head: RecordId,
 }
 
+/// What both machines of a new device answer once they are done. The root stays theirs until it is proven.
+macro_rules! new_side {
+    ($machine:ident) => {
+        impl $machine {
+            /// What was granted, once [`LinkStep::Done`].
+            #[must_use]
+            pub const fn granted(&self) -> Option<&$crate::link::Granted> {
+                match &self.state {
+                    State::Done(granted) => Some(granted),
+                    _ => None,
+                }
+            }
+
+            /// This device's keys in a granted space, to ask a relay for its records.
+            #[must_use]
+            pub fn keys(&self, space: &$crate::link::GrantedSpace) -> $crate::keys::DeviceKeys {
+                space.keys(&self.root)
+            }
+
+            /// Checks the records of every granted space; only then the root may be kept.
+            ///
+            /// # Errors
+            /// [`LinkError::Records`], [`LinkError::Over`] before [`LinkStep::Done`].
+            pub fn prove(
+                &self,
+                records: &[Vec<lifeos_sync_protocol::record::Record>],
+            ) -> Result<$crate::link::Proven<'_>, $crate::link::LinkError> {
+                self.granted().ok_or($crate::link::LinkError::Over)?.prove(&self.root, records)
+            }
+        }
+    };
+}
+pub(super) use new_side;
+
 pub(super) fn check_spaces(spaces: &[OfferedSpace]) -> Result<(), LinkError> {
     if (1..=LINK_SPACES_MAX).contains(&spaces.len()) { Ok(()) } else { Err(LinkError::TooLarge) }
 }

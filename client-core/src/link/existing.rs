@@ -8,7 +8,7 @@ use super::enrol::{GrantedSpaceInput, NewEntry, accept_keys, check_spaces, make_
 use super::message::{Keys, Kind, Offer, frame, split_hpke};
 use super::{
     CODE_TRIES_MAX, Fault, INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LinkError, LinkStep, LinkText, OfferedSpace, Shared,
-    keys_info, offer_info, planted,
+    keys_info, offer_info, planted, stored_at,
 };
 use crate::crypto::{HpkeKey, Random, equal_constant_time, hpke_open, hpke_seal, seal_once};
 
@@ -126,15 +126,14 @@ impl ExistingDevice {
     /// # Errors
     /// [`LinkError::Intruder`] when it is not the index it must have; the attempt is then over.
     pub fn sent(&mut self, index: u32) -> Result<(), LinkError> {
-        let (expected, next) = match std::mem::replace(&mut self.state, State::Over) {
-            State::SendOffer => (INDEX_OFFER, State::AwaitKeys),
-            State::SendGrant { .. } => (INDEX_GRANT, State::Done),
-            _ => return Err(LinkError::Over),
-        };
-        if index != expected {
-            return Err(LinkError::Intruder);
-        }
-        self.state = next;
+        self.state = stored_at(
+            index,
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::SendOffer => (INDEX_OFFER, State::AwaitKeys),
+                State::SendGrant { .. } => (INDEX_GRANT, State::Done),
+                _ => return Err(LinkError::Over),
+            },
+        )?;
         Ok(())
     }
 

@@ -23,6 +23,8 @@ mod enrol;
 mod existing;
 #[cfg(test)]
 pub(crate) mod explore;
+#[cfg(test)]
+mod fixture;
 mod message;
 mod new_device;
 mod sas;
@@ -49,6 +51,12 @@ pub use sas_existing::SasExistingDevice;
 pub use sas_new::SasNewDevice;
 pub use text::LinkText;
 pub(crate) use text::{decode as base32_decode, encode as base32_encode};
+
+/// The state after a message of this side was stored, if the relay stored it where it must be: anywhere else, somebody
+/// who is no part of this has written into the mailbox.
+fn stored_at<S>(index: u32, (expected, next): (u32, S)) -> Result<S, LinkError> {
+    if index == expected { Ok(next) } else { Err(LinkError::Intruder) }
+}
 
 /// Most spaces linked at once: what fits into a mailbox message.
 pub const LINK_SPACES_MAX: usize = 64;

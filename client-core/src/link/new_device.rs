@@ -2,17 +2,16 @@
 //! it is granted before anything is kept.
 
 use lifeos_sync_protocol::ids::{RdvId, SignPk};
-use lifeos_sync_protocol::record::Record;
 use zeroize::Zeroizing;
 
-use super::enrol::{Granted, GrantedSpace, Proven, accept_grant, answer, check_offer};
+use super::enrol::{Granted, accept_grant, answer, check_offer, new_side};
 use super::message::{Grant, Kind, Offer, body, frame, split_hpke};
 use super::{
     INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LinkError, LinkStep, LinkText, OfferedSpace, Shared, check_name, keys_info,
-    offer_info,
+    offer_info, stored_at,
 };
 use crate::crypto::{HpkeKey, Random, hpke_open, hpke_seal, open_once, random_bytes};
-use crate::keys::{DeviceKeys, DeviceRoot};
+use crate::keys::DeviceRoot;
 
 /// The new device in one attempt. Nothing of it is stored before [`NewDevice::prove`].
 #[cfg_attr(test, derive(Clone))]
@@ -113,37 +112,13 @@ impl NewDevice {
     /// # Errors
     /// [`LinkError::Intruder`] when it is not the index it must have; the attempt is then over.
     pub fn sent(&mut self, index: u32) -> Result<(), LinkError> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::SendKeys { shared, offered, .. } if index == INDEX_KEYS => {
-                self.state = State::AwaitGrant { shared, offered };
-                Ok(())
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::SendKeys { shared, offered, .. } => {
+                stored_at(index, (INDEX_KEYS, State::AwaitGrant { shared, offered }))?
             }
-            State::SendKeys { .. } => Err(LinkError::Intruder),
-            _ => Err(LinkError::Over),
-        }
-    }
-
-    /// What was granted, once [`LinkStep::Done`].
-    #[must_use]
-    pub const fn granted(&self) -> Option<&Granted> {
-        match &self.state {
-            State::Done(granted) => Some(granted),
-            _ => None,
-        }
-    }
-
-    /// This device's keys in a granted space, to ask a relay for its records.
-    #[must_use]
-    pub fn keys(&self, space: &GrantedSpace) -> DeviceKeys {
-        space.keys(&self.root)
-    }
-
-    /// Checks the records of every granted space; only then the root may be kept.
-    ///
-    /// # Errors
-    /// [`LinkError::Records`], [`LinkError::Over`] before [`LinkStep::Done`].
-    pub fn prove(&self, records: &[Vec<Record>]) -> Result<Proven<'_>, LinkError> {
-        self.granted().ok_or(LinkError::Over)?.prove(&self.root, records)
+            _ => return Err(LinkError::Over),
+        };
+        Ok(())
     }
 
     #[cfg(test)]
@@ -164,6 +139,8 @@ impl NewDevice {
         Ok(State::SendKeys { message: answer, shared, offered: offer.spaces })
     }
 }
+
+new_side!(NewDevice);
 
 fn open_grant(shared: &Shared, offered: &[OfferedSpace], message: &[u8]) -> Result<Granted, LinkError> {
     let mut plaintext = Zeroizing::new(body(Kind::Grant, message)?.to_vec());

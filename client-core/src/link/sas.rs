@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::emoji::EMOJI;
 use super::message::{Kind, body, frame};
 use super::{LinkError, text};
-use crate::crypto::{Prk, Random, open_once, random_bytes, seal_once};
+use crate::crypto::{AgreementKey, Prk, Random, open_once, random_bytes, seal_once};
 
 /// Index of the new device's commitment in the mailbox.
 pub(super) const SAS_INDEX_COMMIT: u32 = 0;
@@ -147,6 +147,58 @@ impl Half {
         Ok(Self { key: HpkePk(*key), nonce: nonce.try_into().map_err(|_| LinkError::Message)? })
     }
 }
+
+/// What a side has before it knows the other: where they meet, and its own half.
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Side {
+    pub(super) code: SasCode,
+    pub(super) relay_pk: SignPk,
+    key: AgreementKey,
+    pub(super) own: Half,
+}
+
+impl Side {
+    pub(super) fn new(code: SasCode, relay_pk: SignPk, random: &mut dyn Random) -> Self {
+        let key = AgreementKey::generate(random);
+        let own = Half { key: key.public(), nonce: random_bytes(random) };
+        Self { code, relay_pk, key, own }
+    }
+
+    /// What the new device, which committed first, and the existing device agree on: `share` is the existing
+    /// device's half, `reveal` the new one's.
+    pub(super) fn agree(
+        &self,
+        commitment: &[u8; 32],
+        (share, reveal): (&Half, &Half),
+        other: &Half,
+    ) -> Result<Agreement, LinkError> {
+        let secret = self.key.agree(&other.key)?;
+        Ok(Agreement::new((&self.code.rdv(), &self.relay_pk), (commitment, share, reveal), &secret))
+    }
+}
+
+/// What both machines show and say alike.
+macro_rules! sas_side {
+    ($machine:ident) => {
+        impl $machine {
+            /// The mailbox.
+            #[must_use]
+            pub fn rdv(&self) -> lifeos_sync_protocol::ids::RdvId {
+                self.side.code.rdv()
+            }
+
+            /// What to show beside the other device, once [`LinkStep::Compare`] and until the person has answered.
+            #[must_use]
+            pub fn comparison(&self) -> Option<$crate::link::Comparison> {
+                match &self.state {
+                    State::Compare { agreement } => Some(agreement.comparison()),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(super) use sas_side;
 
 /// The body of a message of this kind; another kind is a message out of order, such as a key shown before its
 /// commitment.

@@ -1,24 +1,21 @@
 //! The existing device's side of linking without a camera.
 
-use lifeos_sync_protocol::ids::{RdvId, SignPk};
+use lifeos_sync_protocol::ids::SignPk;
 
 use super::enrol::{GrantedSpaceInput, NewEntry, accept_keys, check_spaces, make_grant};
 use super::message::{Keys, Kind, Offer};
 use super::sas::{
-    Agreement, Comparison, Half, SAS_INDEX_COMMIT, SAS_INDEX_GRANT, SAS_INDEX_KEYS, SAS_INDEX_OFFER, SAS_INDEX_REVEAL,
-    SAS_INDEX_SHARE, SasCode, ordered,
+    Agreement, Half, SAS_INDEX_COMMIT, SAS_INDEX_GRANT, SAS_INDEX_KEYS, SAS_INDEX_OFFER, SAS_INDEX_REVEAL,
+    SAS_INDEX_SHARE, SasCode, Side, ordered, sas_side,
 };
-use super::{Fault, LinkError, LinkStep, OfferedSpace, planted};
-use crate::crypto::{AgreementKey, Random, random_bytes};
+use super::{Fault, LinkError, LinkStep, OfferedSpace, planted, stored_at};
+use crate::crypto::Random;
 
 /// The existing device in one attempt without a camera.
 #[cfg_attr(test, derive(Clone))]
 pub struct SasExistingDevice {
-    code: SasCode,
-    relay_pk: SignPk,
+    side: Side,
     spaces: Vec<OfferedSpace>,
-    key: AgreementKey,
-    own: Half,
     new: Option<(String, Vec<NewEntry>)>,
     state: State,
 }
@@ -50,15 +47,8 @@ impl SasExistingDevice {
         random: &mut dyn Random,
     ) -> Result<Self, LinkError> {
         check_spaces(&spaces)?;
-        let key = AgreementKey::generate(random);
-        let own = Half { key: key.public(), nonce: random_bytes(random) };
-        Ok(Self { code, relay_pk, spaces, key, own, new: None, state: State::AwaitCommit })
-    }
-
-    /// The mailbox.
-    #[must_use]
-    pub fn rdv(&self) -> RdvId {
-        self.code.rdv()
+        let side = Side::new(code, relay_pk, random);
+        Ok(Self { side, spaces, new: None, state: State::AwaitCommit })
     }
 
     /// What to do next.
@@ -66,7 +56,7 @@ impl SasExistingDevice {
     pub fn poll(&self) -> LinkStep {
         match &self.state {
             State::AwaitCommit => LinkStep::Wait(SAS_INDEX_COMMIT),
-            State::SendShare { .. } => self.own.message(Kind::SasShare).map_or(LinkStep::Over, LinkStep::Send),
+            State::SendShare { .. } => self.side.own.message(Kind::SasShare).map_or(LinkStep::Over, LinkStep::Send),
             State::AwaitReveal { .. } => LinkStep::Wait(SAS_INDEX_REVEAL),
             State::Compare { .. } => LinkStep::Compare,
             State::SendOffer { message, .. } | State::SendGrant { message } => LinkStep::Send(message.clone()),
@@ -77,15 +67,6 @@ impl SasExistingDevice {
         }
     }
 
-    /// What to show beside the other device, once [`LinkStep::Compare`] and until the person has answered.
-    #[must_use]
-    pub fn comparison(&self) -> Option<Comparison> {
-        match &self.state {
-            State::Compare { agreement } => Some(agreement.comparison()),
-            _ => None,
-        }
-    }
-
     /// The person has compared. Anything but "they match" ends the attempt, and nothing was offered.
     ///
     /// # Errors
@@ -93,7 +74,8 @@ impl SasExistingDevice {
     pub fn confirm(&mut self, they_match: bool) -> Result<(), LinkError> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Compare { mut agreement } if they_match || planted(Fault::CodeUnchecked) => {
-                let offer = Offer { relay_pk: self.relay_pk, one_time_pk: self.own.key, spaces: self.spaces.clone() };
+                let offer =
+                    Offer { relay_pk: self.side.relay_pk, one_time_pk: self.side.own.key, spaces: self.spaces.clone() };
                 let message = agreement.seal(Kind::SasOffer, offer.encode()?)?;
                 self.state = State::SendOffer { agreement, message };
                 Ok(())
@@ -130,11 +112,10 @@ impl SasExistingDevice {
     fn take_reveal(&self, commitment: &[u8; 32], message: &[u8]) -> Result<Agreement, LinkError> {
         let new = Half::read(Kind::SasReveal, message)?;
         // Our own half thrown back at us agrees with itself.
-        if new.commitment() != *commitment || new.key == self.own.key {
+        if new.commitment() != *commitment || new.key == self.side.own.key {
             return Err(LinkError::Commitment);
         }
-        let secret = self.key.agree(&new.key)?;
-        Ok(Agreement::new((&self.rdv(), &self.relay_pk), (commitment, &self.own, &new), &secret))
+        self.side.agree(commitment, (&self.side.own, &new), &new)
     }
 
     /// The relay has stored the message of [`LinkStep::Send`] at this index.
@@ -142,16 +123,15 @@ impl SasExistingDevice {
     /// # Errors
     /// [`LinkError::Intruder`] when it is not the index it must have; the attempt is then over.
     pub fn sent(&mut self, index: u32) -> Result<(), LinkError> {
-        let (expected, next) = match std::mem::replace(&mut self.state, State::Over) {
-            State::SendShare { commitment } => (SAS_INDEX_SHARE, State::AwaitReveal { commitment }),
-            State::SendOffer { agreement, .. } => (SAS_INDEX_OFFER, State::AwaitKeys { agreement }),
-            State::SendGrant { .. } => (SAS_INDEX_GRANT, State::Done),
-            _ => return Err(LinkError::Over),
-        };
-        if index != expected {
-            return Err(LinkError::Intruder);
-        }
-        self.state = next;
+        self.state = stored_at(
+            index,
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::SendShare { commitment } => (SAS_INDEX_SHARE, State::AwaitReveal { commitment }),
+                State::SendOffer { agreement, .. } => (SAS_INDEX_OFFER, State::AwaitKeys { agreement }),
+                State::SendGrant { .. } => (SAS_INDEX_GRANT, State::Done),
+                _ => return Err(LinkError::Over),
+            },
+        )?;
         Ok(())
     }
 
@@ -183,3 +163,5 @@ impl SasExistingDevice {
         Ok(())
     }
 }
+
+sas_side!(SasExistingDevice);

@@ -1,27 +1,23 @@
 //! The new device's side of linking without a camera.
 
-use lifeos_sync_protocol::ids::{RdvId, SignPk};
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::ids::SignPk;
 
-use super::enrol::{Granted, GrantedSpace, Proven, accept_grant, answer, check_offer};
+use super::enrol::{Granted, accept_grant, answer, check_offer, new_side};
 use super::message::{Grant, Kind, Offer, frame};
 use super::sas::{
-    Agreement, Comparison, Half, SAS_INDEX_COMMIT, SAS_INDEX_GRANT, SAS_INDEX_KEYS, SAS_INDEX_OFFER, SAS_INDEX_REVEAL,
-    SAS_INDEX_SHARE, SasCode,
+    Agreement, Half, SAS_INDEX_COMMIT, SAS_INDEX_GRANT, SAS_INDEX_KEYS, SAS_INDEX_OFFER, SAS_INDEX_REVEAL,
+    SAS_INDEX_SHARE, SasCode, Side, sas_side,
 };
-use super::{Fault, LinkError, LinkStep, OfferedSpace, check_name, planted};
-use crate::crypto::{AgreementKey, Random, random_bytes};
-use crate::keys::{DeviceKeys, DeviceRoot};
+use super::{Fault, LinkError, LinkStep, OfferedSpace, check_name, planted, stored_at};
+use crate::crypto::Random;
+use crate::keys::DeviceRoot;
 
 /// The new device in one attempt without a camera. Nothing of it is stored before [`SasNewDevice::prove`].
 #[cfg_attr(test, derive(Clone))]
 pub struct SasNewDevice {
     root: DeviceRoot,
     name: String,
-    relay_pk: SignPk,
-    code: SasCode,
-    key: AgreementKey,
-    own: Half,
+    side: Side,
     state: State,
 }
 
@@ -46,22 +42,14 @@ impl SasNewDevice {
     /// [`LinkError::Name`].
     pub fn start(root: DeviceRoot, relay_pk: SignPk, name: &str, random: &mut dyn Random) -> Result<Self, LinkError> {
         check_name(name)?;
-        let code = SasCode::generate(random);
-        let key = AgreementKey::generate(random);
-        let own = Half { key: key.public(), nonce: random_bytes(random) };
-        Ok(Self { root, name: name.to_owned(), relay_pk, code, key, own, state: State::SendCommit })
+        let side = Side::new(SasCode::generate(random), relay_pk, random);
+        Ok(Self { root, name: name.to_owned(), side, state: State::SendCommit })
     }
 
     /// The code to show.
     #[must_use]
     pub const fn code(&self) -> SasCode {
-        self.code
-    }
-
-    /// The mailbox.
-    #[must_use]
-    pub fn rdv(&self) -> RdvId {
-        self.code.rdv()
+        self.side.code
     }
 
     /// What this device calls itself.
@@ -74,24 +62,15 @@ impl SasNewDevice {
     #[must_use]
     pub fn poll(&self) -> LinkStep {
         match &self.state {
-            State::SendCommit => send(frame(Kind::SasCommit, &[&self.own.commitment()])),
+            State::SendCommit => send(frame(Kind::SasCommit, &[&self.side.own.commitment()])),
             State::AwaitShare => LinkStep::Wait(SAS_INDEX_SHARE),
-            State::SendReveal { .. } => send(self.own.message(Kind::SasReveal)),
+            State::SendReveal { .. } => send(self.side.own.message(Kind::SasReveal)),
             State::Compare { .. } => LinkStep::Compare,
             State::AwaitOffer { .. } => LinkStep::Wait(SAS_INDEX_OFFER),
             State::SendKeys { message, .. } => LinkStep::Send(message.clone()),
             State::AwaitGrant { .. } => LinkStep::Wait(SAS_INDEX_GRANT),
             State::Done(_) => LinkStep::Done,
             State::Over => LinkStep::Over,
-        }
-    }
-
-    /// What to show beside the other device, once [`LinkStep::Compare`] and until the person has answered.
-    #[must_use]
-    pub fn comparison(&self) -> Option<Comparison> {
-        match &self.state {
-            State::Compare { agreement } => Some(agreement.comparison()),
-            _ => None,
         }
     }
 
@@ -129,15 +108,13 @@ impl SasNewDevice {
 
     fn take_share(&self, message: &[u8]) -> Result<State, LinkError> {
         let existing = Half::read(Kind::SasShare, message)?;
-        let secret = self.key.agree(&existing.key)?;
-        let place = (&self.rdv(), &self.relay_pk);
-        let agreement = Agreement::new(place, (&self.own.commitment(), &existing, &self.own), &secret);
+        let agreement = self.side.agree(&self.side.own.commitment(), (&existing, &self.side.own), &existing)?;
         Ok(State::SendReveal { agreement })
     }
 
     fn take_offer(&self, mut agreement: Agreement, message: &[u8]) -> Result<State, LinkError> {
         let offer = Offer::decode(&agreement.open(Kind::SasOffer, message)?)?;
-        check_offer(&offer, &self.relay_pk)?;
+        check_offer(&offer, &self.side.relay_pk)?;
         let keys = answer(&self.root, &self.name, &offer.spaces).encode()?;
         let message = agreement.seal(Kind::SasKeys, keys)?;
         Ok(State::SendKeys { agreement, message, offered: offer.spaces })
@@ -148,40 +125,18 @@ impl SasNewDevice {
     /// # Errors
     /// [`LinkError::Intruder`] when it is not the index it must have; the attempt is then over.
     pub fn sent(&mut self, index: u32) -> Result<(), LinkError> {
-        let (expected, next) = match std::mem::replace(&mut self.state, State::Over) {
-            State::SendCommit => (SAS_INDEX_COMMIT, State::AwaitShare),
-            State::SendReveal { agreement } => (SAS_INDEX_REVEAL, State::Compare { agreement }),
-            State::SendKeys { agreement, offered, .. } => (SAS_INDEX_KEYS, State::AwaitGrant { agreement, offered }),
-            _ => return Err(LinkError::Over),
-        };
-        if index != expected {
-            return Err(LinkError::Intruder);
-        }
-        self.state = next;
+        self.state = stored_at(
+            index,
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::SendCommit => (SAS_INDEX_COMMIT, State::AwaitShare),
+                State::SendReveal { agreement } => (SAS_INDEX_REVEAL, State::Compare { agreement }),
+                State::SendKeys { agreement, offered, .. } => {
+                    (SAS_INDEX_KEYS, State::AwaitGrant { agreement, offered })
+                }
+                _ => return Err(LinkError::Over),
+            },
+        )?;
         Ok(())
-    }
-
-    /// What was granted, once [`LinkStep::Done`].
-    #[must_use]
-    pub const fn granted(&self) -> Option<&Granted> {
-        match &self.state {
-            State::Done(granted) => Some(granted),
-            _ => None,
-        }
-    }
-
-    /// This device's keys in a granted space, to ask a relay for its records.
-    #[must_use]
-    pub fn keys(&self, space: &GrantedSpace) -> DeviceKeys {
-        space.keys(&self.root)
-    }
-
-    /// Checks the records of every granted space; only then the root may be kept.
-    ///
-    /// # Errors
-    /// [`LinkError::Records`], [`LinkError::Over`] before [`LinkStep::Done`].
-    pub fn prove(&self, records: &[Vec<Record>]) -> Result<Proven<'_>, LinkError> {
-        self.granted().ok_or(LinkError::Over)?.prove(&self.root, records)
     }
 }
 
@@ -189,3 +144,6 @@ impl SasNewDevice {
 fn send(message: Result<Vec<u8>, LinkError>) -> LinkStep {
     message.map_or(LinkStep::Over, LinkStep::Send)
 }
+
+new_side!(SasNewDevice);
+sas_side!(SasNewDevice);

@@ -1,54 +1,36 @@
 //! Linking without a camera: both sides against each other, and against somebody in the middle.
 
-use lifeos_sync_protocol::ids::{MemberId, SignPk};
-use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::ids::SignPk;
 use lifeos_sync_protocol::record::Record;
 use proptest::prelude::*;
 
+use super::fixture::{RELAY, Space, message_of};
 use super::message::Kind;
 use super::sas::{Agreement, Half};
 use super::*;
 use crate::crypto::{AgreementKey, SeededRandom};
-use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
-use crate::records::{AddDevice, Founded, Founding, add_device, found_space, open_epochs};
-
-const RELAY: SignPk = SignPk([0x4e; 32]);
-const RANDOM: [u8; 32] = [9; 32];
-const MEMBER: MemberId = MemberId([7; 16]);
+use crate::keys::DeviceRoot;
 
 struct World {
     random: SeededRandom,
-    keys: DeviceKeys,
-    founded: Founded,
+    space: Space,
     new: SasNewDevice,
     existing: SasExistingDevice,
 }
 
 fn world(seed: u64) -> World {
-    let mut random = SeededRandom::new(5);
-    let keys = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
-    let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
-    let founding =
-        Founding { genesis_random: RANDOM, member: MEMBER, keys: &keys, recovery: &recovery, relays: vec![] };
-    let founded = found_space(&founding, &mut random).unwrap();
+    let space = Space::found(9);
     let mut random = SeededRandom::new(seed);
     let new = SasNewDevice::start(DeviceRoot::generate(&mut random), RELAY, "Phone", &mut random).unwrap();
     let typed = new.code().to_string().to_lowercase().replace('-', " ");
     let code: SasCode = typed.parse().unwrap();
     assert_eq!(code, new.code());
-    let existing = SasExistingDevice::start(code, RELAY, vec![offered(&founded)], &mut random).unwrap();
-    World { random, keys, founded, new, existing }
-}
-
-fn offered(founded: &Founded) -> OfferedSpace {
-    OfferedSpace { space: founded.space, member: MEMBER, genesis_random: RANDOM }
+    let existing = SasExistingDevice::start(code, RELAY, vec![space.offered], &mut random).unwrap();
+    World { random, space, new, existing }
 }
 
 fn message(step: LinkStep) -> Vec<u8> {
-    match step {
-        LinkStep::Send(message) => message,
-        step => panic!("nothing to send: {step:?}"),
-    }
+    message_of(step).expect("nothing to send")
 }
 
 impl World {
@@ -92,23 +74,7 @@ impl World {
 
     /// Makes the DeviceAdd and grants; gives all records of the space.
     fn publish(&mut self) -> Vec<Record> {
-        let mut records = vec![self.founded.genesis.clone(), self.founded.epoch.clone()];
-        let membership = Membership::evaluate(&self.founded.space, &records).unwrap();
-        let keyring = open_epochs(&membership, &records, &self.keys);
-        let entry = self.existing.new_entries().unwrap()[0].clone();
-        let name = self.existing.device_name().unwrap().to_owned();
-        let add = AddDevice {
-            membership: &membership,
-            records: &records,
-            keyring: &keyring,
-            keys: &self.keys,
-            member: entry.member,
-            entry: entry.entry,
-            name: &name,
-        };
-        records.extend(add_device(&add, &mut self.random).unwrap());
-        let id = records[2].id();
-        let granted = GrantedSpaceInput { space: self.founded.space, device_add: id, head: id };
+        let (records, granted) = self.space.enrol(&self.space.records, &self.existing.new_entries().unwrap()[0]);
         self.existing.grant("Ada", &["wss://relay.example".into()], &[granted]).unwrap();
         records
     }
@@ -226,7 +192,7 @@ fn two_relays_at_one_address_show_different_things() {
     let mut random = SeededRandom::new(8);
     let elsewhere = SignPk([1; 32]);
     world.existing =
-        SasExistingDevice::start(world.new.code(), elsewhere, vec![offered(&world.founded)], &mut random).unwrap();
+        SasExistingDevice::start(world.new.code(), elsewhere, vec![world.space.offered], &mut random).unwrap();
     world.exchange();
     assert_ne!(world.new.comparison(), world.existing.comparison());
 }

@@ -1,50 +1,34 @@
 //! Both sides of a link against each other, and against a relay that alters, replays and swaps messages.
 
 use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk, SpaceId};
-use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
 
+use super::fixture::{RELAY, Space, message_of};
 use super::message::{Kind, Offer, frame, split_hpke};
 use super::*;
 use crate::crypto::{HpkeKey, SeededRandom, hpke_seal};
-use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
-use crate::records::{AddDevice, Founded, Founding, add_device, found_space, open_epochs};
-
-const RELAY: SignPk = SignPk([0x4e; 32]);
-const RANDOM: [u8; 32] = [9; 32];
-const MEMBER: MemberId = MemberId([7; 16]);
+use crate::keys::DeviceRoot;
+use crate::records::open_epochs;
 
 struct World {
     random: SeededRandom,
-    keys: DeviceKeys,
-    founded: Founded,
+    space: Space,
     new: NewDevice,
     existing: ExistingDevice,
 }
 
 fn world() -> World {
     let mut random = SeededRandom::new(5);
-    let keys = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
-    let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
-    let founding =
-        Founding { genesis_random: RANDOM, member: MEMBER, keys: &keys, recovery: &recovery, relays: vec![] };
-    let founded = found_space(&founding, &mut random).unwrap();
+    let space = Space::found(9);
     let root = DeviceRoot::generate(&mut random);
     let new = NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut random).unwrap();
     let link = new.link().to_string().parse().unwrap();
-    let existing = ExistingDevice::start(link, RELAY, vec![offered(&founded)], &mut random).unwrap();
-    World { random, keys, founded, new, existing }
-}
-
-fn offered(founded: &Founded) -> OfferedSpace {
-    OfferedSpace { space: founded.space, member: MEMBER, genesis_random: RANDOM }
+    let existing = ExistingDevice::start(link, RELAY, vec![space.offered], &mut random).unwrap();
+    World { random, space, new, existing }
 }
 
 fn message(step: LinkStep) -> Vec<u8> {
-    match step {
-        LinkStep::Send(message) => message,
-        step => panic!("nothing to send: {step:?}"),
-    }
+    message_of(step).expect("nothing to send")
 }
 
 impl World {
@@ -62,23 +46,7 @@ impl World {
 
     /// Makes the DeviceAdd and grants; gives all records of the space.
     fn publish(&mut self) -> Vec<Record> {
-        let mut records = vec![self.founded.genesis.clone(), self.founded.epoch.clone()];
-        let membership = Membership::evaluate(&self.founded.space, &records).unwrap();
-        let keyring = open_epochs(&membership, &records, &self.keys);
-        let entry = self.existing.new_entries().unwrap()[0].clone();
-        let name = self.existing.device_name().unwrap().to_owned();
-        let add = AddDevice {
-            membership: &membership,
-            records: &records,
-            keyring: &keyring,
-            keys: &self.keys,
-            member: entry.member,
-            entry: entry.entry,
-            name: &name,
-        };
-        records.extend(add_device(&add, &mut self.random).unwrap());
-        let id = records[2].id();
-        let granted = GrantedSpaceInput { space: self.founded.space, device_add: id, head: id };
+        let (records, granted) = self.space.enrol(&self.space.records, &self.existing.new_entries().unwrap()[0]);
         self.existing.grant("Ada", &["wss://relay.example".into()], &[granted]).unwrap();
         records
     }
@@ -113,7 +81,7 @@ fn a_new_device_is_linked_and_can_read_the_space() {
     let membership = space.check(&records, world.new.root()).unwrap();
     let keys = world.new.root().derive_space(&space.genesis_random);
     assert!(membership.may_write(&keys.sign_pk()));
-    assert!(open_epochs(&membership, &records, &keys).find(&world.founded.epoch_ref).is_some());
+    assert!(open_epochs(&membership, &records, &keys).find(&membership.current_epoch().unwrap()).is_some());
 }
 
 #[test]
@@ -179,15 +147,14 @@ fn a_relay_that_exchanges_the_keys_is_noticed() {
         vec![],
     ] {
         let link = world.new.link().clone();
-        let mut existing =
-            ExistingDevice::start(link, RELAY, vec![offered(&world.founded)], &mut world.random).unwrap();
+        let mut existing = ExistingDevice::start(link, RELAY, vec![world.space.offered], &mut world.random).unwrap();
         existing.sent(0).unwrap();
         assert_eq!(existing.handle(1, &forged), Err(LinkError::Message));
         assert_eq!(existing.poll(), LinkStep::Over);
     }
     // Keys that answer another offer (replayed from an earlier attempt) do not open either.
     let link = world.new.link().clone();
-    let mut later = ExistingDevice::start(link, RELAY, vec![offered(&world.founded)], &mut world.random).unwrap();
+    let mut later = ExistingDevice::start(link, RELAY, vec![world.space.offered], &mut world.random).unwrap();
     later.sent(0).unwrap();
     assert_eq!(later.handle(1, &keys), Err(LinkError::Message));
 }
@@ -196,7 +163,7 @@ fn a_relay_that_exchanges_the_keys_is_noticed() {
 fn an_offer_by_somebody_who_saw_the_link_gives_another_code() {
     let mut world = world();
     let link = world.new.link().clone();
-    let mut stranger = ExistingDevice::start(link, RELAY, vec![offered(&world.founded)], &mut world.random).unwrap();
+    let mut stranger = ExistingDevice::start(link, RELAY, vec![world.space.offered], &mut world.random).unwrap();
     world.new.handle(0, &message(stranger.poll()), &mut world.random).unwrap();
     stranger.sent(0).unwrap();
     let keys = message(world.new.poll());
@@ -234,7 +201,7 @@ fn a_grant_of_another_attempt_does_not_open() {
     let root = DeviceRoot::generate(&mut second.random);
     second.new = NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut second.random).unwrap();
     let link = second.new.link().clone();
-    second.existing = ExistingDevice::start(link, RELAY, vec![offered(&second.founded)], &mut second.random).unwrap();
+    second.existing = ExistingDevice::start(link, RELAY, vec![second.space.offered], &mut second.random).unwrap();
     for world in [&mut first, &mut second] {
         world.exchange();
         let code = world.new.code().unwrap();
@@ -251,12 +218,12 @@ fn the_two_devices_must_see_the_same_relay() {
     let mut world = world();
     let link = world.new.link().clone();
     let other = SignPk([1; 32]);
-    let result = ExistingDevice::start(link.clone(), other, vec![offered(&world.founded)], &mut world.random);
+    let result = ExistingDevice::start(link.clone(), other, vec![world.space.offered], &mut world.random);
     assert_eq!(result.err(), Some(LinkError::RelayKey));
     let offer = Offer {
         relay_pk: other,
         one_time_pk: HpkeKey::generate(&mut world.random).public(),
-        spaces: vec![offered(&world.founded)],
+        spaces: vec![world.space.offered],
     };
     let offer = offer.encode().unwrap();
     let sealed = hpke_seal(&link.link_pk, None, &offer_info(&link), &[], &offer, &mut world.random).unwrap();
@@ -304,7 +271,9 @@ fn names_that_would_disturb_a_terminal_are_refused() {
 fn the_most_spaces_fit_into_the_mailbox() {
     let mut world = world();
     let spaces = |count: u8| -> Vec<OfferedSpace> {
-        (0..count).map(|n| OfferedSpace { space: SpaceId([n; 32]), member: MEMBER, genesis_random: [n; 32] }).collect()
+        (0..count)
+            .map(|n| OfferedSpace { space: SpaceId([n; 32]), member: MemberId([7; 16]), genesis_random: [n; 32] })
+            .collect()
     };
     let link = world.new.link().clone();
     let too_many = ExistingDevice::start(link.clone(), RELAY, spaces(65), &mut world.random);

@@ -73,6 +73,57 @@ async fn an_invitation_that_is_over_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_guest_hands_in_no_request_by_somebody_elses_invitation() {
+    let (relay, _dir) = relay().await;
+    let (mut space, _, guest) = inviting(u64::MAX);
+    let other = Device::new(GUEST + 1);
+    let terms =
+        Body::Invite { invite_pk: other.pk, role: Role::Editor, expires_ms: u64::MAX, uses_max: 1, auto_seal: None };
+    let others_invite = space.append(&terms);
+    Client::found(&relay, &space).await;
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&space, &guest).await;
+    client.open(session, None).await;
+    // The proof is right: somebody passed it on.
+    let join = space.join(&others_invite, &other, &Device::new(66));
+    let rec = Frame::Rec { session, records: vec![join.bytes().to_vec()], more: false };
+    assert_eq!(code(&client.ask(&rec).await), Some(ErrorCode::NotMember));
+}
+
+#[tokio::test]
+async fn an_invitation_that_is_used_up_lets_nobody_else_in() {
+    let (relay, _dir) = relay().await;
+    let (space, invite, guest) = inviting(u64::MAX);
+    Client::found(&relay, &space).await;
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&space, &guest).await;
+    client.open(session, None).await;
+    let join = space.join(&invite, &guest, &Device::new(66));
+    let rec = Frame::Rec { session, records: vec![join.bytes().to_vec()], more: false };
+    assert_eq!(client.ask(&rec).await, Frame::RecAck { session, results: vec![RecordStatus::Ok] });
+    let mut again = Client::connect(&relay).await;
+    let auth = again.auth_frame(&space, &guest);
+    assert_eq!(code(&again.ask(&auth).await), Some(ErrorCode::NotMember));
+}
+
+#[tokio::test]
+async fn a_closed_space_lets_no_guest_in_and_sends_those_away_who_are_there() {
+    let (relay, _dir) = relay().await;
+    let (mut space, _, guest) = inviting(u64::MAX);
+    let (mut founder, founding) = Client::found(&relay, &space).await;
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&space, &guest).await;
+    client.open(session, None).await;
+    let close = space.append(&Body::Close { successor: None });
+    let rec = Frame::Rec { session: founding, records: vec![close.bytes().to_vec()], more: false };
+    assert_eq!(founder.ask(&rec).await, Frame::RecAck { session: founding, results: vec![RecordStatus::Ok] });
+    assert_eq!(client.last_words().await, Some(ErrorCode::Removed));
+    let mut again = Client::connect(&relay).await;
+    let auth = again.auth_frame(&space, &guest);
+    assert_eq!(code(&again.ask(&auth).await), Some(ErrorCode::NotMember));
+}
+
+#[tokio::test]
 async fn a_guest_whose_invitation_is_withdrawn_is_sent_away() {
     let (relay, _dir) = relay().await;
     let (mut space, invite, guest) = inviting(u64::MAX);

@@ -61,6 +61,21 @@ def invite_seeds(secret):
     return tuple(hkdf(ctx("invite"), secret, purpose) for purpose in (b"sign", b"hpke"))
 
 
+def open_join_name(link, member, secret, sealed):
+    """What somebody who asks to join calls themselves."""
+    aad = link.space + link.invite + member
+    padded = hpke.Context(sealed[:32], secret, ctx("join-name")).open(aad, sealed[32:])
+    name, padding = padded[1 : 1 + padded[0]], padded[1 + padded[0] :]
+    if len(padded) != 128 or len(name) != padded[0] or any(padding):
+        raise Refused("padding")
+    return name.decode("utf-8")
+
+
+def fingerprint(join):
+    digest = sha256(ctx("join-fingerprint"), join)
+    return [1000 + (int.from_bytes(digest[at : at + 2], "big") & 0x1FFF) for at in (0, 2, 4)]
+
+
 def _body(message, kind):
     if message[:2] != bytes([VERSION, kind]):
         raise Refused("another message")

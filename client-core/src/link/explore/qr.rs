@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use super::space::{Maker, RELAY, Shown, Space, Target, enrolled};
+use super::space::{Maker, Shown, Target, Trace, root_of};
 use super::{Model, explore, explore_all};
 use crate::crypto::SeededRandom;
 use crate::fault::{Fault, with_fault};
 use crate::keys::DeviceRoot;
+use crate::link::fixture::{RELAY, Space, message_of};
 use crate::link::{CodeCheck, ExistingDevice, GrantedSpaceInput, LinkStep, LinkText, NewDevice};
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::record::Record;
@@ -27,19 +28,8 @@ struct Stage {
 struct World {
     stage: Rc<Stage>,
     new: Option<New>,
-    new_attempts: usize,
     existing: Option<Existing>,
-    existing_attempts: usize,
-    /// Every message that was sent; the attacker has them all.
-    seen: Vec<(Maker, Vec<u8>)>,
-    records: Vec<Record>,
-    /// Kept roots, with what the relay had shown.
-    kept: Vec<(usize, Vec<Record>, bool)>,
-    /// A person's word that somebody was enrolled without a code that a device of theirs showed.
-    unasked: bool,
-    /// A message of one attempt was taken in another.
-    crossed: bool,
-    ended_well: bool,
+    trace: Trace,
 }
 
 #[derive(Clone)]
@@ -96,9 +86,8 @@ enum Given {
 
 fn start_new(stage: &Stage, attempt: usize) -> NewDevice {
     let seed = if stage.rendezvous_again { 0 } else { attempt as u64 };
-    // The root differs in every attempt: nothing was kept of the one before.
-    let root = DeviceRoot::from_bytes([0x60 + u8::try_from(attempt).unwrap(); 32]);
-    NewDevice::start(root, "wss://relay.example", RELAY, "Phone", &mut SeededRandom::new(100 + seed)).unwrap()
+    NewDevice::start(root_of(attempt), "wss://relay.example", RELAY, "Phone", &mut SeededRandom::new(100 + seed))
+        .unwrap()
 }
 
 /// The attacker's own new device, whose link it shows to the person.
@@ -112,30 +101,11 @@ fn seeded_by(bytes: &[u8]) -> SeededRandom {
     SeededRandom::new(u64::from_be_bytes(hash[..8].try_into().unwrap()))
 }
 
-fn message_of(step: LinkStep) -> Option<Vec<u8>> {
-    match step {
-        LinkStep::Send(message) => Some(message),
-        _ => None,
-    }
-}
-
 impl World {
     fn new(link_seen: bool, rendezvous_again: bool) -> Self {
         let stage = Stage { person: Space::found(1), attacker: Space::found(2), link_seen, rendezvous_again };
-        let records = stage.person.records.clone();
-        Self {
-            stage: Rc::new(stage),
-            new: None,
-            new_attempts: 0,
-            existing: None,
-            existing_attempts: 0,
-            seen: Vec::new(),
-            records,
-            kept: Vec::new(),
-            unasked: false,
-            crossed: false,
-            ended_well: false,
-        }
+        let trace = Trace::new(&stage.person);
+        Self { stage: Rc::new(stage), new: None, existing: None, trace }
     }
 
     fn link(&self, target: Target) -> LinkText {
@@ -155,7 +125,7 @@ impl World {
 
     fn impostors_grant(&self, persons_space: bool) -> Option<(Vec<u8>, Vec<Record>)> {
         let space = if persons_space { &self.stage.person } else { &self.stage.attacker };
-        self.seen.iter().rev().find_map(|(_, message)| {
+        self.trace.seen.iter().rev().find_map(|(_, message)| {
             let mut impostor = self.impostor(persons_space)?;
             impostor.sent(0).ok()?;
             impostor.handle(1, message).ok()?;
@@ -170,13 +140,13 @@ impl World {
                 granted
             };
             impostor.grant("Mallory", &[], &[granted]).ok()?;
-            Some((message_of(impostor.poll())?, if persons_space { self.records.clone() } else { records }))
+            Some((message_of(impostor.poll())?, if persons_space { self.trace.records.clone() } else { records }))
         })
     }
 
     /// The attacker's device answers an offer that was made to its link.
     fn phishing_keys(&self) -> Option<Vec<u8>> {
-        self.seen.iter().rev().find_map(|(_, message)| {
+        self.trace.seen.iter().rev().find_map(|(_, message)| {
             let mut device = phishing();
             device.handle(0, message, &mut seeded_by(message)).ok()?;
             message_of(device.poll())
@@ -185,7 +155,7 @@ impl World {
 
     fn given(&self, given: &Given) -> Option<(Maker, Vec<u8>)> {
         match given {
-            Given::Seen(at) => self.seen.get(*at).cloned(),
+            Given::Seen(at) => self.trace.seen.get(*at).cloned(),
             Given::Garbage => Some((Maker::Attacker, b"garbage".to_vec())),
             Given::OwnOffer { persons_space } => {
                 Some((Maker::Attacker, message_of(self.impostor(*persons_space)?.poll())?))
@@ -196,16 +166,9 @@ impl World {
     }
 
     fn all_given(&self) -> Vec<Given> {
-        let mut all: Vec<Given> = (0..self.seen.len()).map(Given::Seen).collect();
+        let mut all: Vec<Given> = (0..self.trace.seen.len()).map(Given::Seen).collect();
         all.push(Given::Garbage);
         all
-    }
-
-    fn see(&mut self, maker: Maker, message: Vec<u8>) {
-        if !self.seen.iter().any(|(_, known)| *known == message) {
-            self.seen.push((maker, message));
-            self.seen.sort_by(|(_, a), (_, b)| a.cmp(b));
-        }
     }
 
     fn give_new(&mut self, given: &Given) {
@@ -219,7 +182,7 @@ impl World {
                     Maker::New(_) => false,
                     Maker::Attacker => true,
                 };
-                self.crossed |= !own;
+                self.trace.crossed |= !own;
             }
             Err(_) => self.new = None,
         }
@@ -236,7 +199,7 @@ impl World {
                     Maker::Existing(..) => false,
                     Maker::Attacker => existing.target == Target::Attacker,
                 };
-                self.crossed |= !own;
+                self.trace.crossed |= !own;
             }
             Err(_) => self.existing = None,
         }
@@ -248,7 +211,7 @@ impl World {
         match existing.machine.enter_code(code) {
             Ok(CodeCheck::Right) => {
                 existing.asked = shown && of_this;
-                self.unasked |= !existing.asked;
+                self.trace.unasked |= !existing.asked;
             }
             Ok(CodeCheck::Wrong { .. }) => existing.taken.push([0; 32]),
             Err(_) => {}
@@ -261,8 +224,8 @@ impl World {
     fn publish(&mut self) {
         let Some(existing) = &mut self.existing else { return };
         let Some(entry) = existing.machine.new_entries().and_then(<[_]>::first).cloned() else { return };
-        let (records, granted) = self.stage.person.enrol(&self.records, &entry);
-        self.records = records;
+        let (records, granted) = self.stage.person.enrol(&self.trace.records, &entry);
+        self.trace.records = records;
         existing.published = Some(granted);
     }
 
@@ -278,7 +241,7 @@ impl World {
         let Some(granted) = new.machine.granted().and_then(|granted| granted.spaces.first()).copied() else { return };
         let of_person = granted.space == self.stage.person.offered.space;
         let records = match (shown, of_person) {
-            (Shown::All, true) | (Shown::Other, false) => self.records.clone(),
+            (Shown::All, true) | (Shown::Other, false) => self.trace.records.clone(),
             (Shown::All, false) | (Shown::Other, true) => {
                 attackers.unwrap_or_else(|| self.stage.attacker.records.clone())
             }
@@ -286,16 +249,10 @@ impl World {
             (Shown::Withheld, false) => self.stage.attacker.records.clone(),
         };
         if new.machine.prove(std::slice::from_ref(&records)).is_ok() {
-            self.kept.push((new.attempt, records, of_person));
-            self.ended_well |= of_person;
+            self.trace.kept.push((new.attempt, records, of_person));
+            self.trace.ended_well |= of_person;
         }
         self.new = None;
-    }
-
-    /// The new device's key in a space, from its root alone.
-    fn key_of(&self, attempt: usize, space: &Space) -> lifeos_sync_protocol::ids::SignPk {
-        let root = DeviceRoot::from_bytes([0x60 + u8::try_from(attempt).unwrap(); 32]);
-        root.derive_space(&space.offered.genesis_random).sign_pk()
     }
 }
 
@@ -305,7 +262,7 @@ impl Model for World {
     fn moves(&self) -> Vec<Move> {
         let mut moves = Vec::new();
         match &self.new {
-            None if self.new_attempts < ATTEMPTS && self.kept.is_empty() => moves.push(Move::NewStarts),
+            None if self.trace.new_attempts < ATTEMPTS && self.trace.kept.is_empty() => moves.push(Move::NewStarts),
             None => {}
             Some(new) => {
                 moves.push(Move::NewStops);
@@ -328,8 +285,8 @@ impl Model for World {
             }
         }
         match &self.existing {
-            None if self.existing_attempts < ATTEMPTS => {
-                let links = (0..self.new_attempts).map(Target::New).chain([Target::Attacker]);
+            None if self.trace.existing_attempts < ATTEMPTS => {
+                let links = (0..self.trace.new_attempts).map(Target::New).chain([Target::Attacker]);
                 moves.extend(links.map(Move::ExistingTakes));
             }
             None => {}
@@ -362,13 +319,13 @@ impl Model for World {
         let mut next = self.clone();
         match step {
             Move::NewStarts => {
-                let attempt = next.new_attempts;
-                next.new_attempts += 1;
+                let attempt = next.trace.new_attempts;
+                next.trace.new_attempts += 1;
                 next.new = Some(New { attempt, machine: start_new(&next.stage, attempt), taken: Vec::new() });
             }
             Move::ExistingTakes(target) => {
-                let attempt = next.existing_attempts;
-                next.existing_attempts += 1;
+                let attempt = next.trace.existing_attempts;
+                next.trace.existing_attempts += 1;
                 let offered = vec![next.stage.person.offered];
                 let mut random = SeededRandom::new(200 + attempt as u64);
                 let machine = ExistingDevice::start(next.link(*target), RELAY, offered, &mut random).unwrap();
@@ -382,7 +339,7 @@ impl Model for World {
                     if new.machine.sent(if *at_its_index { 1 } else { 2 }).is_err() {
                         next.new = None;
                     }
-                    next.see(maker, message);
+                    next.trace.see(maker, message);
                 }
             }
             Move::ExistingSends { at_its_index } => {
@@ -393,7 +350,7 @@ impl Model for World {
                     if existing.machine.sent(if *at_its_index { index } else { index + 1 }).is_err() {
                         next.existing = None;
                     }
-                    next.see(maker, message);
+                    next.trace.see(maker, message);
                 }
             }
             Move::ToNew(given) => next.give_new(given),
@@ -413,8 +370,9 @@ impl Model for World {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        let mut out = vec![u8::try_from(self.new_attempts).unwrap(), u8::try_from(self.existing_attempts).unwrap()];
-        out.extend([u8::from(self.unasked), u8::from(self.crossed), u8::from(self.ended_well)]);
+        let mut out = Vec::new();
+        self.trace.bytes(&mut out);
+        out.push(0xff);
         if let Some(new) = &self.new {
             out.push(1);
             out.push(u8::from(matches!(new.machine.poll(), LinkStep::Send(_))));
@@ -426,36 +384,20 @@ impl Model for World {
             out.extend(format!("{:?}{:?}", existing.target, step_name(&existing.machine.poll())).bytes());
             existing.taken.iter().for_each(|taken| out.extend_from_slice(taken));
         }
-        out.push(0xfd);
-        self.seen.iter().for_each(|(_, message)| out.extend_from_slice(&sha256("explore", &[message])));
-        self.records.iter().for_each(|record| out.extend_from_slice(&record.id().0));
-        out.extend(
-            format!("{:?}", self.kept.iter().map(|(at, given, _)| (at, given.len())).collect::<Vec<_>>()).bytes(),
-        );
         sha256("explore", &[&out]).to_vec()
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.unasked {
+        if self.trace.unasked {
             return Err("a device was let in without the code that the new device shows".into());
         }
-        if self.crossed {
+        if self.trace.crossed {
             return Err("a message of one attempt was taken in another".into());
         }
-        let own: Vec<_> = (0..self.new_attempts).map(|at| self.key_of(at, &self.stage.person)).collect();
-        if enrolled(&self.records).iter().any(|device| !own.contains(device)) {
-            return Err("a key that is not the new device's is enrolled".into());
+        if !self.stage.link_seen && self.trace.kept.iter().any(|(_, _, of_person)| !of_person) {
+            return Err("the new device fell for a space that nobody offered".into());
         }
-        for (attempt, shown, of_person) in &self.kept {
-            let space = if *of_person { &self.stage.person } else { &self.stage.attacker };
-            if !enrolled(shown).contains(&self.key_of(*attempt, space)) {
-                return Err("a key was kept before the records showed its enrolment".into());
-            }
-            if !of_person && !self.stage.link_seen {
-                return Err("the new device fell for a space that nobody offered".into());
-            }
-        }
-        Ok(())
+        self.trace.check_keys(&self.stage.person, &self.stage.attacker)
     }
 
     fn abandon(&self) -> Self {
@@ -470,7 +412,7 @@ impl Model for World {
     }
 
     fn is_success(&self) -> bool {
-        self.ended_well
+        self.trace.ended_well
     }
 }
 

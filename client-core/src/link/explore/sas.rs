@@ -5,12 +5,13 @@ use std::rc::Rc;
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::record::Record;
 
-use super::space::{Maker, RELAY, Shown, Space, Target, enrolled};
+use super::space::{Maker, Shown, Target, Trace, root_of};
 use super::{Model, explore, explore_all};
 use crate::crypto::{AgreementKey, SeededRandom};
 use crate::fault::{Fault, with_fault};
 use crate::keys::DeviceRoot;
 use crate::link::enrol::{answer, make_grant};
+use crate::link::fixture::{RELAY, Space, message_of};
 use crate::link::message::{Kind, Offer, frame};
 use crate::link::sas::{Agreement, Half};
 use crate::link::{Comparison, GrantedSpaceInput, LinkStep, SasCode, SasExistingDevice, SasNewDevice};
@@ -29,19 +30,8 @@ struct Stage {
 struct World {
     stage: Rc<Stage>,
     new: Option<New>,
-    new_attempts: usize,
     existing: Option<Existing>,
-    existing_attempts: usize,
-    /// Every message that was sent; the attacker has them all.
-    seen: Vec<(Maker, Vec<u8>)>,
-    records: Vec<Record>,
-    /// Kept roots with what the relay had shown.
-    kept: Vec<(usize, Vec<Record>)>,
-    /// A device went on although the person did not say that both showed the same.
-    unasked: bool,
-    /// A sealed message of one attempt was taken in another, or from the attacker.
-    crossed: bool,
-    ended_well: bool,
+    trace: Trace,
 }
 
 #[derive(Clone)]
@@ -111,10 +101,6 @@ fn start_new(stage: &Stage, attempt: usize) -> SasNewDevice {
     SasNewDevice::start(root_of(attempt), RELAY, "Phone", &mut SeededRandom::new(100 + seed)).unwrap()
 }
 
-fn root_of(attempt: usize) -> DeviceRoot {
-    DeviceRoot::from_bytes([0x60 + u8::try_from(attempt).unwrap(); 32])
-}
-
 fn attackers_root() -> DeviceRoot {
     DeviceRoot::from_bytes([0xaa; 32])
 }
@@ -127,30 +113,11 @@ fn attackers_half() -> Half {
     Half { key: attackers_key().public(), nonce: [0xaa; 32] }
 }
 
-fn message_of(step: LinkStep) -> Option<Vec<u8>> {
-    match step {
-        LinkStep::Send(message) => Some(message),
-        _ => None,
-    }
-}
-
 impl World {
     fn new(rendezvous_again: bool) -> Self {
         let stage = Stage { person: Space::found(1), attacker: Space::found(2), rendezvous_again };
-        let records = stage.person.records.clone();
-        Self {
-            stage: Rc::new(stage),
-            new: None,
-            new_attempts: 0,
-            existing: None,
-            existing_attempts: 0,
-            seen: Vec::new(),
-            records,
-            kept: Vec::new(),
-            unasked: false,
-            crossed: false,
-            ended_well: false,
-        }
+        let trace = Trace::new(&stage.person);
+        Self { stage: Rc::new(stage), new: None, existing: None, trace }
     }
 
     fn code(&self, target: Target) -> SasCode {
@@ -163,7 +130,7 @@ impl World {
     /// What the attacker shares with the new device, if that took the attacker's half.
     fn agreed_with_new(&self) -> Option<Agreement> {
         let new = self.new.as_ref()?;
-        let reveal = self.seen.iter().find_map(|(maker, message)| {
+        let reveal = self.trace.seen.iter().find_map(|(maker, message)| {
             (*maker == Maker::New(new.attempt)).then(|| Half::read(Kind::SasReveal, message).ok()).flatten()
         })?;
         let secret = attackers_key().agree(&reveal.key).ok()?;
@@ -174,7 +141,7 @@ impl World {
     /// What the attacker shares with the existing device, if that took the attacker's half.
     fn agreed_with_existing(&self) -> Option<Agreement> {
         let existing = self.existing.as_ref()?;
-        let share = self.seen.iter().find_map(|(maker, message)| {
+        let share = self.trace.seen.iter().find_map(|(maker, message)| {
             let own = *maker == Maker::Existing(existing.attempt, existing.target);
             own.then(|| Half::read(Kind::SasShare, message).ok()).flatten()
         })?;
@@ -194,7 +161,7 @@ impl World {
 
     fn own_grant(&self) -> Option<Vec<u8>> {
         let (agreement, _) = self.own_offer()?;
-        self.seen.iter().find_map(|(_, message)| {
+        self.trace.seen.iter().find_map(|(_, message)| {
             let mut agreement = agreement.clone();
             agreement.open(Kind::SasKeys, message).ok()?;
             let offered = self.stage.attacker.offered;
@@ -207,7 +174,7 @@ impl World {
 
     fn own_keys(&self) -> Option<Vec<u8>> {
         let agreement = self.agreed_with_existing()?;
-        self.seen.iter().find_map(|(_, message)| {
+        self.trace.seen.iter().find_map(|(_, message)| {
             let mut agreement = agreement.clone();
             let offer = Offer::decode(&agreement.open(Kind::SasOffer, message).ok()?).ok()?;
             let keys = answer(&attackers_root(), "Phone", &offer.spaces).encode().ok()?;
@@ -218,7 +185,7 @@ impl World {
     fn given(&self, given: &Given) -> Option<(Maker, Vec<u8>)> {
         let half = attackers_half();
         let own = match given {
-            Given::Seen(at) => return self.seen.get(*at).cloned(),
+            Given::Seen(at) => return self.trace.seen.get(*at).cloned(),
             Given::Garbage => Some(b"garbage".to_vec()),
             Given::OwnCommit => frame(Kind::SasCommit, &[&half.commitment()]).ok(),
             Given::OwnShare => half.message(Kind::SasShare).ok(),
@@ -228,13 +195,6 @@ impl World {
             Given::OwnKeys => self.own_keys(),
         };
         Some((Maker::Attacker, own?))
-    }
-
-    fn see(&mut self, maker: Maker, message: Vec<u8>) {
-        if !self.seen.iter().any(|(_, known)| *known == message) {
-            self.seen.push((maker, message));
-            self.seen.sort_by(|(_, a), (_, b)| a.cmp(b));
-        }
     }
 
     fn give_new(&mut self, given: &Given) {
@@ -248,7 +208,7 @@ impl World {
         // Halves are open to everybody until they are compared; what comes after must be the counterpart's.
         let sealed = index > 2;
         let own = matches!(maker, Maker::Existing(_, target) if target == Target::New(new.attempt));
-        self.crossed |= sealed && !own;
+        self.trace.crossed |= sealed && !own;
     }
 
     fn give_existing(&mut self, given: &Given) {
@@ -260,7 +220,7 @@ impl World {
         }
         existing.taken.push(sha256("explore", &[&message]));
         let own = matches!(maker, Maker::New(attempt) if existing.target == Target::New(attempt));
-        self.crossed |= index > 2 && !own;
+        self.trace.crossed |= index > 2 && !own;
     }
 
     /// What the person sees: both screens, if both show something.
@@ -277,7 +237,7 @@ impl World {
             return;
         }
         new.confirmed = true;
-        self.unasked |= !seen || !they_match;
+        self.trace.unasked |= !seen || !they_match;
     }
 
     fn existing_says(&mut self, they_match: bool) {
@@ -288,7 +248,7 @@ impl World {
             return;
         }
         existing.confirmed = true;
-        self.unasked |= !seen || !they_match;
+        self.trace.unasked |= !seen || !they_match;
     }
 
     fn look(&mut self) {
@@ -303,27 +263,23 @@ impl World {
     fn publish(&mut self) {
         let Some(existing) = &mut self.existing else { return };
         let Some(entry) = existing.machine.new_entries().and_then(<[_]>::first).cloned() else { return };
-        let (records, granted) = self.stage.person.enrol(&self.records, &entry);
-        self.records = records;
+        let (records, granted) = self.stage.person.enrol(&self.trace.records, &entry);
+        self.trace.records = records;
         existing.published = Some(granted);
     }
 
     fn prove(&mut self, shown: Shown) {
         let Some(new) = &self.new else { return };
         let records = match shown {
-            Shown::All => self.records.clone(),
+            Shown::All => self.trace.records.clone(),
             Shown::Withheld => self.stage.person.records.clone(),
             Shown::Other => self.stage.attacker.records.clone(),
         };
         if new.machine.prove(std::slice::from_ref(&records)).is_ok() {
-            self.kept.push((new.attempt, records));
-            self.ended_well = true;
+            self.trace.kept.push((new.attempt, records, true));
+            self.trace.ended_well = true;
         }
         self.new = None;
-    }
-
-    fn key_of(&self, attempt: usize) -> lifeos_sync_protocol::ids::SignPk {
-        root_of(attempt).derive_space(&self.stage.person.offered.genesis_random).sign_pk()
     }
 
     fn moves_of_new(&self, new: &New) -> Vec<Move> {
@@ -331,7 +287,7 @@ impl World {
         match new.machine.poll() {
             LinkStep::Send(_) => moves.extend([true, false].map(|at_its_index| Move::NewSends { at_its_index })),
             LinkStep::Wait(_) => {
-                moves.extend((0..self.seen.len()).map(|at| Move::ToNew(Given::Seen(at))));
+                moves.extend((0..self.trace.seen.len()).map(|at| Move::ToNew(Given::Seen(at))));
                 let own = [Given::Garbage, Given::OwnShare, Given::OwnOffer, Given::OwnGrant];
                 moves.extend(own.map(Move::ToNew));
             }
@@ -349,7 +305,7 @@ impl World {
                 moves.extend([true, false].map(|at_its_index| Move::ExistingSends { at_its_index }));
             }
             LinkStep::Wait(_) => {
-                moves.extend((0..self.seen.len()).map(|at| Move::ToExisting(Given::Seen(at))));
+                moves.extend((0..self.trace.seen.len()).map(|at| Move::ToExisting(Given::Seen(at))));
                 let own = [Given::Garbage, Given::OwnCommit, Given::OwnReveal, Given::OwnKeys];
                 moves.extend(own.map(Move::ToExisting));
             }
@@ -368,13 +324,13 @@ impl Model for World {
     fn moves(&self) -> Vec<Move> {
         let mut moves = Vec::new();
         match &self.new {
-            None if self.new_attempts < ATTEMPTS && self.kept.is_empty() => moves.push(Move::NewStarts),
+            None if self.trace.new_attempts < ATTEMPTS && self.trace.kept.is_empty() => moves.push(Move::NewStarts),
             None => {}
             Some(new) => moves.extend(self.moves_of_new(new)),
         }
         match &self.existing {
-            None if self.existing_attempts < ATTEMPTS => {
-                let codes = (0..self.new_attempts).map(Target::New).chain([Target::Attacker]);
+            None if self.trace.existing_attempts < ATTEMPTS => {
+                let codes = (0..self.trace.new_attempts).map(Target::New).chain([Target::Attacker]);
                 moves.extend(codes.map(Move::ExistingTakes));
             }
             None => {}
@@ -387,14 +343,14 @@ impl Model for World {
         let mut next = self.clone();
         match step {
             Move::NewStarts => {
-                let attempt = next.new_attempts;
-                next.new_attempts += 1;
+                let attempt = next.trace.new_attempts;
+                next.trace.new_attempts += 1;
                 let machine = start_new(&next.stage, attempt);
                 next.new = Some(New { attempt, machine, taken: Vec::new(), shown: None, confirmed: false });
             }
             Move::ExistingTakes(target) => {
-                let (attempt, target) = (next.existing_attempts, *target);
-                next.existing_attempts += 1;
+                let (attempt, target) = (next.trace.existing_attempts, *target);
+                next.trace.existing_attempts += 1;
                 let offered = vec![next.stage.person.offered];
                 let mut random = SeededRandom::new(200 + attempt as u64);
                 let machine = SasExistingDevice::start(next.code(target), RELAY, offered, &mut random).unwrap();
@@ -409,7 +365,7 @@ impl Model for World {
                     if new.machine.sent(if *at_its_index { index } else { index + 1 }).is_err() {
                         next.new = None;
                     }
-                    next.see(maker, message);
+                    next.trace.see(maker, message);
                 }
             }
             Move::ExistingSends { at_its_index } => {
@@ -420,7 +376,7 @@ impl Model for World {
                     if existing.machine.sent(if *at_its_index { index } else { index + 1 }).is_err() {
                         next.existing = None;
                     }
-                    next.see(maker, message);
+                    next.trace.see(maker, message);
                 }
             }
             Move::ToNew(given) => next.give_new(given),
@@ -444,8 +400,9 @@ impl Model for World {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        let mut out = vec![u8::try_from(self.new_attempts).unwrap(), u8::try_from(self.existing_attempts).unwrap()];
-        out.extend([u8::from(self.unasked), u8::from(self.crossed), u8::from(self.ended_well)]);
+        let mut out = Vec::new();
+        self.trace.bytes(&mut out);
+        out.push(0xff);
         if let Some(new) = &self.new {
             out.extend([1, u8::from(matches!(new.machine.poll(), LinkStep::Send(_))), u8::from(new.confirmed)]);
             out.push(u8::from(new.shown.is_some()));
@@ -458,31 +415,17 @@ impl Model for World {
             out.extend(format!("{:?}{poll:?}", existing.target).bytes());
             existing.taken.iter().for_each(|taken| out.extend_from_slice(taken));
         }
-        out.push(0xfd);
-        self.seen.iter().for_each(|(_, message)| out.extend_from_slice(&sha256("explore", &[message])));
-        self.records.iter().for_each(|record| out.extend_from_slice(&record.id().0));
-        let kept: Vec<_> = self.kept.iter().map(|(attempt, shown)| (attempt, shown.len())).collect();
-        out.extend(format!("{kept:?}").bytes());
         sha256("explore", &[&out]).to_vec()
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.unasked {
+        if self.trace.unasked {
             return Err("a device went on although the person did not see the same on both".into());
         }
-        if self.crossed {
+        if self.trace.crossed {
             return Err("a sealed message of one attempt was taken in another".into());
         }
-        let own: Vec<_> = (0..self.new_attempts).map(|attempt| self.key_of(attempt)).collect();
-        if enrolled(&self.records).iter().any(|device| !own.contains(device)) {
-            return Err("a key that is not the new device's is enrolled".into());
-        }
-        for (attempt, shown) in &self.kept {
-            if !enrolled(shown).contains(&self.key_of(*attempt)) {
-                return Err("a key was kept before the records showed its enrolment".into());
-            }
-        }
-        Ok(())
+        self.trace.check_keys(&self.stage.person, &self.stage.attacker)
     }
 
     fn abandon(&self) -> Self {
@@ -496,7 +439,7 @@ impl Model for World {
     }
 
     fn is_success(&self) -> bool {
-        self.ended_well
+        self.trace.ended_well
     }
 }
 

@@ -1,57 +1,90 @@
-//! The spaces of an exploration: the person's and the attacker's, and what the relay says about them.
+//! What both explorations of linking have in common: who made which message, what the relay shows, and what must hold
+//! of keys in every state.
 
-use lifeos_sync_protocol::ids::{MemberId, SignPk};
-use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::SignPk;
 use lifeos_sync_protocol::record::{Body, Record};
 
-use crate::crypto::SeededRandom;
-use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
-use crate::link::{GrantedSpaceInput, NewEntry, OfferedSpace};
-use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
+use crate::keys::DeviceRoot;
+use crate::link::fixture::Space;
 
-pub(super) const RELAY: SignPk = SignPk([0x4e; 32]);
-
-/// A space with its founding device's keys.
-pub(super) struct Space {
-    pub(super) offered: OfferedSpace,
+/// What happened so far, beside the machines.
+#[derive(Clone)]
+pub(super) struct Trace {
+    pub(super) new_attempts: usize,
+    pub(super) existing_attempts: usize,
+    /// Every message that was sent; the attacker has them all.
+    pub(super) seen: Vec<(Maker, Vec<u8>)>,
+    /// The person's space at the relay.
     pub(super) records: Vec<Record>,
-    keys: DeviceKeys,
+    /// Kept roots by attempt, with what the relay had shown, and whether that was the person's space.
+    pub(super) kept: Vec<(usize, Vec<Record>, bool)>,
+    /// A device went on although the person had not said so after seeing what they had to see.
+    pub(super) unasked: bool,
+    /// What only the counterpart of this attempt may say was taken from another attempt.
+    pub(super) crossed: bool,
+    pub(super) ended_well: bool,
 }
 
-impl Space {
-    pub(super) fn found(seed: u8) -> Self {
-        let genesis_random = [seed; 32];
-        let member = MemberId([seed; 16]);
-        let mut random = SeededRandom::new(u64::from(seed));
-        let keys = DeviceRoot::generate(&mut random).derive_space(&genesis_random);
-        let recovery = RecoveryPhrase::generate(PhraseLength::Words12, &mut random).derive_home();
-        let founding = Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: vec![] };
-        let founded = found_space(&founding, &mut random).unwrap();
-        let offered = OfferedSpace { space: founded.space, member, genesis_random };
-        Self { offered, records: vec![founded.genesis, founded.epoch], keys }
+impl Trace {
+    pub(super) fn new(person: &Space) -> Self {
+        Self {
+            new_attempts: 0,
+            existing_attempts: 0,
+            seen: Vec::new(),
+            records: person.records.clone(),
+            kept: Vec::new(),
+            unasked: false,
+            crossed: false,
+            ended_well: false,
+        }
     }
 
-    /// The records after this device was enrolled.
-    pub(super) fn enrol(&self, records: &[Record], new: &NewEntry) -> (Vec<Record>, GrantedSpaceInput) {
-        let membership = Membership::evaluate(&self.offered.space, records).unwrap();
-        let add = AddDevice {
-            membership: &membership,
-            records,
-            keyring: &open_epochs(&membership, records, &self.keys),
-            keys: &self.keys,
-            member: new.member,
-            entry: new.entry.clone(),
-            name: "Phone",
-        };
-        let added = add_device(&add, &mut SeededRandom::new(77)).unwrap();
-        let id = added[0].id();
-        let granted = GrantedSpaceInput { space: self.offered.space, device_add: id, head: added.last().unwrap().id() };
-        ([records, &added].concat(), granted)
+    pub(super) fn see(&mut self, maker: Maker, message: Vec<u8>) {
+        if !self.seen.iter().any(|(_, known)| *known == message) {
+            self.seen.push((maker, message));
+            self.seen.sort_by(|(_, a), (_, b)| a.cmp(b));
+        }
     }
+
+    /// What the attempts and their messages add to a world's fingerprint.
+    pub(super) fn bytes(&self, out: &mut Vec<u8>) {
+        out.extend([u8::try_from(self.new_attempts).unwrap(), u8::try_from(self.existing_attempts).unwrap()]);
+        out.extend([u8::from(self.unasked), u8::from(self.crossed), u8::from(self.ended_well)]);
+        self.seen.iter().for_each(|(_, message)| out.extend_from_slice(&sha256("explore", &[message])));
+        self.records.iter().for_each(|record| out.extend_from_slice(&record.id().0));
+        let kept: Vec<_> = self.kept.iter().map(|(attempt, shown, _)| (attempt, shown.len())).collect();
+        out.extend(format!("{kept:?}").bytes());
+    }
+
+    /// No key is enrolled that is not the new device's, and none is kept before records have shown its enrolment.
+    pub(super) fn check_keys(&self, person: &Space, attacker: &Space) -> Result<(), String> {
+        let own: Vec<_> = (0..self.new_attempts).map(|attempt| key_of(attempt, person)).collect();
+        if enrolled(&self.records).iter().any(|device| !own.contains(device)) {
+            return Err("a key that is not the new device's is enrolled".into());
+        }
+        for (attempt, shown, of_person) in &self.kept {
+            let space = if *of_person { person } else { attacker };
+            if !enrolled(shown).contains(&key_of(*attempt, space)) {
+                return Err("a key was kept before the records showed its enrolment".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The new device's root. It differs in every attempt: nothing was kept of the one before.
+pub(super) fn root_of(attempt: usize) -> DeviceRoot {
+    DeviceRoot::from_bytes([0x60 + u8::try_from(attempt).unwrap(); 32])
+}
+
+/// Its key in a space, from its root alone.
+fn key_of(attempt: usize, space: &Space) -> SignPk {
+    root_of(attempt).derive_space(&space.offered.genesis_random).sign_pk()
 }
 
 /// The devices that DeviceAdd records enrol: read off the bytes, not off any machine.
-pub(super) fn enrolled(records: &[Record]) -> Vec<SignPk> {
+fn enrolled(records: &[Record]) -> Vec<SignPk> {
     let added = records.iter().filter_map(|record| match record.body() {
         Body::DeviceAdd { device, .. } => Some(device.sign_pk),
         _ => None,
