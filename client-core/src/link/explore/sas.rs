@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use lifeos_sync_protocol::hash::sha256;
-use lifeos_sync_protocol::record::Record;
 
 use super::space::{Maker, Shown, Target, Trace, root_of};
 use super::{Model, explore, explore_all};
