@@ -463,13 +463,17 @@ impl Client {
 
     /// Reads until the connection ends; answers the last error frame.
     pub async fn last_words(&mut self) -> Option<lifeos_sync_protocol::frame::ErrorCode> {
-        let mut last = None;
-        while let Some((_, frame)) = self.next().await {
-            if let Frame::Error { code, fatal, .. } = frame {
-                last = fatal.then_some(code);
+        // Bounded as a whole: pings alone would keep a connection that nobody ends.
+        patiently("the end of the connection", async {
+            let mut last = None;
+            while let Some((_, frame)) = self.next().await {
+                if let Frame::Error { code, fatal, .. } = frame {
+                    last = fatal.then_some(code);
+                }
             }
-        }
-        last
+            last
+        })
+        .await
     }
 }
 
