@@ -277,6 +277,8 @@ pub fn may_invite_as(role: Role) -> bool {
 mod tests {
     use super::*;
     use crate::crypto::SeededRandom;
+    use crate::keys::OwnKeys;
+    use crate::records::{Draft, Founding, InviteTerms, found_space, unlock_epochs};
 
     fn link() -> InviteLink {
         InviteLink {
@@ -322,6 +324,54 @@ mod tests {
         assert_eq!(check_terms(&invite, 1_000), Err(InviteError::Expired));
         assert_eq!(check_terms(&Invite { uses: 2, ..invite.clone() }, 0), Err(InviteError::UsedUp));
         assert_eq!(check_terms(&Invite { is_revoked: true, ..invite }, 0), Err(InviteError::Revoked));
+    }
+
+    /// A space with an open invitation for `secret`; closed behind it if `closes` says so.
+    fn inviting(secret: &InviteSecret, closes: bool) -> (Vec<Record>, Membership, InviteLink) {
+        let (mut random, genesis_random) = (SeededRandom::new(3), [9; 32]);
+        let keys = DeviceRoot::generate(&mut random).derive_space(&genesis_random);
+        let recovery = DeviceRoot::generate(&mut random).derive_space(&genesis_random);
+        let founding =
+            Founding { genesis_random, member: MemberId([7; 16]), keys: &keys, recovery: &recovery, relays: vec![] };
+        let founded = found_space(&founding, &mut random).unwrap();
+        let mut records = vec![founded.genesis, founded.epoch];
+        let membership = Membership::evaluate(&founded.space, &records).unwrap();
+        let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+        let mut draft = Draft::begin(&membership, &records, &opened, &keys);
+        let offered = (secret.keys().sign_pk(), secret.keys().hpke_pk());
+        let terms = InviteTerms { keys: offered, role: Role::Editor, expires_ms: 1_000, uses_max: 1, auto: false };
+        let invite = draft.invite(&terms, &mut random).unwrap();
+        if closes {
+            draft.close(None).unwrap();
+        }
+        records.extend(draft.finish());
+        let membership = Membership::evaluate(&founded.space, &records).unwrap();
+        let link = InviteLink { space: founded.space, invite, secret: secret.clone(), ..link() };
+        (records, membership, link)
+    }
+
+    fn ask(records: &[Record], membership: &Membership, link: &InviteLink, now_ms: u64) -> Result<Record, InviteError> {
+        let root = DeviceRoot::from_bytes([0x55; 32]);
+        let joining = Joining { link, membership, records, root: &root, member: MemberId([8; 16]), name: "Ben" };
+        join_record(&joining, now_ms, &mut SeededRandom::new(4))
+    }
+
+    #[test]
+    fn a_request_is_made_for_an_open_invitation_and_with_its_own_secret_only() {
+        let secret = InviteSecret::from_bytes([4; 32]);
+        let (records, membership, link) = inviting(&secret, false);
+        let join = ask(&records, &membership, &link, 0).unwrap();
+        let with = [&records[..], std::slice::from_ref(&join)].concat();
+        let after = Membership::evaluate(&link.space, &with).unwrap();
+        assert!(after.joins.contains_key(&join.id()) && after.void.is_empty());
+        assert_eq!(ask(&with, &after, &link, 0).err(), Some(InviteError::UsedUp));
+        assert_eq!(ask(&records, &membership, &link, 1_000).err(), Some(InviteError::Expired));
+        let other = InviteLink { secret: InviteSecret::from_bytes([5; 32]), ..link.clone() };
+        assert_eq!(ask(&records, &membership, &other, 0).err(), Some(InviteError::Unknown));
+        let elsewhere = InviteLink { space: SpaceId([1; 32]), ..link };
+        assert_eq!(ask(&records, &membership, &elsewhere, 0).err(), Some(InviteError::Unknown));
+        let (records, membership, link) = inviting(&secret, true);
+        assert_eq!(ask(&records, &membership, &link, 0).err(), Some(InviteError::Closed));
     }
 
     /// The golden vector of docs/PROTOCOL.md.
