@@ -648,7 +648,11 @@ def whole(records):
         }
     readers = set(s.readers())
     heads = h.epoch_heads(everything)
-    clean = [(-h.r[j]["generation"], h.r[j]["id"]) for j in heads.values() if set(h.r[j]["seals"]) <= readers]
+    def holders(j):
+        """Whoever was given an epoch, with it or afterwards, whatever became of the record that gave it."""
+        grants = [r for i, r in enumerate(h.r) if r["type"] == "key_grant" and h.own[i] is None]
+        return set(h.r[j]["seals"]).union(*(r["seals"] for r in grants if r["epoch"] == h.r[j]["id"]))
+    clean = [(-h.r[j]["generation"], h.r[j]["id"]) for j in heads.values() if holders(j) <= readers]
     checkpoints = {}
     for i in sorted(s.effective):
         if h.r[i]["type"] == "checkpoint":

@@ -328,10 +328,10 @@ impl Membership {
         self.devices.get(device).filter(|device| device.removed_by.is_none())
     }
 
-    /// Whether an epoch is sealed to nobody but readers.
+    /// Whether nobody but readers was given an epoch, with it or afterwards.
     fn is_clean(&self, epoch: &Epoch) -> bool {
         let in_force: BTreeSet<[u8; 16]> = self.readers().iter().map(|(device, _)| device_ref(device)).collect();
-        epoch.recipients.iter().all(|recipient| in_force.contains(recipient))
+        epoch.recipients.iter().chain(&epoch.granted).all(|holder| in_force.contains(holder))
     }
 }
 

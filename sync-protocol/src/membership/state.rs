@@ -92,6 +92,8 @@ pub struct Epoch {
     pub commit: [u8; 32],
     /// Short forms (first 16 bytes of the signing key) of the devices it was sealed to, ascending.
     pub recipients: Vec<[u8; 16]>,
+    /// Short forms of the devices it was granted to afterwards.
+    pub granted: BTreeSet<[u8; 16]>,
 }
 
 /// Which epoch to seal under.

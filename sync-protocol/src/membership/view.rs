@@ -13,7 +13,7 @@ use super::{
 };
 use crate::dag;
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, StreamId};
-use crate::record::{Body, Cut, DeviceKind, Record, Role};
+use crate::record::{Body, Cut, DeviceKind, Record, Role, Seal};
 
 pub(super) fn membership<R: Borrow<Record>>(ledger: &Ledger<R>, outcome: &Outcome) -> Membership {
     let view = View { ledger, outcome, effective: effective(ledger, outcome) };
@@ -75,20 +75,38 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
 
     /// Good epochs; of two with the same reference the smaller record.
     fn epochs(&self) -> (BTreeMap<EpochRef, Epoch>, BTreeMap<RecordId, VoidReason>) {
-        let (mut epochs, mut void) = (BTreeMap::new(), BTreeMap::new());
+        let (mut epochs, mut void): (BTreeMap<EpochRef, Epoch>, _) = (BTreeMap::new(), BTreeMap::new());
         let mut indices = self.ledger.epochs.clone();
         indices.sort_unstable_by_key(|index| self.record(*index).id());
         for record in indices.into_iter().map(|index| self.record(index)) {
             let Body::Epoch { generation, parents, commit, seals, .. } = record.body() else { continue };
             let recipients = recipients(seals).unwrap_or_default();
             let (generation, parents, commit) = (*generation, parents.clone(), *commit);
-            let epoch = Epoch { record: record.id(), generation, parents, commit, recipients };
+            let granted = BTreeSet::new();
+            let epoch = Epoch { record: record.id(), generation, parents, commit, recipients, granted };
             match epochs.entry(epoch_ref_of(&record.id())) {
                 Entry::Vacant(place) => drop(place.insert(epoch)),
                 Entry::Occupied(_) => drop(void.insert(record.id(), VoidReason::Conflict)),
             }
         }
+        self.note_grants(&mut epochs);
         (epochs, void)
+    }
+
+    /// Whoever was granted an epoch holds it, whatever became of the record that gave it.
+    fn note_grants(&self, epochs: &mut BTreeMap<EpochRef, Epoch>) {
+        for index in (0..self.ledger.dag.len()).filter(|index| self.ledger.verdicts[*index].is_ok()) {
+            let seals: Vec<(&EpochRef, &Seal)> = match self.record(index).body() {
+                Body::KeyGrant { epoch, seals } => seals.iter().map(|seal| (epoch, seal)).collect(),
+                Body::DeviceAdd { grants, .. } => grants.iter().map(|(epoch, seal)| (epoch, seal)).collect(),
+                _ => continue,
+            };
+            for (epoch, seal) in seals {
+                if let Some(epoch) = epochs.get_mut(epoch) {
+                    epoch.granted.insert(seal.device_ref);
+                }
+            }
+        }
     }
 
     fn hpke_keys(&self) -> BTreeSet<(HpkePk, SignPk)> {

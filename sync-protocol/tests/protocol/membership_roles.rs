@@ -471,6 +471,19 @@ fn an_invitation_with_approval_enrols_nobody_until_an_admin_admits() {
 }
 
 #[test]
+fn an_epoch_that_was_granted_to_a_device_is_not_clean_once_that_device_is_removed() {
+    let mut world = World::with_people();
+    let first = world.write(&founder(), &epoch(&world.state()));
+    let epoch = epoch_ref_of(&first.id());
+    let late = Keys::new(18);
+    world.write(&founder(), &admit(8, Role::Reader, &late));
+    world.write(&founder(), &Body::KeyGrant { epoch, seals: vec![seal(&late.sign_pk)] });
+    assert_eq!(world.state().epoch_choice(), EpochChoice::Current(epoch));
+    world.write(&founder(), &remove(8));
+    assert_eq!(world.state().epoch_choice(), EpochChoice::NeedRotation { heads: vec![epoch] });
+}
+
+#[test]
 fn an_epoch_is_clean_only_without_removed_devices_and_a_merged_one_heals() {
     let mut world = World::with_people();
     let first = world.write(&founder(), &epoch(&world.state()));
