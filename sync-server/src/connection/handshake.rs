@@ -143,17 +143,18 @@ impl Connection {
     /// alike, unless the device could create the space.
     fn admit(&self, found: Found, device: &SignPk) -> Result<Option<Arc<Space>>, Refusal> {
         let not_member = Refusal::mild(ErrorCode::NotMember, "this device is not enrolled in such a space");
+        let gone = Refusal::mild(ErrorCode::Removed, "this device was removed from the space");
         let space = match found {
             Found::Here(space) => space,
             Found::Absent if self.relay.config.creation.allows(device, self.peer.token.as_ref()) => return Ok(None),
             Found::Absent | Found::Closed => return Err(not_member),
+            Found::Gone => return Err(gone),
         };
         let view = space.view();
         if view.membership.may_read(device) || view.is_guest(device, wall_ms()) {
             return Ok(Some(space));
         }
         let removed = view.membership.devices.get(device).is_some_and(|device| device.removed_by.is_some());
-        let gone = Refusal::mild(ErrorCode::Removed, "this device was removed from the space");
         Err(if removed { gone } else { not_member })
     }
 

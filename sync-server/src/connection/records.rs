@@ -95,7 +95,7 @@ impl Connection {
                 move || space.put_in_force(view, &accepted, reader)
             });
             let target = RecordTarget::Existing(space.no);
-            match store_records(&self.relay.store, target, &accepted, view.readers(), lowered, in_force).await? {
+            match store_records(&self.relay.store, target, &accepted, view.doors(), lowered, in_force).await? {
                 Recorded::Stored(_) => {
                     *set = grown;
                     return Ok(results);
@@ -133,7 +133,7 @@ impl Connection {
             let too_many = Refusal::mild(ErrorCode::Rate, "too many new spaces from this address; try again later");
             return Err(Refusal { retry_after_ms: CREATION_RETRY_MS, ..too_many });
         }
-        let created = self.relay.spaces.create(id, new_log_id()?, &judged.accepted, view.readers()).await?;
+        let created = self.relay.spaces.create(id, new_log_id()?, &judged.accepted, view.doors()).await?;
         match created {
             Created::New(space) => {
                 self.attach(session, space)?;

@@ -25,7 +25,7 @@ pub(crate) use view::{Place, View};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::{Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
+use crate::store::{Door, Doors, Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
 
 /// One space that somebody is connected to.
 pub(crate) struct Space {
@@ -154,7 +154,7 @@ pub(crate) async fn store_records(
     store: &Store,
     target: RecordTarget,
     records: &[Record],
-    readers: Vec<SignPk>,
+    doors: Doors,
     lowered: Vec<(StreamId, u32)>,
     in_force: Box<dyn FnOnce() + Send>,
 ) -> Result<Recorded, StoreError> {
@@ -167,7 +167,7 @@ pub(crate) async fn store_records(
         // Who waits may be gone when the commit is done; the records are stored all the same.
         let _ = done.send(result);
     });
-    store.submit(Job::Records(RecordJob { target, records, readers, lowered, reply }));
+    store.submit(Job::Records(RecordJob { target, records, doors, lowered, reply }));
     stored.await.unwrap_or(Err(StoreError::Stopped))
 }
 
@@ -196,6 +196,8 @@ pub(crate) enum Found {
     Absent,
     /// It is not in memory, and the device may not connect to it.
     Closed,
+    /// It is not in memory, and the device was removed from it.
+    Gone,
     /// It is in memory now; whether the device may connect its membership says.
     Here(Arc<Space>),
 }
@@ -228,10 +230,11 @@ impl Spaces {
 
     async fn find_in(&self, space: &mut Weak<Space>, id: SpaceId, device: &SignPk) -> Result<Found, StoreError> {
         if space.strong_count() == 0 {
-            match self.store.readers().is_open_to(id, *device).await? {
+            match self.store.readers().door(id, *device).await? {
                 None => return Ok(Found::Absent),
-                Some(false) => return Ok(Found::Closed),
-                Some(true) => {}
+                Some(Door::Shut) => return Ok(Found::Closed),
+                Some(Door::Gone) => return Ok(Found::Gone),
+                Some(Door::Open) => {}
             }
         }
         Ok(self.load(space, id).await?.map_or(Found::Absent, Found::Here))
@@ -243,7 +246,7 @@ impl Spaces {
         id: SpaceId,
         log_id: LogId,
         records: &[Record],
-        readers: Vec<SignPk>,
+        doors: Doors,
     ) -> Result<Created, StoreError> {
         let slot = self.slot(id);
         let mut space = slot.space.lock().await;
@@ -257,7 +260,7 @@ impl Spaces {
             return Ok(Created::Full);
         }
         let target = RecordTarget::New(id, log_id);
-        store_records(&self.store, target, records, readers, Vec::new(), Box::new(|| ())).await?;
+        store_records(&self.store, target, records, doors, Vec::new(), Box::new(|| ())).await?;
         match self.load(&mut space, id).await? {
             Some(created) => Ok(Created::New(created)),
             None => Err(StoreError::Database),

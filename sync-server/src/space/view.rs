@@ -7,6 +7,8 @@ use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, SignPk, StreamId
 use lifeos_sync_protocol::membership::{Invite, Membership, StreamLimit};
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
+use crate::store::Doors;
+
 /// Membership in force, with what every push asks for.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -60,8 +62,14 @@ impl View {
         self.membership.invites.get(invite).is_some_and(|invite| invite.invite_pk == *key)
     }
 
+    /// Who finds the space open or shut.
+    pub(crate) fn doors(&self) -> Doors {
+        let devices = self.membership.devices.iter().filter(|(_, device)| device.removed_by.is_some());
+        Doors { open: self.readers(), gone: devices.map(|(device, _)| *device).collect() }
+    }
+
     /// Keys that may connect: of devices, and of invitations that were not withdrawn.
-    pub(crate) fn readers(&self) -> Vec<SignPk> {
+    fn readers(&self) -> Vec<SignPk> {
         let membership = &self.membership;
         let devices = membership.devices.keys().filter(|device| membership.may_read(device)).copied();
         let invited = membership.invites.values().filter(|invite| !invite.is_revoked).map(|invite| invite.invite_pk);

@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use admin::{AdminError, SpaceStats, Stats, backup, stats};
 pub(crate) use reader::{LoadedSpace, Page, PageBounds, Readers};
-pub(crate) use writer::{Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed, Writer};
+pub(crate) use writer::{Door, Doors, Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed, Writer};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;

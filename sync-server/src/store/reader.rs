@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::log::{StoredRun, check_end, id, run_of, stream_no, unsigned};
-use super::writer::{FLAG_VERIFIED_END, is_full};
+use super::writer::{Door, FLAG_VERIFIED_END, is_full};
 use super::{StoreError, open_for_reading, position_key, position_of};
 
 /// Connections that read, opened as they are needed.
@@ -96,17 +96,19 @@ impl Readers {
 
     /// Whether a space is here, and if so whether this device may connect to it: one look into two indices, which
     /// is all that a stranger costs.
-    pub(crate) async fn is_open_to(
-        self: &Arc<Self>,
-        space: SpaceId,
-        device: SignPk,
-    ) -> Result<Option<bool>, StoreError> {
+    pub(crate) async fn door(self: &Arc<Self>, space: SpaceId, device: SignPk) -> Result<Option<Door>, StoreError> {
         self.run(move |db| {
             let mut query = db.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM device_space d WHERE d.device = ?2 AND d.space = s.no)
+                "SELECT (SELECT is_gone FROM device_space d WHERE d.device = ?2 AND d.space = s.no)
                  FROM space s WHERE s.id = ?1",
             )?;
-            Ok(query.query_row([space.as_ref(), device.as_ref()], |row| row.get(0)).optional()?)
+            let door = |gone: Option<bool>| match gone {
+                None => Door::Shut,
+                Some(true) => Door::Gone,
+                Some(false) => Door::Open,
+            };
+            let found = query.query_row([space.as_ref(), device.as_ref()], |row| row.get(0).map(door));
+            Ok(found.optional()?)
         })
         .await
     }
@@ -115,7 +117,7 @@ impl Readers {
     pub(crate) async fn spaces_of(self: &Arc<Self>, device: SignPk) -> Result<Vec<SpaceId>, StoreError> {
         self.run(move |db| {
             let mut query = db.prepare_cached(
-                "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space WHERE d.device = ?1 ORDER BY s.id",
+                "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space WHERE d.device = ?1 AND d.is_gone = 0 ORDER BY s.id",
             )?;
             let rows = query.query_map([device.as_ref()], |row| Ok(SpaceId(id::<32>(row, 0)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)

@@ -98,6 +98,10 @@ CREATE TABLE receipt (
     PRIMARY KEY (space, device)
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+-- Devices that were removed: they are told so, without the space being loaded for them.
+ALTER TABLE device_space ADD COLUMN is_gone INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The newest schema this version knows.

@@ -108,14 +108,34 @@ pub(crate) struct Sealed {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// What a key finds at a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// It may connect.
+    Open,
+    /// It was enrolled once.
+    Gone,
+    /// The space does not know it.
+    Shut,
+}
+
+/// The keys that a space knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Doors {
+    /// Those that may connect.
+    pub(crate) open: Vec<SignPk>,
+    /// Of devices that were removed.
+    pub(crate) gone: Vec<SignPk>,
+}
+
 /// Records to append to a space, authority checked.
 pub(crate) struct RecordJob {
     /// Where to.
     pub(crate) target: RecordTarget,
     /// Ids and bytes, parents first.
     pub(crate) records: Vec<(RecordId, Vec<u8>)>,
-    /// Every device that may connect after these records.
-    pub(crate) readers: Vec<SignPk>,
+    /// Who finds the space open or shut after these records.
+    pub(crate) doors: Doors,
     /// Streams that these records cut, and the last sequence that counts: nothing is stored if one goes on beyond.
     pub(crate) lowered: Vec<(StreamId, u32)>,
     /// Called once.
@@ -627,9 +647,13 @@ fn append_records(db: &Connection, job: &RecordJob) -> Result<i64, StoreError> {
     db.prepare_cached("UPDATE space SET record_bytes = record_bytes + ?2 WHERE no = ?1")?
         .execute((space_no, signed(bytes)))?;
     db.prepare_cached("DELETE FROM device_space WHERE space = ?1")?.execute([space_no])?;
-    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO device_space (device, space) VALUES (?1, ?2)")?;
-    for device in &job.readers {
-        insert.execute((device.as_ref(), space_no))?;
+    let sql = "INSERT OR IGNORE INTO device_space (device, space, is_gone) VALUES (?1, ?2, ?3)";
+    let mut insert = db.prepare_cached(sql)?;
+    for device in &job.doors.open {
+        insert.execute((device.as_ref(), space_no, false))?;
+    }
+    for device in &job.doors.gone {
+        insert.execute((device.as_ref(), space_no, true))?;
     }
     Ok(space_no)
 }

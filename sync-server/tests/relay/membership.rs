@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, RecordStatus};
-use lifeos_sync_protocol::record::Body;
+use lifeos_sync_protocol::record::{Body, RemoveReason};
 use lifeos_sync_server::{Config, Limits, Server, SpaceCreation};
 
 use crate::fixture::{Client, Device, Space, metric, relay, relay_with};
@@ -161,6 +161,26 @@ async fn a_stranger_cannot_have_a_space_loaded() {
     let mut again = Client::connect(&relay).await;
     let auth = again.auth_frame(&space, &Device::new(99));
     assert_eq!(code(&again.ask(&auth).await), Some(ErrorCode::NotMember));
+}
+
+#[tokio::test]
+async fn a_removed_device_is_told_so_without_its_space_being_loaded() {
+    let (first, dir) = relay().await;
+    let mut space = Space::new(1);
+    let gone = space.enrol(2);
+    let (mut owner, session) = Client::found(&first, &space).await;
+    space.append(&Body::DeviceRemove { device: gone.pk, reason: RemoveReason::Lost, cuts: Vec::new() });
+    let records = vec![space.records.last().unwrap().bytes().to_vec()];
+    let rec = Frame::Rec { session, records, more: false };
+    assert!(matches!(owner.ask(&rec).await, Frame::RecAck { results, .. } if results == [RecordStatus::Ok]));
+    first.shutdown().await;
+    let relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let mut client = Client::connect(&relay).await;
+    let auth = client.auth_frame(&space, &gone);
+    assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::Removed));
+    assert_eq!(metric(&relay, "spaces_loaded_total").await, 0);
+    let list = client.list_frame(&gone);
+    assert_eq!(client.ask(&list).await, Frame::Spaces { spaces: Vec::new() });
 }
 
 #[tokio::test]

@@ -79,8 +79,8 @@ fn push(space: &Arc<Space>, runs: Vec<Run>, count: u32) -> (Job, mpsc::Receiver<
 fn records(target: RecordTarget) -> (Job, mpsc::Receiver<Result<Recorded, StoreError>>) {
     let (done, result) = mpsc::channel();
     let reply = Box::new(move |stored| done.send(stored).unwrap());
-    let (records, readers, lowered) = (Vec::new(), Vec::new(), Vec::new());
-    (Job::Records(RecordJob { target, records, readers, lowered, reply }), result)
+    let (records, doors, lowered) = (Vec::new(), Doors::default(), Vec::new());
+    (Job::Records(RecordJob { target, records, doors, lowered, reply }), result)
 }
 
 #[test]
