@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lifeos_client_core::client::{Client, InitOptions, NoteDraft};
+use lifeos_client_core::client::{Client, ClientError, InitOptions, NoteDraft};
 use lifeos_client_core::crypto::SystemRandom;
+use lifeos_client_core::envelope;
 use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
 use lifeos_client_core::keystore::system_keystore;
 use lifeos_client_core::records::unlock_epochs;
 use lifeos_client_core::store::{SealBudget, Store, unlock_device_root};
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::ids::{EpochRef, StreamId};
+use lifeos_sync_protocol::record::RemoveReason;
 use lifeos_sync_server::{Config, Handle, Server};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -116,6 +118,83 @@ fn envelopes(store: &Store, client: &Client) -> Vec<(StreamId, u32, Envelope)> {
     streams.into_iter().flat_map(|row| of_stream(row.stream)).collect()
 }
 
+fn places(envelopes: &[(StreamId, u32, Envelope)]) -> BTreeSet<(StreamId, u32)> {
+    envelopes.iter().map(|(stream, seq, _)| (*stream, *seq)).collect()
+}
+
+/// What a device could open if the relay gave it everything that `holder` holds, records and all.
+fn readable(world: &World, reader: &Client, reader_home: &str, holder_home: &str) -> BTreeSet<(StreamId, u32)> {
+    let space = reader.space();
+    let store = Store::open(&world.home(holder_home)).unwrap();
+    let keys = keys_of(&world.home(reader_home), &store, reader);
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+    let opens = |(_, _, sealed): &(StreamId, u32, Envelope)| {
+        let header = *sealed.header();
+        let device = store.reads().streams(&space).unwrap().into_iter().find(|row| row.stream == header.stream);
+        let tip = envelope::StreamTip {
+            stream: header.stream,
+            device: device.unwrap().device,
+            seq: header.seq - 1,
+            id: header.prev,
+        };
+        let check = envelope::SignatureCheck::Now;
+        let (verified, _) = envelope::verify(&space, &membership, Some(&tip), sealed.clone(), check).unwrap();
+        envelope::open(&space, &verified, &opened.keyring).is_ok()
+    };
+    let all: Vec<_> = envelopes(&store, reader).into_iter().filter(opens).collect();
+    places(&all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_device_can_open_exactly_what_was_sealed_before_it_was_removed() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    note(&laptop, "before");
+    note(&phone, "from the phone");
+    sync_all(&[&laptop, &phone, &tablet]).await;
+    let before = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    assert!(before.len() >= 5);
+
+    let report = laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    assert!(report.new_key && report.told_relay, "{report:?}");
+    note(&laptop, "after");
+    note(&tablet, "after, from the tablet");
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    let all = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    assert!(all.len() > before.len() + 1);
+
+    // Even if the relay gives it everything: the same envelopes as before, not one more, not one less.
+    assert_eq!(readable(&world, &phone, "phone", "laptop"), before);
+    assert_eq!(readable(&world, &tablet, "tablet", "laptop"), all);
+    assert_eq!(readable(&world, &laptop, "laptop", "tablet"), all);
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_device_is_refused_says_so_and_keeps_its_notes() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    note(&laptop, "shared");
+    sync_all(&[&laptop, &phone, &tablet]).await;
+    laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    note(&phone, "written too late");
+    let refused = phone.sync(&mut |_| {}).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Network { transient: false, .. }), "{refused}");
+    let status = phone.status().unwrap();
+    assert!(status.keys.text.contains("removed"), "{}", status.keys.text);
+    assert_eq!(status.changes_pending, 1, "nothing is sealed, nothing is lost");
+    let out = world.dir.path().join("out");
+    assert_eq!(phone.export_markdown(&out, &mut |_| {}).unwrap().notes, 2);
+    sync_all(&[&laptop, &tablet]).await;
+    assert_eq!(titles(&tablet), BTreeSet::from(["shared".to_owned()]));
+    let devices = laptop.status().unwrap().devices;
+    assert!(devices.iter().all(|device| device.name != "phone"), "{devices:?}");
+    assert!(laptop.device_remove("phone", RemoveReason::Lost).await.is_err(), "it is gone");
+    world.relay.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envelope_sealed_before_a_rotation_and_delivered_after_it_is_taken_everywhere() {
     let world = World::new().await;
@@ -176,6 +255,84 @@ fn current_epoch(world: &World, client: &Client) -> Option<EpochRef> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn removals_made_at_once_need_a_third_key_and_nothing_is_sealed_before_it() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet, watch]) = world.devices(["phone", "tablet", "watch"]).await;
+    let before = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    // Each epoch is sealed to the device that the other one removes.
+    for (client, gone) in [(&laptop, "phone"), (&tablet, "watch")] {
+        client.set_relay(NOWHERE).unwrap();
+        client.device_remove(gone, RemoveReason::Lost).await.unwrap();
+    }
+    note(&tablet, "written before the tablet knew of the other removal");
+    for client in [&laptop, &tablet] {
+        client.set_relay(&world.relay.url()).unwrap();
+    }
+    sync_all(&[&laptop, &tablet]).await;
+    note(&laptop, "after both");
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    let store = Store::open(&world.home("laptop")).unwrap();
+    let membership = store.membership(&laptop.space()).unwrap();
+    let current = membership.current_epoch().expect("a merged epoch");
+    assert_eq!(membership.epoch_heads(), [current], "all heads are its parents");
+    let merged = &membership.epochs[&current];
+    assert_eq!((merged.parents.len(), merged.recipients.len()), (2, 3), "laptop, tablet and the recovery phrase");
+    let after: Vec<_> = envelopes(&store, &laptop).into_iter().collect();
+    let after: Vec<_> = after.into_iter().filter(|(stream, seq, _)| !before.contains(&(*stream, *seq))).collect();
+    assert!(after.len() >= 2);
+    for (_, _, sealed) in after {
+        assert_eq!(sealed.header().epoch, current, "nothing is sealed under a key that a removed device holds");
+    }
+    for gone in [&phone, &watch] {
+        assert!(gone.sync(&mut |_| {}).await.is_err());
+    }
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_device_sent_too_late_is_set_aside_until_somebody_takes_it_in() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    // The laptop removes the phone while it is offline, and the phone goes on writing to the relay.
+    laptop.set_relay(NOWHERE).unwrap();
+    laptop.device_remove("phone", RemoveReason::Compromised).await.unwrap();
+    note(&phone, "not in time");
+    sync(&phone).await;
+    laptop.set_relay(&world.relay.url()).unwrap();
+    sync(&laptop).await;
+    sync_all(&[&tablet, &laptop]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(titles(&tablet).is_empty(), "{:?}", titles(&tablet));
+    let aside = tablet.status().unwrap().quarantine;
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(aside[0].reason.contains("removed"), "{}", aside[0].reason);
+
+    assert_eq!(tablet.device_adopt(&aside[0].envelope).unwrap(), 1);
+    sync_all(&[&tablet, &laptop]).await;
+    assert_eq!(titles(&laptop), BTreeSet::from(["not in time".to_owned()]));
+    assert_equal(&[&laptop, &tablet]);
+    assert!(laptop.status().unwrap().quarantine.is_empty());
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_cuts_too_early_is_signed_again_with_what_the_relay_holds() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    laptop.set_relay(NOWHERE).unwrap();
+    laptop.device_remove("phone", RemoveReason::Replaced).await.unwrap();
+    note(&phone, "the last one before it went");
+    sync(&phone).await;
+    laptop.set_relay(&world.relay.url()).unwrap();
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(titles(&tablet).contains("the last one before it went"));
+    assert!(phone.sync(&mut |_| {}).await.is_err());
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copied_home_goes_on_as_a_stream_of_its_own_and_no_edit_is_lost() {
     let world = World::new().await;
     let (laptop, [phone]) = world.devices(["phone"]).await;
@@ -209,4 +366,27 @@ fn copy_home(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_device_makes_the_key_that_a_removal_calls_for() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    // A removal without a new key, as when its author lost power between the two: the phone removes itself.
+    let live = tablet.sync_live();
+    let mut events = tablet.subscribe();
+    let report = phone.device_remove("phone", RemoveReason::Left).await.unwrap();
+    assert!(report.told_relay && !report.new_key, "{report:?}");
+    let rotated = async {
+        while tablet.key_status().unwrap().generation < 2 {
+            let _ = timeout(Duration::from_secs(1), events.next()).await;
+        }
+    };
+    timeout(HANG, rotated).await.expect("the live device makes a new key");
+    note(&laptop, "under the new key");
+    live.stop().await;
+    sync_all(&[&laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(titles(&tablet).contains("under the new key"));
+    world.relay.shutdown().await;
 }

@@ -1,12 +1,14 @@
 //! Removing devices, taking in what a removed one wrote last, and making new keys.
 
+use lifeos_sync_protocol::frame::ErrorCode;
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
 
 use super::{Client, ClientError, RemovalReport, RotationReport};
 use crate::crypto::SystemRandom;
-use crate::engine::{exchange_records, wall_ms};
+use crate::engine::{EngineError, exchange_records, wall_ms};
 use crate::records::{Draft, RecordsError};
+use crate::session::SessionError;
 use crate::store::Store;
 
 /// Letters of an id that have to be given at least.
@@ -100,12 +102,23 @@ impl Client {
             _ => {}
         }
         let new_key = self.store_draft(rotate, write)?;
-        let untold = exchange_records(&self.shared).await.err().map(|error| error.to_string());
+        let untold = match exchange_records(&self.shared).await {
+            // A relay ends the session of a device that removed itself as soon as that is on its disk.
+            Err(EngineError::Session(SessionError::Refused { code: ErrorCode::Removed, .. })) if self.is_removed() => {
+                None
+            }
+            told => told.err().map(|error| error.to_string()),
+        };
         if untold.is_none() {
             // What waited for the new key; that it waits on, if this fails, the status tells.
             let _ = self.sync(&mut |_| {}).await;
         }
         Ok(Written { new_key, untold })
+    }
+
+    fn is_removed(&self) -> bool {
+        let own = self.device();
+        self.shared.state().membership.devices.get(&own).is_some_and(|device| device.removed_by.is_some())
     }
 
     fn store_draft(

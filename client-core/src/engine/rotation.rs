@@ -221,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn a_refreshed_key_is_sealed_to_and_makes_the_older_one_useless() {
+        let mut world = world(1);
+        let state = world.state(0);
+        let made = perform(KeyTask::RefreshAndRotate, &state, &world.devices[0], &world.records, &mut world.random);
+        let KeyRecords { records, hpke_material } = made.unwrap();
+        assert_eq!(records.len(), 2);
+        world.records.extend(records);
+        let keys = &world.devices[0];
+        let without = SpaceState::of(&world.space, &world.records, keys, Vec::new()).unwrap();
+        assert!(without.seal_key(keys).is_err(), "the old key opens nothing new");
+        let refreshed = || vec![HpkeKey::derive(&hpke_material.unwrap())];
+        let with = SpaceState::of(&world.space, &world.records, keys, refreshed()).unwrap();
+        assert!(with.seal_key(keys).is_ok());
+        assert!(newest_suffices(&with, keys, &world.records), "wraps open all history");
+    }
+
+    #[test]
     fn the_wait_grows_with_the_rank_and_is_spread() {
         assert_eq!(rotation_wait_ms(0, 0), 0);
         assert!(rotation_wait_ms(0, u64::MAX) <= JITTER_MS_MAX);

@@ -199,11 +199,15 @@ impl Worker<'_> {
         if !self.shared.follow_records(&store)? {
             return Ok(());
         }
+        self.try_again(&mut store)
+    }
+
+    /// Tries again what was set aside, by the records as they are now.
+    fn try_again(&self, store: &mut Store) -> Result<(), EngineError> {
         let (state, space) = (self.shared.state(), &self.shared.space);
         let had_cursor = store.reads().relay(self.relay)?.cursor.is_some();
         let report = store.retry_quarantined(space, &state.membership, &state.keyring, wall_ms())?;
         let has_cursor = store.reads().relay(self.relay)?.cursor.is_some();
-        drop(store);
         self.tell_page(report);
         // The next page of this connection would put the cursor back that was just taken away.
         if had_cursor && !has_cursor { Err(EngineError::FetchAgain) } else { Ok(()) }
@@ -366,7 +370,7 @@ impl Worker<'_> {
             Some(material) => store.put_hpke_key(space, keys, &material, &made.records, &mut random)?,
             None => drop(store.put_records(space, &made.records)?),
         }
-        self.tell_records(&store)?;
+        self.tell_records(&mut store)?;
         Ok(true)
     }
 
@@ -425,9 +429,10 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// Records were written here: members and keys follow, and the relay gets them.
-    fn tell_records(&self, store: &Store) -> Result<(), StoreError> {
+    /// Records were written here: members, keys and what counts follow, and the relay gets them.
+    fn tell_records(&self, store: &mut Store) -> Result<(), EngineError> {
         self.shared.refresh_state(store)?;
+        self.try_again(store)?;
         self.answer(Input::RecordsChanged { heads: self.shared.state().membership.heads.clone() });
         Ok(())
     }
