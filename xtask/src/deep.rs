@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::run::{Outcome, capture, cargo, command, root, run};
 use crate::{fuzz, stages};
 
-const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "fuzz"];
+const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz"];
 const MUTATIONS: &str = "1000000";
+const HISTORIES: &str = "200000";
 const FUZZ_S: u64 = 60;
 
 /// Runs one part, or all of them.
@@ -25,6 +26,7 @@ fn one(part: &str) -> Outcome {
         "crash" => record("crash", "500 points each", stages::crash(&["--points", "500"])),
         "demo" => demo(),
         "mutations" => mutations(),
+        "membership" => membership(),
         "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
         _ => record("bench", "all rows in release", stages::bench(&["all"])),
     }
@@ -47,6 +49,13 @@ fn mutations() -> Outcome {
     let said = capture(&mut test, Duration::from_secs(60 * 60));
     let tally = said.as_deref().map(|said| line_with(said, " inputs, seed ")).unwrap_or_default().to_owned();
     record("mutations", if tally.is_empty() { MUTATIONS } else { &tally }, said.map(drop))
+}
+
+/// Histories of the day, none of which CI tries.
+fn membership() -> Outcome {
+    let seed = text("date", &["-u", "+%Y%m%d000000"]);
+    let compared = stages::histories(HISTORIES, &seed, Duration::from_secs(60 * 60));
+    record("membership", &format!("{HISTORIES} histories from seed {seed}"), compared)
 }
 
 fn fuzz_one(target: &str) -> Outcome {

@@ -23,7 +23,8 @@ const USAGE: &str = "cargo xtask COMMAND
   tour                      runs the commands of the README's tour
   fuzz TARGET [--seconds N]
                             one fuzz target on the nightly toolchain
-  deep [PART]               what takes longer than CI may: crash, demo, bench, mutations, fuzz; appends to evidence/";
+  deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
+                            membership, fuzz; appends to evidence/";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -78,15 +78,19 @@ fn tests() -> Outcome {
     run(&mut cargo(&["test", "--workspace", "--profile", "ci", "--locked", "--no-fail-fast"]), minutes(8))
 }
 
-/// 20,000 random histories, from another seed every day: the seed is printed, and `LIFEOS_SEED` repeats it.
+/// The same 20,000 random histories every time; `cargo xtask deep membership` tries others every day.
 fn membership() -> Outcome {
-    need("python3", "python3")?;
-    // The same histories every time here; other seeds are for longer runs by hand.
     let seed = std::env::var("LIFEOS_SEED").unwrap_or_else(|_| "1".to_owned());
+    histories("20000", &seed, minutes(5))
+}
+
+/// Random histories, evaluated and compared with the executable model.
+pub(crate) fn histories(count: &str, seed: &str, time_max: Duration) -> Outcome {
+    need("python3", "python3")?;
     let test = "the_rules_agree_with_the_executable_model";
     // The whole workspace, so that dependencies keep the features they were built with.
     let args = ["test", "--workspace", "--lib", "--profile", "ci", "--locked", test, "--", "--nocapture"];
-    run(cargo(&args).env("LIFEOS_HISTORIES", "20000").env("LIFEOS_SEED", seed), minutes(5))
+    run(cargo(&args).env("LIFEOS_HISTORIES", count).env("LIFEOS_SEED", seed), time_max)
 }
 
 fn demo() -> Outcome {
