@@ -107,7 +107,22 @@ impl Relay {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Not its parent, so nothing waits for the traced one; until it is gone it holds the port and the folder.
+        for pid in children.split_whitespace() {
+            while is_alive(pid) {
+                std::thread::yield_now();
+            }
+        }
     }
+}
+
+/// Whether a process is there and not only waiting to be collected.
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next())
+        .is_some_and(|state| state != "Z" && state != "X")
 }
 
 impl Drop for Relay {
