@@ -26,8 +26,8 @@ const FORKS_AT_ONCE: u32 = 16;
 type ForkEvidence = (Vec<u8>, Vec<u8>);
 
 impl Store {
-    /// Tells how far every copy of this home agrees on the own stream, when it is to be left: another copy has gone on
-    /// writing it (the home was copied, or put back from a backup), or its last position is taken.
+    /// Tells how far every copy of this home agrees on the own stream, when another copy has gone on writing it:
+    /// the home was copied, or put back from a backup.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -45,8 +45,7 @@ impl Store {
             self.conn.prepare_cached(sql)?.query_row((own.row, own.stream.as_ref(), fork), |row| row.get(0))?;
         let marked = schema::meta(&self.conn, &seal::forked_key(space))?.map(|_| tip);
         let seen = seen.map(|seq| seq.saturating_sub(1));
-        let full = (tip == u32::MAX).then_some(tip);
-        Ok([proven.transpose()?, seen, marked, full].into_iter().flatten().min().map(|agreed| agreed.min(tip)))
+        Ok([proven.transpose()?, seen, marked].into_iter().flatten().min().map(|agreed| agreed.min(tip)))
     }
 
     /// Goes on under a new stream: what this home wrote after `agreed_seq` and has not sealed is made again there,

@@ -388,25 +388,3 @@ fn a_copied_home_goes_on_under_a_new_stream_without_losing_an_edit() {
     assert_eq!(a.state(), b.state());
     a.check();
 }
-
-#[test]
-fn a_stream_whose_last_position_is_taken_goes_on_as_a_new_one() {
-    let Trio { mut a, mut b, .. } = trio();
-    a.title(1, &doc(1), "before");
-    let first = a.send();
-    b.receive(&first);
-    let (space, membership, keyring) = (a.space, a.membership(), a.keyring.clone());
-    let full = "UPDATE stream SET seq = 4294967295 WHERE id = (SELECT own_stream FROM space)";
-    a.store.conn.execute(full, []).unwrap();
-    let old = a.point().0;
-    a.title(2, &doc(1), "after");
-    assert_eq!(a.store.own_stream_shared(&space, &membership).unwrap(), Some(u32::MAX));
-    a.store.begin_new_stream(&space, u32::MAX, (&membership, &keyring), 5, &mut a.random).unwrap();
-    assert_eq!(a.store.own_stream_shared(&space, &membership).unwrap(), None);
-    a.sent = 0;
-    let second = a.send();
-    assert_ne!(a.point().0, old);
-    assert_eq!(b.receive(&second).changed, [doc(1)]);
-    assert_eq!(b.read_title(&doc(1)).unwrap(), "after");
-    assert_eq!(a.state(), b.state());
-}
