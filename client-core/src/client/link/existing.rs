@@ -211,7 +211,10 @@ impl Client {
         let relays = self.relay_addresses()?;
         let mut spaces = vec![Self { shared: Arc::clone(&self.shared) }];
         for other in self.other_spaces()? {
-            let is_member = other.own_member().is_ok() && other.shared.state().membership.closed.is_none();
+            let is_open = other.shared.state().membership.closed.is_none();
+            // Whoever was removed elsewhere learns it from the relay alone, and still links devices into the rest.
+            let is_refused = other.shared.reader().reads().refused(&other.space())?.is_some();
+            let is_member = other.own_member().is_ok() && is_open && !is_refused;
             if is_member && spaces.len() < LINK_SPACES_MAX && other.relay_addresses()?.first() == relays.first() {
                 spaces.push(other);
             }
