@@ -157,7 +157,8 @@ impl Connection {
         let held = database.have(space.no).await?;
         let view = space.view();
         let used = database.bytes_of(space.no, view.siblings(&device).to_vec()).await?;
-        let receipts = database.receipts(space.no).await?;
+        let is_member = view.membership.may_read(&device);
+        let receipts = if is_member { database.receipts(space.no).await? } else { Vec::new() };
         let state = Frame::State {
             session,
             rec_heads,

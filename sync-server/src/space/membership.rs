@@ -232,6 +232,7 @@ const fn is_reserved(body: &Body) -> bool {
             | Body::RoleSet { .. }
             | Body::Epoch { .. }
             | Body::KeyGrant { .. }
+            | Body::InviteRevoke { .. }
             | Body::Close { .. }
     )
 }

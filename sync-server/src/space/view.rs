@@ -51,7 +51,8 @@ impl View {
     }
 
     fn invited<'v>(&'v self, key: &'v SignPk) -> impl Iterator<Item = &'v Invite> {
-        let is_open = self.membership.closed.is_none();
+        // The key of a device, removed or not, is no invitation's: it would keep a removed device here.
+        let is_open = self.membership.closed.is_none() && !self.membership.devices.contains_key(key);
         let invites = self.membership.invites.values().filter(move |_| is_open);
         invites.filter(move |invite| invite.invite_pk == *key && !invite.is_revoked)
     }
