@@ -15,7 +15,7 @@ use std::str::FromStr;
 use lifeos_sync_protocol::hash::{ctx, sha256};
 use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::{Invite, Membership};
-use lifeos_sync_protocol::record::{Body, DeviceKind, Record, Role, join_message};
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record, Role, join_message, joining_member};
 use zeroize::Zeroizing;
 
 use crate::crypto::{CryptoError, HpkeKey, Prk, Random, hpke_open, hpke_seal, random_bytes};
@@ -196,8 +196,6 @@ pub struct Joining<'a> {
     pub records: &'a [Record],
     /// This device.
     pub root: &'a DeviceRoot,
-    /// Who the joiner will be in this space; random, so that nobody links it with other spaces.
-    pub member: MemberId,
     /// What the inviting device is told to call the joiner.
     pub name: &'a str,
 }
@@ -207,7 +205,7 @@ pub struct Joining<'a> {
 /// # Errors
 /// [`InviteError`] for an invitation that cannot be used; [`InviteError::Unknown`] also for records that do not fit.
 pub fn join_record(joining: &Joining<'_>, now_ms: u64, random: &mut dyn Random) -> Result<Record, InviteError> {
-    let Joining { link, membership, records, root, member, name } = joining;
+    let Joining { link, membership, records, root, name } = joining;
     check_invite(membership, &link.invite, now_ms)?;
     let invite = membership.invites.get(&link.invite).ok_or(InviteError::Unknown)?;
     let invite_keys = link.secret.keys();
@@ -215,6 +213,7 @@ pub fn join_record(joining: &Joining<'_>, now_ms: u64, random: &mut dyn Random) 
         return Err(InviteError::Unknown);
     }
     let keys = root.derive_space(&membership.genesis_random);
+    let member = &joining_member(&link.invite, &keys.sign_pk());
     let devices = vec![keys.entry(&membership.genesis_random, member, DeviceKind::Normal)];
     let invite_proof = invite_keys.sign(&join_message(&link.space, &link.invite, member, &devices));
     let inviter = membership.devices.get(&invite.author).ok_or(InviteError::Unknown)?.hpke_pk;
@@ -352,7 +351,7 @@ mod tests {
 
     fn ask(records: &[Record], membership: &Membership, link: &InviteLink, now_ms: u64) -> Result<Record, InviteError> {
         let root = DeviceRoot::from_bytes([0x55; 32]);
-        let joining = Joining { link, membership, records, root: &root, member: MemberId([8; 16]), name: "Ben" };
+        let joining = Joining { link, membership, records, root: &root, name: "Ben" };
         join_record(&joining, now_ms, &mut SeededRandom::new(4))
     }
 

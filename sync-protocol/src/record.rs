@@ -434,13 +434,14 @@ impl Record {
         })
     }
 
-    /// Whether a Join was made by somebody who holds the secret of its invite. Remembered for the first key asked
-    /// about.
+    /// Whether a Join was made by somebody who holds the secret of its invite, and for nobody but themselves
+    /// ([`joining_member`]). Remembered for the first key asked about.
     #[must_use]
     pub fn invite_proof_holds(&self, invite_pk: &SignPk) -> bool {
         let Body::Join { invite, member, devices, invite_proof, .. } = &self.body else { return false };
         let message = join_message(&self.space, invite, member, devices);
-        self.invite_proof.ask(&invite_pk.0, || handshake::verify(invite_pk, &message, invite_proof).is_ok())
+        let is_own = || *member == joining_member(invite, &self.author);
+        self.invite_proof.ask(&invite_pk.0, || is_own() && handshake::verify(invite_pk, &message, invite_proof).is_ok())
     }
 
     /// Content address: SHA-256(ctx("rec-id") ‖ bytes without signature).
@@ -591,6 +592,15 @@ pub fn join_message(space: &SpaceId, invite: &RecordId, member: &MemberId, devic
         message.put_u8(device.kind as u8);
     }
     message
+}
+
+/// Who joins by an invitation: SHA-256(ctx("join-member") ‖ invite ‖ author's sign_pk)[..16]. Nobody can join as
+/// somebody who is, or will be, a member.
+#[must_use]
+pub fn joining_member(invite: &RecordId, author: &SignPk) -> MemberId {
+    let mut member = MemberId([0; 16]);
+    member.0.copy_from_slice(&sha256("join-member", &[&invite.0, &author.0])[..16]);
+    member
 }
 
 #[cfg(test)]

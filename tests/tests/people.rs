@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome, NoteDraft, NoteFilter};
 use lifeos_client_core::invite::InviteLink;
-use lifeos_client_core::protocol::record::Role;
+use lifeos_client_core::protocol::record::{RemoveReason, Role};
 use lifeos_client_core::store::Store;
 use lifeos_sync_server::{Config, Handle, Server};
 use tempfile::TempDir;
@@ -241,6 +241,20 @@ async fn withdrawing_a_link_without_approval_makes_a_new_key() {
     let approved = family.invite_create(terms(Role::Editor, false)).await.unwrap();
     family.invite_revoke(&approved.invite.to_string()).await.unwrap();
     assert_eq!(family.epoch_generation(), before + 1, "no key was in that link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_does_not_come_back_by_the_link_they_came_by() {
+    let world = World::new().await;
+    let (_ana, family) = world.ana_and_family().await;
+    let options = InviteOptions { uses_max: 5, ..terms(Role::Editor, true) };
+    let link = family.invite_create(options).await.unwrap().to_string();
+    let ben = world.person("Ben");
+    assert!(!matches!(ben.join(&link, "Ben").await.unwrap(), JoinOutcome::Waiting { .. }));
+    sync(&family).await;
+    let member = family.members().unwrap().into_iter().find(|member| member.role == "editor").unwrap();
+    family.member_remove(&member.member, RemoveReason::Left).await.unwrap();
+    refused(&world.person("Ben again"), &link).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

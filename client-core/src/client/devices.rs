@@ -41,7 +41,9 @@ impl Client {
         let device = self.find_device(device)?;
         let name = self.names()?.device(&device);
         let space = self.space();
+        let links = if device == self.device() { Vec::new() } else { self.links_of(None, &[device]) };
         let remove = |draft: &mut Draft<'_>, store: &Store| {
+            links.iter().try_for_each(|invite| draft.withdraw(*invite).map(drop))?;
             draft.remove_device(device, reason, store.cuts(&space, &[device])?)?;
             Ok(())
         };

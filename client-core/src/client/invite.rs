@@ -2,11 +2,11 @@
 
 use lifeos_sync_protocol::ids::{MemberId, RecordId, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, Record, Role};
+use lifeos_sync_protocol::record::{Body, Record, Role, joining_member};
 
 use super::members::role_name;
 use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, JoinRequest};
-use crate::crypto::{SystemRandom, random_bytes};
+use crate::crypto::SystemRandom;
 use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, wall_ms};
 use crate::invite::{
     InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as, open_name,
@@ -176,17 +176,10 @@ impl Client {
         let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
         let pending = PendingJoin {
             link: link.to_string(),
-            member: MemberId(random_bytes(&mut SystemRandom::new())),
+            member: joining_member(&link.invite, &self.shared.root.derive_space(&membership.genesis_random).sign_pk()),
             name: name.to_owned(),
         };
-        let joining = Joining {
-            link,
-            membership: &membership,
-            records: &records,
-            root: &self.shared.root,
-            member: pending.member,
-            name,
-        };
+        let joining = Joining { link, membership: &membership, records: &records, root: &self.shared.root, name };
         let join = join_record(&joining, wall_ms_unsigned(), &mut SystemRandom::new())?;
         // Remembered before it is sent: the answer may come to another run of this program, and by then the
         // invitation may not let anybody in any more.

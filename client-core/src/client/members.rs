@@ -1,6 +1,6 @@
 //! The people of a space: who they are, what they may do, and how they leave.
 
-use lifeos_sync_protocol::ids::{MemberId, SignPk};
+use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk};
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Role};
 
 use super::devices::{matches, one_of};
@@ -54,12 +54,25 @@ impl Client {
         let devices = self.devices_of(&member);
         let space = self.space();
         let is_other = !devices.contains(&self.device());
+        let links = if is_other { self.links_of(Some(member), &devices) } else { Vec::new() };
         let remove = |draft: &mut Draft<'_>, store: &Store| {
+            links.iter().try_for_each(|invite| draft.withdraw(*invite).map(drop))?;
             draft.remove_member(member, reason, store.cuts(&space, &devices)?)?;
             Ok(())
         };
         let written = self.write_records(is_other, remove).await?;
         Ok(RemovalReport::new(name, devices.clone(), written))
+    }
+
+    /// Links without approval that these devices made, or by which the member came: they would let it in again.
+    pub(super) fn links_of(&self, member: Option<MemberId>, devices: &[SignPk]) -> Vec<RecordId> {
+        let state = self.shared.state();
+        let came_by = |invite: &RecordId| {
+            state.membership.joins.values().any(|join| join.invite == *invite && Some(join.member) == member)
+        };
+        let open = state.membership.invites.iter().filter(|(_, link)| !link.is_revoked && link.auto_epoch.is_some());
+        let theirs = open.filter(|(id, link)| devices.contains(&link.author) || came_by(id));
+        theirs.map(|(id, _)| *id).collect()
     }
 
     /// Every device the member ever had: a removal cuts all their streams.

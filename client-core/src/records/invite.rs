@@ -49,8 +49,16 @@ impl Draft<'_> {
     /// [`RecordsError`].
     pub fn revoke_invite(&mut self, invite: RecordId, random: &mut dyn Random) -> Result<(), RecordsError> {
         let was_auto = self.membership().invites.get(&invite).is_some_and(|invite| invite.auto_epoch.is_some());
-        self.add(&Body::InviteRevoke { invite })?;
+        self.withdraw(invite)?;
         if was_auto { self.rotate(random).map(drop) } else { Ok(()) }
+    }
+
+    /// Withdraws an invitation, where the new epoch comes with something else.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn withdraw(&mut self, invite: RecordId) -> Result<RecordId, RecordsError> {
+        self.add(&Body::InviteRevoke { invite })
     }
 
     /// Admits who asked, with what the invitation promised, and gives the new devices the present epoch.

@@ -112,7 +112,7 @@ pub(super) fn check(standing: &Standing, past: &impl Past, author: &SignPk, body
             fact.target = Some(*member);
             check_device_add(standing, &author, member)?;
             need(past.proofs_hold(), VoidReason::Proof)?;
-            check_grants(device, grants)?;
+            check_grants(past, device, grants)?;
             check_fresh(standing, past, std::slice::from_ref(device))?;
         }
         Body::DeviceRemove { device, .. } => fact.target = Some(check_device_remove(standing, &author, device)?),
@@ -283,9 +283,11 @@ fn check_fresh(standing: &Standing, past: &impl Past, devices: &[DeviceEntry]) -
     need(all_differ && !devices.iter().any(known), VoidReason::KeyReused)
 }
 
-/// Grants inside a DeviceAdd are sealed to the device that it adds.
-fn check_grants(device: &DeviceEntry, grants: &[(EpochRef, Seal)]) -> Result<(), VoidReason> {
+/// Grants inside a DeviceAdd are sealed to the device that it adds, and of epochs in its past: else who was removed
+/// could name a later one, and have everybody make another.
+fn check_grants(past: &impl Past, device: &DeviceEntry, grants: &[(EpochRef, Seal)]) -> Result<(), VoidReason> {
     let own = device_ref(&device.sign_pk);
+    need(grants.iter().all(|(epoch, _)| past.knows_epoch(epoch)), VoidReason::Conflict)?;
     need(grants.iter().all(|(_, seal)| seal.device_ref == own), VoidReason::Recipients)
 }
 

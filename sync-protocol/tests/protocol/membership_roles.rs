@@ -5,7 +5,7 @@ use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk};
 use lifeos_sync_protocol::membership::{
     EpochChoice, Ledger, Membership, StreamLimit, StreamPoint, VoidReason, epoch_ref_of,
 };
-use lifeos_sync_protocol::record::{Body, DeviceKind, Record, RemoveReason, Role};
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record, RemoveReason, Role, joining_member};
 
 use super::kit::{self, Keys, MEMBER, RANDOM, epoch, founder, recovery, seal};
 use super::membership_world::*;
@@ -417,15 +417,15 @@ fn an_invitation_is_used_as_often_as_it_says_by_who_holds_its_secret() {
     let first = world.write(&founder(), &epoch(&world.state()));
     let auto = Some(epoch_ref_of(&first.id()));
     let link = world.write(&admin(), &invite(Role::Editor, 2, auto));
-    let no_secret = join_with(&link, 8, &Keys::new(18), &Keys::new(98));
+    let no_secret = join_with(&link, &Keys::new(18), &Keys::new(98));
     assert_eq!(world.attempt(&Keys::new(18), &no_secret), Some(VoidReason::Proof));
-    let for_other = world.write_after(&Keys::new(19), &[&link], &join(&link, 8, &Keys::new(18)));
+    let for_other = world.write_after(&Keys::new(19), &[&link], &join(&link, &Keys::new(18)));
     assert_eq!(world.void(&for_other), NO_AUTHORITY, "signed by somebody else than it enrols");
     let (one, two, three) = (Keys::new(60), Keys::new(61), Keys::new(62));
     let joins = [
-        world.write_after(&one, &[&link], &join(&link, 31, &one)),
-        world.write_after(&two, &[&link], &join(&link, 32, &two)),
-        world.write_after(&three, &[&link], &join(&link, 33, &three)),
+        world.write_after(&one, &[&link], &join(&link, &one)),
+        world.write_after(&two, &[&link], &join(&link, &two)),
+        world.write_after(&three, &[&link], &join(&link, &three)),
     ];
     let state = world.state();
     let void: Vec<&Record> = joins.iter().filter(|join| state.void.contains_key(&join.id())).collect();
@@ -433,11 +433,12 @@ fn an_invitation_is_used_as_often_as_it_says_by_who_holds_its_secret() {
     assert_eq!(state.void[&void[0].id()], VoidReason::Invite);
     assert_eq!(void[0].id(), joins.iter().map(Record::id).max().unwrap(), "the first in order of depth and id count");
     assert_eq!((state.invites[&link.id()].uses, state.joins.len()), (2, 2));
-    let members = [31, 32, 33].map(|number| state.members.get(&member(number)).map(|member| member.role));
+    let members = [&one, &two, &three].map(|joiner| joining_member(&link.id(), &joiner.sign_pk));
+    let members = members.map(|joined| state.members.get(&joined).map(|member| member.role));
     assert_eq!(members.iter().flatten().count(), 2);
     assert!(members.iter().flatten().all(|role| *role == Role::Editor));
     world.assert_order_does_not_matter();
-    assert_eq!(world.attempt(&Keys::new(63), &join(&link, 34, &Keys::new(63))), Some(VoidReason::Invite), "used up");
+    assert_eq!(world.attempt(&Keys::new(63), &join(&link, &Keys::new(63))), Some(VoidReason::Invite), "used up");
 }
 
 #[test]
@@ -446,13 +447,56 @@ fn a_withdrawn_invitation_admits_nobody_beside_the_withdrawal() {
     let first = world.write(&founder(), &epoch(&world.state()));
     let link = world.write(&founder(), &invite(Role::Editor, 9, Some(epoch_ref_of(&first.id()))));
     let (early, late) = (Keys::new(60), Keys::new(61));
-    let seen = world.write_after(&early, &[&link], &join(&link, 31, &early));
+    let seen = world.write_after(&early, &[&link], &join(&link, &early));
     assert_eq!(world.attempt(&editor(), &Body::InviteRevoke { invite: link.id() }), NO_AUTHORITY);
     world.write_after(&junior_admin(), &[&seen], &Body::InviteRevoke { invite: link.id() });
-    let beside = world.write_after(&late, &[&link], &join(&link, 32, &late));
+    let beside = world.write_after(&late, &[&link], &join(&link, &late));
     assert_eq!((world.void(&seen), world.void(&beside)), (None, Some(VoidReason::Invite)));
     assert!(world.state().invites[&link.id()].is_revoked);
     world.assert_order_does_not_matter();
+}
+
+#[test]
+fn nobody_joins_as_somebody_else() {
+    let mut world = World::with_people();
+    let first = world.write(&founder(), &epoch(&world.state()));
+    let link = world.write(&founder(), &invite(Role::Editor, 9, Some(epoch_ref_of(&first.id()))));
+    // The next Owner is admitted beside it; the holder of the link takes their id.
+    world.write(&founder(), &admit(31, Role::Owner, &Keys::new(60)));
+    let evil = Keys::new(61);
+    let taken = world.write_after(&evil, &[&link], &join_as(&link, member(31), &evil, &invite_keys()));
+    assert_eq!(world.void(&taken), Some(VoidReason::Proof));
+    assert_eq!((world.role(31), world.state().may_read(&evil.sign_pk)), (Some(Role::Owner), false));
+    world.assert_order_does_not_matter();
+}
+
+#[test]
+fn nobody_admits_a_more_senior_member_again_with_less() {
+    let mut world = World::with_people();
+    let base = world.last();
+    let admitted = world.write_after(&founder(), &[&base], &admit(9, Role::Owner, &Keys::new(50)));
+    let again = world.write_after(&admin(), &[&base], &admit(9, Role::Reader, &Keys::new(51)));
+    assert_eq!((world.void(&admitted), world.void(&again)), (None, Some(VoidReason::Seniority)));
+    assert_eq!((world.role(9), world.state().may_read(&Keys::new(51).sign_pk)), (Some(Role::Owner), false));
+    world.assert_order_does_not_matter();
+}
+
+#[test]
+fn a_grant_in_a_device_add_is_of_an_epoch_in_its_past() {
+    let mut world = World::with_people();
+    let base = world.last();
+    let first = world.write(&founder(), &epoch(&world.state()));
+    let epoch = epoch_ref_of(&first.id());
+    let tablet = Keys::new(24);
+    let mut add = give_device(member(4), &tablet, DeviceKind::Normal);
+    if let Body::DeviceAdd { grants, .. } = &mut add {
+        grants.push((epoch, seal(&tablet.sign_pk)));
+    }
+    let backdated = world.write_after(&editor(), &[&base], &add);
+    assert_eq!(world.void(&backdated), Some(VoidReason::Conflict));
+    assert_eq!(world.state().epoch_choice(), EpochChoice::Current(epoch), "it dirties nothing");
+    let told = world.write_after(&editor(), &[&first], &add);
+    assert_eq!(world.void(&told), None);
 }
 
 #[test]
@@ -460,11 +504,12 @@ fn an_invitation_with_approval_enrols_nobody_until_an_admin_admits() {
     let mut world = World::with_people();
     let link = world.write(&admin(), &invite(Role::Editor, 1, None));
     let joiner = Keys::new(60);
-    let asked = world.write(&joiner, &join(&link, 31, &joiner));
+    let asked = world.write(&joiner, &join(&link, &joiner));
     let state = world.state();
     assert_eq!(world.void(&asked), None);
     assert!(!state.may_read(&joiner.sign_pk) && !state.joins[&asked.id()].is_admitted);
-    world.write(&junior_admin(), &admit(31, Role::Editor, &joiner));
+    let Body::Join { member, devices, .. } = asked.body().clone() else { unreachable!() };
+    world.write(&junior_admin(), &Body::MemberAdd { member, role: Role::Editor, enc_meta: vec![], devices });
     let state = world.state();
     assert!(state.may_write(&joiner.sign_pk) && state.joins[&asked.id()].is_admitted);
     world.assert_order_does_not_matter();
@@ -719,7 +764,7 @@ fn no_clock_has_a_say() {
         let mut world = World { records: world.records.clone() };
         let link = world.write(&admin(), &body);
         let joiner = Keys::new(60);
-        let asked = world.write(&joiner, &join(&link, 31, &joiner));
+        let asked = world.write(&joiner, &join(&link, &joiner));
         assert_eq!((world.void(&asked), world.state().invites[&link.id()].expires_ms), (None, expires_ms));
     }
 }
@@ -752,8 +797,9 @@ fn every_proof_of_enrolment_is_checked_in_every_type_that_enrols() {
     let own = Body::DeviceAdd { member: member(4), device: own, enc_meta: vec![], grants: vec![] };
     assert_eq!(world.attempt(&editor(), &own), Some(VoidReason::Proof));
     let (world, link) = link_world;
-    let message = lifeos_sync_protocol::record::join_message(&kit::space(), &link.id(), &member(31), &devices);
+    let joins = joining_member(&link.id(), &Keys::new(60).sign_pk);
+    let message = lifeos_sync_protocol::record::join_message(&kit::space(), &link.id(), &joins, &devices);
     let invite_proof = invite_keys().sign(&message);
-    let join = Body::Join { invite: link.id(), member: member(31), devices, invite_proof, enc_meta: vec![] };
+    let join = Body::Join { invite: link.id(), member: joins, devices, invite_proof, enc_meta: vec![] };
     assert_eq!(world.attempt(&Keys::new(60), &join), Some(VoidReason::Proof));
 }

@@ -2,7 +2,7 @@
 
 use lifeos_sync_protocol::ids::{EnvelopeId, MemberId, Signature, StreamId};
 use lifeos_sync_protocol::membership::{Membership, VoidReason};
-use lifeos_sync_protocol::record::{Body, Cut, DeviceKind, Record, RemoveReason, Role, join_message};
+use lifeos_sync_protocol::record::{Body, Cut, DeviceKind, Record, RemoveReason, Role, join_message, joining_member};
 
 use super::kit::{self, Keys, RANDOM, founder, genesis, seal};
 
@@ -61,14 +61,19 @@ pub(crate) fn invite(role: Role, uses_max: u32, auto: Option<lifeos_sync_protoco
     Body::Invite { invite_pk: invite_keys().sign_pk, role, expires_ms: 1, uses_max, auto_seal }
 }
 
-pub(crate) fn join(invite: &Record, number: u8, device: &Keys) -> Body {
-    join_with(invite, number, device, &invite_keys())
+pub(crate) fn join(invite: &Record, device: &Keys) -> Body {
+    join_with(invite, device, &invite_keys())
 }
 
-pub(crate) fn join_with(invite: &Record, number: u8, device: &Keys, secret: &Keys) -> Body {
-    let devices = vec![device.entry(&RANDOM, &member(number), DeviceKind::Normal)];
-    let invite_proof: Signature = secret.sign(&join_message(&kit::space(), &invite.id(), &member(number), &devices));
-    Body::Join { invite: invite.id(), member: member(number), devices, invite_proof, enc_meta: vec![] }
+pub(crate) fn join_with(invite: &Record, device: &Keys, secret: &Keys) -> Body {
+    join_as(invite, joining_member(&invite.id(), &device.sign_pk), device, secret)
+}
+
+/// As who the joiner says it is.
+pub(crate) fn join_as(invite: &Record, member: MemberId, device: &Keys, secret: &Keys) -> Body {
+    let devices = vec![device.entry(&RANDOM, &member, DeviceKind::Normal)];
+    let invite_proof: Signature = secret.sign(&join_message(&kit::space(), &invite.id(), &member, &devices));
+    Body::Join { invite: invite.id(), member, devices, invite_proof, enc_meta: vec![] }
 }
 
 /// All records so far; every step names the records that it has seen.

@@ -12,7 +12,7 @@ use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, Si
 use lifeos_sync_protocol::log::roll_next;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{
-    Body, DeviceEntry, DeviceKind, Record, Role, Seal, Unsigned, Wrap, enrol_message, join_message,
+    Body, DeviceEntry, DeviceKind, Record, Role, Seal, Unsigned, Wrap, enrol_message, join_message, joining_member,
 };
 use lifeos_sync_server::{Config, Handle, Limits, Server};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -165,7 +165,7 @@ impl Space {
 
     /// A request to join by the holder of an invite key; not yet among the records.
     pub fn join(&self, invite: &Record, guest: &Device, joiner: &Device) -> Record {
-        let member = MemberId([0x77; 16]);
+        let member = joining_member(&invite.id(), &joiner.pk);
         let devices = vec![joiner.entry(&self.random, &member, DeviceKind::Normal)];
         let invite_proof = guest.sign(&join_message(&self.id, &invite.id(), &member, &devices));
         let body = Body::Join { invite: invite.id(), member, devices, invite_proof, enc_meta: Vec::new() };

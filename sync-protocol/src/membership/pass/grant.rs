@@ -275,6 +275,11 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
         {
             return self.void(index, VoidReason::Seniority);
         }
+        if let Body::MemberAdd { member, .. } = body
+            && self.is_above(member, node)
+        {
+            return self.void(index, VoidReason::Seniority);
+        }
         let is_own_role = matches!(body, Body::RoleSet { .. }) && !is_other;
         if is_own_role {
             node.departures.push(index);
@@ -316,6 +321,13 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
     fn is_all_taken(&self, index: usize, target: &MemberId) -> bool {
         let grants = self.people.get(target).map(|person| person.grants.as_slice()).unwrap_or_default();
         grants.iter().all(|grant| self.taken.contains(grant) || !self.saw(index, *grant))
+    }
+
+    /// Whether a member has a grant in force that is more senior than this one: its holder cannot admit that member
+    /// again, with less.
+    fn is_above(&self, member: &MemberId, node: &Node) -> bool {
+        let nodes = self.people.get(member).map(|person| person.nodes.as_slice()).unwrap_or_default();
+        nodes.iter().map(|at| &self.out.nodes[*at]).any(|other| other.removers.is_empty() && other.rank < node.rank)
     }
 
     /// What a record with effect does to others.
