@@ -53,6 +53,23 @@ async fn a_removed_device_is_closed_out_and_comes_in_no_more() {
 }
 
 /// What is on its way when the removal comes is read by nobody.
+#[tokio::test]
+async fn an_invitation_with_a_devices_own_key_keeps_no_removed_device_here() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let gone = space.enrol(2);
+    let (invite_pk, role) = (gone.pk, Role::Editor);
+    space.append(&Body::Invite { invite_pk, role, expires_ms: u64::MAX, uses_max: 9, auto_seal: None });
+    let (mut owner, session) = Client::found(&relay, &space).await;
+    let (mut removed, _) = Client::join(&relay, &space, &gone).await;
+    space.append(&removal(&gone, RemoveReason::Lost, &[]));
+    assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK]);
+    assert_eq!(removed.last_words().await, Some(ErrorCode::Removed));
+    let mut again = Client::connect(&relay).await;
+    let auth = again.auth_frame(&space, &gone);
+    assert!(matches!(again.ask(&auth).await, Frame::Error { code: ErrorCode::Removed, .. }));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_device_that_takes_nothing_is_cut_off_all_the_same() {
     let (relay, _dir) = relay().await;
