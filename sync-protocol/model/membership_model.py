@@ -539,7 +539,7 @@ class Pass:
             if all(g in self.popped or not h.saw(i, g) for g in self.grants.get(target, [])):
                 return self.void(i, "Seniority")
         if kind == "member_add" and any(n.member == r["member"] and not n.removers and n.rank < node.rank
-                                        for n in self.s.nodes):
+                                        and not h.saw(n.g, i) for n in self.s.nodes):
             return self.void(i, "Seniority")    # nobody admits a more senior member again, with less
         if kind == "role_set" and not other and i in self.kept:
             node.departures.append(i)

@@ -482,6 +482,16 @@ fn nobody_admits_a_more_senior_member_again_with_less() {
 }
 
 #[test]
+fn who_is_admitted_again_with_more_keeps_what_the_first_admission_gave() {
+    let mut world = World::with_people();
+    let first = world.write(&admin(), &admit(9, Role::Editor, &Keys::new(50)));
+    world.write(&admin(), &remove(9));
+    world.write(&founder(), &admit(9, Role::Owner, &Keys::new(51)));
+    assert_eq!((world.void(&first), world.role(9)), (None, Some(Role::Owner)));
+    world.assert_order_does_not_matter();
+}
+
+#[test]
 fn a_grant_in_a_device_add_is_of_an_epoch_in_its_past() {
     let mut world = World::with_people();
     let base = world.last();

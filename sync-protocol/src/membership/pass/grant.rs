@@ -276,7 +276,7 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
             return self.void(index, VoidReason::Seniority);
         }
         if let Body::MemberAdd { member, .. } = body
-            && self.is_above(member, node)
+            && self.is_above(member, index, node)
         {
             return self.void(index, VoidReason::Seniority);
         }
@@ -323,11 +323,13 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
         grants.iter().all(|grant| self.taken.contains(grant) || !self.saw(index, *grant))
     }
 
-    /// Whether a member has a grant in force that is more senior than this one: its holder cannot admit that member
-    /// again, with less.
-    fn is_above(&self, member: &MemberId, node: &Node) -> bool {
+    /// Whether a member has a grant in force beside a record that is more senior than the record's author: nobody
+    /// admits such a member again, with less. A later grant has seen the record, and leaves it as it was.
+    fn is_above(&self, member: &MemberId, index: usize, node: &Node) -> bool {
         let nodes = self.people.get(member).map(|person| person.nodes.as_slice()).unwrap_or_default();
-        nodes.iter().map(|at| &self.out.nodes[*at]).any(|other| other.removers.is_empty() && other.rank < node.rank)
+        let beside = nodes.iter().map(|at| &self.out.nodes[*at]).filter(|other| !self.saw(other.grant, index));
+        let mut in_force = beside.filter(|other| other.removers.is_empty());
+        in_force.any(|other| other.rank < node.rank)
     }
 
     /// What a record with effect does to others.
