@@ -4,3 +4,4 @@
 pub mod crash;
 pub mod middle;
 pub mod process;
+pub mod world;

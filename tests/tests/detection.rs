@@ -1,10 +1,11 @@
 //! What a device notices about a relay that loses, changes or keeps back what it was given, through the real programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use lifeos_tests::process::{Relay, free_port, program};
+use lifeos_tests::world::{copy, copy_some};
 use serde_json::Value;
 
 struct Scene {
@@ -55,13 +56,6 @@ impl Scene {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
 #[test]
 fn a_relay_put_back_from_a_backup_is_told_of_and_gets_what_it_lost_again() {
     let scene = Scene::new();
@@ -82,13 +76,7 @@ fn a_relay_put_back_from_a_backup_is_told_of_and_gets_what_it_lost_again() {
 fn a_relay_that_begins_anew_under_the_same_key_is_told_of() {
     let scene = Scene::new();
     let fresh = scene.path("fresh");
-    std::fs::create_dir_all(&fresh).unwrap();
-    for entry in std::fs::read_dir(scene.path("relay")).unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.contains(".db") {
-            std::fs::copy(entry.path(), fresh.join(name)).unwrap();
-        }
-    }
+    copy_some(&scene.path("relay"), &fresh, |name| !name.contains(".db"));
     let relay = Relay::start(&fresh, scene.port, None).unwrap();
     scene.ok(&["sync"]);
     assert_eq!(scene.warnings(), ["log_replaced"]);

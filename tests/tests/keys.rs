@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use lifeos_client_core::client::{Client, ClientError, InitOptions, NoteDraft};
+use lifeos_client_core::client::{Client, ClientError};
 use lifeos_client_core::crypto::SystemRandom;
 use lifeos_client_core::envelope;
 use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
@@ -15,91 +15,13 @@ use lifeos_client_core::store::{SealBudget, Store, unlock_device_root};
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::ids::{EpochRef, StreamId};
 use lifeos_sync_protocol::record::RemoveReason;
-use lifeos_sync_server::{Config, Handle, Server};
-use tempfile::TempDir;
+use lifeos_tests::world::{
+    HANG, NOWHERE, World, assert_equal, assert_settled, copy, sync, sync_each, titled, titles, try_sync,
+};
 use tokio::time::timeout;
 
-/// Far above what anything here takes; reached only when something hangs.
-const HANG: Duration = Duration::from_secs(60);
-/// An address where nobody listens.
-const NOWHERE: &str = "ws://127.0.0.1:9";
-
-struct World {
-    dir: TempDir,
-    relay: Handle,
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
-        Self { dir, relay }
-    }
-
-    fn home(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn first(&self) -> Client {
-        let options =
-            InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: Some(self.relay.url()) };
-        Client::create(&self.home("laptop"), options).unwrap().0
-    }
-
-    async fn link(&self, first: &Client, name: &str) -> Client {
-        let mut new = Client::link_new(&self.home(name), &self.relay.url(), name).await.unwrap();
-        let link = new.link().to_owned();
-        let (approve, code) = tokio::join!(first.link_approve(&link), new.code());
-        assert_eq!(approve.unwrap().enter_code(&code.unwrap()).await.unwrap(), None);
-        timeout(HANG, new.finish()).await.expect("linking hangs").unwrap()
-    }
-
-    /// A laptop and devices linked to it, all in step.
-    async fn devices<const N: usize>(&self, names: [&str; N]) -> (Client, [Client; N]) {
-        let laptop = self.first();
-        sync(&laptop).await;
-        let mut linked = Vec::new();
-        for name in names {
-            linked.push(self.link(&laptop, name).await);
-        }
-        for client in linked.iter().chain([&laptop]).chain(linked.iter()) {
-            sync(client).await;
-        }
-        (laptop, linked.try_into().unwrap())
-    }
-}
-
-async fn sync(client: &Client) {
-    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs").unwrap();
-}
-
-async fn sync_all(clients: &[&Client]) {
-    for _ in 0..3 {
-        for client in clients {
-            sync(client).await;
-        }
-    }
-}
-
-fn note(client: &Client, title: &str) -> String {
-    let draft = NoteDraft { title: title.into(), markdown: format!("{title}\n"), ..NoteDraft::default() };
-    client.note_create(draft).unwrap().to_string()
-}
-
-fn titles(client: &Client) -> BTreeSet<String> {
-    client
-        .notes(lifeos_client_core::client::NoteFilter::default())
-        .unwrap()
-        .into_iter()
-        .map(|note| note.title)
-        .collect()
-}
-
-fn assert_equal(clients: &[&Client]) {
-    for client in &clients[1..] {
-        assert_eq!(client.heads().unwrap(), clients[0].heads().unwrap());
-        assert_eq!(client.projection_digest().unwrap(), clients[0].projection_digest().unwrap());
-    }
+fn holds(client: &Client, title: &str) -> bool {
+    titles(client).iter().any(|held| held == title)
 }
 
 fn keys_of(home: &Path, store: &Store, client: &Client) -> DeviceKeys {
@@ -150,17 +72,17 @@ fn readable(world: &World, reader: &Client, reader_home: &str, holder_home: &str
 async fn a_removed_device_can_open_exactly_what_was_sealed_before_it_was_removed() {
     let world = World::new().await;
     let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
-    note(&laptop, "before");
-    note(&phone, "from the phone");
-    sync_all(&[&laptop, &phone, &tablet]).await;
+    titled(&laptop, "before");
+    titled(&phone, "from the phone");
+    sync_each(&[&laptop, &phone, &tablet]).await;
     let before = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
     assert!(before.len() >= 5);
 
     let report = laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
     assert!(report.new_key && report.told_relay, "{report:?}");
-    note(&laptop, "after");
-    note(&tablet, "after, from the tablet");
-    sync_all(&[&laptop, &tablet]).await;
+    titled(&laptop, "after");
+    titled(&tablet, "after, from the tablet");
+    sync_each(&[&laptop, &tablet]).await;
     assert_equal(&[&laptop, &tablet]);
     let all = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
     assert!(all.len() > before.len() + 1);
@@ -176,19 +98,19 @@ async fn a_removed_device_can_open_exactly_what_was_sealed_before_it_was_removed
 async fn a_removed_device_is_refused_says_so_and_keeps_its_notes() {
     let world = World::new().await;
     let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
-    note(&laptop, "shared");
-    sync_all(&[&laptop, &phone, &tablet]).await;
+    titled(&laptop, "shared");
+    sync_each(&[&laptop, &phone, &tablet]).await;
     laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
-    note(&phone, "written too late");
-    let refused = phone.sync(&mut |_| {}).await.unwrap_err();
+    titled(&phone, "written too late");
+    let refused = try_sync(&phone).await.unwrap_err();
     assert!(matches!(refused, ClientError::Network { transient: false, .. }), "{refused}");
     let status = phone.status().unwrap();
     assert!(status.keys.text.contains("removed"), "{}", status.keys.text);
     assert_eq!(status.changes_pending, 1, "nothing is sealed, nothing is lost");
-    let out = world.dir.path().join("out");
+    let out = world.home("out");
     assert_eq!(phone.export_markdown(&out, &mut |_| {}).unwrap().notes, 2);
-    sync_all(&[&laptop, &tablet]).await;
-    assert_eq!(titles(&tablet), BTreeSet::from(["shared".to_owned()]));
+    sync_each(&[&laptop, &tablet]).await;
+    assert_eq!(titles(&tablet), ["shared"]);
     let devices = laptop.status().unwrap().devices;
     assert!(devices.iter().all(|device| device.name != "phone"), "{devices:?}");
     assert!(laptop.device_remove("phone", RemoveReason::Lost).await.is_err(), "it is gone");
@@ -199,13 +121,13 @@ async fn a_removed_device_is_refused_says_so_and_keeps_its_notes() {
 async fn an_envelope_sealed_before_a_rotation_and_delivered_after_it_is_taken_everywhere() {
     let world = World::new().await;
     let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
-    note(&tablet, "sealed early");
+    titled(&tablet, "sealed early");
     let old_epoch = seal_without_sending(&world, &tablet, "tablet");
     let generation = laptop.rotate_keys().await.unwrap().generation;
     assert!(generation > 1);
-    sync_all(&[&laptop, &phone, &tablet]).await;
+    sync_each(&[&laptop, &phone, &tablet]).await;
     assert_equal(&[&laptop, &phone, &tablet]);
-    assert!(titles(&phone).contains("sealed early"));
+    assert!(holds(&phone, "sealed early"));
     assert_eq!(phone.key_status().unwrap().generation, generation);
     let store = Store::open(&world.home("phone")).unwrap();
     let early = envelopes(&store, &phone).into_iter().filter(|(_, _, sealed)| sealed.header().epoch == old_epoch);
@@ -232,19 +154,19 @@ async fn two_devices_that_rotate_at_once_end_with_one_key_and_lose_nothing() {
     let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
     for client in [&laptop, &phone] {
         client.set_relay(NOWHERE).unwrap();
-        note(client, "while apart");
+        titled(client, "while apart");
         let report = client.rotate_keys().await.unwrap();
         assert!(!report.told_relay);
     }
     for client in [&laptop, &phone] {
         client.set_relay(&world.relay.url()).unwrap();
     }
-    sync_all(&[&laptop, &phone, &tablet]).await;
+    sync_each(&[&laptop, &phone, &tablet]).await;
     assert_equal(&[&laptop, &phone, &tablet]);
     let epochs: BTreeSet<_> = [&laptop, &phone, &tablet].iter().map(|client| current_epoch(&world, client)).collect();
     assert_eq!(epochs.len(), 1);
-    note(&tablet, "together again");
-    sync_all(&[&tablet, &laptop, &phone]).await;
+    titled(&tablet, "together again");
+    sync_each(&[&tablet, &laptop, &phone]).await;
     assert_equal(&[&laptop, &phone, &tablet]);
     world.relay.shutdown().await;
 }
@@ -264,13 +186,13 @@ async fn removals_made_at_once_need_a_third_key_and_nothing_is_sealed_before_it(
         client.set_relay(NOWHERE).unwrap();
         client.device_remove(gone, RemoveReason::Lost).await.unwrap();
     }
-    note(&tablet, "written before the tablet knew of the other removal");
+    titled(&tablet, "written before the tablet knew of the other removal");
     for client in [&laptop, &tablet] {
         client.set_relay(&world.relay.url()).unwrap();
     }
-    sync_all(&[&laptop, &tablet]).await;
-    note(&laptop, "after both");
-    sync_all(&[&laptop, &tablet]).await;
+    sync_each(&[&laptop, &tablet]).await;
+    titled(&laptop, "after both");
+    sync_each(&[&laptop, &tablet]).await;
     assert_equal(&[&laptop, &tablet]);
     let store = Store::open(&world.home("laptop")).unwrap();
     let membership = store.membership(&laptop.space()).unwrap();
@@ -285,7 +207,7 @@ async fn removals_made_at_once_need_a_third_key_and_nothing_is_sealed_before_it(
         assert_eq!(sealed.header().epoch, current, "nothing is sealed under a key that a removed device holds");
     }
     for gone in [&phone, &watch] {
-        assert!(gone.sync(&mut |_| {}).await.is_err());
+        assert!(try_sync(gone).await.is_err());
     }
     world.relay.shutdown().await;
 }
@@ -297,11 +219,11 @@ async fn what_a_removed_device_sent_too_late_is_set_aside_until_somebody_takes_i
     // The laptop removes the phone while it is offline, and the phone goes on writing to the relay.
     laptop.set_relay(NOWHERE).unwrap();
     laptop.device_remove("phone", RemoveReason::Compromised).await.unwrap();
-    note(&phone, "not in time");
+    titled(&phone, "not in time");
     sync(&phone).await;
     laptop.set_relay(&world.relay.url()).unwrap();
     sync(&laptop).await;
-    sync_all(&[&tablet, &laptop]).await;
+    sync_each(&[&tablet, &laptop]).await;
     assert_equal(&[&laptop, &tablet]);
     assert!(titles(&tablet).is_empty(), "{:?}", titles(&tablet));
     let aside = tablet.status().unwrap().quarantine;
@@ -309,8 +231,8 @@ async fn what_a_removed_device_sent_too_late_is_set_aside_until_somebody_takes_i
     assert!(aside[0].reason.contains("removed"), "{}", aside[0].reason);
 
     assert_eq!(tablet.device_adopt(&aside[0].envelope).unwrap(), 1);
-    sync_all(&[&tablet, &laptop]).await;
-    assert_eq!(titles(&laptop), BTreeSet::from(["not in time".to_owned()]));
+    sync_each(&[&tablet, &laptop]).await;
+    assert_eq!(titles(&laptop), ["not in time"]);
     assert_equal(&[&laptop, &tablet]);
     assert!(laptop.status().unwrap().quarantine.is_empty());
     world.relay.shutdown().await;
@@ -322,13 +244,13 @@ async fn a_removal_that_cuts_too_early_is_signed_again_with_what_the_relay_holds
     let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
     laptop.set_relay(NOWHERE).unwrap();
     laptop.device_remove("phone", RemoveReason::Replaced).await.unwrap();
-    note(&phone, "the last one before it went");
+    titled(&phone, "the last one before it went");
     sync(&phone).await;
     laptop.set_relay(&world.relay.url()).unwrap();
-    sync_all(&[&laptop, &tablet]).await;
+    sync_each(&[&laptop, &tablet]).await;
     assert_equal(&[&laptop, &tablet]);
-    assert!(titles(&tablet).contains("the last one before it went"));
-    assert!(phone.sync(&mut |_| {}).await.is_err());
+    assert!(holds(&tablet, "the last one before it went"));
+    assert!(try_sync(&phone).await.is_err());
     world.relay.shutdown().await;
 }
 
@@ -336,36 +258,22 @@ async fn a_removal_that_cuts_too_early_is_signed_again_with_what_the_relay_holds
 async fn a_copied_home_goes_on_as_a_stream_of_its_own_and_no_edit_is_lost() {
     let world = World::new().await;
     let (laptop, [phone]) = world.devices(["phone"]).await;
-    let shared = note(&laptop, "shared");
-    sync_all(&[&laptop, &phone]).await;
+    let shared = titled(&laptop, "shared");
+    sync_each(&[&laptop, &phone]).await;
     drop(laptop);
-    copy_home(&world.home("laptop"), &world.home("copy"));
+    copy(&world.home("laptop"), &world.home("copy"));
     let (laptop, copy) = (Client::open(&world.home("laptop")).unwrap(), Client::open(&world.home("copy")).unwrap());
-    note(&laptop, "in the laptop");
+    titled(&laptop, "in the laptop");
     laptop.note_set_markdown(&shared, "shared\nlaptop\n").unwrap();
     sync(&laptop).await;
-    note(&copy, "in the copy");
+    titled(&copy, "in the copy");
     copy.note_set_markdown(&shared, "shared\n\ncopy\n").unwrap();
-    sync_all(&[&copy, &phone, &laptop]).await;
-    assert_equal(&[&laptop, &copy, &phone]);
-    let all = BTreeSet::from(["shared", "in the laptop", "in the copy"].map(str::to_owned));
-    assert_eq!(titles(&phone), all);
+    sync_each(&[&copy, &phone, &laptop]).await;
+    assert_settled(&[&laptop, &copy, &phone]);
+    assert_eq!(titles(&phone), ["in the copy", "in the laptop", "shared"]);
     let text = phone.note(&shared).unwrap().markdown;
     assert!(text.contains("laptop") && text.contains("copy"), "{text}");
-    for client in [&laptop, &copy, &phone] {
-        let status = client.status().unwrap();
-        assert!(status.quarantine.is_empty(), "{:?}", status.quarantine);
-        assert_eq!((status.changes_pending, status.envelopes_unsent), (0, 0));
-    }
     world.relay.shutdown().await;
-}
-
-fn copy_home(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,10 +291,10 @@ async fn a_live_device_makes_the_key_that_a_removal_calls_for() {
         }
     };
     timeout(HANG, rotated).await.expect("the live device makes a new key");
-    note(&laptop, "under the new key");
+    titled(&laptop, "under the new key");
     live.stop().await;
-    sync_all(&[&laptop, &tablet]).await;
+    sync_each(&[&laptop, &tablet]).await;
     assert_equal(&[&laptop, &tablet]);
-    assert!(titles(&tablet).contains("under the new key"));
+    assert!(holds(&tablet, "under the new key"));
     world.relay.shutdown().await;
 }

@@ -1,88 +1,59 @@
 //! Linking a device through a real relay: without a camera, and everything that must not work.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use lifeos_client_core::client::{Client, ClientError, InitOptions, NoteDraft};
-use lifeos_sync_server::{Config, Handle, Server};
-use tempfile::TempDir;
+use lifeos_client_core::client::{Client, ClientError};
+use lifeos_tests::world::{HANG, World, note, sync};
 use tokio::time::timeout;
-
-/// Far above what anything here takes; reached only when something hangs.
-const HANG: Duration = Duration::from_secs(60);
-
-struct World {
-    dir: TempDir,
-    relay: Handle,
-    laptop: Client,
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
-        let options = InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: Some(relay.url()) };
-        let laptop = Client::create(&dir.path().join("laptop"), options).unwrap().0;
-        Self { dir, relay, laptop }
-    }
-
-    fn phone_home(&self) -> PathBuf {
-        self.dir.path().join("phone")
-    }
-
-    async fn note_and_sync(&self) {
-        let draft = NoteDraft { title: "Tea".into(), markdown: "green\n".into(), ..NoteDraft::default() };
-        self.laptop.note_create(draft).unwrap();
-        self.laptop.sync(&mut |_| {}).await.unwrap();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_devices_without_a_camera_show_the_same_pictures_and_are_linked() {
     let world = World::new().await;
-    world.note_and_sync().await;
-    let mut new = Client::link_new_sas(&world.phone_home(), &world.relay.url(), "phone").await.unwrap();
+    let laptop = world.first();
+    note(&laptop, "Tea", "green\n");
+    sync(&laptop).await;
+    let mut new = Client::link_new_sas(&world.home("phone"), &world.relay.url(), "phone").await.unwrap();
     let code = new.code().to_lowercase();
-    let (approve, shown) = tokio::join!(world.laptop.link_approve_sas(&code, None), new.compare());
+    let (approve, shown) = tokio::join!(laptop.link_approve_sas(&code, None), new.compare());
     let (mut approve, shown) = (approve.unwrap(), shown.unwrap());
     assert_eq!(approve.comparison(), shown);
     let linking = async { tokio::join!(new.confirm(true), approve.confirm(true)) };
     let (phone, name) = timeout(HANG, linking).await.expect("linking hangs");
     assert_eq!(name.unwrap(), "phone");
     let phone = phone.unwrap();
-    phone.sync(&mut |_| {}).await.unwrap();
+    sync(&phone).await;
     assert_eq!(phone.search("green", 5).unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_sees_different_pictures_links_nobody() {
     let world = World::new().await;
-    let mut new = Client::link_new_sas(&world.phone_home(), &world.relay.url(), "phone").await.unwrap();
+    let laptop = world.first();
+    let mut new = Client::link_new_sas(&world.home("phone"), &world.relay.url(), "phone").await.unwrap();
     let code = new.code().to_owned();
-    let (approve, shown) = tokio::join!(world.laptop.link_approve_sas(&code, None), new.compare());
+    let (approve, shown) = tokio::join!(laptop.link_approve_sas(&code, None), new.compare());
     shown.unwrap();
     let mut approve = approve.unwrap();
     let refused = approve.confirm(false).await.unwrap_err();
     assert!(matches!(&refused, ClientError::Security { message } if message.contains("different")), "{refused}");
     let refused = timeout(HANG, new.confirm(true)).await.expect("the new device hangs").unwrap_err();
     assert!(refused.to_string().contains("new"), "{refused}");
-    assert_eq!(world.laptop.status().unwrap().devices.len(), 2);
-    assert!(Client::open(&world.phone_home()).is_err());
+    assert_eq!(laptop.status().unwrap().devices.len(), 2);
+    assert!(Client::open(&world.home("phone")).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_code_works_once_and_a_wrong_one_says_so() {
     let world = World::new().await;
-    let mut new = Client::link_new_sas(&world.phone_home(), &world.relay.url(), "phone").await.unwrap();
+    let laptop = world.first();
+    let mut new = Client::link_new_sas(&world.home("phone"), &world.relay.url(), "phone").await.unwrap();
     let code = new.code().to_owned();
-    let (approve, _) = tokio::join!(world.laptop.link_approve_sas(&code, None), new.compare());
+    let (approve, _) = tokio::join!(laptop.link_approve_sas(&code, None), new.compare());
     drop(approve.unwrap());
     // A second device that answers the same code finds its place in the mailbox taken.
-    let refused = world.laptop.link_approve_sas(&code, None).await.err().expect("the code was used");
+    let refused = laptop.link_approve_sas(&code, None).await.err().expect("the code was used");
     assert!(matches!(refused, ClientError::Security { .. }), "{refused}");
-    let refused = world.laptop.link_approve_sas("no code", None).await.err().expect("no code");
+    let refused = laptop.link_approve_sas("no code", None).await.err().expect("no code");
     assert!(matches!(&refused, ClientError::Invalid { message } if message.contains("ABCD-EF23")), "{refused}");
-    let refused = world.laptop.link_approve_sas("AAAA-AAAA", None).await.err().expect("nobody shows it");
+    let refused = laptop.link_approve_sas("AAAA-AAAA", None).await.err().expect("nobody shows it");
     assert!(refused.to_string().contains("link"), "{refused}");
 }

@@ -4,29 +4,12 @@
 
 use std::time::Duration;
 
-use lifeos_client_core::client::{Client, InitOptions, NoteDraft, NoteFilter};
-use lifeos_sync_server::{Config, Server};
+use lifeos_client_core::client::Client;
 use lifeos_tests::middle::{Harm, Middle};
-
-async fn two_devices(folder: &std::path::Path, url: &str) -> (Client, Client) {
-    let options = InitOptions { device_name: "one".into(), person_name: "tester".into(), relay: Some(url.to_owned()) };
-    let one = Client::create(&folder.join("one"), options).unwrap().0;
-    one.sync(&mut |_| {}).await.unwrap();
-    let mut new = Client::link_new(&folder.join("two"), url, "two").await.unwrap();
-    // Both ends must be at it: the offer is answered while the code is waited for.
-    let link = new.link().to_owned();
-    let (approve, code) = tokio::join!(one.link_approve(&link), new.code());
-    let (mut approve, code) = (approve.unwrap(), code.unwrap());
-    assert_eq!(approve.enter_code(&code).await.unwrap(), None);
-    let two = new.finish().await.unwrap();
-    two.sync(&mut |_| {}).await.unwrap();
-    (one, two)
-}
+use lifeos_tests::world::{World, note, sync, titles};
 
 fn add(client: &Client, title: &str) {
-    let draft =
-        NoteDraft { title: title.into(), markdown: format!("text of {title}\n").repeat(8), ..NoteDraft::default() };
-    client.note_create(draft).unwrap();
+    note(client, title, &format!("text of {title}\n").repeat(8));
 }
 
 const HARMS: [Harm; 15] = [
@@ -49,14 +32,13 @@ const HARMS: [Harm; 15] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_spoilt_frame_is_refused_and_nothing_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let relay = Server::start(Config::local(folder.path().join("relay"))).await.unwrap();
-    let honest = format!("ws://{}#{}", relay.addr(), relay.relay_key());
-    let (one, two) = two_devices(folder.path(), &honest).await;
+    let world = World::new().await;
+    let (one, [two]) = world.devices(["two"]).await;
+    let relay = &world.relay;
     // One address for good, so that what this device remembers of the relay, its cursor above all, outlives each case.
     let middle = Middle::start(relay.addr()).await;
     two.set_relay(&format!("ws://{}#{}", middle.addr, relay.relay_key())).unwrap();
-    two.sync(&mut |_| {}).await.unwrap();
+    sync(&two).await;
     let (mut cases, mut harmed, mut refused) = (0_usize, 0_usize, 0_usize);
     // The frames of one round are: challenge, welcome, state, records, items, acknowledgements.
     for nth in 0..7 {
@@ -64,7 +46,7 @@ async fn every_spoilt_frame_is_refused_and_nothing_is_lost() {
             cases += 1;
             add(&one, &format!("case {nth} {harm:?}"));
             add(&two, &format!("answer {nth} {harm:?}"));
-            one.sync(&mut |_| {}).await.unwrap();
+            sync(&one).await;
             middle.spoil(nth, harm);
             let outcome = tokio::time::timeout(Duration::from_secs(40), two.sync(&mut |_| {})).await;
             let outcome = outcome.unwrap_or_else(|_| panic!("frame {nth} {harm:?}: the client hangs"));
@@ -75,14 +57,13 @@ async fn every_spoilt_frame_is_refused_and_nothing_is_lost() {
             harmed += middle.harmed();
             middle.spoil(0, Harm::None);
             two.sync(&mut |_| {}).await.unwrap_or_else(|error| panic!("after frame {nth} {harm:?}: {error}"));
-            one.sync(&mut |_| {}).await.unwrap();
+            sync(&one).await;
             assert_eq!(one.heads().unwrap(), two.heads().unwrap(), "after frame {nth} {harm:?} the devices differ");
         }
     }
     assert_eq!(one.projection_digest().unwrap(), two.projection_digest().unwrap());
-    let count = two.notes(NoteFilter { limit: 1000, ..NoteFilter::default() }).unwrap().len();
-    assert_eq!(count, cases * 2, "notes were lost or doubled");
+    assert_eq!(titles(&two).len(), cases * 2, "notes were lost or doubled");
     assert!(harmed > cases / 2, "only {harmed} of {cases} rounds reached the frame: the check is blind");
     assert!(refused > harmed / 3, "only {refused} of {harmed} spoilt frames were noticed");
-    relay.shutdown().await;
+    world.relay.shutdown().await;
 }

@@ -2,68 +2,27 @@
 //! closing, and notes that go from one space to another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::time::Duration;
-
-use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome, NoteDraft, NoteFilter};
+use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome};
+use lifeos_client_core::event::{Event, SyncState};
 use lifeos_client_core::invite::InviteLink;
 use lifeos_client_core::protocol::record::{RemoveReason, Role};
 use lifeos_client_core::store::Store;
-use lifeos_sync_server::{Config, Handle, Server};
-use tempfile::TempDir;
+use lifeos_tests::world::{HANG, World, note, sync, titles, try_sync, until};
 use tokio::time::timeout;
 
-/// Far above what anything here takes; reached only when something hangs.
-const HANG: Duration = Duration::from_secs(60);
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
-struct World {
-    dir: TempDir,
-    relay: Handle,
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
-        Self { dir, relay }
-    }
-
-    fn person(&self, name: &str) -> Client {
-        let options = InitOptions {
-            device_name: format!("{name}'s laptop"),
-            person_name: name.into(),
-            relay: Some(self.relay.url()),
-        };
-        Client::create(&self.dir.path().join(name), options).unwrap().0
-    }
-
-    /// Ana with a space "Family" that the relay knows.
-    async fn ana_and_family(&self) -> (Client, Client) {
-        let ana = self.person("Ana");
-        let family = ana.space_create("Family", None).unwrap();
-        sync(&ana).await;
-        sync(&family).await;
-        (ana, family)
-    }
+/// Ana with a space "Family" that the relay knows.
+async fn ana_and_family(world: &World) -> (Client, Client) {
+    let ana = world.person("Ana");
+    let family = ana.space_create("Family", None).unwrap();
+    sync(&ana).await;
+    sync(&family).await;
+    (ana, family)
 }
 
 fn terms(role: Role, auto: bool) -> InviteOptions {
     InviteOptions { role, lives_ms: HOUR_MS, uses_max: 1, auto }
-}
-
-async fn sync(client: &Client) {
-    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs").unwrap();
-}
-
-fn note(client: &Client, title: &str, markdown: &str) -> String {
-    let draft = NoteDraft { title: title.into(), markdown: markdown.into(), ..NoteDraft::default() };
-    client.note_create(draft).unwrap().to_string()
-}
-
-fn titles(client: &Client) -> Vec<String> {
-    let mut titles: Vec<_> = client.notes(NoteFilter::default()).unwrap().into_iter().map(|note| note.title).collect();
-    titles.sort();
-    titles
 }
 
 /// Ben asks and Ana approves; gives Ben's client in the shared space.
@@ -84,7 +43,7 @@ async fn let_in(ana: &Client, ben: &Client, options: InviteOptions) -> Client {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_write_in_a_shared_space_and_keep_their_homes_to_themselves() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     note(&ana, "Ana's diary", "mine\n");
     let shared = note(&family, "Groceries", "milk\n");
     sync(&ana).await;
@@ -112,34 +71,34 @@ async fn two_people_write_in_a_shared_space_and_keep_their_homes_to_themselves()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_reads_and_what_they_write_reaches_nobody() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     let shared = note(&family, "Plan", "one\n");
     sync(&family).await;
     let ben = world.person("Ben");
     let with_ben = let_in(&family, &ben, terms(Role::Reader, false)).await;
     assert_eq!(with_ben.note(&shared).unwrap().markdown, "one\n");
     with_ben.note_set_markdown(&shared, "one\nsmuggled\n").unwrap();
-    let refused = timeout(HANG, with_ben.sync(&mut |_| {})).await.expect("sync hangs");
+    let refused = try_sync(&with_ben).await;
     assert!(refused.is_err(), "a reader's edit does not go");
     sync(&family).await;
     assert_eq!(family.note(&shared).unwrap().markdown, "one\n");
     family.note_set_title(&shared, "Plan B").unwrap();
     sync(&family).await;
-    let _ = with_ben.sync(&mut |_| {}).await;
+    let _ = try_sync(&with_ben).await;
     assert_eq!(with_ben.note(&shared).unwrap().title, "Plan B", "reading goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_without_approval_lets_somebody_read_at_once() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     note(&family, "Welcome", "in\n");
     sync(&family).await;
     let ben = world.person("Ben");
     let link = family.invite_create(terms(Role::Editor, true)).await.unwrap().to_string();
     // Nobody of the family is there when Ben comes.
     let JoinOutcome::Joined { space } = ben.join(&link, "Ben").await.unwrap() else { panic!("has to wait") };
-    let kept = || Store::open(&world.dir.path().join("Ben")).unwrap().invite_secret(&space).unwrap().is_some();
+    let kept = || Store::open(&world.home("Ben")).unwrap().invite_secret(&space).unwrap().is_some();
     assert!(kept(), "he reads with the link's key");
     let with_ben = ben.in_space(&space.to_string()).unwrap();
     sync(&with_ben).await;
@@ -154,7 +113,7 @@ async fn a_link_without_approval_lets_somebody_read_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_was_withdrawn_or_used_up_or_is_over_lets_nobody_in() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     let (ben, cleo) = (world.person("Ben"), world.person("Cleo"));
 
     let revoked = family.invite_create(terms(Role::Editor, false)).await.unwrap();
@@ -178,7 +137,7 @@ async fn an_invitation_that_was_withdrawn_or_used_up_or_is_over_lets_nobody_in()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_answered_while_its_invitation_holds_and_not_after() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     let (ben, cleo) = (world.person("Ben"), world.person("Cleo"));
     let link = family.invite_create(InviteOptions { uses_max: 2, ..terms(Role::Editor, false) }).await.unwrap();
     ben.join(&link.to_string(), "Ben").await.unwrap();
@@ -203,7 +162,7 @@ async fn a_request_is_answered_while_its_invitation_holds_and_not_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_opens_its_own_invitation_only() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     let ben = world.person("Ben");
     let reader = family.invite_create(terms(Role::Reader, false)).await.unwrap();
     let editor = family.invite_create(terms(Role::Editor, false)).await.unwrap();
@@ -222,7 +181,7 @@ async fn refused(client: &Client, link: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_invited_above_editor_or_into_a_home() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     for role in [Role::Owner, Role::Admin] {
         let refused = family.invite_create(terms(role, false)).await.unwrap_err();
         assert!(matches!(&refused, ClientError::Invalid { message } if message.contains("as editor or reader")));
@@ -233,7 +192,7 @@ async fn nobody_is_invited_above_editor_or_into_a_home() {
 #[tokio::test(flavor = "multi_thread")]
 async fn withdrawing_a_link_without_approval_makes_a_new_key() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     let link = family.invite_create(terms(Role::Editor, true)).await.unwrap();
     let before = family.epoch_generation();
     family.invite_revoke(&link.invite.to_string()).await.unwrap();
@@ -246,7 +205,7 @@ async fn withdrawing_a_link_without_approval_makes_a_new_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_removed_does_not_come_back_by_the_link_they_came_by() {
     let world = World::new().await;
-    let (_ana, family) = world.ana_and_family().await;
+    let (_ana, family) = ana_and_family(&world).await;
     let options = InviteOptions { uses_max: 5, ..terms(Role::Editor, true) };
     let link = family.invite_create(options).await.unwrap().to_string();
     let ben = world.person("Ben");
@@ -260,14 +219,14 @@ async fn who_is_removed_does_not_come_back_by_the_link_they_came_by() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_a_space_is_no_member_any_more() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     let ben = world.person("Ben");
     let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
     with_ben.space_leave().await.unwrap();
     sync(&family).await;
     let summary = ana.spaces().unwrap().into_iter().find(|space| space.name == "Family").unwrap();
     assert_eq!(summary.members, 1);
-    assert!(with_ben.sync(&mut |_| {}).await.is_err(), "the relay does not let him in");
+    assert!(try_sync(&with_ben).await.is_err(), "the relay does not let him in");
     ben.sync_all(&mut |_| {}).await.unwrap();
     let home = ana.space_leave().await.unwrap_err();
     assert!(matches!(&home, ClientError::Invalid { message } if message.contains("home space")), "{home}");
@@ -277,12 +236,12 @@ async fn who_leaves_a_space_is_no_member_any_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_space_says_so_to_its_members() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     let ben = world.person("Ben");
     let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
     assert!(with_ben.space_close(None).await.is_err(), "an editor does not close it");
     family.space_close(None).await.unwrap();
-    let _ = with_ben.sync(&mut |_| {}).await;
+    let _ = try_sync(&with_ben).await;
     let closed = |client: &Client| client.spaces().unwrap().iter().any(|space| space.name == "Family" && space.closed);
     assert!(closed(&ana) && closed(&ben));
     assert!(family.invite_create(terms(Role::Editor, false)).await.is_err());
@@ -291,7 +250,7 @@ async fn a_closed_space_says_so_to_its_members() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_note_is_copied_and_moved_between_spaces_with_all_it_holds() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     let id = note(&ana, "Recipe", "# Recipe\n\n- [ ] flour\n");
     ana.note_tag(&id, "kitchen", true).unwrap();
     ana.note_set_property(&id, "serves", Some(serde_json::json!(4))).unwrap();
@@ -317,7 +276,7 @@ async fn a_note_is_copied_and_moved_between_spaces_with_all_it_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_copied_or_moved_past_a_right_or_into_a_closed_space() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     let shared = note(&family, "Plan", "one\n");
     sync(&family).await;
     let ben = world.person("Ben");
@@ -342,8 +301,8 @@ async fn nothing_is_copied_or_moved_past_a_right_or_into_a_closed_space() {
 async fn a_space_is_recoverable_with_the_words_of_its_home_and_no_others() {
     let world = World::new().await;
     let options = InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: None };
-    let (ana, words) = Client::create(&world.dir.path().join("Ana"), options.clone()).unwrap();
-    let (_, others) = Client::create(&world.dir.path().join("Ben"), options).unwrap();
+    let (ana, words) = Client::create(&world.home("Ana"), options.clone()).unwrap();
+    let (_, others) = Client::create(&world.home("Ben"), options).unwrap();
     assert!(matches!(ana.space_create("Family", Some(&others)), Err(ClientError::Security { .. })));
     assert_eq!(ana.spaces().unwrap().len(), 1, "nothing was made");
     let family = ana.space_create("Family", Some(&words)).unwrap();
@@ -356,11 +315,12 @@ async fn every_device_of_a_person_is_told_of_a_new_one_for_a_day() {
     let ana = world.person("Ana");
     sync(&ana).await; // her laptop's name
     let mut events = ana.subscribe();
-    let tablet = link(&world, &ana, "tablet").await;
-    let told = std::iter::from_fn(|| events.try_next())
-        .any(|event| matches!(event, lifeos_client_core::event::Event::DeviceAdded { .. }));
+    let tablet = world.link(&ana, "tablet").await;
+    sync(&tablet).await;
+    let told = std::iter::from_fn(|| events.try_next()).any(|event| matches!(event, Event::DeviceAdded { .. }));
     assert!(told);
-    let phone = link(&world, &ana, "phone").await;
+    let phone = world.link(&ana, "phone").await;
+    sync(&phone).await;
     // The tablet had no part in this, and is told all the same.
     sync(&tablet).await;
     for client in [&ana, &tablet] {
@@ -378,10 +338,11 @@ async fn every_device_of_a_person_is_told_of_a_new_one_for_a_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_device_is_in_all_spaces_of_its_person_at_once() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     note(&family, "Groceries", "milk\n");
     sync(&family).await;
-    let phone = link(&world, &ana, "phone").await;
+    let phone = world.link(&ana, "phone").await;
+    sync(&phone).await;
     phone.sync_all(&mut |_| {}).await.unwrap();
     let there = phone.in_space("Family").unwrap();
     assert_eq!(titles(&there), ["Groceries"]);
@@ -391,31 +352,14 @@ async fn a_new_device_is_in_all_spaces_of_its_person_at_once() {
     assert_eq!(titles(&family), ["From the phone", "Groceries"]);
 }
 
-async fn link(world: &World, old: &Client, name: &str) -> Client {
-    let mut new = Client::link_new(&world.dir.path().join(name), &world.relay.url(), name).await.unwrap();
-    let text = new.link().to_owned();
-    let (approve, code) = tokio::join!(old.link_approve(&text), new.code());
-    assert_eq!(approve.unwrap().enter_code(&code.unwrap()).await.unwrap(), None);
-    let client = timeout(HANG, new.finish()).await.expect("linking hangs").unwrap();
-    sync(&client).await;
-    client
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn all_spaces_of_a_home_sync_side_by_side_and_one_at_a_time_each() {
     let world = World::new().await;
-    let (ana, family) = world.ana_and_family().await;
+    let (ana, family) = ana_and_family(&world).await;
     let (home, shared) = (ana.sync_live(), family.sync_live());
     let mut events = family.subscribe();
-    timeout(HANG, async {
-        while !matches!(
-            events.next().await,
-            Some(lifeos_client_core::event::Event::Sync { state: lifeos_client_core::event::SyncState::Live, .. })
-        ) {}
-    })
-    .await
-    .expect("the second space never goes live");
-    let refused = family.sync(&mut |_| {}).await.unwrap_err();
+    until(&mut events, |event| matches!(event, Event::Sync { state: SyncState::Live, .. })).await;
+    let refused = try_sync(&family).await.unwrap_err();
     assert!(refused.is_transient(), "{refused}");
     home.stop().await;
     shared.stop().await;

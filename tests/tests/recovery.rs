@@ -5,104 +5,57 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
-use lifeos_client_core::client::{
-    BackupKeys, Client, ClientError, InitOptions, NoteDraft, PhraseStanding, RecoverReport, RestoreKey, SyncReport,
-};
+use lifeos_client_core::client::{BackupKeys, Client, ClientError, PhraseStanding, RecoverReport, RestoreKey};
 use lifeos_client_core::keys::{PhraseLength, RecoveryPhrase};
 use lifeos_client_core::recovery::RecoveryState;
-use lifeos_sync_server::{Config, Handle, Server};
 use lifeos_tests::process::{Relay, free_port, program};
+use lifeos_tests::world::{HANG, World, relay_in, sync, titled, try_sync};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Far above what anything here takes; reached only when something hangs.
-const HANG: Duration = Duration::from_secs(120);
-
-struct World {
-    dir: TempDir,
-    relay: Handle,
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
-        Self { dir, relay }
-    }
-
-    fn home(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn first(&self) -> (Client, RecoveryPhrase) {
-        let (device_name, person_name) = ("laptop".into(), "Ana".into());
-        let options = InitOptions { device_name, person_name, relay: Some(self.relay.url()) };
-        Client::create(&self.home("laptop"), options).unwrap()
-    }
-
-    async fn second(&self, first: &Client) -> Client {
-        let mut new = Client::link_new(&self.home("phone"), &self.relay.url(), "phone").await.unwrap();
-        let link = new.link().to_owned();
-        let (approve, code) = tokio::join!(first.link_approve(&link), new.code());
-        let (mut approve, code) = (approve.unwrap(), code.unwrap());
-        assert_eq!(approve.enter_code(&code).await.unwrap(), None);
-        timeout(HANG, new.finish()).await.expect("linking hangs").unwrap()
-    }
-
-    async fn recover(&self, name: &str, phrase: &RecoveryPhrase) -> Result<(Client, RecoverReport), ClientError> {
-        let (home, url) = (self.home(name), self.relay.url());
-        let (mut tell, mut step) = (|_| {}, |_| {});
-        let recovering = Client::recover(&home, &url, phrase, name, &mut tell, &mut step);
-        timeout(HANG, recovering).await.expect("recovery hangs")
-    }
-}
-
-async fn sync(client: &Client) -> Result<SyncReport, ClientError> {
-    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs")
-}
-
-fn note(client: &Client, title: &str) -> String {
-    let draft = NoteDraft { title: title.into(), markdown: format!("{title} in words\n"), ..NoteDraft::default() };
-    client.note_create(draft).unwrap().to_string()
+async fn recover(world: &World, name: &str, phrase: &RecoveryPhrase) -> Result<(Client, RecoverReport), ClientError> {
+    let (home, url) = (world.home(name), world.relay.url());
+    let (mut tell, mut step) = (|_| {}, |_| {});
+    let recovering = Client::recover(&home, &url, phrase, name, &mut tell, &mut step);
+    timeout(HANG, recovering).await.expect("recovery hangs")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_devices_lost_words_and_a_relay_bring_everything_back_and_remove_the_lost() {
     let world = World::new().await;
-    let (laptop, phrase) = world.first();
-    let on_laptop = note(&laptop, "Written on the laptop");
-    sync(&laptop).await.unwrap();
-    let phone = world.second(&laptop).await;
-    sync(&phone).await.unwrap();
-    let on_phone = note(&phone, "Written on the phone");
-    sync(&phone).await.unwrap();
-    sync(&laptop).await.unwrap();
+    let (laptop, phrase) = world.first_with_phrase();
+    let on_laptop = titled(&laptop, "Written on the laptop");
+    sync(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
+    sync(&phone).await;
+    let on_phone = titled(&phone, "Written on the phone");
+    sync(&phone).await;
+    sync(&laptop).await;
     let digest = phone.projection_digest().unwrap();
 
-    let (found, report) = world.recover("found", &phrase).await.unwrap();
+    let (found, report) = recover(&world, "found", &phrase).await.unwrap();
     assert_eq!((report.devices_removed, report.notes), (2, 2));
     assert_eq!(report.states.last(), Some(&RecoveryState::Done));
     assert_eq!(found.note(&on_laptop).unwrap().title, "Written on the laptop");
     assert_eq!(found.note(&on_phone).unwrap().title, "Written on the phone");
-    sync(&found).await.unwrap();
+    sync(&found).await;
     assert_ne!(found.projection_digest().unwrap(), digest, "the new device's own name came");
     assert_eq!(found.status().unwrap().devices.len(), 2, "this device and the recovery phrase");
     assert!(found.doctor(false, &mut |_| {}).unwrap().ok);
 
     // The lost ones are out: what comes is refused, and what they write stays with them.
-    let secret = note(&found, "Not for the lost ones");
-    sync(&found).await.unwrap();
-    note(&phone, "Too late");
-    assert!(sync(&phone).await.is_err());
+    let secret = titled(&found, "Not for the lost ones");
+    sync(&found).await;
+    titled(&phone, "Too late");
+    assert!(try_sync(&phone).await.is_err());
     assert!(phone.note(&secret).is_err());
-    sync(&found).await.unwrap();
+    sync(&found).await;
     assert_eq!(found.status().unwrap().notes, 3, "nothing of a lost device came in");
 
     // The same words go on working, and find what was written since.
-    let (again, report) = world.recover("again", &phrase).await.unwrap();
+    let (again, report) = recover(&world, "again", &phrase).await.unwrap();
     assert_eq!((report.devices_removed, report.notes), (1, 3));
     assert_eq!(again.note(&secret).unwrap().title, "Not for the lost ones");
 }
@@ -110,17 +63,17 @@ async fn all_devices_lost_words_and_a_relay_bring_everything_back_and_remove_the
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_words_and_an_empty_relay_write_nothing_and_say_what_to_do() {
     let world = World::new().await;
-    let (laptop, phrase) = world.first();
-    sync(&laptop).await.unwrap();
+    let (laptop, phrase) = world.first_with_phrase();
+    sync(&laptop).await;
     let other = Client::new_recovery_phrase(PhraseLength::Words12);
-    let error = world.recover("none", &other).await.unwrap_err();
+    let error = recover(&world, "none", &other).await.unwrap_err();
     assert!(
         matches!(&error, ClientError::Invalid { message } if message.contains("no space at this relay knows")),
         "{error}"
     );
     assert!(!world.home("none").exists(), "nothing is written before the words are verified");
 
-    let empty = Server::start(Config::local(world.dir.path().join("empty"))).await.unwrap();
+    let empty = relay_in(&world.home("empty")).await;
     let (home, url) = (world.home("none"), empty.url());
     let error = Client::recover(&home, &url, &phrase, "none", &mut |_| {}, &mut |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("lifeos restore"), "{error}");
@@ -134,11 +87,11 @@ async fn wrong_words_and_an_empty_relay_write_nothing_and_say_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_that_was_cut_off_goes_on_where_it_was() {
     let world = World::new().await;
-    let (laptop, phrase) = world.first();
+    let (laptop, phrase) = world.first_with_phrase();
     for n in 0..20 {
-        note(&laptop, &format!("Note {n}"));
+        titled(&laptop, &format!("Note {n}"));
     }
-    sync(&laptop).await.unwrap();
+    sync(&laptop).await;
     let home = world.home("found");
     let url = world.relay.url();
     for cut_at in [RecoveryState::EpochOpen, RecoveryState::DataOk, RecoveryState::Rotated] {
@@ -164,7 +117,7 @@ async fn a_recovery_that_was_cut_off_goes_on_where_it_was() {
     }
     let client = match Client::open(&home) {
         Ok(client) => client,
-        Err(_) => world.recover("found", &phrase).await.unwrap().0,
+        Err(_) => recover(&world, "found", &phrase).await.unwrap().0,
     };
     assert_eq!(client.status().unwrap().notes, 20);
     let devices = client.status().unwrap().devices;
@@ -174,22 +127,22 @@ async fn a_recovery_that_was_cut_off_goes_on_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_words_work_and_the_old_ones_are_refused() {
     let world = World::new().await;
-    let (laptop, old) = world.first();
-    let before = note(&laptop, "Before");
-    sync(&laptop).await.unwrap();
+    let (laptop, old) = world.first_with_phrase();
+    let before = titled(&laptop, "Before");
+    sync(&laptop).await;
     assert_eq!(laptop.phrase_standing(&old), PhraseStanding::Current);
 
     let new = Client::new_recovery_phrase(PhraseLength::Words24);
     laptop.replace_recovery_phrase(&new).await.unwrap();
     assert_eq!(laptop.phrase_standing(&old), PhraseStanding::Replaced);
     assert_eq!(laptop.phrase_standing(&new), PhraseStanding::Current);
-    let after = note(&laptop, "After");
-    sync(&laptop).await.unwrap();
+    let after = titled(&laptop, "After");
+    sync(&laptop).await;
 
-    let error = world.recover("thief", &old).await.unwrap_err();
+    let error = recover(&world, "thief", &old).await.unwrap_err();
     assert!(matches!(error, ClientError::Invalid { .. }), "{error}");
     assert!(!world.home("thief").exists());
-    let (found, _) = world.recover("found", &new).await.unwrap();
+    let (found, _) = recover(&world, "found", &new).await.unwrap();
     assert!(found.note(&before).is_ok() && found.note(&after).is_ok());
     let twice = found.replace_recovery_phrase(&old).await.unwrap_err();
     assert!(twice.to_string().contains("enrolled before"), "old words never come back: {twice}");
@@ -198,10 +151,10 @@ async fn new_words_work_and_the_old_ones_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_alone_brings_everything_back_and_the_old_copy_and_the_new_one_both_go_on() {
     let world = World::new().await;
-    let (laptop, phrase) = world.first();
-    let kept = note(&laptop, "Kept");
-    sync(&laptop).await.unwrap();
-    let unsent = note(&laptop, "Not sent when the backup was made");
+    let (laptop, phrase) = world.first_with_phrase();
+    let kept = titled(&laptop, "Kept");
+    sync(&laptop).await;
+    let unsent = titled(&laptop, "Not sent when the backup was made");
     let file = world.home("all.lifeos");
     laptop.backup(&file, &BackupKeys::default(), &mut |_| {}).unwrap();
 
@@ -212,10 +165,10 @@ async fn a_backup_alone_brings_everything_back_and_the_old_copy_and_the_new_one_
     assert_eq!(client.projection_digest().unwrap(), laptop.projection_digest().unwrap());
     drop(laptop);
 
-    let later = note(&client, "After the restore");
+    let later = titled(&client, "After the restore");
     client.note_set_title(&unsent, "Not sent, then renamed").unwrap();
-    sync(&client).await.unwrap();
-    let (found, _) = world.recover("found", &phrase).await.unwrap();
+    sync(&client).await;
+    let (found, _) = recover(&world, "found", &phrase).await.unwrap();
     assert_eq!(found.note(&kept).unwrap().title, "Kept");
     assert_eq!(found.note(&unsent).unwrap().title, "Not sent, then renamed");
     assert_eq!(found.note(&later).unwrap().title, "After the restore");

@@ -3,55 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use lifeos_client_core::client::{Client, ClientError, InitOptions, NoteDraft, NoteFilter, SyncReport};
+use lifeos_client_core::client::{Client, ClientError};
 use lifeos_client_core::event::{Event, Origin, SyncState};
-use lifeos_sync_server::{Config, Handle, Server};
-use tempfile::TempDir;
-use tokio::time::timeout;
-
-/// Far above what anything here takes; reached only when something hangs.
-const HANG: Duration = Duration::from_secs(60);
-
-struct World {
-    dir: TempDir,
-    relay: Handle,
-}
-
-impl World {
-    async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let relay = Server::start(Config::local(dir.path().join("relay"))).await.unwrap();
-        Self { dir, relay }
-    }
-
-    fn first(&self) -> Client {
-        let options =
-            InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: Some(self.relay.url()) };
-        Client::create(&self.dir.path().join("laptop"), options).unwrap().0
-    }
-
-    async fn second(&self, first: &Client) -> Client {
-        let home = self.dir.path().join("phone");
-        let mut new = Client::link_new(&home, &self.relay.url(), "phone").await.unwrap();
-        let link = new.link().to_owned();
-        let (approve, code) = tokio::join!(first.link_approve(&link), new.code());
-        let (mut approve, code) = (approve.unwrap(), code.unwrap());
-        assert_eq!(approve.device_name(), "phone");
-        assert_eq!(approve.enter_code(&code).await.unwrap(), None);
-        timeout(HANG, new.finish()).await.expect("linking hangs").unwrap()
-    }
-}
-
-async fn sync(client: &Client) -> SyncReport {
-    timeout(HANG, client.sync(&mut |_| {})).await.expect("sync hangs").unwrap()
-}
-
-fn note(client: &Client, title: &str, markdown: &str) -> String {
-    let draft = NoteDraft { title: title.into(), markdown: markdown.into(), ..NoteDraft::default() };
-    client.note_create(draft).unwrap().to_string()
-}
+use lifeos_tests::world::{World, assert_settled, copy, note, sync, titles, try_sync, until};
 
 /// Every exported file with its bytes.
 fn export(client: &Client, dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -72,16 +27,6 @@ fn export(client: &Client, dir: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn assert_equal(left: &Client, right: &Client) {
-    assert_eq!(left.heads().unwrap(), right.heads().unwrap());
-    assert_eq!(left.projection_digest().unwrap(), right.projection_digest().unwrap());
-    for client in [left, right] {
-        let status = client.status().unwrap();
-        assert_eq!((status.changes_pending, status.envelopes_unsent), (0, 0));
-        assert!(status.quarantine.is_empty(), "{:?}", status.quarantine);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
     let world = World::new().await;
@@ -90,10 +35,10 @@ async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
     let books = laptop.notebook_create("Books", None).unwrap();
     sync(&laptop).await;
 
-    let phone = world.second(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
     sync(&phone).await;
     sync(&laptop).await; // the phone's own name
-    assert_equal(&laptop, &phone);
+    assert_settled(&[&laptop, &phone]);
     assert_eq!(phone.note(&shared).unwrap().title, "Groceries");
     assert_eq!(phone.status().unwrap().devices.len(), 3, "two devices and the recovery phrase");
 
@@ -113,15 +58,15 @@ async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
     sync(&laptop).await;
     sync(&phone).await;
     sync(&laptop).await;
-    assert_equal(&laptop, &phone);
+    assert_settled(&[&laptop, &phone]);
     let merged = phone.note(&shared).unwrap();
     assert_eq!((merged.title.as_str(), merged.tags.as_slice()), ("Shopping", ["home".to_owned()].as_slice()));
     assert!(merged.markdown.contains("- [x] milk") && merged.markdown.contains("- [ ] salt"), "{}", merged.markdown);
     assert_eq!(phone.notebooks().unwrap()[0].name, "Library");
     assert_eq!(phone.note_backlinks(&shared).unwrap().len(), 1);
 
-    let left = export(&laptop, &world.dir.path().join("left"));
-    let right = export(&phone, &world.dir.path().join("right"));
+    let left = export(&laptop, &world.home("left"));
+    let right = export(&phone, &world.home("right"));
     assert_eq!(left.len(), 3);
     assert_eq!(left, right);
     world.relay.shutdown().await;
@@ -144,7 +89,7 @@ async fn a_live_device_hears_of_an_edit_elsewhere() {
     let laptop = world.first();
     let id = note(&laptop, "Live", "one\n");
     sync(&laptop).await;
-    let phone = world.second(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
     let (left, right) = (laptop.sync_live(), phone.sync_live());
     let mut events = phone.subscribe();
     until(&mut events, |event| matches!(event, Event::Sync { state: SyncState::Live, .. })).await;
@@ -153,24 +98,11 @@ async fn a_live_device_hears_of_an_edit_elsewhere() {
     while phone.note(&id).unwrap().markdown != "one\ntwo\n" {
         until(&mut events, |event| matches!(event, Event::DocumentsChanged { .. })).await;
     }
-    let refused = phone.sync(&mut |_| {}).await.unwrap_err();
+    let refused = try_sync(&phone).await.unwrap_err();
     assert!(matches!(refused, ClientError::Network { transient: true, .. }), "{refused}");
     left.stop().await;
     right.stop().await;
     sync(&phone).await;
-}
-
-async fn until(events: &mut lifeos_client_core::client::Subscription, wanted: impl Fn(&Event) -> bool) {
-    let waiting = async {
-        loop {
-            match events.next().await {
-                Some(event) if wanted(&event) => return,
-                Some(_) => {}
-                None => panic!("the events ended"),
-            }
-        }
-    };
-    timeout(HANG, waiting).await.expect("the event never comes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,17 +111,15 @@ async fn a_wiped_relay_is_filled_again_by_its_devices() {
     let laptop = world.first();
     (0..5).for_each(|number| drop(note(&laptop, &format!("n{number}"), "text\n")));
     sync(&laptop).await;
-    world.relay.shutdown().await;
-    let relay = Server::start(Config::local(world.dir.path().join("another"))).await.unwrap();
-    laptop.set_relay(&relay.url()).unwrap();
+    let world = world.with_empty_relay().await;
+    laptop.set_relay(&world.relay.url()).unwrap();
     assert!(sync(&laptop).await.pushed > 0);
 
-    let world = World { dir: world.dir, relay };
-    let phone = world.second(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
     sync(&phone).await;
     sync(&laptop).await; // the phone's own name
-    assert_equal(&laptop, &phone);
-    assert_eq!(phone.notes(NoteFilter::default()).unwrap().len(), 5);
+    assert_settled(&[&laptop, &phone]);
+    assert_eq!(titles(&phone).len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +129,7 @@ async fn another_relay_key_is_refused_with_what_to_do() {
     let address = world.relay.url();
     let address = address.split_once('#').unwrap().0;
     laptop.set_relay(&format!("{address}#{}", "ab".repeat(32))).unwrap();
-    let refused = laptop.sync(&mut |_| {}).await.unwrap_err();
+    let refused = try_sync(&laptop).await.unwrap_err();
     assert!(matches!(&refused, ClientError::Security { message } if message.contains("URL#KEY")), "{refused}");
 }
 
@@ -208,7 +138,7 @@ async fn a_relay_that_is_not_there_is_a_transient_error_that_says_so() {
     let world = World::new().await;
     let laptop = world.first();
     world.relay.shutdown().await;
-    let refused = laptop.sync(&mut |_| {}).await.unwrap_err();
+    let refused = try_sync(&laptop).await.unwrap_err();
     assert!(matches!(refused, ClientError::Network { transient: true, .. }), "{refused}");
 }
 
@@ -217,7 +147,7 @@ async fn three_wrong_codes_end_a_link_and_enrol_nobody() {
     let world = World::new().await;
     let laptop = world.first();
     sync(&laptop).await;
-    let home = world.dir.path().join("phone");
+    let home = world.home("phone");
     let mut new = Client::link_new(&home, &world.relay.url(), "phone").await.unwrap();
     let link = new.link().to_owned();
     let (approve, code) = tokio::join!(laptop.link_approve(&link), new.code());
@@ -239,8 +169,8 @@ async fn a_device_linked_by_another_process_of_the_home_is_believed_by_the_one_t
     let live = syncing.sync_live();
     until(&mut events, |event| matches!(event, Event::Sync { state: SyncState::Live, .. })).await;
     // What a second process sees: the same folder, another store.
-    let other = Client::open(&world.dir.path().join("laptop")).unwrap();
-    let phone = world.second(&other).await;
+    let other = Client::open(&world.home("laptop")).unwrap();
+    let phone = world.link(&other, "phone").await;
     sync(&phone).await;
     phone.note_set_markdown(&id, "one\ntwo\n").unwrap();
     sync(&phone).await;
@@ -257,11 +187,11 @@ async fn a_home_put_back_from_a_backup_goes_on_and_loses_no_edit() {
     let laptop = world.first();
     let id = note(&laptop, "Shared", "one\n");
     sync(&laptop).await;
-    let phone = world.second(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
     sync(&phone).await;
     sync(&laptop).await;
 
-    let (home, backup) = (world.dir.path().join("laptop"), world.dir.path().join("backup"));
+    let (home, backup) = (world.home("laptop"), world.home("backup"));
     drop(laptop);
     copy(&home, &backup);
     let laptop = Client::open(&home).unwrap();
@@ -280,7 +210,7 @@ async fn a_home_put_back_from_a_backup_goes_on_and_loses_no_edit() {
     assert_eq!(restored.note(&elsewhere).unwrap().markdown, "new\n");
     let both = phone.note(&id).unwrap();
     assert_eq!((both.title.as_str(), both.markdown.as_str()), ("Edited after the restore", "one\nlater\n"));
-    assert_equal(&restored, &phone);
+    assert_settled(&[&restored, &phone]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,14 +219,14 @@ async fn a_copy_of_a_home_forks_nothing_and_goes_on_as_a_stream_of_its_own() {
     let original = world.first();
     let id = note(&original, "Shared", "one\n");
     sync(&original).await;
-    let phone = world.second(&original).await;
+    let phone = world.link(&original, "phone").await;
     sync(&phone).await;
     sync(&original).await;
-    copy(&world.dir.path().join("laptop"), &world.dir.path().join("copy"));
+    copy(&world.home("laptop"), &world.home("copy"));
 
     original.note_set_markdown(&id, "one\noriginal\n").unwrap();
     sync(&original).await;
-    let copied = Client::open(&world.dir.path().join("copy")).unwrap();
+    let copied = Client::open(&world.home("copy")).unwrap();
     let mine = note(&copied, "Written in the copy", "kept\n");
     sync(&copied).await;
     assert_eq!(copied.note(&mine).unwrap().markdown, "kept\n");
@@ -306,15 +236,7 @@ async fn a_copy_of_a_home_forks_nothing_and_goes_on_as_a_stream_of_its_own() {
     sync(&original).await;
     sync(&phone).await;
     sync(&copied).await;
-    assert_equal(&original, &phone);
-    assert_equal(&copied, &phone);
+    assert_settled(&[&original, &phone]);
+    assert_settled(&[&copied, &phone]);
     assert_eq!(original.note(&mine).unwrap().markdown, "kept\n");
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
 }
