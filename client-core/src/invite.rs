@@ -259,9 +259,12 @@ pub(crate) fn open_name<'k>(join: &Record, keys: impl Iterator<Item = &'k HpkeKe
     (!name.chars().any(char::is_control)).then_some(name)
 }
 
-/// Twelve digits of a request that joiner and admitting person can compare: who asks is who was invited.
+/// Six numbers of a request, from 1000 to 9191: 78 bits, so that nobody makes a request with the numbers of another.
+pub type Fingerprint = [u16; 6];
+
+/// The numbers of a request that joiner and admitting person can compare: who asks is who was invited.
 #[must_use]
-pub fn fingerprint(join: &RecordId) -> [u16; 3] {
+pub fn fingerprint(join: &RecordId) -> Fingerprint {
     let hash = sha256("join-fingerprint", &[&join.0]);
     std::array::from_fn(|at| 1000 + (u16::from_be_bytes([hash[2 * at], hash[2 * at + 1]]) & 0x1fff))
 }
@@ -371,6 +374,19 @@ mod tests {
         assert_eq!(ask(&records, &membership, &elsewhere, 0).err(), Some(InviteError::Unknown));
         let (records, membership, link) = inviting(&secret, true);
         assert_eq!(ask(&records, &membership, &link, 0).err(), Some(InviteError::Closed));
+    }
+
+    #[test]
+    fn a_request_is_told_from_another_by_all_six_numbers() {
+        let all: Vec<Fingerprint> = (0..=255).map(|id| fingerprint(&RecordId([id; 32]))).collect();
+        for at in 0..6 {
+            let column: Vec<u16> = all.iter().map(|numbers| numbers[at]).collect();
+            assert!(column.iter().all(|number| (1000..=9191).contains(number)));
+            assert!(column.iter().collect::<std::collections::BTreeSet<_>>().len() > 230, "number {at} says little");
+            for other in at + 1..6 {
+                assert!(all.iter().filter(|numbers| numbers[at] == numbers[other]).count() < 5, "{at} repeats {other}");
+            }
+        }
     }
 
     /// The golden vector of docs/PROTOCOL.md.

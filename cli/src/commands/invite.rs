@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use lifeos_client_core::client::{Client, InviteOptions, InviteSummary, JoinOutcome, JoinRequest};
+use lifeos_client_core::invite::Fingerprint;
 use lifeos_client_core::protocol::record::Role;
 use serde_json::json;
 
@@ -71,7 +72,7 @@ pub struct Revoke {
 /// Let somebody in.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos invite approve 1a2b3c4d\n\n\
-                        Compare the twelve digits with those on their screen first.")]
+                        Compare all six numbers with those on their screen first.")]
 pub struct Approve {
     /// Request: id or its beginning, as `lifeos invite list` shows it
     #[arg(value_name = "ID")]
@@ -150,10 +151,10 @@ fn invite_row(invite: &InviteSummary) -> Vec<String> {
 
 fn request_row(request: &JoinRequest) -> Vec<String> {
     let name = if request.name.is_empty() { "(name not readable here)".to_owned() } else { one_line(&request.name) };
-    vec![short(&request.id), name, request.role.clone(), digits(&request.fingerprint)]
+    vec![short(&request.id), name, request.role.clone(), numbers(&request.fingerprint)]
 }
 
-fn digits(fingerprint: &[u16; 3]) -> String {
+fn numbers(fingerprint: &Fingerprint) -> String {
     fingerprint.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
 }
 
@@ -184,8 +185,8 @@ pub(super) fn join(args: Join, context: &Context) -> Result<(), Failure> {
         JoinOutcome::Waiting { fingerprint } => {
             context.out.result(&json!({"state": "waiting", "fingerprint": fingerprint}), |page| {
                 page.line("Asked. Somebody in the space has to let you in; then run this again or `lifeos sync`.");
-                if fingerprint != [0; 3] {
-                    page.line(format_args!("They will see these digits: {}", page.bold(&digits(&fingerprint))));
+                if let Some(fingerprint) = fingerprint {
+                    page.line(format_args!("They will see these numbers: {}", page.bold(&numbers(&fingerprint))));
                 }
             })
         }

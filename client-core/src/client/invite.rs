@@ -9,7 +9,8 @@ use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, Join
 use crate::crypto::SystemRandom;
 use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, wall_ms};
 use crate::invite::{
-    InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as, open_name,
+    Fingerprint, InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as,
+    open_name,
 };
 use crate::keys::DeviceKeys;
 use crate::records::{InviteTerms, open_requests};
@@ -195,7 +196,7 @@ impl Client {
             return Err(refused_guest(error));
         }
         match self.finish_join(link, &pending).await? {
-            JoinOutcome::Waiting { .. } => Ok(JoinOutcome::Waiting { fingerprint: fingerprint(&id) }),
+            JoinOutcome::Waiting { .. } => Ok(JoinOutcome::Waiting { fingerprint: Some(fingerprint(&id)) }),
             joined => Ok(joined),
         }
     }
@@ -204,7 +205,7 @@ impl Client {
     async fn finish_join(&self, link: &InviteLink, pending: &PendingJoin) -> Result<JoinOutcome, ClientError> {
         let relay = link.relay_url.parse::<RelayUrl>()?.with_key(link.relay_pk);
         let Some((keys, records)) = self.fetch_as_member(link, &relay).await? else {
-            return Ok(JoinOutcome::Waiting { fingerprint: [0; 3] });
+            return Ok(JoinOutcome::Waiting { fingerprint: None });
         };
         let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
         if !membership.may_read(&keys.sign_pk()) {
@@ -254,10 +255,10 @@ fn random_key(space: &SpaceId) -> String {
     format!("join_random/{space}")
 }
 
-/// The digits of this person's own request among the records.
-fn own_fingerprint(records: &[Record], member: &MemberId) -> [u16; 3] {
+/// The numbers of this person's own request among the records.
+fn own_fingerprint(records: &[Record], member: &MemberId) -> Option<Fingerprint> {
     let own = |record: &&Record| matches!(record.body(), Body::Join { member: joining, .. } if joining == member);
-    records.iter().find(own).map_or([0; 3], |join| fingerprint(&join.id()))
+    records.iter().find(own).map(|join| fingerprint(&join.id()))
 }
 
 /// The relay lets this key not, or no longer, into the space.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::invite::Fingerprint;
+
 pub use crate::event::ProgressStep;
 
 /// How a home begins.
@@ -428,8 +430,8 @@ pub struct JoinRequest {
     pub name: String,
     /// What they would become.
     pub role: String,
-    /// Twelve digits that their device shows, too.
-    pub fingerprint: [u16; 3],
+    /// Six numbers that their device shows, too.
+    pub fingerprint: Fingerprint,
 }
 
 /// What asking to join led to.
@@ -437,8 +439,8 @@ pub struct JoinRequest {
 pub enum JoinOutcome {
     /// Somebody in the space has to approve.
     Waiting {
-        /// Twelve digits to compare with them; zeros when they are not known any more.
-        fingerprint: [u16; 3],
+        /// Six numbers to compare with them; nothing when they are not known any more.
+        fingerprint: Option<Fingerprint>,
     },
     /// The space is one of this home's.
     Joined {

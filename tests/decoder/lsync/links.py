@@ -73,7 +73,7 @@ def open_join_name(link, member, secret, sealed):
 
 def fingerprint(join):
     digest = sha256(ctx("join-fingerprint"), join)
-    return [1000 + (int.from_bytes(digest[at : at + 2], "big") & 0x1FFF) for at in (0, 2, 4)]
+    return [1000 + (int.from_bytes(digest[at : at + 2], "big") & 0x1FFF) for at in range(0, 12, 2)]
 
 
 def _body(message, kind):
