@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
+use lifeos_client_core::names;
+
 /// The platform's data folder for this program; `None` when the environment names none.
 ///
 /// Linux and other Unix: `$XDG_DATA_HOME/lifeos` or `~/.local/share/lifeos` (XDG Base Directory
@@ -48,7 +50,7 @@ pub fn person_name() -> String {
 }
 
 fn or_default(name: &str, default: &str) -> String {
-    if name.is_empty() { default.to_owned() } else { name.to_owned() }
+    names::checked(name).unwrap_or(default).to_owned()
 }
 
 #[cfg(all(test, unix, not(target_os = "macos")))]

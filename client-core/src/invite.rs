@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{CryptoError, HpkeKey, Prk, Random, hpke_open, hpke_seal, random_bytes};
 use crate::keys::{DeviceKeys, DeviceRoot};
 use crate::link::{base32_decode, base32_encode};
+use crate::names::{NAME_BYTES_MAX, checked};
 use crate::records::{RecordsError, next_record};
 
 const PREFIX: &str = "LI1";
@@ -28,7 +29,6 @@ const FIXED_BYTES: usize = 4 * 32;
 const CHECK_BYTES: usize = 4;
 const RELAY_URL_BYTES_MAX: usize = 512;
 const TEXT_BYTES_MAX: usize = 2048;
-const NAME_BYTES_MAX: usize = 127;
 
 /// What an invitation's link holds; whoever has it can ask to join.
 #[derive(Clone, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub enum InviteError {
     /// The space is closed.
     #[error("this space is closed")]
     Closed,
-    /// A name that is empty, too long or holds control characters.
-    #[error("a name has 1 to 127 bytes of printable text")]
+    /// A name that is empty, too long or holds hidden characters ([`crate::names`]).
+    #[error("a name has 1 to 127 bytes, all of which can be seen")]
     Name,
     /// The request does not fit the invitation, or is there no more.
     #[error("there is no such request to join, or it was answered already")]
@@ -233,11 +233,8 @@ fn seal_name(
     to: &HpkePk,
     random: &mut dyn Random,
 ) -> Result<Vec<u8>, InviteError> {
-    let name = name.trim();
+    let name = checked(name).ok_or(InviteError::Name)?;
     let length = u8::try_from(name.len()).map_err(|_| InviteError::Name)?;
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(InviteError::Name);
-    }
     let mut plaintext = vec![length];
     plaintext.extend_from_slice(name.as_bytes());
     plaintext.resize(NAME_BYTES_MAX + 1, 0);
@@ -255,8 +252,8 @@ pub(crate) fn open_name<'k>(join: &Record, keys: impl Iterator<Item = &'k HpkeKe
     let mut keys = keys;
     let opened = keys.find_map(|key| hpke_open(key, None, &ctx("join-name"), &aad, enc, ct).ok())?;
     let (length, rest) = opened.plaintext.split_first()?;
-    let name = String::from_utf8(rest.get(..usize::from(*length))?.to_vec()).ok()?;
-    (!name.chars().any(char::is_control)).then_some(name)
+    let name = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
+    checked(name).map(str::to_owned)
 }
 
 /// Six numbers of a request, from 1000 to 9191: 78 bits, so that nobody makes a request with the numbers of another.
@@ -279,8 +276,10 @@ pub fn may_invite_as(role: Role) -> bool {
 mod tests {
     use super::*;
     use crate::crypto::SeededRandom;
-    use crate::keys::OwnKeys;
-    use crate::records::{Draft, Founding, InviteTerms, found_space, unlock_epochs};
+    use lifeos_sync_protocol::ids::EpochRef;
+
+    use crate::keys::{EpochSecret, OwnKeys};
+    use crate::records::{self, Draft, Founding, InviteTerms, Named, found_space, unlock_epochs};
 
     fn link() -> InviteLink {
         InviteLink {
@@ -398,6 +397,10 @@ mod tests {
         let inviter = DeviceRoot::from_bytes([0x11; 32]).derive_space(&[0x22; 32]);
         let name = seal_name(&link(), &member, "Zoë", &inviter.hpke_pk(), &mut SeededRandom::new(1)).unwrap();
         let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let epoch = (EpochRef([7; 16]), &EpochSecret::from_bytes([8; 32]));
+        let approved =
+            records::seal_name(&link().space, Named::Member(&member), epoch, "Zoë", &mut SeededRandom::new(2));
+        let approved: String = approved.unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
         let vector = [
             format!("link {}", link()),
             format!("sign_pk {}", keys.sign_pk()),
@@ -405,6 +408,9 @@ mod tests {
             format!("member {member}"),
             "name Zoë".to_owned(),
             format!("sealed_name {name}"),
+            format!("epoch {}", epoch.0),
+            format!("epoch.secret {}", "08".repeat(32)),
+            format!("approved_name {approved}"),
             format!("join {}", RecordId([6; 32])),
             format!("fingerprint {:?}", fingerprint(&RecordId([6; 32]))),
         ]

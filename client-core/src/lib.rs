@@ -19,6 +19,7 @@ pub mod keys;
 pub mod keystore;
 pub mod link;
 pub mod modules;
+pub mod names;
 pub mod projection;
 pub mod records;
 pub mod recovery;

@@ -319,7 +319,7 @@ def check_seal(vectors, name, epoch, holder, seals, device):
 
 def check_name(vectors, add, device):
     def opened(meta):
-        return epochs.device_name(add.space, device.sign_pk, meta, vectors["epoch_1.secret"])
+        return epochs.sealed_name(add.space, device.sign_pk, meta, vectors["epoch_1.secret"])
 
     name, epoch = opened(add.fields[2])
     vectors.equal("device_add.name", name.encode())
@@ -477,7 +477,17 @@ def check_invite(vectors):
     vectors.equal("name", links.open_join_name(link, member, inviter.hpke_secret, sealed))
     flips("joiner's name", sealed, lambda changed: links.open_join_name(link, member, inviter.hpke_secret, changed))
     flips("joiner's member", member, lambda changed: links.open_join_name(link, changed, inviter.hpke_secret, sealed))
+    check_approved_name(vectors, link.space, member)
     vectors.equal("fingerprint", str(links.fingerprint(vectors["join"])))
+
+
+def check_approved_name(vectors, space, member):
+    def opened(meta):
+        return epochs.sealed_name(space, member, meta, vectors["epoch.secret"])
+
+    if opened(vectors["approved_name"]) != (vectors["name"], vectors["epoch"]):
+        raise Failed("invite.txt: approved_name opens to something else")
+    flips("approved name", vectors["approved_name"], opened)
 
 
 def check_invite_key(vectors, seeds):

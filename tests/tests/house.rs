@@ -157,6 +157,7 @@ fn imports_inside_client_core_point_downward() {
         "crypto",
         "keys",
         "keystore",
+        "names",
         "records",
         "recovery",
         "backup",

@@ -32,7 +32,7 @@ async fn let_in(ana: &Client, ben: &Client, options: InviteOptions) -> Client {
     if let JoinOutcome::Waiting { fingerprint } = outcome {
         let requests = ana.join_requests().await.unwrap();
         assert_eq!((requests[0].name.as_str(), requests[0].fingerprint), ("Ben", fingerprint.unwrap()));
-        ana.invite_approve(&requests[0].id[..8]).await.unwrap();
+        ana.invite_approve(&requests[0].id[..8], None).await.unwrap();
         ben.sync_all(&mut |_| {}).await.unwrap();
     }
     let shared = ben.in_space(&ana.space().to_string()).unwrap();
@@ -143,15 +143,15 @@ async fn a_request_is_answered_while_its_invitation_holds_and_not_after() {
     ben.join(&link.to_string(), "Ben").await.unwrap();
     let request = family.join_requests().await.unwrap()[0].id.clone();
     let expires_ms = u64::try_from(family.invites().unwrap()[0].expires_ms).unwrap();
-    let late = family.invite_approve_at(&request, expires_ms).await.unwrap_err();
+    let late = family.invite_approve_at(&request, None, expires_ms).await.unwrap_err();
     assert!(matches!(&late, ClientError::Invalid { message } if message.contains("expired")), "{late}");
-    family.invite_approve_at(&request, expires_ms - 1).await.unwrap();
+    family.invite_approve_at(&request, None, expires_ms - 1).await.unwrap();
 
     cleo.join(&link.to_string(), "Cleo").await.unwrap();
     let request = family.join_requests().await.unwrap()[0].id.clone();
     family.invite_revoke(&link.invite.to_string()).await.unwrap();
     assert_eq!(family.join_requests().await.unwrap(), [], "a withdrawn invitation's request is none");
-    assert!(matches!(family.invite_approve(&request).await, Err(ClientError::NotFound { .. })));
+    assert!(matches!(family.invite_approve(&request, None).await, Err(ClientError::NotFound { .. })));
     cleo.sync_all(&mut |_| {}).await.unwrap();
     assert!(cleo.spaces().unwrap().iter().all(|space| space.home), "she is not in");
     ben.sync_all(&mut |_| {}).await.unwrap();
@@ -176,6 +176,46 @@ async fn refused(client: &Client, link: &str) {
     let says_what_to_do = |message: &str| message.contains("ask for a new one") || message.contains("copy it again");
     assert!(matches!(&error, ClientError::Invalid { message } if says_what_to_do(message)), "{error}");
     assert_eq!(client.spaces().unwrap().iter().filter(|space| !space.home).count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_removed_by_a_name_that_somebody_gave_themselves() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let ben = world.person("Ben");
+    let link = family.invite_create(terms(Role::Editor, false)).await.unwrap().to_string();
+    ben.join(&link, "Ben").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    let hidden = family.invite_approve(&request, Some("Be\u{202e}n")).await.unwrap_err();
+    assert!(matches!(&hidden, ClientError::Invalid { message } if message.contains("can be seen")), "{hidden}");
+    family.invite_approve(&request, Some("Ben B.")).await.unwrap();
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    let with_ben = ben.in_space("Family").unwrap();
+    sync(&with_ben).await; // what he calls himself: "Ben"
+    // Somebody who comes by a link of its own calls herself as he is called.
+    let eve = world.person("Ben B.");
+    let with_eve = let_in(&family, &eve, terms(Role::Editor, true)).await;
+    sync(&family).await;
+    sync(&with_ben).await;
+    for client in [&family, &with_ben, &with_eve] {
+        let members = client.members().unwrap();
+        let mut names: Vec<_> =
+            members.iter().map(|member| (member.name.as_str(), member.name_source.as_str())).collect();
+        names.sort_unstable();
+        assert_eq!(names, [("Ana", "own"), ("Ben B.", "approved"), ("Ben B.", "own")]);
+    }
+    let of = |source: &str| {
+        let all = family.members().unwrap().into_iter();
+        all.filter(|member| member.name == "Ben B.").find(|member| member.name_source == source).unwrap()
+    };
+    family.member_set_role("Ben B.", Role::Reader).await.unwrap();
+    assert_eq!((of("approved").role.as_str(), of("own").role.as_str()), ("reader", "editor"));
+    family.member_remove("Ben B.", RemoveReason::Left).await.unwrap();
+    let left = of("own").member;
+    let refused = family.member_remove("Ben B.", RemoveReason::Left).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Invalid { message } if message.contains(&left[..8])), "{refused}");
+    family.member_remove(&left[..4], RemoveReason::Left).await.unwrap();
+    assert_eq!(family.members().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

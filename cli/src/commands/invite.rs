@@ -71,12 +71,17 @@ pub struct Revoke {
 
 /// Let somebody in.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos invite approve 1a2b3c4d\n\n\
-                        Compare all six numbers with those on their screen first.")]
+#[command(
+    after_help = "Example:\n  lifeos invite approve 1a2b3c4d\n  lifeos invite approve 1a2b3c4d --name \"Ben B.\"\n\n\
+                        Compare all six numbers with those on their screen first."
+)]
 pub struct Approve {
     /// Request: id or its beginning, as `lifeos invite list` shows it
     #[arg(value_name = "ID")]
     id: String,
+    /// What everybody here will see them called [default: what the request says]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
 }
 
 /// Join a space by a link.
@@ -99,7 +104,7 @@ pub(super) fn run(command: Invite, context: &Context) -> Result<(), Failure> {
             Invite::New(args) => new(&client, &args, context).await,
             Invite::List(_) => list(&client, context).await,
             Invite::Revoke(args) => revoke(&client, &args.id, context).await,
-            Invite::Approve(args) => approve(&client, &args.id, context).await,
+            Invite::Approve(args) => approve(&client, &args, context).await,
         }
     })
 }
@@ -163,8 +168,8 @@ async fn revoke(client: &Client, id: &str, context: &Context) -> Result<(), Fail
     context.out.result(&json!({"revoked": true}), |page| page.line("The invitation is withdrawn."))
 }
 
-async fn approve(client: &Client, id: &str, context: &Context) -> Result<(), Failure> {
-    let request = client.invite_approve(id).await?;
+async fn approve(client: &Client, args: &Approve, context: &Context) -> Result<(), Failure> {
+    let request = client.invite_approve(&args.id, args.name.as_deref()).await?;
     context.out.result(&json!({"approved": request}), |page| {
         let name = if request.name.is_empty() { "They" } else { &request.name };
         page.line(format_args!("{} can come in as {}.", one_line(name), request.role));

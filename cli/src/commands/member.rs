@@ -23,14 +23,15 @@ pub enum Member {
 
 /// List members.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos member list")]
+#[command(after_help = "Example:\n  lifeos member list\n\n\
+                        A name in quotes is what they call themselves; any other, what who let them in calls them.")]
 pub struct List {}
 
 /// Set a role.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos member role Ben reader")]
 pub struct SetRole {
-    /// Name of the member, or the beginning of the id
+    /// Beginning of the member's id, or the name by which they were let in
     #[arg(value_name = "MEMBER")]
     member: String,
     /// What they may do
@@ -43,7 +44,7 @@ pub struct SetRole {
 #[command(after_help = "Example:\n  lifeos member remove Ben --reason left\n\n\
                         What their devices hold already, they keep: no program can take that back.")]
 pub struct Remove {
-    /// Name of the member, or the beginning of the id
+    /// Beginning of the member's id, or the name by which they were let in
     #[arg(value_name = "MEMBER")]
     member: String,
     /// Why
@@ -93,7 +94,9 @@ fn list(context: &Context) -> Result<(), Failure> {
 fn row(member: &MemberStatus) -> Vec<String> {
     let this = if member.this { "you" } else { "" };
     let devices = count(member.devices, "device");
-    vec![short(&member.member), one_line(&member.name), member.role.clone(), devices, this.to_owned()]
+    let name = one_line(&member.name);
+    let name = if member.name_source == "own" { format!("“{name}”") } else { name };
+    vec![short(&member.member), name, member.role.clone(), devices, this.to_owned()]
 }
 
 async fn set_role(args: &SetRole, context: &Context) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use lifeos_sync_protocol::frame::ErrorCode;
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
 
+use super::names::PREFIX_MIN;
 use super::{Client, ClientError, RemovalReport, RotationReport};
 use crate::crypto::SystemRandom;
 use crate::engine::{EngineError, exchange_records, wall_ms};
@@ -11,8 +12,6 @@ use crate::records::{Draft, RecordsError};
 use crate::session::SessionError;
 use crate::store::Store;
 
-/// Letters of an id that have to be given at least.
-const PREFIX_MIN: usize = 4;
 /// Envelopes in quarantine among which one is looked for.
 const QUARANTINE_LOOKED_AT: u32 = 10_000;
 
@@ -82,13 +81,12 @@ impl Client {
         Ok(changed)
     }
 
-    /// A device in force by its name or the beginning of its id.
+    /// A device in force by the beginning of its id or a name that somebody vouched for.
     fn find_device(&self, text: &str) -> Result<SignPk, ClientError> {
-        let (state, names, text) = (self.shared.state(), self.names()?, text.trim());
+        let state = self.shared.state();
         let in_force = state.membership.devices.iter().filter(|(_, device)| device.removed_by.is_none());
         let normal = in_force.filter(|(_, device)| device.kind != DeviceKind::Recovery).map(|(key, _)| *key);
-        let found: Vec<SignPk> = normal.filter(|key| matches(text, &names.device(key), &key.to_string())).collect();
-        one_of(&found, "device")
+        self.names()?.find_device(text, &normal.collect::<Vec<_>>())
     }
 
     /// Syncs if it can, writes records with `write`, with a new epoch behind them if `rotate` says so, stores them in
@@ -142,20 +140,6 @@ impl Client {
         drop(store);
         self.shared.committed(crate::store::Commit { docs: report.changed });
         Ok(new_key)
-    }
-}
-
-/// Whether a person means this one.
-pub(super) fn matches(text: &str, name: &str, id: &str) -> bool {
-    name == text || (text.len() >= PREFIX_MIN && id.starts_with(&text.to_lowercase()))
-}
-
-/// The one that is meant.
-pub(super) fn one_of<T: Copy>(found: &[T], what: &str) -> Result<T, ClientError> {
-    match found {
-        [one] => Ok(*one),
-        [] => Err(ClientError::not_found(format!("{what} with this name or id"))),
-        _ => Err(ClientError::invalid(format!("several {what}s are called so: give the beginning of its id instead"))),
     }
 }
 

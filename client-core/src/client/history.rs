@@ -35,7 +35,7 @@ impl Client {
                 version: version.hash.to_string(),
                 time_ms: version.time_ms,
                 device: device.map(|device| names.device(device)).unwrap_or_default(),
-                person: member.map(|member| names.member(&member.to_string())).unwrap_or_default(),
+                person: member.map(|member| names.member(&member)).unwrap_or_default(),
                 summary: version.summary,
             }
         });

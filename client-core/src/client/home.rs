@@ -7,6 +7,7 @@ use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::ids::{DocId, MemberId, SignPk, SpaceId};
 use lifeos_sync_protocol::record::Record;
 
+use super::names::given;
 use super::{Client, ClientError, InitOptions};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::document::singleton_doc_id;
@@ -109,6 +110,11 @@ impl Client {
     /// [`ClientError::Invalid`] for a bad relay address; [`ClientError::Home`] when there is a home already.
     pub fn draft(home: &Path, options: InitOptions, length: PhraseLength) -> Result<HomeDraft, ClientError> {
         let relay: Option<RelayUrl> = options.relay.as_deref().map(str::parse).transpose()?;
+        for name in [&options.device_name, &options.person_name] {
+            if !name.trim().is_empty() {
+                given(name)?;
+            }
+        }
         if home.join(DATABASE_FILE).exists() {
             return Err(StoreError::HomeExists.into());
         }

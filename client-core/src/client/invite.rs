@@ -5,6 +5,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role, joining_member};
 
 use super::members::role_name;
+use super::names::given;
 use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, JoinRequest};
 use crate::crypto::SystemRandom;
 use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, wall_ms};
@@ -124,17 +125,24 @@ impl Client {
         }
     }
 
-    /// Admits who asked, named by the beginning of the request's id.
+    /// Admits who asked, named by the beginning of the request's id. All members will see them called `name`; without
+    /// one, what the request says.
     /// # Errors
-    /// [`ClientError::Invalid`] for an invitation that is over; [`ClientError::NotFound`].
-    pub async fn invite_approve(&self, id: &str) -> Result<JoinRequest, ClientError> {
-        self.invite_approve_at(id, wall_ms_unsigned()).await
+    /// [`ClientError::Invalid`] for an invitation that is over, or a bad name; [`ClientError::NotFound`].
+    pub async fn invite_approve(&self, id: &str, name: Option<&str>) -> Result<JoinRequest, ClientError> {
+        self.invite_approve_at(id, name, wall_ms_unsigned()).await
     }
 
     /// The same at a time (ms UTC), which decides whether the invitation has expired.
     /// # Errors
     /// As [`Client::invite_approve`].
-    pub async fn invite_approve_at(&self, id: &str, now_ms: u64) -> Result<JoinRequest, ClientError> {
+    pub async fn invite_approve_at(
+        &self,
+        id: &str,
+        name: Option<&str>,
+        now_ms: u64,
+    ) -> Result<JoinRequest, ClientError> {
+        let name = name.map(given).transpose()?;
         exchange_records(&self.shared).await?;
         let state = self.shared.state();
         let records = self.shared.store().records(&self.space())?;
@@ -146,9 +154,13 @@ impl Client {
         if terms.expires_ms <= now_ms {
             return Err(InviteError::Expired.into());
         }
-        let request = self.request(&state.membership, join, &invite);
+        let mut request = self.request(&state.membership, join, &invite);
+        if let Some(name) = name {
+            name.clone_into(&mut request.name);
+        }
         let (join, role) = (join.clone(), terms.role);
-        self.write_and_tell(|draft| draft.admit(&join, role, &mut SystemRandom::new())).await?;
+        let name = (!request.name.is_empty()).then_some(request.name.as_str());
+        self.write_and_tell(|draft| draft.admit(&join, role, name, &mut SystemRandom::new())).await?;
         Ok(request)
     }
 

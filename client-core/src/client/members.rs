@@ -3,7 +3,6 @@
 use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk};
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Role};
 
-use super::devices::{matches, one_of};
 use super::{Client, ClientError, KeyStatus, MemberStatus, RemovalReport};
 use crate::records::Draft;
 use crate::store::Store;
@@ -22,7 +21,8 @@ impl Client {
         };
         let status = |(id, member): (&MemberId, &lifeos_sync_protocol::membership::Member)| MemberStatus {
             member: id.to_string(),
-            name: names.member(&id.to_string()),
+            name: names.member(id),
+            name_source: names.source(id).to_owned(),
             role: role_name(member.role).to_owned(),
             this: Some(*id) == own,
             devices: member.devices.iter().filter(is_person).count() as u64,
@@ -82,12 +82,12 @@ impl Client {
         own.map(|(key, _)| *key).collect()
     }
 
-    fn find_member(&self, text: &str) -> Result<(MemberId, String), ClientError> {
-        let (state, names, text) = (self.shared.state(), self.names()?, text.trim());
-        let is_meant = |id: &&MemberId| matches(text, &names.member(&id.to_string()), &id.to_string());
-        let found: Vec<MemberId> = state.membership.members.keys().filter(is_meant).copied().collect();
-        let member = one_of(&found, "member")?;
-        Ok((member, names.member(&member.to_string())))
+    /// A member by the beginning of the id or a name that was approved, and that name.
+    pub(super) fn find_member(&self, text: &str) -> Result<(MemberId, String), ClientError> {
+        let (state, names) = (self.shared.state(), self.names()?);
+        let all: Vec<MemberId> = state.membership.members.keys().copied().collect();
+        let member = names.find_member(text, &all)?;
+        Ok((member, names.member(&member)))
     }
 
     /// Whether this device may write now, under which key generation, and if not why.

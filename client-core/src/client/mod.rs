@@ -6,7 +6,7 @@
 //! | `home` | create and open a home, its relay |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
-//! | `devices`, `members` | who may read and write, removals, new keys |
+//! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
 //! | `status`, `doctor` | where things stand, and whether they are sound |
 //! | `recover`, `backup`, `protect` | words, encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
@@ -24,6 +24,7 @@ mod import;
 mod invite;
 mod link;
 mod members;
+mod names;
 mod notebooks;
 mod notes;
 mod protect;

@@ -11,6 +11,7 @@ use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use lifeos_sync_protocol::record::{DeviceKind, Record};
 
 use super::home::{META_DEVICE_NAME, META_PHRASE_CHECKED, META_RECOVERING};
+use super::names::given;
 use super::{Client, ClientError, Progress, ProgressStep};
 use crate::crypto::SystemRandom;
 use crate::engine::{
@@ -78,7 +79,7 @@ impl Client {
         progress: Progress<'_>,
     ) -> Result<(Self, RecoverReport), ClientError> {
         let url: RelayUrl = relay.parse()?;
-        let machine = begin(home, device_name)?;
+        let machine = begin(home, given(device_name)?)?;
         let mut driver = Driver { home, url, phrase, device_name, machine, states: Vec::new(), removed: 0 };
         driver.run(on_state, progress).await?;
         let client = Self::open(home)?;

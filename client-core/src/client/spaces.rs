@@ -12,11 +12,13 @@ use lifeos_sync_protocol::record::{Record, RemoveReason};
 use super::home::space_doc;
 use super::invite::is_stranger;
 use super::members::role_name;
+use super::names::given;
 use super::{Client, ClientError, Progress, SpaceSummary, SyncReport};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::engine::{Shared, exchange_records};
 use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
 use crate::modules::space::{note_space, set_device_name, set_member_name, set_space_name, space_name};
+use crate::names::shown;
 use crate::records::{Draft, Founding, OpenedEpochs, RecordsError, found_space};
 use crate::registry::SPACE_GENESIS;
 use crate::store::{NewSpace, Reader, SpaceRow, Step, Store};
@@ -44,7 +46,9 @@ impl Client {
         let role = membership.role_of(&row.device);
         Ok(SpaceSummary {
             id: row.space.to_string(),
-            name: name.unwrap_or_else(|| if row.home { "home".to_owned() } else { String::new() }),
+            name: name
+                .map(|name| shown(&name))
+                .unwrap_or_else(|| if row.home { "home".to_owned() } else { String::new() }),
             home: row.home,
             in_use: in_use.map_or(row.home, |space| space == row.space),
             role: role.map(role_name).unwrap_or("none").to_owned(),
@@ -141,9 +145,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Security`] for words that are not this home's.
     pub fn space_create(&self, name: &str, phrase: Option<&RecoveryPhrase>) -> Result<Self, ClientError> {
-        if name.trim().is_empty() {
-            return Err(ClientError::invalid("a space needs a name"));
-        }
+        let name = given(name)?;
         let mut random = SystemRandom::new();
         let genesis_random = random_bytes(&mut random);
         let member = MemberId(random_bytes(&mut random));
@@ -216,10 +218,7 @@ impl Client {
             return Ok(());
         }
         let home = self.home_client()?;
-        let (names, device) = (home.names()?, self.device());
-        let device_name = names.device(&home.device());
-        let own = home.shared.state().membership.devices.get(&home.device()).map(|own| own.member.to_string());
-        let person = own.map(|own| names.member(&own)).unwrap_or_default();
+        let (device_name, person, device) = (home.names()?.device(&home.device()), home.person_name()?, self.device());
         self.edit(&space_doc(&self.space()), SPACE_GENESIS, Step::None, |doc| {
             if let Some(name) = space {
                 set_space_name(doc, name)?;
@@ -265,9 +264,14 @@ impl Client {
         self.write_and_tell(|draft| draft.close(successor).map(drop)).await
     }
 
-    fn refuse_home(&self, what: &str) -> Result<(), ClientError> {
+    /// Whether this client works in the home space.
+    pub(super) fn is_home(&self) -> Result<bool, ClientError> {
         let rows = self.shared.reader().reads().spaces()?;
-        if rows.iter().any(|row| row.home && row.space == self.space()) {
+        Ok(rows.iter().any(|row| row.home && row.space == self.space()))
+    }
+
+    fn refuse_home(&self, what: &str) -> Result<(), ClientError> {
+        if self.is_home()? {
             return Err(ClientError::invalid(format!("the home space cannot be {what}")));
         }
         Ok(())

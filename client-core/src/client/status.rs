@@ -5,17 +5,14 @@ use std::fmt::Write as _;
 
 use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, DeviceKind};
+use lifeos_sync_protocol::record::DeviceKind;
 
-use super::home::space_doc;
+use super::names::Names;
 use super::{
     Client, ClientError, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice, QuarantineEntry, RelayStatus,
     RelayWarning, Status,
 };
 use crate::engine::{SpaceState, wall_ms};
-use crate::projection::Value;
-use crate::records::open_device_name;
-use crate::registry::{DEVICE_NAME, MEMBER_NAME};
 use crate::store::{NoticedDevice, Promise, QuarantinedEnvelope, Reads, RelayState, Warning, WarningKind};
 use crate::witness::state_code;
 
@@ -24,25 +21,6 @@ const QUARANTINE_LISTED: u32 = 100;
 
 /// How long a new device is told of.
 const NEWS_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// What devices and members are called.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    devices: BTreeMap<SignPk, String>,
-    members: BTreeMap<String, String>,
-}
-
-impl Names {
-    /// A device's name; without one, the beginning of its key.
-    pub(super) fn device(&self, device: &SignPk) -> String {
-        self.devices.get(device).cloned().unwrap_or_else(|| device.to_string()[..8].to_owned())
-    }
-
-    /// A member's name; without one, nothing.
-    pub(super) fn member(&self, member: &str) -> String {
-        self.members.get(member).cloned().unwrap_or_default()
-    }
-}
 
 impl Client {
     /// Where things stand.
@@ -132,30 +110,6 @@ impl Client {
                 envelopes: envelopes.get(key).copied().unwrap_or(0),
             })
             .collect())
-    }
-
-    /// Names from the space's document; for a device that has written none, from the record that added it.
-    pub(super) fn names(&self) -> Result<Names, ClientError> {
-        let mut names = Names::default();
-        let state = self.shared.state();
-        for record in self.shared.store().records(&self.space())? {
-            if let Body::DeviceAdd { device, enc_meta, .. } = record.body()
-                && let Some(name) = open_device_name(&self.space(), &device.sign_pk, enc_meta, &state.keyring)
-            {
-                names.devices.insert(device.sign_pk, name);
-            }
-        }
-        for row in self.shared.reader().reads().rows(&self.space(), &space_doc(&self.space()))? {
-            let Some(Value::Text(name)) = row.values.into_iter().next() else { continue };
-            if row.table == MEMBER_NAME.name {
-                names.members.insert(row.key, name);
-            } else if row.table == DEVICE_NAME.name
-                && let Ok(device) = row.key.parse()
-            {
-                names.devices.insert(device, name);
-            }
-        }
-        Ok(names)
     }
 
     /// Heads of every document, sorted by document id: equal on converged devices.

@@ -291,6 +291,39 @@ fn edits_made_together_are_changes_of_their_own_and_one_step_of_undo() {
 }
 
 #[test]
+fn a_name_with_hidden_characters_is_refused_where_it_is_given_and_shown_where_it_is_read() {
+    let (dir, client) = home();
+    let refused = |error: ClientError| assert!(error.to_string().contains("can be seen"), "{error}");
+    let named = |device: &str, person: &str| InitOptions {
+        device_name: device.into(),
+        person_name: person.into(),
+        relay: None,
+    };
+    let elsewhere = dir.path().join("elsewhere");
+    for options in [named("lap\u{200b}top", "Ana"), named("laptop", "\u{202e}anA")] {
+        refused(Client::create(&elsewhere, options).map(drop).unwrap_err());
+    }
+    refused(client.space_create("Fam\u{2066}ily", None).map(drop).unwrap_err());
+    // What a program that does not care has written.
+    let member = client.own_member().unwrap();
+    let family = client.space_create("Family", None).unwrap();
+    for client in [&client, &family] {
+        let (device, own) = (client.device(), client.own_member().unwrap());
+        let doc = home::space_doc(&client.space());
+        let write = client.edit(&doc, crate::registry::SPACE_GENESIS, Step::None, |doc| {
+            crate::modules::space::set_member_name(doc, &own, "A\u{200b}na")?;
+            crate::modules::space::set_device_name(doc, &device, "lap\u{202e}top")?;
+            Ok(crate::modules::space::set_space_name(doc, "Fa\u{2069}mily")?)
+        });
+        write.unwrap();
+    }
+    assert_eq!(client.members().unwrap()[0].name, "A\u{fffd}na");
+    assert_eq!(client.members().unwrap()[0].member, member.to_string());
+    assert_eq!(client.status().unwrap().device_name, "lap\u{fffd}top");
+    assert_eq!(client.spaces().unwrap()[1].name, "Fa\u{fffd}mily");
+}
+
+#[test]
 fn when_one_of_several_edits_fails_none_is_kept() {
     let (_dir, client) = home();
     let id = make(&client, "Note", "text\n");

@@ -332,6 +332,8 @@ pub struct MemberStatus {
     pub member: String,
     /// Name, if known.
     pub name: String,
+    /// `approved` by who let them in, their `own` word, or `none` without a name.
+    pub name_source: String,
     /// `owner`, `admin`, `editor` or `reader`.
     pub role: String,
     /// The person of this device.

@@ -192,6 +192,5 @@ fn keys_info(link: &LinkText, offer: &[u8]) -> Vec<u8> {
 
 /// A name that may be shown in a terminal.
 fn check_name(name: &str) -> Result<(), LinkError> {
-    let fits = !name.trim().is_empty() && name.len() <= crate::records::DEVICE_NAME_BYTES_MAX;
-    if fits && !name.chars().any(char::is_control) { Ok(()) } else { Err(LinkError::Name) }
+    crate::names::checked(name).map(drop).ok_or(LinkError::Name)
 }

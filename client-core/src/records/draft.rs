@@ -6,7 +6,7 @@ use lifeos_sync_protocol::record::{Body, Cut, Record, RemoveReason, Role};
 
 use super::ring::{KeyTrouble, OpenedEpochs};
 use super::{RecordsError, cite_heads, sign};
-use crate::keys::{DeviceKeys, EpochSecret};
+use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 /// Records that one device writes together, parents first; each is valid after those before it.
 ///
@@ -169,6 +169,10 @@ impl<'a> Draft<'a> {
 
     pub(super) fn secret(&self, epoch: &EpochRef) -> Option<&EpochSecret> {
         self.opened.keyring.find(epoch)
+    }
+
+    pub(super) const fn keyring(&self) -> &Keyring {
+        &self.opened.keyring
     }
 
     pub(super) fn trouble(&self, epoch: &EpochRef) -> Option<KeyTrouble> {

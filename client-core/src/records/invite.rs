@@ -5,6 +5,8 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
 use super::draft::Draft;
+use super::names::{Named, seal_name};
+use super::recover::newest_held;
 use super::ring::EpochOpener;
 use super::{RecordsError, cite_heads, sign};
 use crate::crypto::Random;
@@ -61,15 +63,28 @@ impl Draft<'_> {
         self.add(&Body::InviteRevoke { invite })
     }
 
-    /// Admits who asked, with what the invitation promised, and gives the new devices the present epoch.
+    /// Admits who asked, with what the invitation promised, and gives the new devices the present epoch. `name` is what
+    /// all who read here will see them called; without one they are called what they call themselves.
     ///
     /// # Errors
     /// [`RecordsError`].
-    pub fn admit(&mut self, join: &Record, role: Role, random: &mut dyn Random) -> Result<(), RecordsError> {
+    pub fn admit(
+        &mut self,
+        join: &Record,
+        role: Role,
+        name: Option<&str>,
+        random: &mut dyn Random,
+    ) -> Result<(), RecordsError> {
         let Body::Join { member, devices, .. } = join.body() else { return Err(RecordsError::Entry) };
-        let devices = devices.clone();
-        self.add(&Body::MemberAdd { member: *member, role, enc_meta: Vec::new(), devices })?;
+        let (member, devices) = (*member, devices.clone());
+        let enc_meta = name.map_or(Ok(Vec::new()), |name| self.seal_name(Named::Member(&member), name, random))?;
+        self.add(&Body::MemberAdd { member, role, enc_meta, devices })?;
         self.grant_current(random)
+    }
+
+    fn seal_name(&self, named: Named<'_>, name: &str, random: &mut dyn Random) -> Result<Vec<u8>, RecordsError> {
+        let held = newest_held(self.membership(), self.keyring()).ok_or(RecordsError::NoEpoch)?;
+        seal_name(&self.membership().space, named, held, name, random)
     }
 
     /// Closes the space for good.

@@ -8,7 +8,7 @@
 //! | `invite` | invitations, admissions, closing |
 //! | `seals` | the cryptography of both |
 //! | `ring` | which secrets this device can open, and what is wrong where it cannot |
-//! | `names` | device names |
+//! | `names` | names of devices and members |
 //! | `recover` | what a recovery key writes, and what puts another in its place |
 
 mod draft;
@@ -34,7 +34,8 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 pub use draft::Draft;
 pub use epochs::devices_without;
 pub use invite::{InviteTerms, next_record, open_invite, open_requests};
-pub use names::{DEVICE_NAME_BYTES_MAX, open_device_name};
+pub(crate) use names::seal_name;
+pub use names::{Named, open_name};
 pub use recover::{
     Readmission, RecoveryPlan, Takeover, plan_recovery, readmission_records, recovery_keys, replace_recovery_key,
     takeover_records,
@@ -42,7 +43,6 @@ pub use recover::{
 pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
 
 use epochs::{NewEpoch, epoch_record};
-use names::seal_device_name;
 use seals::{EpochFacts, seal_epoch};
 
 /// Grants that travel inside a DeviceAdd; more go into KeyGrant records, so that the record stays under its limit.
@@ -73,8 +73,8 @@ pub enum RecordsError {
     /// The space has as many records as it may have.
     #[error("the space holds as many membership records as one may: begin a new space")]
     Full,
-    /// The name is empty or longer than [`DEVICE_NAME_BYTES_MAX`].
-    #[error("a device name has 1 to 127 bytes")]
+    /// The name is empty, too long or holds hidden characters ([`crate::names`]).
+    #[error("a name has 1 to 127 bytes, all of which can be seen")]
     Name,
 }
 
@@ -177,7 +177,7 @@ pub fn add_device(add: &AddDevice<'_>, random: &mut dyn Random) -> Result<Vec<Re
         return Err(RecordsError::KeyInUse);
     }
     let (newest, secret) = recover::newest_held(membership, add.keyring).ok_or(RecordsError::NoEpoch)?;
-    let enc_meta = seal_device_name(&space, &entry.sign_pk, newest, secret, add.name, random)?;
+    let enc_meta = seal_name(&space, Named::Device(&entry.sign_pk), (newest, secret), add.name, random)?;
     let mut grants = grants(add, random)?;
     let later = grants.split_off(grants.len().min(DEVICE_ADD_GRANTS_MAX));
 

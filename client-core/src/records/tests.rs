@@ -117,12 +117,12 @@ fn an_added_device_is_enrolled_opens_every_epoch_and_shows_its_name() {
     let keyring = open_epochs(&membership, &records, &new);
     assert_eq!(keyring.len(), 2);
     let Some(Body::DeviceAdd { enc_meta, .. }) = records.last().map(Record::body) else { panic!("a DeviceAdd") };
-    let name = |keyring| open_device_name(&space.founded.space, &new.sign_pk(), enc_meta, keyring);
+    let name = |keyring| open_name(&space.founded.space, Named::Device(&new.sign_pk()), enc_meta, keyring);
     assert_eq!(name(&keyring).as_deref(), Some("Küche"));
     assert_eq!(name(&Keyring::default()), None);
     assert!(!enc_meta.windows(4).any(|window| "Küche".as_bytes().starts_with(window)));
     let other = space.recovery.sign_pk();
-    assert_eq!(open_device_name(&space.founded.space, &other, enc_meta, &keyring), None);
+    assert_eq!(open_name(&space.founded.space, Named::Device(&other), enc_meta, &keyring), None);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::envelope::{
 use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase};
 use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
 use crate::records::{
-    AddDevice, Draft, Founded, Founding, add_device, found_space, open_device_name, open_epochs, unlock_epochs,
+    AddDevice, Draft, Founded, Founding, Named, add_device, found_space, open_epochs, open_name, unlock_epochs,
 };
 
 const WORDS_12: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
@@ -156,7 +156,7 @@ fn space() -> Vectors {
     out.extend(records.map(|(name, record)| ((*name).to_owned(), record.bytes().to_vec())));
     out.push(("epoch_1.secret".to_owned(), world.founded.secret.to_bytes().to_vec()));
     let Body::DeviceAdd { enc_meta, .. } = world.records[2].body() else { panic!("not a DeviceAdd") };
-    let name = open_device_name(&world.founded.space, &world.new.sign_pk(), enc_meta, &own).unwrap();
+    let name = open_name(&world.founded.space, Named::Device(&world.new.sign_pk()), enc_meta, &own).unwrap();
     out.push(("device_add.name".to_owned(), name.into_bytes()));
     out.push(("epoch_2.secret".to_owned(), second.to_bytes().to_vec()));
     out

@@ -59,11 +59,11 @@ def _committed(secret, commit):
     return secret
 
 
-def device_name(space, sign_pk, enc_meta, secret):
-    """The name a DeviceAdd carries, and the epoch it is sealed under."""
+def sealed_name(space, whom, enc_meta, secret):
+    """The name a DeviceAdd or MemberAdd carries, and the epoch it is sealed under."""
     epoch, salt, ct = enc_meta[:16], enc_meta[16:32], enc_meta[32:]
     key = hkdf_expand(_prk(secret), ctx("meta") + salt, 32)
-    plaintext = unseal(key, ctx("meta") + space + sign_pk + epoch + salt, ct)
+    plaintext = unseal(key, ctx("meta") + space + whom + epoch + salt, ct)
     length = plaintext[0]
     if len(plaintext) != 128 or any(plaintext[1 + length :]):
         raise Refused("a name is padded to 128 bytes")

@@ -265,11 +265,4 @@ impl Client {
         };
         Ok(relays.iter().filter_map(|relay| address(relay.key, &relay.url).ok()).collect())
     }
-
-    fn person_name(&self) -> Result<String, ClientError> {
-        let state = self.shared.state();
-        let member = state.membership.devices.get(&self.device()).map(|device| device.member.to_string());
-        let names = self.names()?;
-        Ok(member.map(|member| names.member(&member)).unwrap_or_default())
-    }
 }
