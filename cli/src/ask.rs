@@ -1,4 +1,4 @@
-//! Secrets from people and scripts: recovery phrases, passphrases, words typed back.
+//! Secrets from people and scripts: recovery phrases, passphrases, words typed back; and a yes to what is for good.
 //!
 //! | what | at a terminal | in a script |
 //! |---|---|---|
@@ -133,6 +133,19 @@ pub fn passphrase_of(home: &std::path::Path, context: &Context) -> Result<Option
         // Whatever else is wrong with the key is told when the home is opened.
         _ => Ok(None),
     }
+}
+
+/// Whether a person goes on although it cannot be undone.
+///
+/// # Errors
+/// [`Failure::Usage`] when nobody can be asked.
+pub fn agrees(context: &Context, warning: &str) -> Result<bool, Failure> {
+    if !is_interactive(context) {
+        return Err(Failure::usage(format!("{warning} Say --yes to do it all the same.")));
+    }
+    context.out.say(warning);
+    prompt("Type yes to go on: ");
+    Ok(line("nothing was typed: nothing was done")?.trim().eq_ignore_ascii_case("yes"))
 }
 
 fn from_environment(name: &str) -> Result<Option<Zeroizing<String>>, Failure> {

@@ -394,6 +394,32 @@ fn the_demonstration_holds_on_the_sample() {
 }
 
 #[test]
+fn somebody_is_let_in_again_from_the_command_line() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    for name in ["ana", "ben", "ben-anew"] {
+        desk.init(name, Some(&relay.url()));
+    }
+    desk.json("ana", &["space", "new", "Family"]);
+    desk.json("ana", &["space", "use", "Family"]);
+    desk.json("ana", &["sync"]);
+    let ask = |home: &str| {
+        let link = desk.json("ana", &["invite", "new"]);
+        desk.json(home, &["join", link["link"].as_str().unwrap(), "--name", "Ben"]);
+        desk.json("ana", &["invite", "list"])["requests"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let request = ask("ben");
+    desk.json("ana", &["invite", "approve", &request[..8], "--name", "Ben B."]);
+    desk.json("ben", &["sync"]);
+    let request = ask("ben-anew");
+    let again = desk.json("ana", &["invite", "approve", &request[..8], "--replaces", "Ben B."]);
+    assert_eq!((&again["approved"]["name"], &again["replaced"]["name"]), (&json!("Ben B."), &json!("Ben B.")));
+    assert_eq!(again["replaced"]["new_key"], json!(true));
+    let members = desk.json("ana", &["member", "list"]);
+    let members = members["members"].as_array().unwrap();
+    assert_eq!((members.len(), &members[1]["name_source"]), (2, &json!("approved")));
+}
+
+#[test]
 fn two_people_share_a_space_from_the_command_line() {
     let (desk, relay) = (Desk::new(), Relay::start());
     desk.init("ana", Some(&relay.url()));
@@ -424,7 +450,13 @@ fn two_people_share_a_space_from_the_command_line() {
     desk.json("ana", &["invite", "revoke", second["invite"].as_str().unwrap(), "--space", "Family"]);
     let refused = desk.run("ben", &["join", second["link"].as_str().unwrap(), "--json"]);
     assert_eq!(failure(&refused).0, "invalid");
-    desk.json("ben", &["space", "leave", "Family"]);
+    let unasked = desk.run("ben", &["space", "leave", "Family", "--json"]);
+    assert!(!unasked.status.success() && String::from_utf8_lossy(&unasked.stderr).contains("for good"), "{unasked:?}");
+    assert_eq!(desk.json("ben", &["space", "list"])["spaces"][1]["role"], "editor");
+    desk.json("ben", &["space", "leave", "Family", "--yes"]);
+    let again = desk.json("ana", &["invite", "new", "--space", "Family"]);
+    let refused = desk.run("ben", &["join", again["link"].as_str().unwrap(), "--json"]);
+    assert!(failure(&refused).1.contains("for good"));
     desk.json("ana", &["space", "close", "Family"]);
     let spaces = desk.json("ana", &["space", "list"]);
     assert_eq!((&spaces["spaces"][1]["closed"], &spaces["spaces"][1]["members"]), (&json!(true), &json!(1)));

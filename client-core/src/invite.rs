@@ -20,15 +20,12 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{CryptoError, HpkeKey, Prk, Random, hpke_open, hpke_seal, random_bytes};
 use crate::keys::{DeviceKeys, DeviceRoot};
-use crate::link::{base32_decode, base32_encode};
+use crate::link::Form;
 use crate::names::{NAME_BYTES_MAX, checked};
 use crate::records::{RecordsError, next_record};
 
-const PREFIX: &str = "LI1";
+const FORM: Form = Form { prefix: "LI1", check: "invite-text" };
 const FIXED_BYTES: usize = 4 * 32;
-const CHECK_BYTES: usize = 4;
-const RELAY_URL_BYTES_MAX: usize = 512;
-const TEXT_BYTES_MAX: usize = 2048;
 
 /// What an invitation's link holds; whoever has it can ask to join.
 #[derive(Clone, PartialEq, Eq)]
@@ -127,10 +124,7 @@ impl InviteLink {
 
 impl fmt::Display for InviteLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let payload = self.payload();
-        let check = sha256("invite-text", &[&payload]);
-        f.write_str(PREFIX)?;
-        f.write_str(&base32_encode(&Zeroizing::new([&payload[..], &check[..CHECK_BYTES]].concat())))
+        f.write_str(&FORM.write(&self.payload()))
     }
 }
 
@@ -138,22 +132,8 @@ impl FromStr for InviteLink {
     type Err = InviteError;
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(InviteError::Text);
-        }
-        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
-        let bytes = Zeroizing::new(text.strip_prefix(PREFIX).and_then(base32_decode).ok_or(InviteError::Text)?);
-        let (payload, check) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(InviteError::Text)?;
-        if sha256("invite-text", &[payload])[..CHECK_BYTES] != *check {
-            return Err(InviteError::Text);
-        }
-        let (fixed, url) = payload.split_at_checked(FIXED_BYTES).ok_or(InviteError::Text)?;
+        let (fixed, relay_url) = FORM.read::<FIXED_BYTES>(text).ok_or(InviteError::Text)?;
         let part = |at: usize| -> [u8; 32] { std::array::from_fn(|byte| fixed[32 * at + byte]) };
-        let relay_url = String::from_utf8(url.to_vec()).map_err(|_| InviteError::Text)?;
-        let fits = (1..=RELAY_URL_BYTES_MAX).contains(&relay_url.len());
-        if !fits || relay_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(InviteError::Text);
-        }
         Ok(Self {
             space: SpaceId(part(0)),
             invite: RecordId(part(1)),

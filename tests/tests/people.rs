@@ -3,11 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use lifeos_client_core::client::{Client, ClientError, InitOptions, InviteOptions, JoinOutcome};
+use lifeos_client_core::crypto::SystemRandom;
 use lifeos_client_core::event::{Event, SyncState};
-use lifeos_client_core::invite::InviteLink;
+use lifeos_client_core::invite::{InviteLink, InviteSecret, Joining, join_record};
+use lifeos_client_core::keys::{DeviceRoot, OwnKeys};
+use lifeos_client_core::keystore::system_keystore;
+use lifeos_client_core::protocol::envelope::stream_id;
+use lifeos_client_core::protocol::ids::{MemberId, SpaceId};
+use lifeos_client_core::protocol::membership::Membership;
 use lifeos_client_core::protocol::record::{RemoveReason, Role};
-use lifeos_client_core::store::Store;
-use lifeos_tests::world::{HANG, World, note, sync, titles, try_sync, until};
+use lifeos_client_core::records::{Draft, Founding, InviteTerms, found_space, unlock_epochs};
+use lifeos_client_core::store::{NewHome, NewSpace, PendingJoin, Store, unlock_device_root};
+use lifeos_tests::world::{HANG, NOWHERE, World, note, sync, titles, try_sync, until};
 use tokio::time::timeout;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -274,6 +281,209 @@ async fn who_leaves_a_space_is_no_member_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_left_is_told_that_it_is_for_good_and_their_request_is_open_no_more() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    for (name, auto) in [("Ben", false), ("Cleo", true)] {
+        let person = world.person(name);
+        let there = let_in(&family, &person, terms(Role::Editor, auto)).await;
+        there.space_leave().await.unwrap();
+        sync(&family).await; // makes the new key
+        assert_eq!(family.join_requests().await.unwrap(), [], "{name}");
+        let link = family.invite_create(terms(Role::Editor, auto)).await.unwrap().to_string();
+        let again = person.join(&link, name).await.unwrap_err();
+        assert!(matches!(&again, ClientError::Invalid { message } if message.contains("for good")), "{again}");
+    }
+}
+
+/// What lies in somebody's home while their request to join waits.
+fn waiting(world: &World, name: &str) -> Vec<(SpaceId, PendingJoin)> {
+    Store::open(&world.home(name)).unwrap().pending_joins().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_seen_to_stops_no_other() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let ben = world.person("Ben");
+    let link = family.invite_create(terms(Role::Editor, false)).await.unwrap();
+    // One that nothing can be made of, and one whose relay is gone: both before the one that was answered.
+    let gone = InviteLink { space: SpaceId([2; 32]), relay_url: NOWHERE.into(), ..link.clone() };
+    let mut store = Store::open(&world.home("Ben")).unwrap();
+    for (space, link) in [(SpaceId([1; 32]), "LI1".to_owned()), (gone.space, gone.to_string())] {
+        store.put_pending_join(&space, Some(&PendingJoin { link, random: [7; 32], join: None })).unwrap();
+    }
+    ben.join(&link.to_string(), "Ben").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    family.invite_approve(&request, None).await.unwrap();
+    let told = ben.sync_all(&mut |_| {}).await.unwrap_err();
+    assert!(told.to_string().contains("not a complete invitation"), "{told}");
+    assert_eq!(ben.in_space("Family").unwrap().members().unwrap().len(), 2);
+    assert_eq!(waiting(&world, "Ben").len(), 2, "they go on waiting");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_to_join_goes_on_where_a_crash_cut_it_short() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let ben = world.person("Ben");
+    let link = family.invite_create(terms(Role::Editor, false)).await.unwrap();
+    // A crash after the request was written down and before it was handed in.
+    let records = Store::open(&world.home("Ana")).unwrap().records(&link.space).unwrap();
+    let membership = Membership::evaluate(&link.space, &records).unwrap();
+    let root = unlock_device_root(&world.home("Ben"), system_keystore(), None).unwrap();
+    let joining = Joining { link: &link, membership: &membership, records: &records, root: &root, name: "Ben" };
+    let join = join_record(&joining, 0, &mut SystemRandom::new()).unwrap();
+    let pending = PendingJoin { link: link.to_string(), random: membership.genesis_random, join: Some(join.clone()) };
+    let mut store = Store::open(&world.home("Ben")).unwrap();
+    store.put_pending_join(&link.space, Some(&pending)).unwrap();
+    assert_eq!(family.join_requests().await.unwrap(), []);
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    let requests = family.join_requests().await.unwrap();
+    assert_eq!(requests.iter().map(|request| request.id.clone()).collect::<Vec<_>>(), [join.id().to_string()]);
+    let again = ben.join(&link.to_string(), "Ben").await.unwrap();
+    assert_eq!(again, JoinOutcome::Waiting { fingerprint: Some(requests[0].fingerprint) });
+
+    family.invite_approve(&requests[0].id, None).await.unwrap();
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    assert_eq!(waiting(&world, "Ben"), []);
+    // A crash after the space was taken in and before anything else was.
+    store.put_pending_join(&link.space, Some(&pending)).unwrap();
+    for relay in store.relays(&link.space).unwrap() {
+        store.remove_relay(relay.id).unwrap();
+    }
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    assert_eq!(waiting(&world, "Ben"), []);
+    let with_ben = ben.in_space("Family").unwrap();
+    note(&with_ben, "From Ben", "hello\n");
+    sync(&with_ben).await;
+    sync(&family).await;
+    assert_eq!(titles(&family), ["From Ben"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_that_begins_like_ones_own_gets_no_signature() {
+    let world = World::new().await;
+    let ben = world.person("Ben");
+    let random = Store::open(&world.home("Ben")).unwrap().genesis_random(&ben.space()).unwrap();
+    // Mallory's space begins with the random bytes of Ben's home.
+    let mut dice = SystemRandom::new();
+    let root = DeviceRoot::generate(&mut dice);
+    let (keys, paper) = (root.derive_space(&random), DeviceRoot::generate(&mut dice).derive_space(&random));
+    let member = MemberId([7; 16]);
+    let founding = Founding { genesis_random: random, member, keys: &keys, recovery: &paper, relays: Vec::new() };
+    let founded = found_space(&founding, &mut dice).unwrap();
+    let mut records = vec![founded.genesis, founded.epoch];
+    let membership = Membership::evaluate(&founded.space, &records).unwrap();
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+    let mut draft = Draft::begin(&membership, &records, &opened, &keys);
+    let secret = InviteSecret::generate(&mut dice);
+    let offered = (secret.keys().sign_pk(), secret.keys().hpke_pk());
+    let terms = InviteTerms { keys: offered, role: Role::Editor, expires_ms: u64::MAX, uses_max: 1, auto: false };
+    let invite = draft.invite(&terms, &mut dice).unwrap();
+    records.extend(draft.finish());
+    let space = NewSpace {
+        space: founded.space,
+        device: keys.sign_pk(),
+        stream: stream_id(&founded.space, &keys.sign_pk(), &[1; 32]),
+        stream_r32: [1; 32],
+        records,
+    };
+    Store::create(&world.home("Mallory"), &NewHome { root: &root, space, meta: &[] }).unwrap();
+    let mallory = Client::open(&world.home("Mallory")).unwrap();
+    mallory.set_relay(&world.relay.url()).unwrap();
+    sync(&mallory).await;
+    sync(&ben).await;
+    let relay_pk = ben.status().unwrap().relays[0].key.as_ref().unwrap().parse().unwrap();
+    let link = InviteLink { space: mallory.space(), invite, relay_pk, relay_url: world.relay.url(), secret };
+    let refused = ben.join(&link.to_string(), "Ben").await.unwrap_err();
+    assert!(
+        matches!(&refused, ClientError::Security { message } if message.contains("made to look like")),
+        "{refused}"
+    );
+    assert_eq!((mallory.join_requests().await.unwrap(), waiting(&world, "Ben")), (vec![], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_lost_everything_is_let_in_again_in_place_of_who_they_were() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let shared = note(&family, "Plan", "one\n");
+    sync(&family).await;
+    let ben = world.person("Ben");
+    let lost = let_in(&family, &ben, terms(Role::Editor, false)).await;
+    family.member_set_role("Ben", Role::Admin).await.unwrap();
+    sync(&lost).await;
+    note(&lost, "From the old one", "two\n");
+    sync(&lost).await;
+    let eve = world.person("Eve");
+    let with_eve = let_in(&family, &eve, terms(Role::Editor, true)).await;
+
+    // A new computer, and nothing of the old one; the link says reader, and the name is another.
+    let anew = world.person("Ben anew");
+    let link = family.invite_create(terms(Role::Reader, false)).await.unwrap().to_string();
+    anew.join(&link, "B.").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    let denied = with_eve.invite_readmit(&request, "Ben", None).await.unwrap_err();
+    assert!(matches!(denied, ClientError::Invalid { .. }), "an editor replaces nobody: {denied}");
+    let (generation, before) = (family.epoch_generation(), family.members().unwrap());
+    let (told, report) = family.invite_readmit(&request, "Ben", None).await.unwrap();
+    assert_eq!((told.name.as_str(), told.role.as_str()), ("Ben", "admin"));
+    assert_eq!((report.name.as_str(), report.devices.len(), report.new_key, report.told_relay), ("Ben", 1, true, true));
+    assert!(family.epoch_generation() > generation);
+
+    anew.sync_all(&mut |_| {}).await.unwrap();
+    let back = anew.in_space("Family").unwrap();
+    sync(&back).await;
+    let of_ben = |client: &Client| -> Vec<_> {
+        client.members().unwrap().into_iter().filter(|member| member.name == "Ben").collect()
+    };
+    let now = of_ben(&back);
+    assert_eq!((now.len(), now[0].role.as_str(), now[0].name_source.as_str()), (1, "admin", "approved"));
+    assert!(now[0].this && before.iter().all(|member| member.member != now[0].member), "somebody new in their place");
+    assert_eq!(titles(&back), ["From the old one", "Plan"]);
+    back.note_set_markdown(&shared, "one\nand more\n").unwrap();
+    sync(&back).await;
+    sync(&family).await;
+    assert_eq!(family.note(&shared).unwrap().markdown, "one\nand more\n");
+    assert!(try_sync(&lost).await.is_err(), "who they were is no member any more");
+    assert_eq!(lost.note(&shared).unwrap().markdown, "one\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_in_again_with_more_than_they_had() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let (ben, dora) = (world.person("Ben"), world.person("Dora"));
+    let with_ben = let_in(&family, &ben, terms(Role::Reader, false)).await;
+    let anew = world.person("Ben anew");
+    let link = family.invite_create(terms(Role::Editor, false)).await.unwrap().to_string();
+    anew.join(&link, "Ben").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    let own = family.members().unwrap().into_iter().find(|member| member.this).unwrap().member;
+    assert!(matches!(family.invite_readmit(&request, &own, None).await, Err(ClientError::Invalid { .. })));
+    let (told, _) = family.invite_readmit(&request, "Ben", Some("Ben B.")).await.unwrap();
+    assert_eq!((told.name.as_str(), told.role.as_str()), ("Ben B.", "reader"));
+    drop(with_ben);
+
+    // An admin may let an editor in, and cannot take the place of somebody more senior.
+    let link = family.invite_create(terms(Role::Editor, false)).await.unwrap().to_string();
+    dora.join(&link, "Dora").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    family.invite_approve(&request, None).await.unwrap();
+    family.member_set_role("Dora", Role::Admin).await.unwrap();
+    dora.sync_all(&mut |_| {}).await.unwrap();
+    let with_dora = dora.in_space("Family").unwrap();
+    sync(&with_dora).await;
+    let link = with_dora.invite_create(terms(Role::Editor, false)).await.unwrap().to_string();
+    world.person("Mallory").join(&link, "Ana").await.unwrap();
+    let request = with_dora.join_requests().await.unwrap()[0].id.clone();
+    let members = with_dora.members().unwrap();
+    assert!(matches!(with_dora.invite_readmit(&request, &own, None).await, Err(ClientError::Invalid { .. })));
+    assert_eq!(with_dora.members().unwrap(), members, "all or nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_space_says_so_to_its_members() {
     let world = World::new().await;
     let (ana, family) = ana_and_family(&world).await;
@@ -307,10 +517,15 @@ async fn a_note_is_copied_and_moved_between_spaces_with_all_it_holds() {
     assert!(left.trashed_ms.is_some());
     let link = left.properties.iter().find(|(name, _)| name == "moved_to").map(|(_, value)| value.clone());
     assert_eq!(link, Some(serde_json::json!(format!("{}/{moved}", family.space()))));
+    // The others in a shared space are told of no space that they may know nothing of.
+    family.note_move_to(&moved, &ana).unwrap();
+    let left = family.note(&moved).unwrap();
+    assert!(left.trashed_ms.is_some());
+    assert_eq!(left.properties, copied.properties);
     assert!(ana.note_move_to(&id, &ana).is_err());
     sync(&ana).await;
     sync(&family).await;
-    assert_eq!(titles(&family), ["Recipe", "Recipe"]);
+    assert_eq!((titles(&ana), titles(&family)), (vec!["Recipe".to_owned()], vec!["Recipe".to_owned()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

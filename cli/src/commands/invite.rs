@@ -6,6 +6,7 @@ use lifeos_client_core::invite::Fingerprint;
 use lifeos_client_core::protocol::record::Role;
 use serde_json::json;
 
+use super::device::draw_removal;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::home;
@@ -72,7 +73,8 @@ pub struct Revoke {
 /// Let somebody in.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  lifeos invite approve 1a2b3c4d\n  lifeos invite approve 1a2b3c4d --name \"Ben B.\"\n\n\
+    after_help = "Example:\n  lifeos invite approve 1a2b3c4d\n  lifeos invite approve 1a2b3c4d --name \"Ben B.\"\n  \
+                        lifeos invite approve 1a2b3c4d --replaces Ben    he lost every device, and these are his new ones\n\n\
                         Compare all six numbers with those on their screen first."
 )]
 pub struct Approve {
@@ -82,6 +84,9 @@ pub struct Approve {
     /// What everybody here will see them called [default: what the request says]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// They are this member, who lost every device: who they were is removed
+    #[arg(long, value_name = "MEMBER")]
+    replaces: Option<String>,
 }
 
 /// Join a space by a link.
@@ -169,11 +174,21 @@ async fn revoke(client: &Client, id: &str, context: &Context) -> Result<(), Fail
 }
 
 async fn approve(client: &Client, args: &Approve, context: &Context) -> Result<(), Failure> {
+    if let Some(replaces) = &args.replaces {
+        let (request, report) = client.invite_readmit(&args.id, replaces, args.name.as_deref()).await?;
+        return context.out.result(&json!({"approved": request, "replaced": report}), |page| {
+            page.line(format_args!("{} can come in again as {}.", called(&request), request.role));
+            draw_removal(page, &report);
+        });
+    }
     let request = client.invite_approve(&args.id, args.name.as_deref()).await?;
     context.out.result(&json!({"approved": request}), |page| {
-        let name = if request.name.is_empty() { "They" } else { &request.name };
-        page.line(format_args!("{} can come in as {}.", one_line(name), request.role));
+        page.line(format_args!("{} can come in as {}.", called(&request), request.role));
     })
+}
+
+fn called(request: &JoinRequest) -> String {
+    if request.name.is_empty() { "They".to_owned() } else { one_line(&request.name) }
 }
 
 pub(super) fn join(args: Join, context: &Context) -> Result<(), Failure> {

@@ -56,11 +56,15 @@ pub struct Use {
 /// Leave a space.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos space leave Family\n\n\
-                        What you wrote stays with the others, and what you have read stays on this device.")]
+                        What you wrote stays with the others, and what you have read stays on this device. It is for \
+                        good:\nnone of your devices can be let in again.")]
 pub struct Leave {
     /// Space: id, the beginning of one, or name
     #[arg(value_name = "SPACE")]
     wanted: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Close a space.
@@ -81,7 +85,7 @@ pub(super) fn run(command: Space, context: &Context) -> Result<(), Failure> {
         Space::New(args) => new(&args, context),
         Space::List(_) => list(context),
         Space::Use(args) => choose(&args.wanted, context),
-        Space::Leave(args) => context.block_on(leave(&args.wanted, context)),
+        Space::Leave(args) => context.block_on(leave(&args, context)),
         Space::Close(args) => context.block_on(close(&args, context)),
     }
 }
@@ -123,8 +127,15 @@ fn choose(wanted: &str, context: &Context) -> Result<(), Failure> {
     })
 }
 
-async fn leave(wanted: &str, context: &Context) -> Result<(), Failure> {
-    let client = context.open_home()?.in_space(wanted)?;
+async fn leave(args: &Leave, context: &Context) -> Result<(), Failure> {
+    let client = context.open_home()?.in_space(&args.wanted)?;
+    let warning = format!(
+        "Leaving the space {} is for good: none of your devices can be let in again, only a new one.",
+        short(&client.space().to_string())
+    );
+    if !args.yes && !ask::agrees(context, &warning)? {
+        return Err(Failure::invalid("you are still a member: nothing was done"));
+    }
     client.space_leave().await?;
     let space = client.space().to_string();
     context.out.result(&json!({"left": space}), |page| {

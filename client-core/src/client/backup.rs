@@ -219,7 +219,7 @@ fn check_home(reads: &Reads<'_>, content: &Content, recovery: Option<&DeviceKeys
 /// old ones is made again there, because nobody else may ever send it.
 fn begin_new_streams(store: &mut Store, root: &DeviceRoot) -> Result<(), ClientError> {
     for space in store.reads().spaces()? {
-        let keys = root.derive_space(&store.membership(&space.space)?.genesis_random);
+        let keys = root.derive_space(&store.genesis_random(&space.space)?);
         let state = SpaceState::load(store, &space.space, &keys)?;
         let acked = store.relays(&space.space)?.iter().map(|relay| relay.own_acked_seq).max().unwrap_or(0);
         let records = (&state.membership, &state.keyring);

@@ -1,15 +1,13 @@
 //! Removing devices, taking in what a removed one wrote last, and making new keys.
 
-use lifeos_sync_protocol::frame::ErrorCode;
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
 
 use super::names::PREFIX_MIN;
 use super::{Client, ClientError, RemovalReport, RotationReport};
 use crate::crypto::SystemRandom;
-use crate::engine::{EngineError, exchange_records, wall_ms};
+use crate::engine::{exchange_records, wall_ms};
 use crate::records::{Draft, RecordsError};
-use crate::session::SessionError;
 use crate::store::Store;
 
 /// Envelopes in quarantine among which one is looked for.
@@ -46,7 +44,7 @@ impl Client {
             draft.remove_device(device, reason, store.cuts(&space, &[device])?)?;
             Ok(())
         };
-        let written = self.write_records(device != self.device(), remove).await?;
+        let ((), written) = self.write_records(device != self.device(), remove).await?;
         Ok(RemovalReport::new(name, vec![device], written))
     }
 
@@ -56,7 +54,7 @@ impl Client {
     pub async fn rotate_keys(&self) -> Result<RotationReport, ClientError> {
         let rotate =
             |draft: &mut Draft<'_>, _: &Store| draft.rotate(&mut SystemRandom::new()).map(|_| ()).map_err(Into::into);
-        let written = self.write_records(false, rotate).await?;
+        let ((), written) = self.write_records(false, rotate).await?;
         let generation = self.key_status()?.generation;
         Ok(RotationReport { generation, told_relay: written.untold.is_none(), untold: written.untold })
     }
@@ -90,47 +88,46 @@ impl Client {
     }
 
     /// Syncs if it can, writes records with `write`, with a new epoch behind them if `rotate` says so, stores them in
-    /// one commit, and tells the relay.
-    pub(super) async fn write_records(
+    /// one commit, and tells the relay. Gives what `write` gave.
+    pub(super) async fn write_records<T>(
         &self,
         rotate: bool,
-        write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<(), ClientError>,
-    ) -> Result<Written, ClientError> {
-        // Offline, or while another process syncs, what is held here has to do.
-        match self.sync(&mut |_| {}).await {
-            Err(error) if !error.is_transient() && !matches!(error, ClientError::Invalid { .. }) => return Err(error),
-            _ => {}
-        }
-        let new_key = self.store_draft(rotate, write)?;
+        write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<T, ClientError>,
+    ) -> Result<(T, Written), ClientError> {
+        self.catch_up().await?;
+        let (value, new_key) = self.store_draft(rotate, write)?;
         let untold = match exchange_records(&self.shared).await {
             // A relay ends the session of a device that removed itself as soon as that is on its disk.
-            Err(EngineError::Session(SessionError::Refused { code: ErrorCode::Removed, .. })) if self.is_removed() => {
-                None
-            }
+            Err(error) if error.is_stranger() && self.own_member().is_err() => None,
             told => told.err().map(|error| error.to_string()),
         };
         if untold.is_none() {
             // What waited for the new key; that it waits on, if this fails, the status tells.
             let _ = self.sync(&mut |_| {}).await;
         }
-        Ok(Written { new_key, untold })
+        Ok((value, Written { new_key, untold }))
     }
 
-    fn is_removed(&self) -> bool {
-        let own = self.device();
-        self.shared.state().membership.devices.get(&own).is_some_and(|device| device.removed_by.is_some())
+    /// Syncs if it can: offline, or while another process syncs, what is held here has to do.
+    pub(super) async fn catch_up(&self) -> Result<(), ClientError> {
+        match self.sync(&mut |_| {}).await {
+            Err(error) if !error.is_transient() && !matches!(error, ClientError::Invalid { .. }) => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    fn store_draft(
+    /// Writes records on top of those held here, with a new epoch behind them if `rotate` says so, and stores them in
+    /// one commit. Gives what `write` gave, and whether there is a new epoch.
+    pub(super) fn store_draft<T>(
         &self,
         rotate: bool,
-        write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<(), ClientError>,
-    ) -> Result<bool, ClientError> {
+        write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<T, ClientError>,
+    ) -> Result<(T, bool), ClientError> {
         let (state, space) = (self.shared.state(), self.space());
         let mut store = self.shared.store();
         let records = store.records(&space)?;
         let mut draft = Draft::begin(&state.membership, &records, &state.opened(), &self.shared.keys);
-        write(&mut draft, &store)?;
+        let value = write(&mut draft, &store)?;
         // A removal stands without a new key, too: nothing is sealed until somebody has made one.
         let new_key = rotate && draft.rotate(&mut SystemRandom::new()).is_ok();
         store.put_records(&space, &draft.finish())?;
@@ -139,7 +136,7 @@ impl Client {
         let report = store.retry_quarantined(&space, &state.membership, &state.keyring, wall_ms())?;
         drop(store);
         self.shared.committed(crate::store::Commit { docs: report.changed });
-        Ok(new_key)
+        Ok((value, new_key))
     }
 }
 

@@ -116,7 +116,9 @@ impl From<StoreError> for ClientError {
             | StoreError::Key(_)
             | StoreError::Keystore(_)
             | StoreError::NewerVersion { .. } => Self::Home { message },
-            StoreError::Records(_) | StoreError::PeerMisbehaved { .. } => Self::Security { message },
+            StoreError::Records(_) | StoreError::PeerMisbehaved { .. } | StoreError::CopiedSpace => {
+                Self::Security { message }
+            }
             StoreError::UnknownSpace
             | StoreError::UnknownRelay
             | StoreError::WrongKind

@@ -187,8 +187,7 @@ impl Client {
     fn assemble(home: &Path, store: Store, root: DeviceRoot) -> Result<Self, ClientError> {
         let space = store.reads().spaces()?.into_iter().find(|space| space.home);
         let space = space.ok_or_else(|| ClientError::home("the home holds no space: restore it from a backup"))?;
-        let genesis_random = store.membership(&space.space)?.genesis_random;
-        let keys = root.derive_space(&genesis_random);
+        let keys = root.derive_space(&store.genesis_random(&space.space)?);
         if keys.sign_pk() != space.device {
             return Err(ClientError::home(
                 "device.key belongs to another home: put the right one back from a backup, or link this device again",

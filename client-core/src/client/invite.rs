@@ -1,22 +1,19 @@
 //! Inviting people into a space, and joining one: links, requests, answers.
 
-use lifeos_sync_protocol::ids::{MemberId, RecordId, SpaceId};
+use lifeos_sync_protocol::ids::RecordId;
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, Record, Role, joining_member};
+use lifeos_sync_protocol::record::{Record, RemoveReason, Role, joining_member};
 
 use super::members::role_name;
-use super::names::given;
-use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, JoinRequest};
+use super::names::{APPROVED, given};
+use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, JoinRequest, RemovalReport};
 use crate::crypto::SystemRandom;
 use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, wall_ms};
 use crate::invite::{
-    Fingerprint, InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as,
-    open_name,
+    InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as, open_name,
 };
-use crate::keys::DeviceKeys;
-use crate::records::{InviteTerms, open_requests};
-use crate::session::SessionError;
-use crate::store::PendingJoin;
+use crate::records::{Draft, InviteTerms, open_requests};
+use crate::store::{PendingJoin, Store};
 use crate::transport::RelayUrl;
 
 impl From<InviteError> for ClientError {
@@ -143,6 +140,56 @@ impl Client {
         now_ms: u64,
     ) -> Result<JoinRequest, ClientError> {
         let name = name.map(given).transpose()?;
+        let (join, role, mut request) = self.open_request(id, now_ms).await?;
+        if let Some(name) = name {
+            name.clone_into(&mut request.name);
+        }
+        let name = (!request.name.is_empty()).then_some(request.name.as_str());
+        self.write_and_tell(|draft| draft.admit(&join, role, name, &mut SystemRandom::new())).await?;
+        Ok(request)
+    }
+
+    /// Admits who asked in the place of a member who lost every device: the request comes in with at most what the
+    /// member may do, the member goes, and a new key is made, all or nothing. Without `name` they keep the name by
+    /// which they were let in the first time, if they were.
+    /// # Errors
+    /// As [`Client::invite_approve`]; [`ClientError::Invalid`] also when this device may not remove the member.
+    pub async fn invite_readmit(
+        &self,
+        id: &str,
+        replaces: &str,
+        name: Option<&str>,
+    ) -> Result<(JoinRequest, RemovalReport), ClientError> {
+        let name = name.map(given).transpose()?;
+        let (join, _, mut request) = self.open_request(id, wall_ms_unsigned()).await?;
+        let (old, old_name) = self.find_member(replaces)?;
+        if self.own_member().is_ok_and(|own| own == old) {
+            return Err(ClientError::invalid("you are here: nobody takes your own place"));
+        }
+        let kept_name = (self.names()?.source(&old) == APPROVED).then_some(old_name.as_str());
+        if let Some(name) = name.or(kept_name) {
+            name.clone_into(&mut request.name);
+        }
+        let had = self.shared.state().membership.members.get(&old).map_or(Role::Reader, |member| member.role);
+        let (space, devices) = (self.space(), self.devices_of(&old));
+        let links = self.links_of(Some(old), &devices);
+        let called = (!request.name.is_empty()).then_some(request.name.clone());
+        let change = |draft: &mut Draft<'_>, store: &Store| {
+            links.iter().try_for_each(|invite| draft.withdraw(*invite).map(drop))?;
+            let new = draft.admit(&join, had.max(Role::Editor), called.as_deref(), &mut SystemRandom::new())?;
+            // Who may not give more leaves them with less: somebody else can give it.
+            let is_restored = had < Role::Editor && draft.set_role(new, had, Vec::new()).is_ok();
+            draft.remove_member(old, RemoveReason::Lost, store.cuts(&space, &devices)?)?;
+            Ok(if is_restored { had } else { had.max(Role::Editor) })
+        };
+        let (role, written) = self.write_records(true, change).await?;
+        role_name(role).clone_into(&mut request.role);
+        Ok((request, RemovalReport::new(old_name, devices, written)))
+    }
+
+    /// The request that an id or its beginning names, what it comes in as, and its summary; nothing once its invitation
+    /// is over.
+    async fn open_request(&self, id: &str, now_ms: u64) -> Result<(Record, Role, JoinRequest), ClientError> {
         exchange_records(&self.shared).await?;
         let state = self.shared.state();
         let records = self.shared.store().records(&self.space())?;
@@ -154,14 +201,8 @@ impl Client {
         if terms.expires_ms <= now_ms {
             return Err(InviteError::Expired.into());
         }
-        let mut request = self.request(&state.membership, join, &invite);
-        if let Some(name) = name {
-            name.clone_into(&mut request.name);
-        }
-        let (join, role) = (join.clone(), terms.role);
-        let name = (!request.name.is_empty()).then_some(request.name.as_str());
-        self.write_and_tell(|draft| draft.admit(&join, role, name, &mut SystemRandom::new())).await?;
-        Ok(request)
+        let request = self.request(&state.membership, join, &invite);
+        Ok((join.clone(), terms.role, request))
     }
 
     /// Asks to join a space by a link, or, when that was done, sees whether it was answered. `name` is what the
@@ -170,16 +211,20 @@ impl Client {
     /// [`ClientError::Invalid`] for a link that cannot be used (any more).
     pub async fn join(&self, link: &str, name: &str) -> Result<JoinOutcome, ClientError> {
         let link: InviteLink = link.parse()?;
-        let spaces = self.shared.reader().reads().spaces()?;
-        if spaces.iter().any(|row| row.space == link.space) {
-            return Err(ClientError::invalid("you are in this space already"));
-        }
         let pending = self.shared.store().pending_joins()?;
         let pending = pending.into_iter().find(|(space, join)| *space == link.space && join.link == link.to_string());
-        match pending {
-            Some((_, pending)) => self.finish_join(&link, &pending).await,
-            None => self.ask_to_join(&link, name).await,
+        if let Some((_, pending)) = pending {
+            return self.finish_join(&link, &pending).await;
         }
+        if self.shared.reader().reads().spaces()?.iter().any(|row| row.space == link.space) {
+            let is_member = self.at(&link.space)?.own_member().is_ok();
+            return Err(ClientError::invalid(if is_member {
+                "you are in this space already"
+            } else {
+                "this device was in this space and left it or was removed, which is for good: join with another device"
+            }));
+        }
+        self.ask_to_join(&link, name).await
     }
 
     async fn ask_to_join(&self, link: &InviteLink, name: &str) -> Result<JoinOutcome, ClientError> {
@@ -187,101 +232,82 @@ impl Client {
         let guest = link.secret.keys();
         let records = fetch_records(&relay, link.space, &guest).await.map_err(refused_guest)?;
         let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
-        let pending = PendingJoin {
-            link: link.to_string(),
-            member: joining_member(&link.invite, &self.shared.root.derive_space(&membership.genesis_random).sign_pk()),
-            name: name.to_owned(),
-        };
+        let random = membership.genesis_random;
+        // Before anything is signed with keys that another space may know.
+        self.shared.store().check_genesis(&link.space, &random)?;
         let joining = Joining { link, membership: &membership, records: &records, root: &self.shared.root, name };
         let join = join_record(&joining, wall_ms_unsigned(), &mut SystemRandom::new())?;
         // Remembered before it is sent: the answer may come to another run of this program, and by then the
         // invitation may not let anybody in any more.
-        let random = membership.genesis_random;
-        self.write(|tx| Ok(tx.put_meta(&random_key(&link.space), &random)?))?;
+        let pending = PendingJoin { link: link.to_string(), random, join: Some(join) };
         self.shared.store().put_pending_join(&link.space, Some(&pending))?;
-        let id = join.id();
-        let sent = offer_record(&relay, link.space, &guest, &join).await;
-        if let Err(error) = sent {
+        if let Err(error) = self.hand_in(link, &relay, &pending).await {
             if !error.is_transient() {
                 self.shared.store().put_pending_join(&link.space, None)?;
             }
             return Err(refused_guest(error));
         }
-        match self.finish_join(link, &pending).await? {
-            JoinOutcome::Waiting { .. } => Ok(JoinOutcome::Waiting { fingerprint: Some(fingerprint(&id)) }),
-            joined => Ok(joined),
+        self.finish_join(link, &pending).await
+    }
+
+    async fn hand_in(&self, link: &InviteLink, relay: &RelayUrl, pending: &PendingJoin) -> Result<(), EngineError> {
+        match &pending.join {
+            Some(join) => offer_record(relay, link.space, &link.secret.keys(), join).await,
+            None => Ok(()),
         }
     }
 
-    /// Sees whether a request was answered; if so, the space becomes one of this home's.
+    /// Sees whether a request was answered; if so, the space becomes one of this home's. Every step does nothing where
+    /// it was done before, and the request is forgotten after the last: what a crash cut short goes on the next time.
     async fn finish_join(&self, link: &InviteLink, pending: &PendingJoin) -> Result<JoinOutcome, ClientError> {
+        let waiting = JoinOutcome::Waiting { fingerprint: pending.join.as_ref().map(|join| fingerprint(&join.id())) };
         let relay = link.relay_url.parse::<RelayUrl>()?.with_key(link.relay_pk);
-        let Some((keys, records)) = self.fetch_as_member(link, &relay).await? else {
-            return Ok(JoinOutcome::Waiting { fingerprint: None });
+        let keys = self.shared.root.derive_space(&pending.random);
+        let records = match fetch_records(&relay, link.space, &keys).await {
+            Ok(records) => records,
+            Err(error) if error.is_stranger() => {
+                // It may never have arrived. Once it is there, the relay may not let the invitation in any more.
+                if let Err(error) = self.hand_in(link, &relay, pending).await {
+                    tracing::debug!(%error, "a request to join was not handed in again");
+                }
+                return Ok(waiting);
+            }
+            Err(error) => return Err(error.into()),
         };
         let membership = Membership::evaluate(&link.space, &records).map_err(|_| InviteError::Unknown)?;
         if !membership.may_read(&keys.sign_pk()) {
-            return Ok(JoinOutcome::Waiting { fingerprint: own_fingerprint(&records, &pending.member) });
+            return Ok(waiting);
         }
         let by_itself = membership.invites.get(&link.invite).is_some_and(|invite| invite.auto_epoch.is_some());
         if by_itself {
             self.shared.store().keep_invite_secret(&link.space, Some(&link.secret))?;
         }
         let client = self.add_space(link.space, &keys, records, Some(&relay))?;
+        client.name_space(&joining_member(&link.invite, &keys.sign_pk()), None)?;
         self.shared.store().put_pending_join(&link.space, None)?;
-        client.name_space(&pending.member, None)?;
         Ok(JoinOutcome::Joined { space: link.space })
     }
 
-    /// The records of the space, once this device is let in as a member; nothing before.
-    async fn fetch_as_member(
-        &self,
-        link: &InviteLink,
-        relay: &RelayUrl,
-    ) -> Result<Option<(DeviceKeys, Vec<Record>)>, ClientError> {
-        let known = self.shared.store().reads().meta(&random_key(&link.space))?;
-        let random: [u8; 32] = known.and_then(|bytes| bytes.try_into().ok()).ok_or(InviteError::Request)?;
-        let keys = self.shared.root.derive_space(&random);
-        match fetch_records(relay, link.space, &keys).await {
-            Ok(records) => Ok(Some((keys, records))),
-            Err(error) if is_stranger(&error) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Sees to every request that waits for an answer.
-    pub(super) async fn finish_joins(&self) -> Result<Vec<SpaceId>, ClientError> {
-        let mut joined = Vec::new();
+    /// Sees to every request that waits for an answer, whatever becomes of the others.
+    /// # Errors
+    /// The first that any met, after all were tried.
+    pub(super) async fn finish_joins(&self) -> Result<(), ClientError> {
+        let mut failed = None;
         let waiting = self.shared.store().pending_joins()?;
-        for (space, pending) in waiting {
-            let link: InviteLink = pending.link.parse()?;
-            if let JoinOutcome::Joined { .. } = self.finish_join(&link, &pending).await? {
-                joined.push(space);
-            }
+        for (_, pending) in waiting {
+            let answered = match pending.link.parse::<InviteLink>() {
+                Ok(link) => self.finish_join(&link, &pending).await.map(drop),
+                Err(error) => Err(error.into()),
+            };
+            failed = failed.or(answered.err());
         }
-        Ok(joined)
+        failed.map_or(Ok(()), Err)
     }
-}
-
-fn random_key(space: &SpaceId) -> String {
-    format!("join_random/{space}")
-}
-
-/// The numbers of this person's own request among the records.
-fn own_fingerprint(records: &[Record], member: &MemberId) -> Option<Fingerprint> {
-    let own = |record: &&Record| matches!(record.body(), Body::Join { member: joining, .. } if joining == member);
-    records.iter().find(own).map(|join| fingerprint(&join.id()))
-}
-
-/// The relay lets this key not, or no longer, into the space.
-pub(super) fn is_stranger(error: &EngineError) -> bool {
-    use lifeos_sync_protocol::frame::ErrorCode;
-    matches!(error, EngineError::Session(SessionError::Refused { code: ErrorCode::NotMember | ErrorCode::Removed, .. }))
 }
 
 /// A relay that does not let an invitation in says nothing about why.
 fn refused_guest(error: EngineError) -> ClientError {
-    if is_stranger(&error) || matches!(error, EngineError::RecordsRefused) {
+    if error.is_stranger() || matches!(error, EngineError::RecordsRefused) {
         return ClientError::invalid(
             "this invitation does not open the space: it may have expired, been used up or been withdrawn; ask for a new one",
         );

@@ -42,7 +42,7 @@ impl Client {
             draft.set_role(member, role, cuts)?;
             Ok(())
         };
-        let written = self.write_records(cut, change).await?;
+        let ((), written) = self.write_records(cut, change).await?;
         Ok(RemovalReport::new(name, Vec::new(), written))
     }
 
@@ -60,7 +60,7 @@ impl Client {
             draft.remove_member(member, reason, store.cuts(&space, &devices)?)?;
             Ok(())
         };
-        let written = self.write_records(is_other, remove).await?;
+        let ((), written) = self.write_records(is_other, remove).await?;
         Ok(RemovalReport::new(name, devices.clone(), written))
     }
 

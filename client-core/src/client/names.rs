@@ -23,6 +23,9 @@ use crate::registry::{DEVICE_NAME, MEMBER_NAME};
 /// Letters of an id that have to be given at least.
 pub(super) const PREFIX_MIN: usize = 4;
 
+/// Source of a name that who let somebody in stands for.
+pub(super) const APPROVED: &str = "approved";
+
 /// A name and on whose word it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
@@ -52,7 +55,7 @@ impl Names {
 
     /// `approved`, `own`, or `none` without a name.
     pub(super) fn source(&self, member: &MemberId) -> &'static str {
-        self.members.get(member).map_or("none", |name| if name.is_approved { "approved" } else { "own" })
+        self.members.get(member).map_or("none", |name| if name.is_approved { APPROVED } else { "own" })
     }
 
     /// The device that an id, the beginning of one, or a name that is vouched for means.

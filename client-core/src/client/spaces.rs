@@ -10,7 +10,6 @@ use lifeos_sync_protocol::ids::{MemberId, SpaceId};
 use lifeos_sync_protocol::record::{Record, RemoveReason};
 
 use super::home::space_doc;
-use super::invite::is_stranger;
 use super::members::role_name;
 use super::names::given;
 use super::{Client, ClientError, Progress, SpaceSummary, SyncReport};
@@ -19,7 +18,7 @@ use crate::engine::{Shared, exchange_records};
 use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
 use crate::modules::space::{note_space, set_device_name, set_member_name, set_space_name, space_name};
 use crate::names::shown;
-use crate::records::{Draft, Founding, OpenedEpochs, RecordsError, found_space};
+use crate::records::{Draft, Founding, RecordsError, found_space};
 use crate::registry::SPACE_GENESIS;
 use crate::store::{NewSpace, Reader, SpaceRow, Step, Store};
 use crate::transport::RelayUrl;
@@ -88,7 +87,11 @@ impl Client {
         let store = Store::open(home)?;
         let row = store.reads().spaces()?.into_iter().find(|row| row.space == *space);
         let row = row.ok_or_else(|| ClientError::not_found("such space"))?;
-        let keys = self.shared.root.derive_space(&store.membership(space)?.genesis_random);
+        let random = store.genesis_random(space)?;
+        if !row.home {
+            store.check_genesis(space, &random)?;
+        }
+        let keys = self.shared.root.derive_space(&random);
         if keys.sign_pk() != row.device {
             return Err(ClientError::home("device.key does not fit this space: restore the home from a backup"));
         }
@@ -234,24 +237,23 @@ impl Client {
         self.shared.state().membership.next_generation().saturating_sub(1)
     }
 
-    /// Removes this person from a shared space: every device of theirs. What was written stays with the others, and
-    /// what was read stays here.
+    /// Removes this person from a shared space: every device of theirs, for good. What was written stays with the
+    /// others, and what was read stays here. Nobody can let these devices in again, because no key is enrolled twice.
     /// # Errors
     /// [`ClientError::Invalid`] for the home space and for the last Owner.
     pub async fn space_leave(&self) -> Result<(), ClientError> {
         self.refuse_home("left")?;
         if let Ok(member) = self.own_member() {
+            self.catch_up().await?;
             let (space, devices) = (self.space(), self.devices_of(&member));
-            let leave = |draft: &mut Draft<'_>, store: &Store| {
-                draft.remove_member(member, RemoveReason::Left, store.cuts(&space, &devices)?)?;
-                Ok(())
-            };
             // The others make the new key: this device is not to know it.
-            self.write_records(false, leave).await?;
+            self.store_draft(false, |draft, store| {
+                Ok(draft.remove_member(member, RemoveReason::Left, store.cuts(&space, &devices)?)?)
+            })?;
         }
         // What is written here only has to reach the relay, which answers by closing the door.
         match exchange_records(&self.shared).await {
-            Err(error) if !is_stranger(&error) => Err(error.into()),
+            Err(error) if !error.is_stranger() => Err(error.into()),
             _ => Ok(()),
         }
     }
@@ -291,17 +293,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         // First what others wrote: the new records cite the newest ones.
         exchange_records(&self.shared).await?;
-        let value = {
-            let state = self.shared.state();
-            let mut store = self.shared.store();
-            let records = store.records(&self.space())?;
-            let opened = OpenedEpochs { keyring: state.keyring.clone(), troubles: state.troubles.clone() };
-            let mut draft = Draft::begin(&state.membership, &records, &opened, &self.shared.keys);
-            let value = write(&mut draft)?;
-            store.put_records(&self.space(), &draft.finish())?;
-            self.shared.refresh_state(&store)?;
-            value
-        };
+        let (value, _) = self.store_draft(false, |draft, _| Ok(write(draft)?))?;
         exchange_records(&self.shared).await?;
         Ok(value)
     }
@@ -315,10 +307,14 @@ impl Client {
         let mut failed = self.finish_joins().await.err();
         let rows = self.shared.reader().reads().spaces()?;
         for row in rows {
-            let client = self.at(&row.space)?;
-            if client.own_member().is_err() && !row.home {
-                continue;
-            }
+            let client = match self.at(&row.space) {
+                Ok(client) if row.home || client.own_member().is_ok() => client,
+                Ok(_) => continue,
+                Err(error) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
+            };
             match client.sync(&mut *progress).await {
                 Ok(report) => add(&mut total, &report),
                 Err(error) => failed = failed.or(Some(error)),

@@ -4,12 +4,12 @@ use lifeos_sync_protocol::ids::DocId;
 
 use super::{Client, ClientError};
 use crate::crypto::{SystemRandom, random_bytes};
-use crate::document::DocumentError;
 use crate::engine::wall_ms;
 use crate::modules::notes::{front, note};
 use crate::registry::NOTE_GENESIS;
 
-/// Property of a moved note's remains: where it went.
+/// Property of a moved note's remains in the home space: where it went. In a shared space it would tell others of a
+/// space that they may know nothing of.
 const MOVED_TO: &str = "moved_to";
 
 impl Client {
@@ -21,7 +21,8 @@ impl Client {
         self.transfer(id, to, false)
     }
 
-    /// Moves a note into another space: a copy there, and here the trash with a link to it, both or neither.
+    /// Moves a note into another space: a copy there, and here the trash, both or neither. In the home space the
+    /// remains say where the note went; in a shared space they say nothing of the other one.
     /// # Errors
     /// [`ClientError`].
     pub fn note_move_to(&self, id: &str, to: &Self) -> Result<DocId, ClientError> {
@@ -43,7 +44,7 @@ impl Client {
         let doc = self.note_id(id)?;
         let copy = DocId(random_bytes(&mut SystemRandom::new()));
         let now_ms = wall_ms();
-        let link = serde_json::Value::String(format!("{}/{copy}", to.space()));
+        let link = self.is_home()?.then(|| serde_json::Value::String(format!("{}/{copy}", to.space())));
         let spaces = (&self.space(), &to.space());
         let (_, here, there) = self.shared.store().write_two(spaces, now_ms, |from, into| {
             let row = from.reads().note(&self.space(), &doc)?;
@@ -57,8 +58,9 @@ impl Client {
             into.edit(&copy, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))?;
             if removes {
                 from.edit(&doc, NOTE_GENESIS, |old| -> Result<(), ClientError> {
-                    front::set_property(old, MOVED_TO, Some(&link))
-                        .map_err(|error: DocumentError| ClientError::from(error))?;
+                    if let Some(link) = &link {
+                        front::set_property(old, MOVED_TO, Some(link))?;
+                    }
                     Ok(note::trash(old, now_ms)?)
                 })?;
             }

@@ -1,5 +1,7 @@
 //! Why syncing failed, and whether trying again can help.
 
+use lifeos_sync_protocol::frame::ErrorCode;
+
 use crate::keys::KeyFault;
 use crate::session::{PushPause, PushStop, SessionError};
 use crate::store::StoreError;
@@ -75,6 +77,12 @@ impl EngineError {
             Self::Store(StoreError::PeerMisbehaved { .. }) => true,
             _ => false,
         }
+    }
+
+    /// Whether the relay lets this key not, or no longer, into the space.
+    #[must_use]
+    pub const fn is_stranger(&self) -> bool {
+        matches!(self, Self::Session(SessionError::Refused { code: ErrorCode::NotMember | ErrorCode::Removed, .. }))
     }
 
     /// How long the relay asked to be left alone (ms); 0: it did not say.

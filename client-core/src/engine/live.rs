@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeos_sync_protocol::frame::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -12,7 +11,6 @@ use super::lock::SpaceLock;
 use super::{Backoff, EngineError, Mode, Shared, Tally};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
-use crate::session::SessionError;
 use crate::store::{RelayState, StoreError};
 use crate::transport::{RelayUrl, connect};
 
@@ -121,11 +119,9 @@ async fn attempt(
 /// A removed device learns of it from the relay's refusal; the status then says so, also when nothing runs.
 fn note_refusal(shared: &Shared, result: &Result<(), EngineError>) -> Result<(), StoreError> {
     match result {
-        Err(
-            error @ EngineError::Session(SessionError::Refused {
-                code: ErrorCode::Removed | ErrorCode::NotMember, ..
-            }),
-        ) => shared.store().note_refusal(&shared.space, Some(&format!("{error}; what is here stays readable"))),
+        Err(error) if error.is_stranger() => {
+            shared.store().note_refusal(&shared.space, Some(&format!("{error}; what is here stays readable")))
+        }
         Ok(()) => shared.store().note_refusal(&shared.space, None),
         Err(_) => Ok(()),
     }

@@ -49,8 +49,8 @@ pub use new_device::NewDevice;
 pub use sas::{Comparison, SasCode};
 pub use sas_existing::SasExistingDevice;
 pub use sas_new::SasNewDevice;
+pub(crate) use text::Form;
 pub use text::LinkText;
-pub(crate) use text::{decode as base32_decode, encode as base32_encode};
 
 /// The state after a message of this side was stored, if the relay stored it where it must be: anywhere else, somebody
 /// who is no part of this has written into the mailbox.

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::enrol::{Granted, accept_grant, answer, check_offer, new_side};
 use super::message::{Grant, Kind, Offer, body, frame, split_hpke};
+use super::text::is_address;
 use super::{
     INDEX_GRANT, INDEX_KEYS, INDEX_OFFER, LinkError, LinkStep, LinkText, OfferedSpace, Shared, check_name, keys_info,
     offer_info, stored_at,
@@ -46,7 +47,9 @@ impl NewDevice {
         random: &mut dyn Random,
     ) -> Result<Self, LinkError> {
         check_name(name)?;
-        LinkText::check_url(relay_url)?;
+        if !is_address(relay_url) {
+            return Err(LinkError::Text);
+        }
         let key = HpkeKey::generate(random);
         let rdv = RdvId(random_bytes(random));
         let link = LinkText { rdv, relay_pk, link_pk: key.public(), relay_url: relay_url.to_owned() };

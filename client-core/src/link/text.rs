@@ -1,9 +1,10 @@
-//! The link that the new device shows, as text and QR code.
+//! The link that the new device shows, as text and QR code, and the form that all such links have.
 //!
 //! ```text
 //! "LS1" ‖ base32(rdv_id(16) ‖ relay key(32) ‖ link key(32) ‖ relay address, UTF-8 ‖ check(4))
 //! check = first 4 bytes of SHA-256(ctx("link-text") ‖ all before)
 //! ```
+//! An invitation ([`crate::invite`]) has the same form: another prefix, other fixed fields, another name in the check.
 //! Base32 (RFC 4648, without padding) has only characters of QR's alphanumeric mode; case and white space do not
 //! matter when it is typed or pasted.
 
@@ -12,10 +13,11 @@ use std::str::FromStr;
 
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{HpkePk, RdvId, SignPk};
+use zeroize::Zeroizing;
 
 use super::LinkError;
 
-const PREFIX: &str = "LS1";
+const FORM: Form = Form { prefix: "LS1", check: "link-text" };
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const FIXED_BYTES: usize = 16 + 32 + 32;
 const CHECK_BYTES: usize = 4;
@@ -23,6 +25,43 @@ const CHECK_BYTES: usize = 4;
 const RELAY_URL_BYTES_MAX: usize = 512;
 /// Longest text that is looked at.
 const TEXT_BYTES_MAX: usize = 2048;
+
+/// One kind of link.
+pub(crate) struct Form {
+    /// What it begins with.
+    pub(crate) prefix: &'static str,
+    /// Name of the hash that its check is the beginning of.
+    pub(crate) check: &'static str,
+}
+
+impl Form {
+    /// The text of fixed fields with a relay's address behind them. It may hold a secret.
+    pub(crate) fn write(&self, payload: &[u8]) -> Zeroizing<String> {
+        let check = sha256(self.check, &[payload]);
+        let bytes = Zeroizing::new([payload, &check[..CHECK_BYTES]].concat());
+        Zeroizing::new([self.prefix, &*Zeroizing::new(encode(&bytes))].concat())
+    }
+
+    /// The fixed fields and the address; nothing for a text that is another kind's, cut, mistyped or without address.
+    pub(crate) fn read<const FIXED: usize>(&self, text: &str) -> Option<(Zeroizing<[u8; FIXED]>, String)> {
+        if text.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        let text: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect());
+        let bytes = Zeroizing::new(decode(text.strip_prefix(self.prefix)?)?);
+        let (payload, check) = bytes.split_last_chunk::<CHECK_BYTES>()?;
+        let (fixed, url) = payload.split_first_chunk::<FIXED>()?;
+        let url = std::str::from_utf8(url).ok().filter(|url| is_address(url))?;
+        (sha256(self.check, &[payload])[..CHECK_BYTES] == *check).then(|| (Zeroizing::new(*fixed), url.to_owned()))
+    }
+}
+
+/// Whether a relay's address can stand in a link.
+pub(crate) fn is_address(url: &str) -> bool {
+    let fits = (1..=RELAY_URL_BYTES_MAX).contains(&url.len());
+    fits && !url.chars().any(|c| c.is_control() || c.is_whitespace())
+}
 
 /// What a link says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,20 +83,13 @@ impl LinkText {
 
     /// What all messages of the attempt are bound to.
     pub(super) fn hash(&self) -> [u8; 32] {
-        sha256("link-text", &[&self.payload()])
-    }
-
-    pub(super) fn check_url(url: &str) -> Result<(), LinkError> {
-        let fits = (1..=RELAY_URL_BYTES_MAX).contains(&url.len());
-        if fits && !url.chars().any(|c| c.is_control() || c.is_whitespace()) { Ok(()) } else { Err(LinkError::Text) }
+        sha256(FORM.check, &[&self.payload()])
     }
 }
 
 impl fmt::Display for LinkText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let payload = [&self.payload()[..], &self.hash()[..CHECK_BYTES]].concat();
-        f.write_str(PREFIX)?;
-        f.write_str(&encode(&payload))
+        f.write_str(&FORM.write(&self.payload()))
     }
 }
 
@@ -65,26 +97,18 @@ impl FromStr for LinkText {
     type Err = LinkError;
 
     fn from_str(text: &str) -> Result<Self, LinkError> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(LinkError::Text);
-        }
-        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
-        let bytes = text.strip_prefix(PREFIX).and_then(decode).ok_or(LinkError::Text)?;
-        let (payload, check) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(LinkError::Text)?;
-        let (fixed, url) = payload.split_first_chunk::<FIXED_BYTES>().ok_or(LinkError::Text)?;
-        let link = Self {
+        let (fixed, relay_url) = FORM.read::<FIXED_BYTES>(text).ok_or(LinkError::Text)?;
+        Ok(Self {
             rdv: RdvId::from_slice(&fixed[..16]).ok_or(LinkError::Text)?,
             relay_pk: SignPk::from_slice(&fixed[16..48]).ok_or(LinkError::Text)?,
             link_pk: HpkePk::from_slice(&fixed[48..]).ok_or(LinkError::Text)?,
-            relay_url: String::from_utf8(url.to_vec()).map_err(|_| LinkError::Text)?,
-        };
-        Self::check_url(&link.relay_url)?;
-        if link.hash()[..CHECK_BYTES] == *check { Ok(link) } else { Err(LinkError::Text) }
+            relay_url,
+        })
     }
 }
 
 /// Base32 (RFC 4648) without padding.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub(super) fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 8 / 5 + 1);
     let (mut buffer, mut bits) = (0_u32, 0);
     for byte in bytes {
@@ -103,7 +127,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 }
 
 /// Only the one encoding of each byte string decodes: the bits left over are zero.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() * 5 / 8);
     let (mut buffer, mut bits) = (0_u32, 0);
     for byte in text.bytes() {

@@ -1,6 +1,6 @@
 //! Records about people who come and spaces that end: invitations, admissions, closing.
 
-use lifeos_sync_protocol::ids::{HpkePk, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
@@ -64,7 +64,7 @@ impl Draft<'_> {
     }
 
     /// Admits who asked, with what the invitation promised, and gives the new devices the present epoch. `name` is what
-    /// all who read here will see them called; without one they are called what they call themselves.
+    /// all who read here will see them called; without one they are called what they call themselves. Gives who they are.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -74,12 +74,13 @@ impl Draft<'_> {
         role: Role,
         name: Option<&str>,
         random: &mut dyn Random,
-    ) -> Result<(), RecordsError> {
+    ) -> Result<MemberId, RecordsError> {
         let Body::Join { member, devices, .. } = join.body() else { return Err(RecordsError::Entry) };
         let (member, devices) = (*member, devices.clone());
         let enc_meta = name.map_or(Ok(Vec::new()), |name| self.seal_name(Named::Member(&member), name, random))?;
         self.add(&Body::MemberAdd { member, role, enc_meta, devices })?;
-        self.grant_current(random)
+        self.grant_current(random)?;
+        Ok(member)
     }
 
     fn seal_name(&self, named: Named<'_>, name: &str, random: &mut dyn Random) -> Result<Vec<u8>, RecordsError> {
@@ -126,14 +127,17 @@ pub fn open_invite(membership: &Membership, records: &[Record], keys: &DeviceKey
     opener.keyring
 }
 
-/// The requests to join that nobody has answered, with their invitation.
+/// The requests to join that nobody has answered, with their invitation. One whose device was in the space before is
+/// none: its person left or was removed, and no key is enrolled twice.
 #[must_use]
 pub fn open_requests<'r>(membership: &Membership, records: &'r [Record]) -> Vec<(&'r Record, RecordId)> {
     let open = membership.joins.iter().filter(|(_, join)| !join.is_admitted);
     let found = open.filter_map(|(id, join)| {
         let record = records.iter().find(|record| record.id() == *id)?;
         let gone = membership.invites.get(&join.invite).is_none_or(|invite| invite.is_revoked);
-        (!gone).then_some((record, join.invite))
+        let Body::Join { devices, .. } = record.body() else { return None };
+        let was_here = devices.iter().any(|device| membership.devices.contains_key(&device.sign_pk));
+        (!gone && !was_here).then_some((record, join.invite))
     });
     found.collect()
 }

@@ -36,10 +36,7 @@ pub use epochs::devices_without;
 pub use invite::{InviteTerms, next_record, open_invite, open_requests};
 pub(crate) use names::seal_name;
 pub use names::{Named, open_name};
-pub use recover::{
-    Readmission, RecoveryPlan, Takeover, plan_recovery, readmission_records, recovery_keys, replace_recovery_key,
-    takeover_records,
-};
+pub use recover::{RecoveryPlan, Takeover, plan_recovery, recovery_keys, replace_recovery_key, takeover_records};
 pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
 
 use epochs::{NewEpoch, epoch_record};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use lifeos_sync_protocol::ids::{EpochRef, MemberId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Cut, DeviceEntry, DeviceKind, Record, RemoveReason};
+use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason};
 
 use super::seals::device_ref;
 use super::{AddDevice, Draft, RecordsError, add_device, open_epochs, unlock_epochs};
@@ -144,55 +144,6 @@ pub fn replace_recovery_key(
     })?;
     all.extend(replaced);
     Ok(all.split_off(records.len()))
-}
-
-/// A person who lost all devices, known to an Owner or Admin by other means, with a new device to be let in.
-pub struct Readmission<'a> {
-    /// The space's state.
-    pub membership: &'a Membership,
-    /// All its records.
-    pub records: &'a [Record],
-    /// The Owner's or Admin's device.
-    pub device: OwnKeys<'a>,
-    /// Who comes back: the same member, so that what is theirs stays theirs.
-    pub member: MemberId,
-    /// The new device's keys with their proof for that member.
-    pub entry: DeviceEntry,
-    /// What it calls itself.
-    pub name: &'a str,
-    /// How far the lost devices' streams are held here.
-    pub cuts: &'a BTreeMap<SignPk, Vec<Cut>>,
-}
-
-/// Lets a person in again: the new device joins the same member, all its other normal devices go, and a new epoch is
-/// made, all signed by the Owner or Admin. The person's recovery key stays.
-///
-/// # Errors
-/// [`RecordsError::Void`] when the author may not: it has to be more senior than the person.
-pub fn readmission_records(readmit: &Readmission<'_>, random: &mut dyn Random) -> Result<Vec<Record>, RecordsError> {
-    let Readmission { membership, device, member, entry, .. } = readmit;
-    let opened = unlock_epochs(membership, readmit.records, *device);
-    let add = AddDevice {
-        membership,
-        records: readmit.records,
-        keyring: &opened.keyring,
-        keys: device.device,
-        member: *member,
-        entry: entry.clone(),
-        name: readmit.name,
-    };
-    let mut all = readmit.records.to_vec();
-    all.extend(add_device(&add, random)?);
-    let lost = plan_recovery(membership, member, &entry.sign_pk).lost;
-    let written = drafted(&membership.space, &all, *device, |draft| {
-        for lost in lost {
-            let cuts = readmit.cuts.get(&lost).cloned().unwrap_or_default();
-            draft.remove_device(lost, RemoveReason::Lost, cuts)?;
-        }
-        draft.rotate(random).map(drop)
-    })?;
-    all.extend(written);
-    Ok(all.split_off(readmit.records.len()))
 }
 
 /// The recovery keys of a member that are in force.

@@ -15,6 +15,12 @@ pub enum StoreError {
     /// The folder holds a home already.
     #[error("there is a home here already: open it, or choose another folder")]
     HomeExists,
+    /// A space begins with the random bytes of another one that is here.
+    #[error(
+        "this space was made to look like another one of yours, and is not taken: tell who invited you, and do not use \
+         their invitations"
+    )]
+    CopiedSpace,
     /// A device key lies in the folder, but no database.
     #[error(
         "the folder holds a device.key but no lifeos.db: put the database back from a backup, or move the key away"

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use lifeos_sync_protocol::ids::{RecordId, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
 use lifeos_sync_protocol::membership::{Membership, VoidReason};
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::record::{Body, Record};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{NewSpace, Store, StoreError, begin};
@@ -125,6 +125,29 @@ pub(super) fn find_space(conn: &Connection, space: &SpaceId) -> Result<SpaceRef,
     found.optional()?.ok_or(StoreError::UnknownSpace)
 }
 
+fn genesis_random(conn: &Connection, row: i64, space: &SpaceId) -> Result<[u8; 32], StoreError> {
+    // The id of the Genesis is the space's.
+    let mut select = conn.prepare_cached("SELECT bytes FROM record WHERE space = ?1 AND record = ?2")?;
+    let bytes: Option<Vec<u8>> = select.query_row((row, space.as_ref()), |row| row.get(0)).optional()?;
+    let genesis = bytes.and_then(|bytes| Record::parse(bytes).ok());
+    match genesis.as_ref().map(Record::body) {
+        Some(Body::Genesis { random, .. }) => Ok(*random),
+        _ => Err(StoreError::Corrupt { what: "the first record of a space" }),
+    }
+}
+
+fn check_genesis(conn: &Connection, space: &SpaceId, random: &[u8; 32]) -> Result<(), StoreError> {
+    let mut select = conn.prepare_cached("SELECT id, space FROM space WHERE space <> ?1")?;
+    let others = select.query_map([space.as_ref()], |row| Ok((row.get(0)?, SpaceId(row.get(1)?))))?;
+    for other in others {
+        let (row, other) = other?;
+        if genesis_random(conn, row, &other)? == *random {
+            return Err(StoreError::CopiedSpace);
+        }
+    }
+    Ok(())
+}
+
 /// Adds a space with its own stream and first records.
 pub(super) fn insert_space(conn: &Connection, new: &NewSpace, home: bool) -> Result<(), StoreError> {
     let mut insert =
@@ -158,14 +181,40 @@ pub(super) fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreEr
 }
 
 impl Store {
-    /// Adds a space with its first records.
+    /// Adds a space with its first records; one that is there already stays as it is.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError::CopiedSpace`] and the disk's.
     pub fn add_space(&mut self, new: &NewSpace) -> Result<(), StoreError> {
         let tx = begin(&self.conn)?;
+        if find_space(&tx, &new.space).is_ok() {
+            return Ok(());
+        }
+        for record in &new.records {
+            if let Body::Genesis { random, .. } = record.body() {
+                check_genesis(&tx, &new.space, random)?;
+            }
+        }
         insert_space(&tx, new, false)?;
         Ok(tx.commit()?)
+    }
+
+    /// The random bytes that a space begins with, from which this device's keys in it are derived.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownSpace`] and the disk's.
+    pub fn genesis_random(&self, space: &SpaceId) -> Result<[u8; 32], StoreError> {
+        let row = find_space(&self.conn, space)?.row;
+        genesis_random(&self.conn, row, space)
+    }
+
+    /// Refuses a space that begins with the random bytes of another one here: this device would have the same keys in
+    /// both, and what it signs for one would count in the other.
+    ///
+    /// # Errors
+    /// [`StoreError::CopiedSpace`] and the disk's.
+    pub fn check_genesis(&self, space: &SpaceId, random: &[u8; 32]) -> Result<(), StoreError> {
+        check_genesis(&self.conn, space, random)
     }
 
     /// Stores records, durably; returns how many were new. Records of another space, and those whose parents are
@@ -224,7 +273,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use lifeos_sync_protocol::ids::{EpochRef, MemberId};
-    use lifeos_sync_protocol::record::{Body, Unsigned};
+    use lifeos_sync_protocol::record::Unsigned;
 
     use super::*;
     use crate::crypto::SeededRandom;
