@@ -33,11 +33,7 @@ fn install(venv: &Path) -> Outcome {
 
 /// What the code makes today against the golden files, then the decoder.
 pub(crate) fn vectors() -> Outcome {
-    for package in ["lifeos-sync-protocol", "lifeos-client-core"] {
-        run(
-            &mut cargo(&["test", "--profile", "ci", "--locked", "-p", package, "vectors"]),
-            Duration::from_secs(20 * 60),
-        )?;
-    }
+    // The whole workspace, so that dependencies keep the features they were built with.
+    run(&mut cargo(&["test", "--profile", "ci", "--locked", "--workspace", "vectors"]), Duration::from_secs(20 * 60))?;
     check()
 }

@@ -43,7 +43,7 @@ fn demo() -> Outcome {
 /// Changes and documents mutated under a seed that is the day, so that every day tries others.
 fn mutations() -> Outcome {
     let seed = text("date", &["-u", "+%Y%m%d"]);
-    let test = ["test", "--profile", "ci", "--locked", "-p", "lifeos-client-core", "--lib", "fence::tests::mutations"];
+    let test = ["test", "--profile", "ci", "--locked", "--workspace", "--lib", "fence::tests::mutations"];
     let mut test = cargo(&[&test[..], &["--", "--nocapture"]].concat());
     test.env("LIFEOS_MUTATIONS", MUTATIONS).env("LIFEOS_SEED", &seed);
     let said = capture(&mut test, Duration::from_secs(60 * 60));
