@@ -14,7 +14,7 @@ use lifeos_client_core::protocol::membership::Membership;
 use lifeos_client_core::protocol::record::{RemoveReason, Role};
 use lifeos_client_core::records::{Draft, Founding, InviteTerms, found_space, unlock_epochs};
 use lifeos_client_core::store::{NewHome, NewSpace, PendingJoin, Store, unlock_device_root};
-use lifeos_tests::world::{HANG, NOWHERE, World, note, sync, titles, try_sync, until};
+use lifeos_tests::world::{HANG, NOWHERE, World, note, sync, titled, titles, try_sync, until};
 use tokio::time::timeout;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -605,6 +605,32 @@ async fn a_new_device_is_in_all_spaces_of_its_person_at_once() {
     sync(&there).await;
     sync(&family).await;
     assert_eq!(titles(&family), ["From the phone", "Groceries"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_is_linked_into_the_spaces_that_have_not_removed_its_person() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    for has_heard in [true, false] {
+        let ben = world.person(if has_heard { "Ben" } else { "Boris" });
+        sync(&ben).await;
+        let club = ben.space_create("Club", None).unwrap();
+        titled(&club, "Rules");
+        sync(&club).await;
+        let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
+        let member = family.members().unwrap().into_iter().find(|member| member.role == "editor").unwrap();
+        family.member_remove(&member.member, RemoveReason::Left).await.unwrap();
+        if has_heard {
+            assert!(try_sync(&with_ben).await.is_err());
+        }
+        let name = format!("{has_heard}");
+        let phone = world.link(&ben, &name).await;
+        phone.sync_all(&mut |_| {}).await.unwrap();
+        assert_eq!(titles(&phone.in_space("Club").unwrap()), ["Rules"]);
+        assert!(matches!(phone.in_space(&family.space().to_string()), Err(ClientError::NotFound { .. })));
+        sync(&ben).await;
+        assert!(ben.status().unwrap().devices.iter().any(|device| device.name == name), "the home has it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

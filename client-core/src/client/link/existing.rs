@@ -167,7 +167,7 @@ impl Client {
         let address: RelayUrl = link.relay_url.parse()?;
         let url = address.with_key(link.relay_pk);
         let relay_key = self.known_relay_key(&url)?.unwrap_or(link.relay_pk);
-        let spaces = self.spaces_to_link()?;
+        let spaces = self.spaces_to_link().await?;
         let offered = offers(&spaces)?;
         let machine = ExistingDevice::start(link, relay_key, offered, &mut SystemRandom::new())?;
         let mailboxes = self.open_mailboxes(&url).await?;
@@ -192,7 +192,7 @@ impl Client {
             _ => url,
         };
         let mailboxes = self.open_mailboxes(&url).await?;
-        let spaces = self.spaces_to_link()?;
+        let spaces = self.spaces_to_link().await?;
         let offered = offers(&spaces)?;
         let machine = SasExistingDevice::start(code, mailboxes.relay_key(), offered, &mut SystemRandom::new())?;
         let mut carrier = Carrier { mailboxes, machine };
@@ -207,19 +207,31 @@ impl Client {
     }
 
     /// This space, and the person's others at the same relay: a new device is one of theirs everywhere.
-    fn spaces_to_link(&self) -> Result<Vec<Self>, ClientError> {
+    async fn spaces_to_link(&self) -> Result<Vec<Self>, ClientError> {
         let relays = self.relay_addresses()?;
         let mut spaces = vec![Self { shared: Arc::clone(&self.shared) }];
         for other in self.other_spaces()? {
-            let is_open = other.shared.state().membership.closed.is_none();
-            // Whoever was removed elsewhere learns it from the relay alone, and still links devices into the rest.
-            let is_refused = other.shared.reader().reads().refused(&other.space())?.is_some();
-            let is_member = other.own_member().is_ok() && is_open && !is_refused;
-            if is_member && spaces.len() < LINK_SPACES_MAX && other.relay_addresses()?.first() == relays.first() {
+            let is_at_relay = spaces.len() < LINK_SPACES_MAX && other.relay_addresses()?.first() == relays.first();
+            if is_at_relay && other.is_open_to_this_device().await? {
                 spaces.push(other);
             }
         }
         Ok(spaces)
+    }
+
+    /// Whether this device is still a member's. Whoever was removed learns it from the relay alone, and may not have
+    /// asked it since; one space that lets nobody in must not stop the linking into the rest.
+    async fn is_open_to_this_device(&self) -> Result<bool, ClientError> {
+        let is_open = || self.own_member().is_ok() && self.shared.state().membership.closed.is_none();
+        if !is_open() {
+            return Ok(false);
+        }
+        let asked = exchange_records(&self.shared).await;
+        if self.shared.reader().reads().refused(&self.space())?.is_some() {
+            return Ok(false);
+        }
+        asked?;
+        Ok(is_open())
     }
 
     /// The key that this home has pinned for an address.
