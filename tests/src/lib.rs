@@ -4,4 +4,5 @@
 pub mod crash;
 pub mod middle;
 pub mod process;
+pub mod terminal;
 pub mod world;
