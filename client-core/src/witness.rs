@@ -1,16 +1,19 @@
 //! What members tell each other about relays, inside sealed envelopes, so that a relay that shows different logs
-//! to different devices is caught (protocol §8.4).
+//! or records to different devices is caught (protocol §8.4).
 //!
 //! ```text
-//! app   { 1: [[relay_pk(32), LOG_STATEMENT frame] …] }        at most 4; unknown keys are passed over
+//! app   { 1: [[relay_pk(32), LOG_STATEMENT frame] …]         at most 4
+//!         2: [record id(32) …] }                             at most 4; unknown keys are passed over
 //! ```
 //!
 //! A statement is signed by the relay, so whoever carries it cannot invent it. Two statements about one place of one
-//! log with different hashes are a proof for anybody; one that differs from what this device saw is an alarm.
+//! log with different hashes are a proof for anybody; one that differs from what this device saw is an alarm. A
+//! record id is the author's own word that the record exists: the newest it holds, told once. A device that was kept
+//! from a record of which no new key tells, say of somebody who left, learns so from any edit made since.
 
 use lifeos_sync_protocol::frame::Frame;
 use lifeos_sync_protocol::hash::sha256;
-use lifeos_sync_protocol::ids::{Roll, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::log::Statement;
 
 use crate::cbor::{CborError, Reader, Writer};
@@ -18,6 +21,8 @@ use crate::envelope::StreamTip;
 
 /// Most statements in one envelope.
 pub const STATEMENTS_MAX: usize = 4;
+/// Most record ids in one envelope.
+pub const RECORDS_TOLD_MAX: usize = 4;
 
 /// The rolling hashes of consecutive places of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,48 +63,76 @@ pub fn read_statement(bytes: &[u8]) -> Option<Statement> {
     Statement::from_frame(Frame::decode(bytes).ok()?.1)
 }
 
-/// The `app` field of a delta that tells of these statements; nothing to tell is no field.
+/// What an `app` field says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// Statements, each with the key of the relay that signed it.
+    pub statements: Vec<(SignPk, Statement)>,
+    /// Records that the author holds.
+    pub records: Vec<RecordId>,
+}
+
+/// The `app` field of a delta that tells of these statements and records; nothing to tell is no field.
 #[must_use]
-pub fn encode_app(statements: &[(SignPk, Vec<u8>)]) -> Vec<u8> {
-    if statements.is_empty() {
+pub fn encode_app(statements: &[(SignPk, Vec<u8>)], records: &[RecordId]) -> Vec<u8> {
+    let statements = &statements[..statements.len().min(STATEMENTS_MAX)];
+    let records = &records[..records.len().min(RECORDS_TOLD_MAX)];
+    let entries = usize::from(!statements.is_empty()) + usize::from(!records.is_empty());
+    if entries == 0 {
         return Vec::new();
     }
-    let told = &statements[..statements.len().min(STATEMENTS_MAX)];
     let mut writer = Writer::default();
-    writer.map(1).uint(1).array(told.len());
-    for (relay, statement) in told {
-        writer.array(2).bytes(&relay.0).bytes(statement);
+    writer.map(entries);
+    if !statements.is_empty() {
+        writer.uint(1).array(statements.len());
+        for (relay, statement) in statements {
+            writer.array(2).bytes(&relay.0).bytes(statement);
+        }
+    }
+    if !records.is_empty() {
+        writer.uint(2).array(records.len());
+        for record in records {
+            writer.bytes(&record.0);
+        }
     }
     writer.finish()
 }
 
-/// The statements in an `app` field that their relays really signed about this space. What is malformed is passed
-/// over: the field is advice, and no reason to refuse an edit.
+/// What an `app` field says: of statements, those that their relays really signed about this space. What is malformed
+/// is passed over: the field is advice, and no reason to refuse an edit.
 #[must_use]
-pub fn decode_app(space: &SpaceId, app: &[u8]) -> Vec<(SignPk, Statement)> {
-    let told = if app.is_empty() { Ok(Vec::new()) } else { read_app(app) };
-    let said = told.unwrap_or_default().into_iter();
-    said.filter(|(relay, said)| said.space == *space && said.verify(relay).is_ok()).collect()
+pub fn decode_app(space: &SpaceId, app: &[u8]) -> Advice {
+    let mut advice = if app.is_empty() { Advice::default() } else { read_app(app).unwrap_or_default() };
+    advice.statements.retain(|(relay, said)| said.space == *space && said.verify(relay).is_ok());
+    advice
 }
 
-fn read_app(app: &[u8]) -> Result<Vec<(SignPk, Statement)>, CborError> {
-    let mut told = Vec::new();
+fn read_app(app: &[u8]) -> Result<Advice, CborError> {
+    let mut advice = Advice::default();
     let mut reader = Reader::new(app);
-    reader.map(|reader, key| {
-        if key != 1 {
-            return reader.skip().map(drop);
-        }
-        for _ in 0..reader.array(STATEMENTS_MAX)? {
-            if reader.array(2)? != 2 {
-                return Err(CborError);
+    reader.map(|reader, key| match key {
+        1 => read_statements(reader, &mut advice.statements),
+        2 => {
+            for _ in 0..reader.array(RECORDS_TOLD_MAX)? {
+                advice.records.push(RecordId(reader.array_of()?));
             }
-            let relay = SignPk(reader.array_of()?);
-            told.extend(read_statement(reader.bytes()?).map(|statement| (relay, statement)));
+            Ok(())
         }
-        Ok(())
+        _ => reader.skip().map(drop),
     })?;
     reader.end()?;
-    Ok(told)
+    Ok(advice)
+}
+
+fn read_statements(reader: &mut Reader<'_>, told: &mut Vec<(SignPk, Statement)>) -> Result<(), CborError> {
+    for _ in 0..reader.array(STATEMENTS_MAX)? {
+        if reader.array(2)? != 2 {
+            return Err(CborError);
+        }
+        let relay = SignPk(reader.array_of()?);
+        told.extend(read_statement(reader.bytes()?).map(|statement| (relay, statement)));
+    }
+    Ok(())
 }
 
 /// Six digits that two people can read to each other: equal when both hold the same records and the same streams
@@ -152,15 +185,33 @@ mod tests {
     fn a_statement_travels_with_its_relays_key_and_only_what_the_relay_signed_arrives() {
         let (space, key) = (SpaceId([1; 32]), relay().0);
         let said = statement(space, 8);
-        let app = encode_app(&[(key, statement_bytes(&said))]);
-        assert_eq!(decode_app(&space, &app), vec![(key, said.clone())]);
-        assert_eq!(decode_app(&SpaceId([2; 32]), &app), vec![], "another space");
+        let app = encode_app(&[(key, statement_bytes(&said))], &[]);
+        let statements = |space: &SpaceId, app: &[u8]| decode_app(space, app).statements;
+        assert_eq!(statements(&space, &app), vec![(key, said.clone())]);
+        assert_eq!(statements(&SpaceId([2; 32]), &app), vec![], "another space");
         let mut forged = said;
         forged.log.pos += 1;
-        assert_eq!(decode_app(&space, &encode_app(&[(key, statement_bytes(&forged))])), vec![]);
+        assert_eq!(statements(&space, &encode_app(&[(key, statement_bytes(&forged))], &[])), vec![]);
         for length in 0..app.len() {
-            assert_eq!(decode_app(&space, &app[..length]), vec![], "cut at {length}");
+            assert_eq!(decode_app(&space, &app[..length]), Advice::default(), "cut at {length}");
         }
+    }
+
+    #[test]
+    fn records_are_told_beside_statements_and_no_more_than_a_few() {
+        let (space, key) = (SpaceId([1; 32]), relay().0);
+        let said = statement(space, 8);
+        let records: Vec<_> = (0..9).map(|byte| RecordId([byte; 32])).collect();
+        assert_eq!(encode_app(&[], &[]), Vec::<u8>::new());
+        assert_eq!(decode_app(&space, &encode_app(&[], &records[..2])).records, records[..2]);
+        let both = decode_app(&space, &encode_app(&[(key, statement_bytes(&said))], &records));
+        assert_eq!(both, Advice { statements: vec![(key, said)], records: records[..RECORDS_TOLD_MAX].to_vec() });
+        let mut too_many = Writer::default();
+        too_many.map(1).uint(2).array(records.len());
+        for record in &records {
+            too_many.bytes(&record.0);
+        }
+        assert_eq!(decode_app(&space, &too_many.finish()), Advice::default());
     }
 
     #[test]

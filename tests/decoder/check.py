@@ -378,6 +378,27 @@ def check_delta(body):
         refuses(f"delta cut at {at}", lambda: envelopes.delta(body[:at]))
 
 
+@check("advice.txt")
+def check_advice(vectors):
+    app, relay, statement = vectors["app"], vectors["relay_pk"], vectors["statement"]
+    statements, records = envelopes.advice(app)
+    if statements != [(relay, statement)]:
+        raise Failed("advice that tells of another statement")
+    vectors.equal("records", b"".join(records))
+
+    def signed(frame):
+        kind, _, fields = frames.decode(frame)
+        if kind != "LOG_STATEMENT":
+            raise Refused("no statement")
+        verify(relay, frames.statement_message(fields), fields[-1])
+
+    signed(statement)
+    # The request number in a frame's head is not signed: a statement answers one, and is told without it.
+    flips("told statement", statement, signed, [at for at in range(len(statement)) if at not in range(2, 6)])
+    for at in range(len(app)):
+        refuses(f"advice cut at {at}", lambda: envelopes.advice(app[:at]))
+
+
 @check("envelope_delta.txt")
 def check_first_deltas(vectors):
     # The inputs that the comment of the file names: space id and Genesis random.

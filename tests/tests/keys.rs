@@ -11,8 +11,10 @@ use lifeos_client_core::envelope;
 use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
 use lifeos_client_core::keystore::system_keystore;
 use lifeos_client_core::records::unlock_epochs;
-use lifeos_client_core::store::{SealBudget, Store, unlock_device_root};
+use lifeos_client_core::store::{Page, SealBudget, Store, Unknown, unlock_device_root};
+use lifeos_client_core::witness::Rolls;
 use lifeos_sync_protocol::envelope::Envelope;
+use lifeos_sync_protocol::frame::Item;
 use lifeos_sync_protocol::ids::{EpochRef, StreamId};
 use lifeos_sync_protocol::record::RemoveReason;
 use lifeos_tests::world::{
@@ -146,6 +148,51 @@ fn seal_without_sending(world: &World, client: &Client, home: &str) -> EpochRef 
     let sealed = store.seal_pending(&space, &keys, &key, SealBudget::default(), &mut SystemRandom::new()).unwrap();
     assert_eq!(sealed.envelopes, 1);
     key.epoch()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_whose_author_hides_what_it_builds_upon_is_told_as_waiting() {
+    let world = World::new().await;
+    let (laptop, [phone]) = world.devices(["phone"]).await;
+    let plan = titled(&phone, "Plan");
+    sync_each(&[&phone, &laptop]).await;
+    phone.note_set_title(&plan, "Hidden").unwrap();
+    phone.note_set_title(&plan, "Shown").unwrap();
+    let space = phone.space();
+    let before = Store::open(&world.home("phone")).unwrap().own_tip(&space).unwrap();
+    seal_without_sending(&world, &phone, "phone");
+
+    // The same envelope as the phone would send it if it kept the first of the two edits to itself.
+    let store = Store::open(&world.home("phone")).unwrap();
+    let keys = keys_of(&world.home("phone"), &store, &phone);
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let keyring = unlock_epochs(&membership, &records, OwnKeys::first(&keys)).keyring;
+    let mut sealed = envelopes(&store, &phone).into_iter();
+    let sealed = sealed.find(|(stream, seq, _)| (*stream, *seq) == (before.stream, before.seq + 1)).unwrap().2;
+    let (verified, _) =
+        envelope::verify(&space, &membership, Some(&before), sealed, envelope::SignatureCheck::Now).unwrap();
+    let mut delta = envelope::open(&space, &verified, &keyring).unwrap().delta;
+    delta.frontier.clear();
+    delta.docs[0].changes.remove(0);
+    let key = health(&keys.sign_pk(), OwnKeys::first(&keys), &membership, &keyring).unwrap();
+    let mut random = SystemRandom::new();
+    let forged = envelope::seal(&space, &before, &keys, key.epoch(), key.secret(), &delta, &mut random).unwrap().bytes;
+
+    assert_eq!(laptop.status().unwrap().alarms, Vec::<String>::new());
+    let page =
+        Page { relay: None, items: vec![Item { pos: 1, envelope: forged }], next: None, rolls: Rolls::default() };
+    let mut given = Store::open(&world.home("laptop")).unwrap();
+    given.receive(&space, page, &membership, &keyring, Unknown::Quarantine, 1).unwrap();
+    let status = laptop.status().unwrap();
+    assert!(status.quarantine.is_empty() && status.missing.is_empty(), "{status:?}");
+    assert_eq!(laptop.note(&plan).unwrap().title, "Plan");
+    let doctor = laptop.doctor(false, &mut |_| {}).unwrap().checks;
+    let doctor = doctor.into_iter().find(|check| check.name == "waiting edits").unwrap().detail;
+    for told in status.alarms.iter().chain([&doctor]) {
+        assert!(told.contains("edits of phone wait"), "{told}");
+    }
+    assert_eq!(status.alarms.len(), 1);
+    world.relay.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The doctor: checks everything that can be checked, repairs what can be made anew.
 
+use super::status::waiting_text;
 use super::{Client, ClientError, DoctorCheck, DoctorReport, Progress, ProgressStep};
 
 impl Client {
@@ -19,6 +20,7 @@ impl Client {
             .map(|outcome| DoctorCheck { name: outcome.name.to_owned(), ok: outcome.ok, detail: outcome.detail })
             .collect();
         checks.extend([self.check_device_key(), self.check_membership(), self.check_epoch_key()]);
+        checks.push(self.check_waiting()?);
         Ok(DoctorReport { ok: checks.iter().all(|check| check.ok), checks })
     }
 
@@ -40,6 +42,15 @@ impl Client {
         } else {
             check("membership", false, "this device may not write: ask another of your devices to link it again")
         }
+    }
+
+    /// An edit that waits is no illness of the home, and is told of all the same: it is nowhere else to be seen.
+    fn check_waiting(&self) -> Result<DoctorCheck, ClientError> {
+        let waiting = self.shared.reader().reads().waiting_changes(&self.space())?;
+        let names = self.names()?;
+        let texts: Vec<_> = waiting.iter().map(|waiting| waiting_text(waiting, &names)).collect();
+        let detail = if texts.is_empty() { "no edit waits for another one".to_owned() } else { texts.join("; ") };
+        Ok(check("waiting edits", true, &detail))
     }
 
     fn check_epoch_key(&self) -> DoctorCheck {

@@ -13,7 +13,10 @@ use super::{
     RelayWarning, Status,
 };
 use crate::engine::{SpaceState, wall_ms};
-use crate::store::{NoticedDevice, Promise, QuarantinedEnvelope, Reads, RelayState, Warning, WarningKind};
+use crate::store::{
+    NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState, WaitingChanges, Warning,
+    WarningKind,
+};
 use crate::witness::state_code;
 
 /// Quarantined envelopes that are listed.
@@ -60,7 +63,7 @@ impl Client {
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
-            alarms: alarms(&reads, &space, &state, &names)?,
+            alarms: alarms(&reads, &space, &state, &names, now_ms)?,
         })
     }
 
@@ -128,8 +131,15 @@ impl Client {
 }
 
 /// What does not heal by itself.
-fn alarms(reads: &Reads<'_>, space: &SpaceId, state: &SpaceState, names: &Names) -> Result<Vec<String>, ClientError> {
-    let mut alarms = Vec::new();
+fn alarms(
+    reads: &Reads<'_>,
+    space: &SpaceId,
+    state: &SpaceState,
+    names: &Names,
+    now_ms: i64,
+) -> Result<Vec<String>, ClientError> {
+    let mut alarms = withheld_records(reads.promised_records(space)?, names, now_ms);
+    alarms.extend(reads.waiting_changes(space)?.iter().map(|waiting| waiting_text(waiting, names)));
     let unknown = reads.unknown_epoch_count(space)?;
     if unknown > 0 {
         alarms.push(format!(
@@ -147,6 +157,33 @@ fn alarms(reads: &Reads<'_>, space: &SpaceId, state: &SpaceState, names: &Names)
         alarms.push(format!("two copies of the home of {name} wrote at once: one of the two is kept; if nobody copied it, remove the device"));
     }
     Ok(alarms)
+}
+
+/// Records that others have told of, a minute ago at least.
+fn withheld_records(promised: Vec<PromisedRecord>, names: &Names, now_ms: i64) -> Vec<String> {
+    let mut by_teller: BTreeMap<SignPk, usize> = BTreeMap::new();
+    for promised in promised.iter().filter(|promised| now_ms.saturating_sub(promised.since_ms) >= MISSING_AFTER_MS) {
+        *by_teller.entry(promised.told_by).or_default() += 1;
+    }
+    let text = |(teller, records): (SignPk, usize)| {
+        format!(
+            "{} holds records about members, devices or keys that have not come here ({records}): somebody may have \
+             been removed or let in without this device knowing. Sync again; if this stays, the relay is holding them \
+             back: compare `lifeos status --verify`, and use another relay",
+            names.device(&teller)
+        )
+    };
+    by_teller.into_iter().map(text).collect()
+}
+
+/// Changes that wait, in words.
+pub(super) fn waiting_text(waiting: &WaitingChanges, names: &Names) -> String {
+    let author = waiting.author.map_or_else(|| "an unknown device".to_owned(), |author| names.device(&author));
+    format!(
+        "edits of {author} wait for others that they build upon and that have not come ({} in {} documents): sync \
+         again; if this stays, edit those notes anew on that device, or remove the device if it is not yours",
+        waiting.changes, waiting.documents
+    )
 }
 
 fn quarantine_entry(entry: QuarantinedEnvelope, names: &Names) -> QuarantineEntry {

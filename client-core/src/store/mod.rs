@@ -25,6 +25,7 @@ mod joining;
 mod notes;
 mod noticed;
 mod outbox;
+mod promise;
 mod quarantine;
 mod query;
 mod reads;
@@ -51,6 +52,7 @@ pub use joining::PendingJoin;
 pub use notes::{LinkRow, NoteRow, NotebookRow, NotesFilter, PropRow, SourceRow, TagRow};
 pub use noticed::NoticedDevice;
 pub use outbox::{RelayId, RelayState};
+pub use promise::{Promise, PromisedRecord, WaitingChanges};
 pub use quarantine::QuarantinedEnvelope;
 pub use query::QueryError;
 pub use reads::{DocHeads, Reader, Reads, SpaceRow, StreamRow};
@@ -61,7 +63,7 @@ pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};
 pub use search::Hit;
 pub use undo::{Step, UndoStep};
-pub use witness::{Promise, Warning, WarningKind};
+pub use witness::{Warning, WarningKind};
 
 use std::path::PathBuf;
 

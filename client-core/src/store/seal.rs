@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::documents::{Mark, unmark};
 use super::receive::insert_mention;
 use super::records::{SpaceRef, find_space};
-use super::{Reads, Store, StoreError, begin, schema, witness};
+use super::{Reads, Store, StoreError, begin, promise, schema, witness};
 use crate::crypto::Random;
 use crate::delta::{self, DELTA_FRONTIER_MAX, Delta, DeltaError, DocDelta};
 use crate::document::GenesisId;
@@ -87,8 +87,9 @@ impl Store {
         if deltas.is_empty() {
             deltas.push(Delta { frontier, ..Delta::default() });
         }
+        let records = promise::untold(&transaction, space, space_ref.row)?;
         if let Some(first) = deltas.first_mut() {
-            first.app = encode_app(&witness::untold(&transaction, space_ref.row)?);
+            first.app = encode_app(&witness::untold(&transaction, space_ref.row)?, &records);
         }
         let mut tip = own_tip(&transaction, space_ref)?;
         for delta in &deltas {
@@ -104,6 +105,9 @@ impl Store {
         move_tip(&transaction, space_ref.stream_row, &tip)?;
         tell_frontier(&transaction, &deltas, space_ref.row)?;
         witness::told(&transaction, space_ref.row)?;
+        if !records.is_empty() {
+            promise::told(&transaction, space, space_ref.row)?;
+        }
         transaction.commit()?;
         Ok(SealReport { envelopes: deltas.len(), changes, more })
     }

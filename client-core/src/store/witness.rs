@@ -1,7 +1,6 @@
-//! What this home has noticed about its relays, and what it was promised and has not got (protocol §8.4).
+//! What this home has noticed about its relays (protocol §8.4).
 //!
-//! Rolling hashes are kept for every place of a log, one row a page; statements of relays as they were signed. A
-//! promise is another device's word, in its frontier, that an envelope exists: it stands until the envelope is here.
+//! Rolling hashes are kept for every place of a log, one row a page; statements of relays as they were signed.
 
 use lifeos_sync_protocol::ids::{LogId, Roll, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::log::Statement;
@@ -9,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::records::find_space;
 use super::{Reads, RelayId, Store, StoreError, begin};
-use crate::delta::Delta;
 use crate::envelope::StreamTip;
 use crate::witness::{self, Rolls};
 
@@ -64,23 +62,6 @@ pub struct Warning {
     pub times: u64,
     /// What proves it: the signed statements, one after another, if there are any.
     pub evidence: Vec<u8>,
-}
-
-/// Envelopes that another device has and that have not come here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Promise {
-    /// The stream.
-    pub stream: StreamId,
-    /// Who writes it, if known.
-    pub author: Option<SignPk>,
-    /// Who told of it.
-    pub told_by: SignPk,
-    /// Up to which sequence it was told of.
-    pub seq: u32,
-    /// Up to which it is here.
-    pub held: u32,
-    /// Since when (ms UTC).
-    pub since_ms: i64,
 }
 
 impl Store {
@@ -158,26 +139,6 @@ impl Reads<'_> {
             Ok(StreamTip { stream, device, seq: row.get(2)?, id: row.get(3)? })
         })
     }
-
-    /// Promised envelopes that are not here, oldest promise first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn promises(&self, space: &SpaceId) -> Result<Vec<Promise>, StoreError> {
-        let sql = "SELECT p.stream, s.device, p.told_by, p.seq, coalesce(s.seq, 0), p.since_ms FROM promise p
-                   LEFT JOIN stream s ON s.space = p.space AND s.stream = p.stream
-                   WHERE p.space = ?1 AND p.seq > coalesce(s.seq, 0) ORDER BY p.since_ms";
-        self.all(sql, [find_space(self.conn, space)?.row], |row| {
-            Ok(Promise {
-                stream: StreamId(row.get(0)?),
-                author: row.get::<_, Option<[u8; 32]>>(1)?.map(SignPk),
-                told_by: SignPk(row.get(2)?),
-                seq: row.get(3)?,
-                held: row.get(4)?,
-                since_ms: row.get(5)?,
-            })
-        })
-    }
 }
 
 /// Keeps the hashes of places that were passed, in the commit that moves the cursor over them.
@@ -209,26 +170,17 @@ fn roll_at(conn: &Connection, relay: i64, log: &LogId, pos: u64) -> Result<Optio
     Ok(Rolls { first: u64::try_from(first).unwrap_or(0), rolls }.at(pos))
 }
 
-/// Takes in what an accepted envelope of another device says besides its changes: how far that device has got, and
-/// what relays told it.
+/// Takes in what relays told another device.
 pub(super) fn hear(
     conn: &Connection,
-    (space, row): (&SpaceId, i64),
+    row: i64,
     told_by: &SignPk,
-    delta: &Delta,
+    statements: &[(SignPk, Statement)],
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO promise(space, stream, seq, told_by, since_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT(space, stream) DO UPDATE
-               SET seq = excluded.seq, told_by = excluded.told_by, since_ms = excluded.since_ms
-               WHERE excluded.seq > seq";
-    let mut promise = conn.prepare_cached(sql)?;
-    for (stream, seq) in &delta.frontier {
-        promise.execute((row, stream.as_ref(), seq, told_by.as_ref(), now_ms))?;
-    }
-    for (relay, statement) in witness::decode_app(space, &delta.app) {
-        insert_statement(conn, row, &relay, Some(told_by), &statement, now_ms)?;
-        compare(conn, row, &relay, &statement, now_ms)?;
+    for (relay, statement) in statements {
+        insert_statement(conn, row, relay, Some(told_by), statement, now_ms)?;
+        compare(conn, row, relay, statement, now_ms)?;
     }
     Ok(())
 }

@@ -8,9 +8,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
-use lifeos_sync_protocol::ids::{DocId, EpochRef, MemberId, SignPk, StreamId};
+use lifeos_sync_protocol::frame::Cursor;
+use lifeos_sync_protocol::ids::{
+    DocId, EpochRef, LogId, MemberId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId,
+};
+use lifeos_sync_protocol::log::{Statement, statement_message};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::crypto::{HpkeKey, Random as _, SeededRandom};
 use crate::delta::{Delta, DocDelta};
@@ -24,6 +29,7 @@ use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, Offere
 use crate::records::{
     AddDevice, Draft, Founded, Founding, Named, add_device, found_space, open_epochs, open_name, unlock_epochs,
 };
+use crate::witness::{encode_app, statement_bytes};
 
 const WORDS_12: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 const WORDS_24: &str = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth \
@@ -36,7 +42,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 4] {
+fn files() -> [(&'static str, &'static str, Vectors); 5] {
     [
         (
             "keys.txt",
@@ -61,6 +67,12 @@ fn files() -> [(&'static str, &'static str, Vectors); 4] {
              content address, .key the single-use key, .body what opens. What DEFLATE makes may differ between \
              versions of a library, so delta_deflated is held by opening it.",
             sealed(),
+        ),
+        (
+            "advice.txt",
+            "The app field of a Delta that tells of one statement and two records; records: the two ids together. The \
+             relay's Ed25519 seed is 09*32, space 01*32.",
+            advice(),
         ),
     ]
 }
@@ -234,6 +246,25 @@ fn sealed() -> Vectors {
         world.push(&mut out, name, &sealed, body);
     }
     out
+}
+
+fn advice() -> Vectors {
+    let relay = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+    let key = SignPk(relay.public_key().as_ref().try_into().unwrap());
+    let (space, time_ms) = (SpaceId([1; 32]), 3);
+    let log = Cursor { log_id: LogId([4; 16]), pos: 7, roll: Roll([8; 16]) };
+    let records = [RecordId([6; 32]), RecordId([7; 32])];
+    let signature = relay.sign(&statement_message(&space, &log, &records, time_ms));
+    let signature = Signature(signature.as_ref().try_into().unwrap());
+    let frame = statement_bytes(&Statement { space, log, rec_heads: records.to_vec(), time_ms, signature });
+    [
+        ("relay_pk", key.0.to_vec()),
+        ("statement", frame.clone()),
+        ("records", records.map(|record| record.0).concat()),
+        ("app", encode_app(&[(key, frame)], &records)),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .to_vec()
 }
 
 impl World {

@@ -122,6 +122,17 @@ def delta(body):
     return frontier, [(entry[1], entry.get(2, []), entry.get(4)) for entry in documents], value
 
 
+def advice(app):
+    """([(relay key, LOG_STATEMENT frame)], [record id]) of the app field of a Delta."""
+    value = cbor.decode(app)
+    if not isinstance(value, dict):
+        raise Refused("advice is a map")
+    statements, records = value.get(1, []), value.get(2, [])
+    if len(statements) > 4 or len(records) > 4 or any(len(record) != 32 for record in records):
+        raise Refused("advice beyond its limits")
+    return [tuple(one) for one in statements], records
+
+
 def _ascending(ids, size):
     if any(not isinstance(one, bytes) or len(one) != size for one in ids):
         raise Refused("not an id")

@@ -29,7 +29,7 @@ pub(super) use self::apply::Steps;
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::{
-    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, quarantine, records, schema, seal, witness,
+    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, promise, quarantine, records, schema, seal, witness,
 };
 use crate::envelope::{self, SealedEnvelope, StreamTip, VerifiedEnvelope};
 use crate::fence::{self, Checked};
@@ -314,7 +314,7 @@ impl Receiver<'_> {
         };
         self.report.received += 1;
         let Context { conn, space, row, now_ms, .. } = self.context;
-        witness::hear(conn, (space, row), &opened.author, &opened.delta, now_ms)?;
+        promise::hear(conn, (space, row), &opened.author, &opened.delta, now_ms)?;
         drop(opened);
         for news in checked {
             match news {

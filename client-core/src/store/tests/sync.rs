@@ -345,10 +345,13 @@ fn changes_that_depend_on_others_wait_for_them() {
     let report = late.receive_with(&top, 1, Unknown::Quarantine);
     assert_eq!((report.changed.len(), report.quarantined.len()), (0, 0));
     assert_eq!(late.store.reads().waiting_count(&late.space).unwrap(), 1);
+    let told = WaitingChanges { author: Some(b.keys.sign_pk()), changes: 1, documents: 1 };
+    assert_eq!(late.store.reads().waiting_changes(&late.space).unwrap(), [told]);
     assert_eq!(late.store.reads().document_count(&late.space).unwrap(), 0);
     let report = late.receive_with(&base, 2, Unknown::Quarantine);
     assert_eq!(report.changed, vec![doc(1)]);
     assert_eq!(late.store.reads().waiting_count(&late.space).unwrap(), 0);
+    assert_eq!(late.store.reads().waiting_changes(&late.space).unwrap(), []);
     assert_eq!(late.read_title(&doc(1)).unwrap(), "on top");
     assert_eq!(late.state(), b.state());
 }

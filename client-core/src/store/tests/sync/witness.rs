@@ -6,7 +6,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use super::*;
 use crate::store::{WarningKind, records, witness};
-use crate::witness::read_statement;
+use crate::witness::{encode_app, read_statement};
 
 fn relay_key() -> (SignPk, Ed25519KeyPair) {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[44; 32]).unwrap();
@@ -75,6 +75,46 @@ fn an_envelope_that_another_device_has_and_the_relay_keeps_back_is_missed_until_
     assert!(a.store.reads().promises(&a.space).unwrap().is_empty());
     other.receive(&withheld);
     assert!(other.store.reads().promises(&other.space).unwrap().is_empty(), "it has come");
+}
+
+#[test]
+fn a_record_that_another_device_has_and_the_relay_keeps_back_is_missed_until_it_comes() {
+    let Pair { mut a, mut b, .. } = pair();
+    a.title(1, &doc(1), "before");
+    b.receive(&a.send());
+    let missed = |device: &Device| device.store.reads().promised_records(&device.space).unwrap();
+    assert_eq!(missed(&b), [], "both hold the same");
+    // A device is added, which makes no new key, and the relay tells b nothing of it.
+    let tablet = third(&mut a);
+    let (space, records) = (a.space, tablet.store.records(&a.space).unwrap());
+    a.store.put_records(&space, &records).unwrap();
+    a.title(2, &doc(1), "after");
+    let after = a.send();
+    b.receive(&after);
+    let told: Vec<_> = missed(&b).iter().map(|promised| (promised.told_by, promised.since_ms)).collect();
+    assert_eq!(told, [(a.keys.sign_pk(), 77)]);
+    b.receive(&after);
+    a.title(3, &doc(1), "told once");
+    b.receive(&a.send());
+    assert_eq!(missed(&b).len(), 1);
+    b.store.put_records(&space, &records).unwrap();
+    assert_eq!(missed(&b), [], "it has come");
+}
+
+#[test]
+fn a_device_that_promises_records_without_end_is_remembered_for_a_few() {
+    let Pair { mut a, mut b, .. } = pair();
+    let mut tip = a.store.own_tip(&a.space).unwrap();
+    for round in 0..5_u8 {
+        let records: Vec<_> = (0..4).map(|n| RecordId([0x80 + round * 4 + n; 32])).collect();
+        let delta = Delta { app: encode_app(&[], &records), ..Delta::default() };
+        let key = a.key();
+        let sealed =
+            crate::envelope::seal(&a.space, &tip, &a.keys, key.epoch(), key.secret(), &delta, &mut a.random).unwrap();
+        (tip.seq, tip.id) = (sealed.seq, sealed.id.0);
+        b.receive(&[sealed.bytes]);
+    }
+    assert_eq!(b.store.reads().promised_records(&b.space).unwrap().len(), 8);
 }
 
 #[test]
