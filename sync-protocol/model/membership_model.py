@@ -221,7 +221,7 @@ class Space:
         if kind == "hpke_refresh":
             if device_kind == RECOVERY:
                 return "NoAuthority"
-            return "KeyReused" if self.hpke_used(i, r["hpke"]) else None
+            return "KeyReused" if self.had_hpke(i, r["author"], r["hpke"]) else None
         if kind == "checkpoint":
             return None if writer else "NoAuthority"
         if kind in ("endorse", "object"):
@@ -244,23 +244,21 @@ class Space:
             return "Conflict"
         return self.check_fresh(s, r["devices"])
 
-    def hpke_used(self, i, hpke, sign=None):
-        """Whether a record that is good in its own past, and lies in this one's, names the key for another device."""
+    def had_hpke(self, i, device, hpke):
+        """Whether a record that is good in its own past, and lies in this one's, names the key for this device. Between
+        devices nothing is compared: a public key that somebody else names, too, opens nothing for them."""
         for j in bits(self.past[i]):
             if self.own[j] is None:
-                known = [(d["hpke"], d["sign"]) for d in devices_of(self.r[j])] + [(self.r[j].get("hpke"), self.r[j]["author"])]
-                if any(key == hpke and owner != sign for key, owner in known):
+                known = [(d["sign"], d["hpke"]) for d in devices_of(self.r[j])] + [(self.r[j]["author"], self.r[j].get("hpke"))]
+                if (device, hpke) in known:
                     return True
         return False
 
     def check_fresh(self, s, devices):
-        i = len(self.own)
         signs, hpkes = [d["sign"] for d in devices], [d["hpke"] for d in devices]
         if len(set(signs)) < len(signs) or len(set(hpkes)) < len(hpkes):
             return "KeyReused"
-        if any(sign in s.devices for sign in signs) or any(self.hpke_used(i, d["hpke"], d["sign"]) for d in devices):
-            return "KeyReused"
-        return None
+        return "KeyReused" if any(sign in s.devices for sign in signs) else None
 
     def epochs(self, mask):
         return [j for j in bits(mask) if self.r[j]["type"] == "epoch" and self.own[j] is None]
@@ -373,9 +371,7 @@ class Pass:
         if any(not self.h.saw(x, j) for x in self.revokes.get(invite, [])):
             self.void(j, "Invite")
             return False
-        if self.invites[invite] >= self.h.r[invite]["uses_max"]:
-            self.void(j, "Invite")
-            return False
+        # Its number was looked at in this join's own past: what others ask for beside it puts nobody out.
         auto = self.h.r[invite]["auto"]
         if auto and not self.claim(j, self.h.r[j]["member"]):
             self.void(j, "KeyReused")
@@ -710,6 +706,12 @@ def check_invariants(h, s):
                 o = h.r[j]
                 if o["type"] == "member_remove" and o["member"] == f["member"] and h.fact[j]["member"] == f["target"]:
                     assert h.saw(i, j) or h.saw(j, i), "mutual removal of members"
+    # A join that was good when it was made falls with its invite or a key, or by a withdrawal beside it: never by another.
+    for i, r in enumerate(h.r):
+        if r["type"] == "join" and h.own[i] is None and h.at[r["invite"]] in s.effective and i not in s.effective:
+            withdrawn = [j for j in s.effective if h.r[j]["type"] == "invite_revoke" and h.r[j]["invite"] == r["invite"]]
+            beside = any(not h.saw(j, i) for j in withdrawn)
+            assert beside or s.reasons.get(i) != "Invite", "put out by a join beside it"
     # Whoever had seen everything and was allowed to act has acted: there is nothing beside that could say otherwise.
     for i, r in enumerate(h.r):
         if h.own[i] is None and r["type"] in AUTHORITY:
@@ -765,9 +767,9 @@ class Generator:
     def cuts(self):
         return [[self.rng.randrange(1, 4), self.rng.randrange(9), self.rng.randrange(1, 9)] for _ in range(self.rng.randrange(3))]
 
-    def step(self):
+    def step(self, device=None, kind=None):
         rng = self.rng
-        device = rng.choice(list(self.known)[:2] + self.enrolled + self.enrolled)
+        device = device or rng.choice(list(self.known)[:2] + self.enrolled + self.enrolled)
         view = self.views.setdefault(device, {0})
         if rng.random() < 0.55:
             other = rng.choice(list(self.views))
@@ -778,7 +780,7 @@ class Generator:
             view = self.closure([rng.choice(sorted(view))])       # backdated
         parents = self.heads(view)[:16]
         view = self.closure(parents)
-        body = self.body(device, view)
+        body = self.body(device, view, kind)
         i = self.add(body, parents)
         self.views[body["author"]] = view | {i}
         if body["type"] in ("member_add", "device_add", "join"):
@@ -786,20 +788,31 @@ class Generator:
                 self.enrolled.append(key["sign"])
                 self.views[key["sign"]] = view | {i}
 
-    def body(self, device, view):
+    def rush(self):
+        """An invite of the founder's, and more who ask by it than it says, mostly beside one another."""
+        founder = self.enrolled[0]
+        for kind in ["epoch", "invite"] + ["join"] * self.rng.randrange(2, 5):
+            self.step(founder, kind)
+
+    def body(self, device, view, kind):
         rng, mine = self.rng, self.known[device]
         seen = [self.records[i] for i in sorted(view)]
-        kind = rng.choice(
+        kind = kind or rng.choice(
             ["member_add"] * 7 + ["device_add"] * 4 + ["device_remove"] * 4 + ["member_remove"] * 4 + ["role_set"] * 6
-            + ["epoch"] * 4 + ["invite"] * 2 + ["join"] * 3 + ["invite_revoke", "hpke_refresh", "key_grant", "policy",
+            + ["epoch"] * 4 + ["invite"] * 2 + ["join"] * 5 + ["invite_revoke", "hpke_refresh", "key_grant", "policy",
                                                               "checkpoint", "endorse", "object", "close", "unknown"])
         out = {"type": kind, "author": device}
         present = [r["member"] for r in seen if r["type"] in ("member_add", "join")]
         strange = kind == "member_add" or not present or rng.random() < 0.1
         member = rng.choice(self.member_pool if strange else present)
-        reuse = rng.random() < 0.1
-        new = lambda k: ({"sign": rng.choice(list(self.known)), "hpke": 1000 + rng.choice(list(self.known)), "kind": k}
-                         if reuse else self.key(k))
+        reuse = rng.random()
+        def new(k):
+            key = self.key(k)
+            if reuse < 0.1:
+                key["sign"] = rng.choice(list(self.known))
+            if reuse < 0.15:
+                key["hpke"] = 1000 + rng.choice(list(self.known))
+            return key
         if kind == "member_add":
             pending = [r for r in seen if r["type"] == "join"]
             if pending and rng.random() < 0.5:
@@ -836,6 +849,7 @@ class Generator:
             out.update(invite=rng.choice(invites))
             if kind == "join":
                 key = new(NORMAL)
+                member = rng.choice([member, 2 + len(self.records) % 24])
                 out.update(author=key["sign"], member=member, devices=[key])
         elif kind in ("endorse", "object"):
             made = [r["id"] for r in seen if r["type"] == "checkpoint"]
@@ -863,7 +877,7 @@ def history(seed):
     generator = Generator(rng)
     while True:
         for _ in range(rng.randrange(4, 24)):
-            generator.step()
+            generator.rush() if rng.random() < 0.02 else generator.step()
         records = generator.records
         if len({r["id"] for r in records}) == len(records):
             break

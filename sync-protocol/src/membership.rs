@@ -69,7 +69,7 @@ pub struct Membership {
     /// Set once the space is closed. Roles stay as they are, so that old work stays valid; nobody should begin
     /// new work.
     pub closed: Option<Closed>,
-    /// Every HPKE key that a good record ever named, and for which device: none is named again for another.
+    /// Every HPKE key that a good record ever named, and for which device: no device goes back to one that it had.
     pub hpke_keys: BTreeSet<(HpkePk, SignPk)>,
 }
 
@@ -89,7 +89,7 @@ pub enum VoidReason {
     NoAuthority,
     /// The new device's own proof does not verify.
     Proof,
-    /// The key was enrolled before.
+    /// The signing key was enrolled before, the record names one key twice, or the device had this HPKE key already.
     KeyReused,
     /// The recipients of an epoch are not exactly the readers, or a grant is not for an enrolled device.
     Recipients,
@@ -347,9 +347,8 @@ impl Past for Now<'_> {
         true
     }
 
-    fn knows_hpke(&self, key: &HpkePk, owner: Option<&SignPk>) -> bool {
-        let named = self.0.hpke_keys.range((*key, SignPk::ZERO)..).take_while(|(named, _)| named == key);
-        named.into_iter().any(|(_, device)| Some(device) != owner)
+    fn had_hpke(&self, device: &SignPk, key: &HpkePk) -> bool {
+        self.0.hpke_keys.contains(&(*key, *device))
     }
 
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)> {

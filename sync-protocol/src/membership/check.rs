@@ -14,8 +14,8 @@ pub(super) trait Past {
     fn proofs_hold(&self) -> bool;
     /// Whether a joiner holds the secret of its invite.
     fn invite_proof_holds(&self, invite_pk: &SignPk) -> bool;
-    /// Whether a good record names this key for another device than `owner`.
-    fn knows_hpke(&self, key: &HpkePk, owner: Option<&SignPk>) -> bool;
+    /// Whether a good record names this key for this device.
+    fn had_hpke(&self, device: &SignPk, key: &HpkePk) -> bool;
     /// The epochs that none other has as a parent, with their generations.
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)>;
     /// Whether there is this epoch.
@@ -106,14 +106,14 @@ pub(super) fn check(standing: &Standing, past: &impl Past, author: &SignPk, body
             author.need_grant(*role)?;
             need(!standing.members.contains_key(member), VoidReason::Conflict)?;
             need(past.proofs_hold(), VoidReason::Proof)?;
-            check_fresh(standing, past, devices)?;
+            check_fresh(standing, devices)?;
         }
         Body::DeviceAdd { member, device, grants, .. } => {
             fact.target = Some(*member);
             check_device_add(standing, &author, member)?;
             need(past.proofs_hold(), VoidReason::Proof)?;
             check_grants(past, device, grants)?;
-            check_fresh(standing, past, std::slice::from_ref(device))?;
+            check_fresh(standing, std::slice::from_ref(device))?;
         }
         Body::DeviceRemove { device, .. } => fact.target = Some(check_device_remove(standing, &author, device)?),
         Body::MemberRemove { member, .. } => {
@@ -228,7 +228,7 @@ fn check_other(standing: &Standing, past: &impl Past, author: &Author, body: &Bo
         }
         Body::HpkeRefresh { hpke_pk } => {
             author.need_hand()?;
-            need(!past.knows_hpke(hpke_pk, None), VoidReason::KeyReused)
+            need(!past.had_hpke(&author.device, hpke_pk), VoidReason::KeyReused)
         }
         Body::Checkpoint { previous, .. } => {
             author.need_writer()?;
@@ -268,19 +268,18 @@ fn check_join(
     allow(devices.iter().any(|device| device.sign_pk == *author && device.kind == DeviceKind::Normal))?;
     need(!standing.members.contains_key(member), VoidReason::Conflict)?;
     need(past.proofs_hold() && past.invite_proof_holds(&offer.invite_pk), VoidReason::Proof)?;
-    check_fresh(standing, past, devices)?;
+    check_fresh(standing, devices)?;
     Ok(Fact { member: Some(*member), ..Fact::default() })
 }
 
-/// A key is enrolled once: none of these was enrolled before, under whatever name, and no two are the same.
-fn check_fresh(standing: &Standing, past: &impl Past, devices: &[DeviceEntry]) -> Result<(), VoidReason> {
+/// A signing key is enrolled once: none of these was enrolled before, under whatever name, and no two keys of one record
+/// are the same. HPKE keys are not compared between devices: a proof shows the signing key only, so that anybody could
+/// name a joiner's key first, and whoever names another's key opens nothing with it (docs/decisions/0010).
+fn check_fresh(standing: &Standing, devices: &[DeviceEntry]) -> Result<(), VoidReason> {
     let refs: BTreeSet<DeviceRef> = devices.iter().map(|device| device_ref(&device.sign_pk)).collect();
     let hpke: BTreeSet<HpkePk> = devices.iter().map(|device| device.hpke_pk).collect();
     let all_differ = refs.len() == devices.len() && hpke.len() == devices.len();
-    let known = |device: &DeviceEntry| {
-        standing.knows(&device.sign_pk) || past.knows_hpke(&device.hpke_pk, Some(&device.sign_pk))
-    };
-    need(all_differ && !devices.iter().any(known), VoidReason::KeyReused)
+    need(all_differ && !devices.iter().any(|device| standing.knows(&device.sign_pk)), VoidReason::KeyReused)
 }
 
 /// Grants inside a DeviceAdd are sealed to the device that it adds, and of epochs in its past: else who was removed

@@ -33,8 +33,8 @@ pub struct Ledger<R> {
     /// Good epochs, parents first.
     pub(super) epochs: Vec<usize>,
     epoch_index: HashMap<EpochRef, usize>,
-    /// Good records by the HPKE keys that they name, with the device that each is for.
-    pub(super) hpke: HashMap<HpkePk, Vec<(usize, SignPk)>>,
+    /// Good records by the HPKE keys that they name and the devices that these are for.
+    pub(super) hpke: HashMap<(HpkePk, SignPk), Vec<usize>>,
     /// Most recently used last.
     standings: Vec<(IndexSet, Arc<Standing>)>,
 }
@@ -139,7 +139,7 @@ impl<R: Borrow<Record>> Ledger<R> {
             _ => None,
         };
         for (key, device) in enrolled.chain(refreshed) {
-            self.hpke.entry(key).or_default().push((index, device));
+            self.hpke.entry((key, device)).or_default().push(index);
         }
     }
 
@@ -247,9 +247,9 @@ impl<R: Borrow<Record>> Past for At<'_, R> {
         self.record.invite_proof_holds(invite_pk)
     }
 
-    fn knows_hpke(&self, key: &HpkePk, owner: Option<&SignPk>) -> bool {
-        let is_other = |(index, device): &(usize, SignPk)| Some(device) != owner && self.past.contains(*index);
-        self.ledger.hpke.get(key).is_some_and(|named| named.iter().any(is_other))
+    fn had_hpke(&self, device: &SignPk, key: &HpkePk) -> bool {
+        let named = self.ledger.hpke.get(&(*key, *device));
+        named.is_some_and(|named| named.iter().any(|index| self.past.contains(*index)))
     }
 
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)> {

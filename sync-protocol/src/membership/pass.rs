@@ -247,14 +247,13 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
         self.queue.push(Reverse((self.rank(grant), grant)));
     }
 
-    /// Counts a join against its invite; whether it admits its member by itself.
+    /// Counts a join against its invite; whether it admits its member by itself. Whether the invite had uses left was
+    /// looked at in the join's own past: what others ask for beside it puts nobody out.
     fn take_join(&mut self, join: usize) -> bool {
         let Body::Join { invite, .. } = self.body(join) else { return false };
         let Some(invite) = self.ledger.dag.index_of(invite) else { return false };
-        let Body::Invite { uses_max, auto_seal, .. } = self.body(invite) else { return false };
-        let is_revoked = self.revokes.get(&invite).is_some_and(|revokes| !revokes.spares(join));
-        let uses = self.out.uses.get(&invite).copied().unwrap_or(u32::MAX);
-        if is_revoked || uses >= *uses_max {
+        let Body::Invite { auto_seal, .. } = self.body(invite) else { return false };
+        if self.revokes.get(&invite).is_some_and(|revokes| !revokes.spares(join)) {
             self.void(join, VoidReason::Invite);
             return false;
         }
@@ -262,7 +261,8 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
             self.void(join, VoidReason::KeyReused);
             return false;
         }
-        self.out.uses.insert(invite, uses + 1);
+        let uses = self.out.uses.entry(invite).or_default();
+        *uses = uses.saturating_add(1);
         self.take_effect(join);
         auto_seal.is_some()
     }

@@ -110,11 +110,7 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
     }
 
     fn hpke_keys(&self) -> BTreeSet<(HpkePk, SignPk)> {
-        let named = |(key, named): (&HpkePk, &Vec<(usize, SignPk)>)| {
-            let key = *key;
-            named.iter().map(move |(_, device)| (key, *device)).collect::<Vec<_>>()
-        };
-        self.ledger.hpke.iter().flat_map(named).collect()
+        self.ledger.hpke.keys().copied().collect()
     }
 
     fn members(&self) -> BTreeMap<MemberId, Member> {
