@@ -50,6 +50,8 @@ pub const ORIGIN_BYTES_MAX: usize = 255;
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 1024;
 /// Longest text inside a record (a relay's address) in bytes of UTF-8.
 pub const TEXT_BYTES_MAX: usize = 255;
+/// Longest sealed name in a MemberAdd, DeviceAdd or Join: enough for any name, and nothing to fill a space with.
+pub const RECORD_META_BYTES_MAX: usize = 512;
 /// Most relays that a Genesis or Policy names.
 pub const RECORD_RELAYS_MAX: usize = 16;
 /// Most devices that one MemberAdd or Join enrols; the fewest is one.

@@ -26,8 +26,8 @@ use crate::handshake::{self, KeyError, check_hpke_key, check_sign_key};
 use crate::hash::{ctx, sha256};
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
 use crate::limits::{
-    CHECKPOINT_BODY_BYTES_MAX, EPOCH_BODY_BYTES_MAX, RECORD_BODY_BYTES_MAX, RECORD_DEVICES_MAX, RECORD_PARENTS_MAX,
-    RECORD_RELAYS_MAX,
+    CHECKPOINT_BODY_BYTES_MAX, EPOCH_BODY_BYTES_MAX, RECORD_BODY_BYTES_MAX, RECORD_DEVICES_MAX, RECORD_META_BYTES_MAX,
+    RECORD_PARENTS_MAX, RECORD_RELAYS_MAX,
 };
 use crate::wire::{Put, Reader, Reason};
 
@@ -263,6 +263,11 @@ impl Body {
             }
             Self::MemberAdd { devices, .. } | Self::Join { devices, .. }
                 if !(1..=RECORD_DEVICES_MAX).contains(&devices.len()) =>
+            {
+                Err(RecordError::Length)
+            }
+            Self::MemberAdd { enc_meta, .. } | Self::DeviceAdd { enc_meta, .. } | Self::Join { enc_meta, .. }
+                if enc_meta.len() > RECORD_META_BYTES_MAX =>
             {
                 Err(RecordError::Length)
             }

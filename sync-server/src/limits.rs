@@ -100,7 +100,7 @@ pub struct Limits {
     pub author_idle_records_max: usize,
     /// Bytes of those records.
     pub author_idle_record_bytes_max: u64,
-    /// Records in one space of one member who is neither Owner nor Admin.
+    /// Records in one space of one member who is neither Owner nor Admin; also requests to join by one invitation.
     pub member_records_max: usize,
     /// Bytes of those records.
     pub member_record_bytes_max: u64,

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use curve25519_dalek::constants::EIGHT_TORSION;
 use lifeos_sync_protocol::hash::{ctx, sha256};
 use lifeos_sync_protocol::ids::{HpkePk, RecordId, SignPk, SpaceId};
-use lifeos_sync_protocol::limits::{RECORD_BODY_BYTES_MAX, RECORD_PARENTS_MAX, RECORD_RELAYS_MAX};
+use lifeos_sync_protocol::limits::{
+    RECORD_BODY_BYTES_MAX, RECORD_META_BYTES_MAX, RECORD_PARENTS_MAX, RECORD_RELAYS_MAX,
+};
 use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, HEADER_BYTES, Record, RecordError, Unsigned};
 use proptest::prelude::*;
 
@@ -237,6 +239,28 @@ fn a_body_or_list_above_its_limit_is_refused() {
     };
     assert!(policy(RECORD_RELAYS_MAX).is_ok());
     assert_eq!(policy(RECORD_RELAYS_MAX + 1), Err(RecordError::Length));
+}
+
+#[test]
+fn a_sealed_name_is_no_place_to_fill_a_space() {
+    let sized = |size| {
+        let mut bodies: Vec<Body> = kit::bodies().into_iter().map(|(_, body)| body).collect();
+        bodies.retain(|body| body.devices().next().is_some() && body.kind() != 0x01);
+        for body in &mut bodies {
+            match body {
+                Body::MemberAdd { enc_meta, .. } | Body::DeviceAdd { enc_meta, .. } | Body::Join { enc_meta, .. } => {
+                    *enc_meta = vec![7; size];
+                }
+                _ => unreachable!(),
+            }
+        }
+        bodies
+    };
+    let error = |body: &Body| kit::founder().try_record(kit::space(), 1, &[RecordId([1; 32])], body).err();
+    let types: std::collections::BTreeSet<u8> = sized(0).iter().map(Body::kind).collect();
+    assert_eq!(types.into_iter().collect::<Vec<_>>(), [0x02, 0x03, 0x0c]);
+    assert!(sized(RECORD_META_BYTES_MAX).iter().all(|body| error(body).is_none()));
+    assert!(sized(RECORD_META_BYTES_MAX + 1).iter().all(|body| error(body) == Some(RecordError::Length)));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl RecordSet {
         &self.space
     }
 
-    pub(super) fn holds(&self, id: &RecordId) -> bool {
+    pub(crate) fn holds(&self, id: &RecordId) -> bool {
         self.index.contains_key(id)
     }
 
@@ -185,13 +185,13 @@ pub(super) struct Ledger {
     budget: RecordBudget,
     all: Used,
     idle: HashMap<SignPk, Used>,
-    /// By member; authors that are in no membership share one.
-    members: HashMap<Option<MemberId>, Used>,
+    /// By who pays.
+    payers: HashMap<Payer, Used>,
 }
 
 impl Ledger {
     fn new(budget: RecordBudget) -> Self {
-        Self { budget, all: Used::default(), idle: HashMap::new(), members: HashMap::new() }
+        Self { budget, all: Used::default(), idle: HashMap::new(), payers: HashMap::new() }
     }
 
     /// Books a record if there is room for it.
@@ -201,7 +201,7 @@ impl Ledger {
         let used = |used: Option<&Used>| used.copied().unwrap_or_default().with(record);
         let fits = used(Some(&self.all)).is_within(&all)
             && (!idle || used(self.idle.get(&record.author())).is_within(&self.budget.idle))
-            && (steward || used(self.members.get(&payer(record, view))).is_within(&self.budget.member));
+            && (steward || used(self.payers.get(&payer(record, view))).is_within(&self.budget.member));
         if fits {
             self.book(record, view, idle);
         }
@@ -210,8 +210,8 @@ impl Ledger {
 
     fn book(&mut self, record: &Record, view: &View, idle: bool) {
         self.all = self.all.with(record);
-        let member = self.members.entry(payer(record, view)).or_default();
-        *member = member.with(record);
+        let payer = self.payers.entry(payer(record, view)).or_default();
+        *payer = payer.with(record);
         if idle {
             let author = self.idle.entry(record.author()).or_default();
             *author = author.with(record);
@@ -219,8 +219,22 @@ impl Ledger {
     }
 }
 
-fn payer(record: &Record, view: &View) -> Option<MemberId> {
-    view.membership.devices.get(&record.author()).map(|device| device.member)
+/// Whose budget a record uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Payer {
+    Member(MemberId),
+    /// Requests to join by one invitation: whoever fills this one up closes no other.
+    Invite(RecordId),
+    /// All authors that are in no membership.
+    Strangers,
+}
+
+fn payer(record: &Record, view: &View) -> Payer {
+    if let Body::Join { invite, .. } = record.body() {
+        return Payer::Invite(*invite);
+    }
+    let author = view.membership.devices.get(&record.author());
+    author.map_or(Payer::Strangers, |device| Payer::Member(device.member))
 }
 
 /// What Owners and Admins must be able to say however full the space is.

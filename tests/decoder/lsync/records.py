@@ -17,9 +17,9 @@ def _uint(bits):
     return check
 
 
-def _bytes(size):
+def _bytes(size, most=None):
     def check(value):
-        if not isinstance(value, bytes) or size not in (None, len(value)):
+        if not isinstance(value, bytes) or size not in (None, len(value)) or most is not None and len(value) > most:
             raise Refused("not bytes of this length")
 
     return check
@@ -79,7 +79,7 @@ WRAP = _structure(_bytes(16), _bytes(48))
 CUT = _structure(_bytes(16), _uint(32), _bytes(32))
 GRANT = _structure(_bytes(16), SEAL)
 RELAYS = _list(_text, most=16)
-META = _bytes(None)
+META, BYTES = _bytes(None, most=512), _bytes(None)
 ID16, ID32 = _bytes(16), _bytes(32)
 
 BODIES = {
@@ -96,10 +96,10 @@ BODIES = {
     0x0B: ("InviteRevoke", [ID32]),
     0x0C: ("Join", [ID32, ID16, _list(DEVICE, 1, 32), _bytes(64), META]),
     0x0D: ("Policy", [_uint(32), _uint(32), _uint(32), RELAYS]),
-    0x20: ("Checkpoint", [_list(ID32), _list(CUT), _list(ID32), _list(ID32), META]),
+    0x20: ("Checkpoint", [_list(ID32), _list(CUT), _list(ID32), _list(ID32), BYTES]),
     0x21: ("Endorse", [ID32]),
     0x22: ("Object", [ID32, _uint(8), ID16, _uint(32)]),
-    0x23: ("ForkProof", [META, META]),
+    0x23: ("ForkProof", [BYTES, BYTES]),
     0x2F: ("Close", [_or_null(ID32)]),
 }
 
