@@ -130,6 +130,7 @@ impl Connection {
         let known = space.is_some();
         self.sessions.insert(number, Session::new(space_id, device, Arc::clone(&self.relay)));
         if let Some(space) = space {
+            self.session(number)?.is_guest = !space.view().membership.may_read(&device);
             self.attach(number, space)?;
         }
         self.peer.budget.lift();

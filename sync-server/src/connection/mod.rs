@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::ms;
+use crate::limits::{ms, wall_ms};
 use crate::rate::Bucket;
 use crate::server::{Peer, Phase, Relay, until_not_running, until_stopped};
 use crate::store::StoreError;
@@ -40,6 +40,8 @@ use session::Session;
 
 /// How long a removed device is given to take what was queued for it, and why its connection ends.
 const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
+/// How often the wall clock is asked whether a guest's invitation is over.
+const GUESTS_LOOK_MS: u64 = 60_000;
 /// How long a closed connection waits for the peer to close its side.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -155,6 +157,10 @@ impl Connection {
                 Some(message) => message,
                 None => tokio::select! {
                     message = receive(stream, self.deadline) => message,
+                    () = until_guests_go(self.guests_until_ms()) => {
+                        self.outgoing.reply(INVITATION_OVER.frame(0));
+                        return close::POLICY;
+                    }
                     () = until_not_running(&mut phase) => return self.go_away().await,
                 },
             };
@@ -264,6 +270,21 @@ impl Connection {
         refusal.retry_after_ms = 500 + self.handshake.jitter() * 15;
         self.outgoing.reply(refusal.frame(0));
         close::GOING_AWAY
+    }
+}
+
+const INVITATION_OVER: Refusal =
+    Refusal::fatal(ErrorCode::Removed, "the invitation is over: ask whoever sent it for another");
+
+/// Ends when the wall clock reaches `until_ms` (UTC), which is looked at anew now and then because it may be set.
+async fn until_guests_go(until_ms: Option<u64>) {
+    let Some(until_ms) = until_ms else { return std::future::pending().await };
+    loop {
+        let left_ms = until_ms.saturating_sub(wall_ms());
+        if left_ms == 0 {
+            return;
+        }
+        tokio::time::sleep(ms(left_ms.min(GUESTS_LOOK_MS))).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, RecordStatus};
-use lifeos_sync_protocol::ids::LogId;
+use lifeos_sync_protocol::ids::{LogId, SignPk};
 use lifeos_sync_protocol::record::Record;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
@@ -26,8 +26,8 @@ impl Connection {
             // Not only after OPEN: who creates a space may bring more records than one frame holds.
             let space = self.space(session)?;
             let reader = self.session(session)?.reader;
-            self.check_guest(session, &space, &records)?;
-            self.add_records(session, space, reader, records).await?
+            let guests = self.guests_join(session, &space, &records)?;
+            self.add_records(session, space, reader, records, guests).await?
         } else {
             self.create_space(session, records).await?
         };
@@ -43,18 +43,15 @@ impl Connection {
 
     /// A guest hands in one Join by its own invitation at a time, and nothing else: no author of its records is known
     /// here whose budget they could use.
-    fn check_guest(&mut self, session: u32, space: &Space, records: &[Vec<u8>]) -> Result<(), Refusal> {
-        let device = self.session(session)?.device;
+    fn guests_join(&mut self, session: u32, space: &Space, records: &[Vec<u8>]) -> Result<Option<GuestsJoin>, Refusal> {
+        let guest = self.session(session)?.device;
         let view = space.view();
-        if view.membership.may_read(&device) {
-            return Ok(());
+        if view.membership.may_read(&guest) {
+            return Ok(None);
         }
-        let is_join =
-            |bytes: &Vec<u8>| Record::parse(bytes.clone()).is_ok_and(|record| view.is_guests_join(&device, &record));
-        if view.is_guest(&device, wall_ms()) && records.len() == 1 && records.iter().all(is_join) {
-            return Ok(());
-        }
-        Err(Refusal::mild(ErrorCode::NotMember, "an invitation lets its holder hand in one request to join"))
+        let [bytes] = records else { return Err(ONE_REQUEST) };
+        let join = Record::parse(bytes.clone()).ok().filter(|join| view.is_guests_join(&guest, join));
+        Ok(Some(GuestsJoin { guest, join: join.ok_or(ONE_REQUEST)? }))
     }
 
     /// Waits when records come faster than they may; refusing them would only have them sent again.
@@ -75,10 +72,14 @@ impl Connection {
         space: Arc<Space>,
         reader: Option<ReaderId>,
         records: Vec<Vec<u8>>,
+        guests: Option<GuestsJoin>,
     ) -> Result<Vec<RecordStatus>, Refusal> {
         let parked = std::mem::take(&mut self.session(session)?.parked);
         // Held until the records are durable: nobody judges against a set that may not come to be.
         let mut set = space.records.lock().await;
+        if let Some(guests) = guests {
+            guests.check(&space, &set)?;
+        }
         let frame = Batch { records, parked };
         let mut decided = Decided::new();
         // At most twice: the second time without the removals that cut too early.
@@ -145,10 +146,29 @@ impl Connection {
                     return Err(Refusal::fatal(ErrorCode::NotMember, "this device is not enrolled in such a space"));
                 }
                 self.attach(session, Arc::clone(&space))?;
-                self.add_records(session, space, None, records).await
+                self.add_records(session, space, None, records, None).await
             }
             Created::Full => Err(Refusal::mild(ErrorCode::CreateRefused, "this relay takes no more spaces")),
         }
+    }
+}
+
+const ONE_REQUEST: Refusal =
+    Refusal::mild(ErrorCode::NotMember, "an invitation lets its holder hand in one request to join");
+const NO_ROOM: Refusal = Refusal::mild(ErrorCode::NotMember, "this invitation is withdrawn, used up or over");
+
+/// A request to join that a guest brings. Members may bring any: a relay that lost everything is filled by them.
+struct GuestsJoin {
+    guest: SignPk,
+    join: Record,
+}
+
+impl GuestsJoin {
+    /// Whether it is taken, looked at under the lock of the records: of two that come at once, one is the last.
+    fn check(&self, space: &Space, set: &RecordSet) -> Result<(), Refusal> {
+        let has_room = || space.view().takes_join(&self.guest, &self.join, wall_ms());
+        // What is here already is answered once more to who did not hear the answer.
+        if set.holds(&self.join.id()) || has_room() { Ok(()) } else { Err(NO_ROOM) }
     }
 }
 

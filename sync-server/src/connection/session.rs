@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota, Want};
-use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::PAGE_ENVELOPES_MAX;
 use lifeos_sync_protocol::log::{have_digest, statement_message};
 use lifeos_sync_protocol::record::Record;
@@ -15,6 +15,7 @@ use lifeos_sync_protocol::record::Record;
 use tokio::time::Instant;
 
 use super::{Connection, Refusal};
+use crate::limits::wall_ms;
 use crate::server::Relay;
 use crate::space::{ReaderId, Space, fit_frame};
 use crate::store::{Page, PageBounds, StoreError};
@@ -22,10 +23,25 @@ use crate::store::{Page, PageBounds, StoreError};
 /// Largest ciphertext of a presence message; it is forwarded to everybody and stored nowhere.
 const PRESENCE_CT_BYTES_MAX: u32 = 16 * 1024;
 
+/// What a guest is told: how much a space writes is nothing to who was not let in.
+fn guests_state(session: u32, rec_heads: Vec<RecordId>, cursor: Option<Cursor>) -> Frame {
+    Frame::State {
+        session,
+        rec_heads,
+        log: Some(Cursor { log_id: LogId::ZERO, pos: 1, roll: Roll::ZERO }),
+        cursor_ok: cursor.is_none(),
+        have_digest: [0; 32],
+        quota: Quota { bytes_used: 0, bytes_max: 0 },
+        checkpoints: Vec::new(),
+    }
+}
+
 /// One authenticated device in one space.
 pub(super) struct Session {
     pub(super) space_id: SpaceId,
     pub(super) device: SignPk,
+    /// Let in by an invitation.
+    pub(super) is_guest: bool,
     /// Nothing until the space has been created.
     pub(super) space: Option<Arc<Space>>,
     /// Its place among the sessions of the space, once the space exists.
@@ -45,6 +61,7 @@ impl Session {
         Self {
             space_id,
             device,
+            is_guest: false,
             space: None,
             reader: None,
             opened: false,
@@ -92,7 +109,10 @@ impl Connection {
                 self.member(session)?;
                 self.want(request, session, ranges, &objects).await
             }
-            Frame::LogStatementWant { session } => self.log_statement(request, session).await,
+            Frame::LogStatementWant { session } => {
+                self.member(session)?;
+                self.log_statement(request, session).await
+            }
             Frame::Ephemeral { session, envelope } => {
                 self.member(session)?;
                 self.presence(session, envelope)
@@ -125,7 +145,7 @@ impl Connection {
         let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
         let space = session.space.clone().ok_or(NO_SPACE)?;
         let view = space.view();
-        let may_stay = view.membership.may_read(&session.device) || view.may_stay(&session.device);
+        let may_stay = view.membership.may_read(&session.device) || view.may_stay(&session.device, wall_ms());
         if may_stay { Ok(space) } else { Err(REMOVED) }
     }
 
@@ -148,6 +168,10 @@ impl Connection {
             space.live().open(reader);
         }
         let rec_heads = space.records.lock().await.heads();
+        if self.member(session).is_err() {
+            self.reply(request, &guests_state(session, rec_heads, cursor));
+            return Ok(());
+        }
         let end = space.live().end();
         let cursor_ok = match cursor {
             Some(cursor) => self.is_on_log(&space, cursor, end).await?,
@@ -157,8 +181,7 @@ impl Connection {
         let held = database.have(space.no).await?;
         let view = space.view();
         let used = database.bytes_of(space.no, view.siblings(&device).to_vec()).await?;
-        let is_member = view.membership.may_read(&device);
-        let receipts = if is_member { database.receipts(space.no).await? } else { Vec::new() };
+        let receipts = database.receipts(space.no).await?;
         let state = Frame::State {
             session,
             rec_heads,
@@ -173,6 +196,16 @@ impl Connection {
             self.reply(0, &Frame::Ephemeral { session, envelope });
         }
         Ok(())
+    }
+
+    /// When the first of the guests here is to go (ms UTC): nobody else's invitation keeps them.
+    pub(super) fn guests_until_ms(&self) -> Option<u64> {
+        let guests = self.sessions.values().filter(|session| session.is_guest);
+        let until = |session: &Session| {
+            let space = session.space.as_ref()?;
+            Some(space.view().guest_until_ms(&session.device).unwrap_or(0))
+        };
+        guests.filter_map(until).min()
     }
 
     /// The space's quota or the member's share of it, whichever has less room.

@@ -15,6 +15,7 @@ use lifeos_sync_protocol::record::Record;
 
 use super::View;
 use crate::connection::outgoing::Outgoing;
+use crate::limits::wall_ms;
 use crate::metrics::Metrics;
 
 /// Bytes of envelopes after which a NOTIFY frame ends at the next verified end.
@@ -137,7 +138,8 @@ impl Live {
 
     /// Closes the sessions of devices that may not read any more.
     pub(crate) fn recheck(&mut self, view: &View) {
-        let gone = |device: &SignPk| !view.membership.may_read(device) && !view.may_stay(device);
+        let now_ms = wall_ms();
+        let gone = |device: &SignPk| !view.membership.may_read(device) && !view.may_stay(device, now_ms);
         for reader in self.readers.values().filter(|reader| gone(&reader.device)) {
             let removed = Frame::Error {
                 code: ErrorCode::Removed,

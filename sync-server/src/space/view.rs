@@ -1,9 +1,9 @@
 //! The membership in force, as the rules for envelopes and records ask for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use lifeos_sync_protocol::frame::PushStatus;
-use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::membership::{Invite, Membership, StreamLimit};
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
@@ -41,26 +41,41 @@ impl View {
     /// Whether this key is that of an invitation in force: its holder may read records and hand in a Join, and
     /// nothing else. `now_ms` is this relay's clock, which is advice: who admits judges by theirs.
     pub(crate) fn is_guest(&self, key: &SignPk, now_ms: u64) -> bool {
-        self.invited(key).any(|invite| invite.uses < invite.uses_max && invite.expires_ms > now_ms)
+        self.invited(key).any(|(_, invite)| has_room(invite, now_ms))
     }
 
-    /// Whether a guest who is here may stay: until the invitation is withdrawn. The one whose request used it up
-    /// still waits for the answer to it.
-    pub(crate) fn may_stay(&self, key: &SignPk) -> bool {
-        self.invited(key).next().is_some()
+    /// Whether the Join of a guest is taken: its own invitation has room for one more.
+    pub(crate) fn takes_join(&self, key: &SignPk, join: &Record, now_ms: u64) -> bool {
+        self.invitation(key, join).is_some_and(|invite| has_room(invite, now_ms))
     }
 
-    fn invited<'v>(&'v self, key: &'v SignPk) -> impl Iterator<Item = &'v Invite> {
+    /// Whether a guest who is here may stay: until the invitation is withdrawn or over. The one whose request used it
+    /// up still waits for the answer to it.
+    pub(crate) fn may_stay(&self, key: &SignPk, now_ms: u64) -> bool {
+        self.guest_until_ms(key).is_some_and(|until_ms| until_ms > now_ms)
+    }
+
+    /// When the last invitation of a guest is over (ms UTC); nothing for who has none.
+    pub(crate) fn guest_until_ms(&self, key: &SignPk) -> Option<u64> {
+        self.invited(key).map(|(_, invite)| invite.expires_ms).max()
+    }
+
+    fn invited<'v>(&'v self, key: &'v SignPk) -> impl Iterator<Item = (&'v RecordId, &'v Invite)> {
         // The key of a device, removed or not, is no invitation's: it would keep a removed device here.
         let is_open = self.membership.closed.is_none() && !self.membership.devices.contains_key(key);
-        let invites = self.membership.invites.values().filter(move |_| is_open);
-        invites.filter(move |invite| invite.invite_pk == *key && !invite.is_revoked)
+        let invites = self.membership.invites.iter().filter(move |_| is_open);
+        invites.filter(move |(_, invite)| invite.invite_pk == *key && !invite.is_revoked)
+    }
+
+    /// The invitation by which a guest hands in this record, if it is a Join by one of its own.
+    fn invitation<'v>(&'v self, key: &'v SignPk, record: &Record) -> Option<&'v Invite> {
+        let Body::Join { invite: named, .. } = record.body() else { return None };
+        self.invited(key).find(|(id, _)| *id == named).map(|(_, invite)| invite)
     }
 
     /// Whether a guest may hand in this record: a Join by its own invitation.
     pub(crate) fn is_guests_join(&self, key: &SignPk, record: &Record) -> bool {
-        let Body::Join { invite, .. } = record.body() else { return false };
-        self.membership.invites.get(invite).is_some_and(|invite| invite.invite_pk == *key)
+        self.invitation(key, record).is_some()
     }
 
     /// Who finds the space open or shut.
@@ -69,13 +84,12 @@ impl View {
         Doors { open: self.readers(), gone: devices.map(|(device, _)| *device).collect() }
     }
 
-    /// Keys that may connect: of devices, and of invitations that were not withdrawn.
+    /// Keys that may connect: of devices, and of invitations that were not withdrawn; some twice.
     fn readers(&self) -> Vec<SignPk> {
         let membership = &self.membership;
         let devices = membership.devices.keys().filter(|device| membership.may_read(device)).copied();
         let invited = membership.invites.values().filter(|invite| !invite.is_revoked).map(|invite| invite.invite_pk);
-        let keys: BTreeSet<SignPk> = devices.chain(invited).collect();
-        keys.into_iter().collect()
+        devices.chain(invited).collect()
     }
 
     /// All devices of a device's member: they share one quota.
@@ -119,6 +133,11 @@ impl View {
         let vouches = place.author != *pusher && self.membership.may_write(pusher);
         if vouches { Ok(true) } else { Err(refusal) }
     }
+}
+
+/// Whether an invitation lets one more person in, by this relay's clock.
+const fn has_room(invite: &Invite, now_ms: u64) -> bool {
+    invite.uses < invite.uses_max && invite.expires_ms > now_ms
 }
 
 #[cfg(test)]
