@@ -3,13 +3,14 @@
 //! ```text
 //! CURRENT ── removal seen ───────────▶ NEED_ROTATION ── rank × 2 s + jitter ──▶ Epoch (all heads as parents) ─▶ CURRENT
 //!    ├────── 30 days ────────────────▶ ROTATE_DUE: the first in rank at once, the others a day later
-//!    ├────── the seal is broken ─────▶ as NEED_ROTATION
+//!    ├────── the seal is broken ─────▶ as NEED_ROTATION, but only so often an hour
+//!    ├────── it lies in a closed link ▶ as NEED_ROTATION, but only so often an hour
 //!    └────── a reader lacks the key ─▶ KeyGrant
 //! ```
 //! Two devices that rotate at once do no harm: the higher generation, then the lower record id is used by all.
 
-use lifeos_sync_protocol::ids::SignPk;
-use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::ids::{EpochRef, SignPk};
+use lifeos_sync_protocol::membership::{Invite, Membership};
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
 use super::SpaceState;
@@ -26,11 +27,18 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Days between rotations, unless the space's rules say otherwise.
 const ROTATION_DAYS: i64 = 30;
 
+/// How often in an hour a device makes an epoch because of what somebody else did, removals apart: who breaks every
+/// epoch, or makes links only to close them, fills no space with the epochs of others.
+const ASKED_PER_HOUR_MAX: usize = 6;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
 /// Something to do about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyTask {
-    /// A new epoch: somebody was removed, or the present one does not open.
+    /// A new epoch: somebody was removed.
     Rotate,
+    /// A new epoch: the present one does not open, or lies in a link that lets nobody in any more.
+    RotateAsked,
     /// The present epoch for readers that lack it.
     Grant,
     /// A new HPKE key of this device and a new epoch: the time has come.
@@ -77,9 +85,13 @@ pub(super) fn due(
     let broken = state.troubles.get(&epoch).is_some_and(|trouble| trouble.is_broken());
     if broken {
         // With a wrong key of its own the device could not open the new epoch either, and would make them for ever.
-        return state.own_keys(keys).holds(&enrolled.hpke_pk).then_some(KeyTask::Rotate);
+        let may = state.own_keys(keys).holds(&enrolled.hpke_pk) && may_be_asked(&clock.asked_ms, now_ms);
+        return may.then_some(KeyTask::RotateAsked);
     }
     state.keyring.find(&epoch)?;
+    if lies_in_closed_link(membership, &epoch, now_ms) && may_be_asked(&clock.asked_ms, now_ms) {
+        return Some(KeyTask::RotateAsked);
+    }
     if !devices_without(membership, records, &epoch).is_empty() {
         return Some(KeyTask::Grant);
     }
@@ -88,6 +100,20 @@ pub(super) fn due(
         return Some(KeyTask::RefreshAndRotate);
     }
     refresh.then_some(KeyTask::Refresh)
+}
+
+/// Whether fewer epochs than an hour may have were asked for in the last one; a time yet to come is a clock's mistake.
+fn may_be_asked(asked_ms: &[i64], now_ms: i64) -> bool {
+    let recent = |time: &&i64| (0..HOUR_MS).contains(&now_ms.saturating_sub(**time));
+    asked_ms.iter().filter(recent).count() < ASKED_PER_HOUR_MAX
+}
+
+/// Whether whoever has a link that lets nobody in any more could read what is sealed now.
+fn lies_in_closed_link(membership: &Membership, epoch: &EpochRef, now_ms: i64) -> bool {
+    let now_ms = u64::try_from(now_ms).unwrap_or(0);
+    let is_open =
+        |invite: &Invite| !invite.is_revoked && invite.uses < invite.uses_max && invite.expires_ms > now_ms;
+    membership.invites.values().any(|invite| invite.auto_epoch.as_ref() == Some(epoch) && !is_open(invite))
 }
 
 /// The devices that a removal names, removed or not before.
@@ -128,7 +154,7 @@ pub(super) fn perform(
         hpke_material = Some(material);
     }
     match task {
-        KeyTask::Rotate | KeyTask::RefreshAndRotate => drop(draft.rotate(random)?),
+        KeyTask::Rotate | KeyTask::RotateAsked | KeyTask::RefreshAndRotate => drop(draft.rotate(random)?),
         KeyTask::Grant => draft.grant_current(random)?,
         KeyTask::Refresh => {}
     }
@@ -152,12 +178,12 @@ pub(super) fn newest_suffices(state: &SpaceState, keys: &DeviceKeys, records: &[
 #[cfg(test)]
 mod tests {
     use lifeos_sync_protocol::ids::MemberId;
-    use lifeos_sync_protocol::record::DeviceKind;
+    use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
 
     use super::*;
     use crate::crypto::SeededRandom;
     use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
-    use crate::records::{AddDevice, Founding, add_device, found_space};
+    use crate::records::{AddDevice, Founding, InviteTerms, add_device, found_space};
 
     const MONTH_MS: i64 = ROTATION_DAYS * DAY_MS;
     const MEMBER: MemberId = MemberId([7; 16]);
@@ -200,6 +226,18 @@ mod tests {
             SpaceState::of(&self.space, &self.records, &self.devices[index], Vec::new()).unwrap()
         }
 
+        /// A record of the first device.
+        fn write<T>(
+            &mut self,
+            body: impl FnOnce(&mut Draft<'_>, &mut dyn Random) -> Result<T, RecordsError>,
+        ) -> T {
+            let state = self.state(0);
+            let mut draft = Draft::begin(&state.membership, &self.records, &state.opened(), &self.devices[0]);
+            let written = body(&mut draft, &mut self.random).unwrap();
+            self.records.extend(draft.finish());
+            written
+        }
+
         fn due(&self, index: usize, clock: &KeyClock, now_ms: i64) -> Option<KeyTask> {
             due(&self.state(index), &self.devices[index], &self.records, clock, now_ms)
         }
@@ -209,15 +247,53 @@ mod tests {
     fn the_first_in_rank_rotates_after_a_month_and_the_others_a_day_later() {
         let world = world(2);
         let first = usize::from(rank_of(&world.state(0).membership, &world.devices[0].sign_pk()) != Some(0));
-        let fresh = KeyClock { epoch_since_ms: 0, hpke_since_ms: MONTH_MS };
+        let clock = |epoch_since_ms, hpke_since_ms| KeyClock { epoch_since_ms, hpke_since_ms, asked_ms: Vec::new() };
+        let fresh = clock(0, MONTH_MS);
         assert_eq!(world.due(first, &fresh, MONTH_MS - 1), None);
         assert_eq!(world.due(first, &fresh, MONTH_MS), Some(KeyTask::RefreshAndRotate));
         assert_eq!(world.due(1 - first, &fresh, MONTH_MS), None);
         assert_eq!(world.due(1 - first, &fresh, MONTH_MS + DAY_MS), Some(KeyTask::RefreshAndRotate));
-        let old_key = KeyClock { epoch_since_ms: MONTH_MS, hpke_since_ms: 0 };
+        let old_key = clock(MONTH_MS, 0);
         assert_eq!(world.due(first, &old_key, MONTH_MS), Some(KeyTask::Refresh));
-        let future = KeyClock { epoch_since_ms: i64::MAX, hpke_since_ms: i64::MAX };
+        let future = clock(i64::MAX, i64::MAX);
         assert_eq!(world.due(first, &future, 0), None, "a clock that was set back asks for nothing");
+    }
+
+    /// A link that opens the present epoch until `expires_ms`, or only asks to be let in.
+    fn link(expires_ms: u64, auto: bool) -> InviteTerms {
+        let guest = DeviceRoot::generate(&mut SeededRandom::new(expires_ms)).derive_space(&[6; 32]);
+        InviteTerms { keys: (guest.sign_pk(), guest.hpke_pk()), role: Role::Editor, expires_ms, uses_max: 1, auto }
+    }
+
+    #[test]
+    fn a_link_that_is_over_and_holds_the_key_calls_for_a_new_one_once() {
+        let mut world = world(2);
+        world.write(|draft, random| draft.invite(&link(500, false), random));
+        let invite = world.write(|draft, random| draft.invite(&link(1_000, true), random));
+        let clock = KeyClock::default();
+        assert_eq!(world.due(0, &clock, 999), None, "it is open");
+        let mut withdrawn = World { records: world.records.clone(), ..super::tests::world(2) };
+        withdrawn.write(|draft, _| draft.withdraw(invite));
+        assert_eq!(withdrawn.due(0, &clock, 999), Some(KeyTask::RotateAsked));
+        assert_eq!(world.due(1, &clock, 1_000), Some(KeyTask::RotateAsked));
+        let state = world.state(1);
+        let made = perform(KeyTask::RotateAsked, &state, &world.devices[1], &world.records, &mut world.random);
+        world.records.extend(made.unwrap().records);
+        assert_eq!([0, 1].map(|device| world.due(device, &clock, 1_000)), [None, None], "the new key is in no link");
+    }
+
+    #[test]
+    fn what_others_ask_for_is_slowed_and_what_a_removal_calls_for_is_not() {
+        let mut world = world(2);
+        world.write(|draft, random| draft.invite(&link(1_000, true), random));
+        let asked = |times: usize| KeyClock { asked_ms: vec![2_000; times], ..KeyClock::default() };
+        assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX - 1), 3_000), Some(KeyTask::RotateAsked));
+        assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX), 3_000), None);
+        assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX), 2_000 + HOUR_MS), Some(KeyTask::RotateAsked));
+        assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX), 1_500), Some(KeyTask::RotateAsked), "a clock set back");
+        let lost = world.devices[1].sign_pk();
+        world.write(|draft, _| draft.remove_device(lost, RemoveReason::Lost, Vec::new()));
+        assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX), 3_000), Some(KeyTask::Rotate));
     }
 
     #[test]

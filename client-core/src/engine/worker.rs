@@ -366,6 +366,9 @@ impl Worker<'_> {
                 return Ok(false);
             }
         };
+        if task == rotation::KeyTask::RotateAsked {
+            store.note_asked(space, wall_ms())?;
+        }
         match made.hpke_material {
             Some(material) => store.put_hpke_key(space, keys, &material, &made.records, &mut random)?,
             None => drop(store.put_records(space, &made.records)?),

@@ -16,17 +16,32 @@ use super::{Store, StoreError, begin, schema};
 use crate::crypto::{HpkeKey, Random, open_once, random_bytes, seal_once};
 use crate::keys::DeviceKeys;
 
-/// Since when this device knows the present epoch and its own HPKE key, by its own clock. Never sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Since when this device knows the present epoch and its own HPKE key, and when it did what others asked for, by its
+/// own clock. Never sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyClock {
     /// The present epoch (ms UTC).
     pub epoch_since_ms: i64,
     /// The enrolled HPKE key of this device (ms UTC).
     pub hpke_since_ms: i64,
+    /// When this device last made epochs that somebody else's doing called for, removals apart (ms UTC); oldest first.
+    pub asked_ms: Vec<i64>,
 }
+
+/// Times that are remembered.
+const ASKED_KEPT: usize = 16;
 
 const SALT_BYTES: usize = 16;
 const MATERIAL_BYTES: usize = 32;
+
+fn asked_key(space: &SpaceId) -> String {
+    format!("epochs-asked:{space}")
+}
+
+fn asked(conn: &Connection, space: &SpaceId) -> Result<Vec<i64>, StoreError> {
+    let stored = schema::meta(conn, &asked_key(space))?.unwrap_or_default();
+    Ok(stored.as_chunks::<8>().0.iter().map(|time| i64::from_be_bytes(*time)).collect())
+}
 
 fn meta_key(space: &SpaceId) -> String {
     format!("hpke:{space}")
@@ -96,8 +111,22 @@ impl Store {
         let epoch = epoch.unwrap_or(EpochRef::ZERO);
         let epoch_since_ms = since(&tx, &format!("epoch-since:{space}"), epoch.as_ref(), now_ms)?;
         let hpke_since_ms = since(&tx, &format!("hpke-since:{space}"), hpke_pk.as_ref(), now_ms)?;
+        let asked_ms = asked(&tx, space)?;
         tx.commit()?;
-        Ok(KeyClock { epoch_since_ms, hpke_since_ms })
+        Ok(KeyClock { epoch_since_ms, hpke_since_ms, asked_ms })
+    }
+
+    /// Remembers that an epoch is made now which somebody else's doing calls for.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_asked(&mut self, space: &SpaceId, now_ms: i64) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        let mut times = asked(&tx, space)?;
+        times.push(now_ms);
+        let kept = times.iter().skip(times.len().saturating_sub(ASKED_KEPT));
+        schema::put_meta(&tx, &asked_key(space), &kept.flat_map(|time| time.to_be_bytes()).collect::<Vec<u8>>())?;
+        Ok(tx.commit()?)
     }
 
     /// The HPKE keys this device made after its first one, oldest first.
