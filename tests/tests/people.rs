@@ -250,6 +250,25 @@ async fn withdrawing_a_link_without_approval_makes_a_new_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_without_approval_that_is_used_up_is_followed_by_a_new_key() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    note(&family, "Before", "old key\n");
+    sync(&family).await;
+    let before = family.epoch_generation();
+    let ben = world.person("Ben");
+    let with_ben = let_in(&family, &ben, terms(Role::Editor, true)).await;
+    sync(&family).await;
+    assert_eq!(family.epoch_generation(), before + 1, "whoever else has the link reads nothing new");
+    note(&family, "After", "new key\n");
+    for client in [&family, &with_ben, &family, &with_ben] {
+        sync(client).await;
+    }
+    assert_eq!(titles(&with_ben), ["After", "Before"]);
+    assert_eq!([&family, &with_ben].map(Client::epoch_generation), [before + 1; 2], "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_removed_does_not_come_back_by_the_link_they_came_by() {
     let world = World::new().await;
     let (_ana, family) = ana_and_family(&world).await;

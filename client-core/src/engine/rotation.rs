@@ -111,8 +111,7 @@ fn may_be_asked(asked_ms: &[i64], now_ms: i64) -> bool {
 /// Whether whoever has a link that lets nobody in any more could read what is sealed now.
 fn lies_in_closed_link(membership: &Membership, epoch: &EpochRef, now_ms: i64) -> bool {
     let now_ms = u64::try_from(now_ms).unwrap_or(0);
-    let is_open =
-        |invite: &Invite| !invite.is_revoked && invite.uses < invite.uses_max && invite.expires_ms > now_ms;
+    let is_open = |invite: &Invite| !invite.is_revoked && invite.uses < invite.uses_max && invite.expires_ms > now_ms;
     membership.invites.values().any(|invite| invite.auto_epoch.as_ref() == Some(epoch) && !is_open(invite))
 }
 
@@ -227,10 +226,7 @@ mod tests {
         }
 
         /// A record of the first device.
-        fn write<T>(
-            &mut self,
-            body: impl FnOnce(&mut Draft<'_>, &mut dyn Random) -> Result<T, RecordsError>,
-        ) -> T {
+        fn write<T>(&mut self, body: impl FnOnce(&mut Draft<'_>, &mut dyn Random) -> Result<T, RecordsError>) -> T {
             let state = self.state(0);
             let mut draft = Draft::begin(&state.membership, &self.records, &state.opened(), &self.devices[0]);
             let written = body(&mut draft, &mut self.random).unwrap();
