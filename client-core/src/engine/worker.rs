@@ -309,7 +309,7 @@ impl Worker<'_> {
 
     /// For the bell and for edits of another process: looks before it takes the write lock.
     fn seal(&self) -> Result<(), EngineError> {
-        if self.caught_up && (self.waits_for_seal()? || self.shared_stream()?.is_some()) {
+        if self.caught_up && (self.waits_for_seal()? || self.stream_to_leave()?.is_some()) {
             self.seal_all()?;
         }
         Ok(())
@@ -326,9 +326,18 @@ impl Worker<'_> {
         self.shared.store().own_stream_shared(&self.shared.space, &state.membership)
     }
 
-    /// Leaves a stream that another copy of this home writes, too. The connection begins anew with the new one.
-    fn leave_shared_stream(&self) -> Result<(), EngineError> {
-        let Some(agreed_seq) = self.shared_stream()? else { return Ok(()) };
+    /// Up to where the own stream stays as it is, if it is to be left: another copy writes it, too, or it is full.
+    fn stream_to_leave(&self) -> Result<Option<u32>, StoreError> {
+        match self.shared_stream()? {
+            None => self.shared.store().own_stream_full(&self.shared.space),
+            agreed => Ok(agreed),
+        }
+    }
+
+    /// Leaves a stream that another copy of this home writes, too, or that is full. The connection begins anew with the
+    /// new one.
+    fn leave_stream(&self) -> Result<(), EngineError> {
+        let Some(agreed_seq) = self.stream_to_leave()? else { return Ok(()) };
         let state = self.shared.state();
         let records = (&state.membership, &state.keyring);
         let (space, mut random) = (&self.shared.space, SystemRandom::new());
@@ -442,7 +451,7 @@ impl Worker<'_> {
 
     /// What cannot be sealed stays pending; receiving goes on, and what is sealed already is sent.
     fn seal_all(&self) -> Result<(), EngineError> {
-        self.leave_shared_stream()?;
+        self.leave_stream()?;
         match self.seal_pending() {
             Ok(envelopes) => {
                 let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;

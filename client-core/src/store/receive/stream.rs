@@ -22,6 +22,10 @@ use crate::store::{Reads, Store, StoreError, schema, seal};
 /// Pairs of envelopes looked at in one call.
 const FORKS_AT_ONCE: u32 = 16;
 
+/// Positions that a stream has left when it is given up for a new one: plenty for a day on which there is always
+/// something waiting, and the change has to wait, too.
+const POSITIONS_KEPT: u32 = 1 << 16;
+
 /// Two envelopes at one place of a stream: the one held, and the other.
 type ForkEvidence = (Vec<u8>, Vec<u8>);
 
@@ -46,6 +50,22 @@ impl Store {
         let marked = schema::meta(&self.conn, &seal::forked_key(space))?.map(|_| tip);
         let seen = seen.map(|seq| seq.saturating_sub(1));
         Ok([proven.transpose()?, seen, marked].into_iter().flatten().min().map(|agreed| agreed.min(tip)))
+    }
+
+    /// Where the own stream ends, if it is nearly full and may be left as it is: nothing waits that names it, every relay
+    /// has all of it, and no other copy writes it. What it holds is then made again nowhere.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn own_stream_full(&self, space: &SpaceId) -> Result<Option<u32>, StoreError> {
+        let own = find_space(&self.conn, space)?;
+        let tip = seal::own_tip(&self.conn, own)?.seq;
+        if tip < u32::MAX - POSITIONS_KEPT || tip == u32::MAX {
+            return Ok(None);
+        }
+        let waits = self.reads().pending_count(space)? > 0 || self.reads().vouched_count(space)? > 0;
+        let is_sent = self.relays(space)?.iter().all(|relay| relay.own_acked_seq >= tip);
+        Ok((!waits && is_sent).then_some(tip))
     }
 
     /// Goes on under a new stream: what this home wrote after `agreed_seq` and has not sealed is made again there,

@@ -332,6 +332,40 @@ fn a_proven_fork_ends_the_same_on_every_device_whichever_branch_it_had() {
 }
 
 #[test]
+fn a_stream_that_is_nearly_full_is_left_for_a_new_one_once_nothing_waits() {
+    let Trio { mut a, mut b, .. } = trio();
+    a.title(1, &doc(1), "before");
+    let first = a.send();
+    b.receive(&first);
+    let (space, membership, keyring) = (a.space, a.membership(), a.keyring.clone());
+    assert_eq!(a.store.own_stream_full(&space).unwrap(), None, "there is room");
+    let tip = u32::MAX - 9;
+    let ends_at = |a: &Device, seq: u32| {
+        a.store.conn.execute("UPDATE stream SET seq = ?1 WHERE id = (SELECT own_stream FROM space)", [seq]).unwrap()
+    };
+    ends_at(&a, tip);
+    assert_eq!(a.store.own_stream_full(&space).unwrap(), None, "the relay lacks the end of it");
+    a.store.conn.execute("UPDATE relay SET own_acked_seq = ?1", [tip]).unwrap();
+    a.title(2, &doc(1), "waits");
+    assert_eq!(a.store.own_stream_full(&space).unwrap(), None, "an edit names it");
+    ends_at(&a, 1);
+    let second = a.send();
+    b.receive(&second);
+    ends_at(&a, tip);
+    assert_eq!(a.store.own_stream_full(&space).unwrap(), Some(tip));
+    let old = a.point().0;
+    a.store.begin_new_stream(&space, tip, (&membership, &keyring), 5, &mut a.random).unwrap();
+    assert_eq!(a.store.own_stream_full(&space).unwrap(), None);
+    a.sent = 0;
+    a.title(3, &doc(1), "after");
+    let third = a.send();
+    assert_ne!(a.point().0, old);
+    assert_eq!(b.receive(&third).changed, [doc(1)]);
+    assert_eq!(b.read_title(&doc(1)).unwrap(), "after");
+    assert_eq!(a.state(), b.state());
+}
+
+#[test]
 fn a_copied_home_goes_on_under_a_new_stream_without_losing_an_edit() {
     let Trio { mut a, mut b, .. } = trio();
     a.title(1, &doc(1), "both have this");
