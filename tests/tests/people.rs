@@ -483,6 +483,9 @@ async fn nobody_comes_in_again_with_more_than_they_had() {
     assert!(matches!(family.invite_readmit(&request, &own, None).await, Err(ClientError::Invalid { .. })));
     let (told, _) = family.invite_readmit(&request, "Ben", Some("Ben B.")).await.unwrap();
     assert_eq!((told.name.as_str(), told.role.as_str()), ("Ben B.", "reader"));
+    let members = family.members().unwrap();
+    let back = members.iter().find(|member| member.name == "Ben B.").unwrap();
+    assert_eq!((members.len(), back.role.as_str()), (2, "reader"), "not the editor that the link says");
     drop(with_ben);
 
     // An admin may let an editor in, and cannot take the place of somebody more senior.
