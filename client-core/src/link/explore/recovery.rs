@@ -30,6 +30,17 @@ struct Stage {
     other: (SpaceId, Vec<Record>),
     /// Whether an undisturbed run succeeds from what is on the disk and at the relay, as far as it was tried.
     ends: RefCell<HashMap<Vec<u8>, bool>>,
+    /// What is known of sets of records, by their ids: states by the thousand go by the same few.
+    known: RefCell<HashMap<Vec<u8>, Rc<Known>>>,
+    /// What a run becomes by what it is given, for the same reason.
+    runs: RefCell<HashMap<Vec<u8>, Option<Run>>>,
+}
+
+/// What follows from a set of records.
+struct Known {
+    membership: Membership,
+    /// Whether the words open the newest epoch, as found out without the machine.
+    opens: bool,
 }
 
 #[derive(Clone)]
@@ -73,13 +84,33 @@ enum Given {
     Finished,
 }
 
+impl Given {
+    fn bytes(&self) -> Vec<u8> {
+        let (kind, space, records): (u8, Option<&SpaceId>, &[Record]) = match self {
+            Self::Words => (0, None, &[]),
+            Self::Listed(space) => (1, Some(space), &[]),
+            Self::Fetched(records) => (2, None, records),
+            Self::Checked => (3, None, &[]),
+            Self::HomeBegun => (4, None, &[]),
+            Self::ContentHeld => (5, None, &[]),
+            Self::Published(records) => (6, None, records),
+            Self::Refused(records) => (7, None, records),
+            Self::Finished => (8, None, &[]),
+        };
+        let mut out = vec![kind];
+        out.extend(space.iter().flat_map(|space| space.0));
+        ids(records, &mut out);
+        out
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Move {
     Boot,
     Words,
     /// The relay names the space, or another one, or none.
     List(bool),
-    /// The relay shows all it has, the beginning of it, or another space.
+    /// The relay shows what it has up to any record, or another space.
     Fetch(Shown),
     Check,
     BeginHome,
@@ -96,17 +127,12 @@ enum Move {
 
 #[derive(Debug, Clone, Copy)]
 enum Shown {
-    All,
-    /// As it was in the beginning.
-    Old,
-    /// Its first record alone.
-    Genesis,
+    /// So many of its records, the oldest; [`ALL`] is everything.
+    First(usize),
     Other,
 }
 
-impl Shown {
-    const EACH: [Self; 4] = [Self::All, Self::Old, Self::Genesis, Self::Other];
-}
+const ALL: usize = usize::MAX;
 
 #[derive(Debug, Clone, Copy)]
 enum Writing {
@@ -196,7 +222,15 @@ impl World {
         let (id, lost, records) = space(1, RANDOM, &phrase);
         let stranger = RecoveryPhrase::generate(PhraseLength::Words12, &mut SeededRandom::new(42));
         let (other, _, others) = space(2, [9; 32], &stranger);
-        let stage = Stage { space: id, phrase, lost, other: (other, others), ends: RefCell::default() };
+        let stage = Stage {
+            space: id,
+            phrase,
+            lost,
+            other: (other, others),
+            ends: RefCell::default(),
+            known: RefCell::default(),
+            runs: RefCell::default(),
+        };
         Self {
             stage: Rc::new(stage),
             relay: records,
@@ -211,11 +245,14 @@ impl World {
 
     fn shown(&self, shown: Shown) -> Vec<Record> {
         match shown {
-            Shown::All => self.relay.clone(),
-            Shown::Old => self.relay[..2].to_vec(),
-            Shown::Genesis => self.relay[..1].to_vec(),
+            Shown::First(count) => self.relay[..count.min(self.relay.len())].to_vec(),
             Shown::Other => self.stage.other.1.clone(),
         }
+    }
+
+    /// Everything that the relay can show once it has taken so many records more.
+    fn shown_after(&self, taken: usize) -> impl Iterator<Item = Shown> + use<> {
+        (1..=self.relay.len() + taken).map(Shown::First).chain([Shown::Other])
     }
 
     fn built(&self) -> Option<&Recovery> {
@@ -227,11 +264,10 @@ impl World {
         let mut all = true;
         for record in records {
             let with = [&self.relay[..], std::slice::from_ref(record)].concat();
-            let after = Membership::evaluate(&self.stage.space, &with).unwrap();
             if self.relay.iter().any(|held| held.id() == record.id()) {
                 continue;
             }
-            if after.void.contains_key(&record.id()) {
+            if self.known(&with).membership.void.contains_key(&record.id()) {
                 all = false;
             } else {
                 self.relay = with;
@@ -242,7 +278,14 @@ impl World {
 
     /// An error ends the run: the person starts anew.
     fn give(&mut self, given: Given) {
-        self.machine = self.machine.take().and_then(|run| run.after(given, &self.stage));
+        let Some(run) = self.machine.take() else { return };
+        let key = [run.bytes(), given.bytes()].concat();
+        let known = self.stage.runs.borrow().get(&key).cloned();
+        self.machine = known.unwrap_or_else(|| {
+            let next = run.after(given, &self.stage);
+            self.stage.runs.borrow_mut().insert(key, next.clone());
+            next
+        });
     }
 
     fn to_publish(&self) -> Vec<Record> {
@@ -273,11 +316,11 @@ impl World {
             let step = match step {
                 RecoveryStep::AskWords => Move::Words,
                 RecoveryStep::List(_) => Move::List(true),
-                RecoveryStep::Fetch(_) => Move::Fetch(Shown::All),
+                RecoveryStep::Fetch(_) => Move::Fetch(Shown::First(ALL)),
                 RecoveryStep::Check => Move::Check,
                 RecoveryStep::BeginHome => Move::BeginHome,
                 RecoveryStep::FetchContent => Move::FetchContent,
-                RecoveryStep::Publish(records) => Move::Publish { takes: records.len(), shows: Shown::All },
+                RecoveryStep::Publish(records) => Move::Publish { takes: records.len(), shows: Shown::First(ALL) },
                 RecoveryStep::Finish(_) => Move::Finish,
                 RecoveryStep::Done => return true,
             };
@@ -286,11 +329,18 @@ impl World {
         false
     }
 
-    /// Whether the words open the newest epoch of these records, as found out without the machine.
-    fn opens(&self, records: &[Record]) -> bool {
+    fn known(&self, records: &[Record]) -> Rc<Known> {
+        let mut key = Vec::new();
+        ids(records, &mut key);
+        if let Some(known) = self.stage.known.borrow().get(&key) {
+            return Rc::clone(known);
+        }
         let membership = Membership::evaluate(&self.stage.space, records).unwrap();
         let keyring = open_epochs(&membership, records, &self.stage.phrase.derive_home());
-        membership.current_epoch().is_some_and(|epoch| keyring.find(&epoch).is_some())
+        let opens = membership.current_epoch().is_some_and(|epoch| keyring.find(&epoch).is_some());
+        let known = Rc::new(Known { membership, opens });
+        self.stage.known.borrow_mut().insert(key, Rc::clone(&known));
+        known
     }
 
     fn new_device(&self) -> Option<SignPk> {
@@ -312,14 +362,14 @@ impl Model for World {
         match step {
             RecoveryStep::AskWords => moves.push(Move::Words),
             RecoveryStep::List(_) => moves.extend([true, false].map(Move::List)),
-            RecoveryStep::Fetch(_) => moves.extend(Shown::EACH.map(Move::Fetch)),
+            RecoveryStep::Fetch(_) => moves.extend(self.shown_after(0).map(Move::Fetch)),
             RecoveryStep::Check => moves.push(Move::Check),
             RecoveryStep::BeginHome => moves.extend([Move::BeginHome, Move::Dies(Writing::Home)]),
             RecoveryStep::FetchContent => moves.push(Move::FetchContent),
             RecoveryStep::Publish(records) => {
                 for takes in 0..=records.len() {
                     moves.push(Move::Dies(Writing::Push(takes)));
-                    moves.extend(Shown::EACH.map(|shows| Move::Publish { takes, shows }));
+                    moves.extend(self.shown_after(takes).map(|shows| Move::Publish { takes, shows }));
                 }
             }
             RecoveryStep::Finish(_) => moves.extend([Move::Finish, Move::Dies(Writing::Finish)]),
@@ -389,17 +439,17 @@ impl Model for World {
     }
 
     fn check(&self) -> Result<(), String> {
-        let membership = Membership::evaluate(&self.stage.space, &self.relay).unwrap();
+        let relay = self.known(&self.relay);
         let own = self.new_device();
-        let enrolled = membership.devices.iter().filter(|(_, device)| device.kind == DeviceKind::Normal);
+        let enrolled = relay.membership.devices.iter().filter(|(_, device)| device.kind == DeviceKind::Normal);
         if enrolled.clone().any(|(key, _)| *key != self.stage.lost && Some(*key) != own) {
             return Err("a key is enrolled that is on no disk".into());
         }
-        if self.disk.is_some() && !self.opens(&self.begun_on) {
+        if self.disk.is_some() && !self.known(&self.begun_on).opens {
             return Err("a key was saved before the words had opened the newest epoch".into());
         }
         if self.finished {
-            let shown = Membership::evaluate(&self.stage.space, &self.finished_on).unwrap();
+            let shown = &self.known(&self.finished_on).membership;
             let in_force = own.is_some_and(|own| shown.may_write(&own)) && !shown.may_read(&self.stage.lost);
             if !in_force || shown.current_epoch().is_none() {
                 return Err("the recovery ended before the lost device was out and a new key was made".into());
