@@ -85,8 +85,8 @@ impl World {
         let mut new = Client::link_new(&self.home(name), &self.relay.url(), name).await.expect("a link");
         let link = new.link().to_owned();
         // Both ends must be at it: the offer is answered while the code is waited for.
-        let (approve, code) = tokio::join!(old.link_approve(&link), new.code());
-        let (mut approve, code) = (approve.expect("the link is answered"), code.expect("a code"));
+        let meeting = async { tokio::try_join!(old.link_approve(&link), new.code()) };
+        let (mut approve, code) = timeout(HANG, meeting).await.expect("linking hangs").expect("both ends meet");
         assert_eq!(approve.device_name(), name);
         assert_eq!(approve.enter_code(&code).await.expect("the code goes"), None);
         timeout(HANG, new.finish()).await.expect("linking hangs").expect("the new device is in")
