@@ -58,3 +58,7 @@ pub const RECORD_RELAYS_MAX: usize = 16;
 pub const RECORD_DEVICES_MAX: usize = 32;
 /// Most records of one space that are evaluated; a relay keeps no more (the pasts of so many take 32 MiB).
 pub const SPACE_RECORDS_MAX: usize = 16_384;
+/// Most devices in force that a relay lets into one space, recovery devices included: an Epoch has a seal of some 105
+/// bytes for each, and a fifth of [`EPOCH_BODY_BYTES_MAX`] is left for the wraps of its parents. No rule of the
+/// evaluation: records that another relay took count all the same.
+pub const SPACE_READERS_MAX: usize = 4_000;

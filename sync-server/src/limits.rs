@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lifeos_sync_protocol::limits::SPACE_READERS_MAX;
 use serde::Deserialize;
 
 /// What the relay spends at most, on whom. Times are milliseconds, sizes are bytes.
@@ -100,10 +101,16 @@ pub struct Limits {
     pub author_idle_records_max: usize,
     /// Bytes of those records.
     pub author_idle_record_bytes_max: u64,
-    /// Records in one space of one member who is neither Owner nor Admin; also requests to join by one invitation.
+    /// Records in one space of one member who is neither Owner nor Admin; also the requests to join by one invitation
+    /// together with the records of all whom it let in without approval.
     pub member_records_max: usize,
     /// Bytes of those records.
     pub member_record_bytes_max: u64,
+    /// Devices that one member who is neither Owner nor Admin may add in one space, ever: each that is removed again
+    /// makes everybody change the key.
+    pub member_device_adds_max: usize,
+    /// Devices in force in one space; never more than the protocol's limit, beyond which no Epoch could name them.
+    pub space_readers_max: usize,
     /// Share of a space's records, in count and bytes, that is kept for what Owners and Admins must always be able
     /// to do: remove, demote, make epochs, close.
     pub records_reserved_percent: u8,
@@ -173,6 +180,8 @@ impl Default for Limits {
             author_idle_record_bytes_max: 4 * 1024 * 1024,
             member_records_max: 2_048,
             member_record_bytes_max: 8 * 1024 * 1024,
+            member_device_adds_max: 128,
+            space_readers_max: SPACE_READERS_MAX,
             records_reserved_percent: 25,
             records_judged_alone_max: 8,
             records_refused_per_connection_max: 256,

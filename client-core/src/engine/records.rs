@@ -126,8 +126,7 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
                 Output::RecordsRefused { .. } => refused = true,
                 Output::RecordsEqual => {
                     sender.close().await;
-                    let kept = admissible(&space, &[], &records).map_err(StoreError::from)?;
-                    return Ok(Published { records: kept.into_iter().cloned().collect(), refused });
+                    return Ok(Published { records: judged(space, records).await?, refused });
                 }
                 Output::Close(error) => return Err(error.into()),
                 _ => {}
@@ -137,6 +136,15 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
         let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         session.handle(Input::Tick(now_ms));
         session.handle(Input::Frame(bytes));
+    }
+}
+
+/// The records that may be kept; on a thread that may take its time: they are as many as the relay wants.
+async fn judged(space: SpaceId, records: Vec<Record>) -> Result<Vec<Record>, EngineError> {
+    let judge = move || admissible(&space, &[], &records).map(|kept| kept.into_iter().cloned().collect());
+    match tokio::task::spawn_blocking(judge).await {
+        Ok(kept) => Ok(kept.map_err(StoreError::from)?),
+        Err(_) => Err(EngineError::Stopped),
     }
 }
 

@@ -75,8 +75,9 @@ pub(super) fn due(
 ) -> Option<KeyTask> {
     let (membership, device) = (&state.membership, keys.sign_pk());
     let enrolled = membership.devices.get(&device).filter(|device| device.removed_by.is_none())?;
-    let rotation_ms =
-        membership.policy.as_ref().map_or(ROTATION_DAYS, |policy| i64::from(policy.rotation_days)) * DAY_MS;
+    // Every day at most, whatever the space's rules say: with none at all a key would be over as soon as it is made.
+    let rotation_days = membership.policy.as_ref().map_or(ROTATION_DAYS, |policy| i64::from(policy.rotation_days));
+    let rotation_ms = rotation_days.max(1) * DAY_MS;
     let refresh = now_ms.saturating_sub(clock.hpke_since_ms) >= (rotation_ms - DAY_MS).max(DAY_MS);
     let Some(rank) = rank_of(membership, &device) else { return refresh.then_some(KeyTask::Refresh) };
     let Some(epoch) = membership.current_epoch() else {
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
     use crate::crypto::SeededRandom;
     use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
-    use crate::records::{AddDevice, Founding, InviteTerms, add_device, found_space};
+    use crate::records::{AddDevice, Founding, InviteTerms, add_device, found_space, next_record};
 
     const MONTH_MS: i64 = ROTATION_DAYS * DAY_MS;
     const MEMBER: MemberId = MemberId([7; 16]);
@@ -290,6 +291,19 @@ mod tests {
         let lost = world.devices[1].sign_pk();
         world.write(|draft, _| draft.remove_device(lost, RemoveReason::Lost, Vec::new()));
         assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX), 3_000), Some(KeyTask::Rotate));
+    }
+
+    #[test]
+    fn rules_that_ask_for_a_new_key_every_zero_days_get_one_a_day() {
+        let mut world = world(1);
+        let state = world.state(0);
+        let rules = Body::Policy { rotation_days: 0, grace_days: 90, endorse_k: 1, relays: Vec::new() };
+        let rules = next_record(&world.devices[0], &state.membership, &world.records, &rules).unwrap();
+        world.records.push(rules);
+        assert_eq!(world.state(0).membership.policy.map(|policy| policy.rotation_days), Some(0));
+        let clock = KeyClock::default();
+        assert_eq!(world.due(0, &clock, DAY_MS - 1), None);
+        assert_eq!(world.due(0, &clock, DAY_MS), Some(KeyTask::RefreshAndRotate));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! A record is judged in its own causal past before it is stored, as relays do: what can never count there would
 //! only fill the space up to the limit beyond which no membership can be made.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 
 use lifeos_sync_protocol::ids::{RecordId, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
-use lifeos_sync_protocol::membership::{Membership, VoidReason};
+use lifeos_sync_protocol::membership::{Ledger, Membership, VoidReason};
 use lifeos_sync_protocol::record::{Body, Record};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -59,48 +59,24 @@ pub(crate) fn admissible<'r>(
     Ok(taken)
 }
 
-/// Everything together first, which is enough for honest records; only one that is void there is looked at in its
-/// own past, because something beside it (a removal) may be the reason.
+/// Each in its own past, all in one pass over everything: what somebody made void by the thousand, e.g. beside a
+/// removal, costs no more than what counts.
 fn judge(space: &SpaceId, held: &[Record], taken: &[&Record]) -> Result<(), RefusedRecords> {
     let all = || held.iter().chain(taken.iter().copied());
-    let void = void_among(space, all())?;
-    let suspects = taken.iter().filter(|record| is_refusable(void.get(&record.id())));
-    let mut by_id = HashMap::new();
-    for suspect in suspects {
-        if by_id.is_empty() {
-            by_id = all().map(|record| (record.id(), record)).collect();
-        }
-        let alone = void_among(space, past(&by_id, suspect))?;
-        if is_refusable(alone.get(&suspect.id())) {
+    let genesis = all().find(|record| record.id().0 == space.0).ok_or(RefusedRecords::NeverValid)?;
+    let mut ledger = Ledger::new(genesis).map_err(|_| RefusedRecords::NeverValid)?;
+    let mut ordered: Vec<&Record> = all().filter(|record| record.id() != genesis.id()).collect();
+    ordered.sort_unstable_by_key(|record| (record.depth(), record.id()));
+    let fresh: HashSet<RecordId> = taken.iter().map(|record| record.id()).collect();
+    for record in ordered {
+        #[cfg(test)]
+        tests::JUDGED.with(|judged| judged.set(judged.get() + 1));
+        let verdict = ledger.insert(record).map_err(|_| RefusedRecords::TooMany)?;
+        if verdict.is_err_and(VoidReason::is_refusable) && fresh.contains(&record.id()) {
             return Err(RefusedRecords::NeverValid);
         }
     }
     Ok(())
-}
-
-fn void_among<'r>(
-    space: &SpaceId,
-    records: impl IntoIterator<Item = &'r Record>,
-) -> Result<BTreeMap<RecordId, VoidReason>, RefusedRecords> {
-    Membership::evaluate(space, records).map(|membership| membership.void).map_err(|_| RefusedRecords::NeverValid)
-}
-
-fn is_refusable(reason: Option<&VoidReason>) -> bool {
-    reason.is_some_and(|reason| reason.is_refusable())
-}
-
-/// A record and all its ancestors.
-fn past<'r>(by_id: &HashMap<RecordId, &'r Record>, record: &'r Record) -> Vec<&'r Record> {
-    let mut seen = HashSet::from([record.id()]);
-    let mut past = vec![record];
-    let mut open: Vec<RecordId> = record.parents().to_vec();
-    while let Some(id) = open.pop() {
-        if let Some(found) = by_id.get(&id).filter(|_| seen.insert(id)) {
-            past.push(*found);
-            open.extend_from_slice(found.parents());
-        }
-    }
-    past
 }
 
 /// A space as the store works with it.
@@ -273,7 +249,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use lifeos_sync_protocol::ids::{EpochRef, MemberId};
-    use lifeos_sync_protocol::record::Unsigned;
+    use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Unsigned};
 
     use super::*;
     use crate::crypto::SeededRandom;
@@ -281,6 +257,11 @@ mod tests {
     use crate::records::{Founding, found_space};
 
     const RANDOM: [u8; 32] = [9; 32];
+
+    thread_local! {
+        /// Records that were judged on this thread: what deciding costs.
+        pub(super) static JUDGED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
 
     struct Space {
         id: SpaceId,
@@ -346,6 +327,30 @@ mod tests {
         assert_eq!(admissible(&space.id, &space.held, &fresh), Ok(vec![&parent]));
         let fresh = [parent.clone(), child.clone(), parent.clone()];
         assert_eq!(admissible(&space.id, &space.held, &fresh), Ok(vec![&parent, &child]));
+    }
+
+    #[test]
+    fn thousands_of_records_beside_a_removal_are_judged_once_each() {
+        const RECORDS: u32 = 2_000;
+        let mut space = space();
+        let member = MemberId([7; 16]);
+        let device = space.stranger.entry(&RANDOM, &member, DeviceKind::Normal);
+        let add = Body::DeviceAdd { member, device, enc_meta: Vec::new(), grants: Vec::new() };
+        let add = space.record(&space.founder, space.genesis(), 1, &add);
+        let gone =
+            Body::DeviceRemove { device: space.stranger.sign_pk(), reason: RemoveReason::Lost, cuts: Vec::new() };
+        let gone = space.record(&space.founder, add.id(), 2, &gone);
+        let mut random = SeededRandom::new(5);
+        let mut key = || DeviceRoot::generate(&mut random).derive_space(&RANDOM).hpke_pk();
+        let beside = |_| space.record(&space.stranger, add.id(), 2, &Body::HpkeRefresh { hpke_pk: key() });
+        let beside: Vec<Record> = (0..RECORDS).map(beside).collect();
+        let all: Vec<&Record> = space.held.iter().chain([&add, &gone]).chain(&beside).collect();
+        let membership = Membership::evaluate(&space.id, all.iter().copied()).unwrap();
+        assert_eq!(membership.void.get(&beside[7].id()), Some(&VoidReason::AuthorRemoved));
+        space.held.extend([add, gone]);
+        JUDGED.with(|judged| judged.set(0));
+        assert_eq!(admissible(&space.id, &space.held, &beside).map(|taken| taken.len()), Ok(beside.len()));
+        assert_eq!(JUDGED.with(std::cell::Cell::get), space.held.len() - 1 + beside.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Connection, Refusal};
 use crate::limits::{Limits, wall_ms};
 use crate::rate::Rate;
-use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, judge, store_records};
+use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, View, judge, store_records};
 use crate::store::{RecordTarget, Recorded, StoreError};
 
 /// When a device that may not create a space now should try again.
@@ -77,16 +77,21 @@ impl Connection {
         let parked = std::mem::take(&mut self.session(session)?.parked);
         // Held until the records are durable: nobody judges against a set that may not come to be.
         let mut set = space.records.lock().await;
-        if let Some(guests) = guests {
-            guests.check(&space, &set)?;
+        if let Some(answer) = guests.as_ref().map(|guests| guests.check(&space, &set)).transpose()?.flatten() {
+            return Ok(vec![answer]);
         }
-        let frame = Batch { records, parked };
+        // What a guest brought before was counted then or not at all: nothing of it waits.
+        let frame = Batch { records, parked: if guests.is_some() { Vec::new() } else { parked } };
         let mut decided = Decided::new();
         // At most twice: the second time without the removals that cut too early.
         loop {
             let judged = judge_beside(set.clone(), frame.clone(), decided.clone(), &self.relay.limits).await?;
             let Judged { results, accepted, parked, set: grown, view, evaluations } = judged;
             self.relay.metrics.record_evaluations_total.add(evaluations);
+            if let Some(guests) = guests.as_ref().filter(|guests| !guests.takes_effect(view.as_ref())) {
+                tracing::debug!(join = %guests.join.id(), "a request to join that would have no effect");
+                return Ok(vec![RecordStatus::Refused]);
+            }
             self.session(session)?.parked = parked;
             let Some(view) = view else { return Ok(results) };
             let view = Arc::new(view);
@@ -164,11 +169,23 @@ struct GuestsJoin {
 }
 
 impl GuestsJoin {
-    /// Whether it is taken, looked at under the lock of the records: of two that come at once, one is the last.
-    fn check(&self, space: &Space, set: &RecordSet) -> Result<(), Refusal> {
-        let has_room = || space.view().takes_join(&self.guest, &self.join, wall_ms());
+    /// Whether it may be looked at, or the answer if that is known; under the lock of the records: of two that come at
+    /// once, one is the last. A request upon what is not here is refused: it would come in later, uncounted.
+    fn check(&self, space: &Space, set: &RecordSet) -> Result<Option<RecordStatus>, Refusal> {
         // What is here already is answered once more to who did not hear the answer.
-        if set.holds(&self.join.id()) || has_room() { Ok(()) } else { Err(NO_ROOM) }
+        if set.holds(&self.join.id()) {
+            return Ok(Some(RecordStatus::Dup));
+        }
+        if !space.view().takes_join(&self.guest, &self.join, wall_ms()) {
+            return Err(NO_ROOM);
+        }
+        let is_placed = self.join.parents().iter().all(|parent| set.holds(parent));
+        Ok((!is_placed).then_some(RecordStatus::Refused))
+    }
+
+    /// Whether the membership that was judged counts it: what does not would take room that nothing gives back.
+    fn takes_effect(&self, view: Option<&View>) -> bool {
+        view.is_none_or(|view| view.membership.joins.contains_key(&self.join.id()))
     }
 }
 

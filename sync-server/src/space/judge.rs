@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use lifeos_sync_protocol::frame::RecordStatus;
 use lifeos_sync_protocol::ids::{RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::limits::SPACE_READERS_MAX;
 use lifeos_sync_protocol::membership::{MembershipError, StreamLimit};
 use lifeos_sync_protocol::record::{Body, Record, RemoveReason};
 
@@ -160,7 +161,13 @@ impl Bench<'_> {
     fn admit<'r>(&mut self, set: &mut RecordSet, view: &View, new: impl Iterator<Item = &'r Record>) -> bool {
         let mut ledger = set.ledger().clone();
         let before = self.decided.len();
+        let new: Vec<&Record> = new.collect();
+        let crowd = self.crowd(view, &new);
+        self.decided.extend(crowd.into_iter().map(|id| (id, RecordStatus::Refused)));
         for record in new {
+            if self.decided.contains_key(&record.id()) {
+                continue;
+            }
             let status = match self.effect(set, view, record) {
                 Ok(idle) if ledger.admit(record, view, idle) => continue,
                 Ok(_) => RecordStatus::Refused,
@@ -170,6 +177,22 @@ impl Bench<'_> {
         }
         set.set_ledger(ledger);
         self.decided.len() == before
+    }
+
+    /// The last admissions, if there would be more devices than an Epoch can name: then nobody could change the key any
+    /// more, and whoever is removed would read on.
+    fn crowd(&self, view: &View, new: &[&Record]) -> Vec<RecordId> {
+        let readers_max = self.limits.space_readers_max.min(SPACE_READERS_MAX);
+        let mut beyond = view.membership.readers().len().saturating_sub(readers_max);
+        let mut crowd = Vec::new();
+        for record in new.iter().rev().filter(|record| view.lets_in(record)) {
+            if beyond == 0 {
+                break;
+            }
+            beyond = beyond.saturating_sub(record.body().devices().count());
+            crowd.push(record.id());
+        }
+        crowd
     }
 
     /// Whether a record is kept without having an effect, or why it is not kept.

@@ -143,6 +143,8 @@ pub(crate) struct RecordBudget {
     idle: Used,
     /// Those of one member who is neither Owner nor Admin.
     member: Used,
+    /// Devices that such a member adds.
+    device_adds: usize,
 }
 
 /// Records, counted.
@@ -175,6 +177,7 @@ impl From<&Limits> for RecordBudget {
             unreserved: all.percent(100_u8.saturating_sub(limits.records_reserved_percent)),
             idle: Used { count: limits.author_idle_records_max, bytes: limits.author_idle_record_bytes_max },
             member: Used { count: limits.member_records_max, bytes: limits.member_record_bytes_max },
+            device_adds: limits.member_device_adds_max,
         }
     }
 }
@@ -187,11 +190,13 @@ pub(super) struct Ledger {
     idle: HashMap<SignPk, Used>,
     /// By who pays.
     payers: HashMap<Payer, Used>,
+    /// DeviceAdds by the member that wrote them.
+    device_adds: HashMap<MemberId, usize>,
 }
 
 impl Ledger {
     fn new(budget: RecordBudget) -> Self {
-        Self { budget, all: Used::default(), idle: HashMap::new(), payers: HashMap::new() }
+        Self { budget, all: Used::default(), idle: HashMap::new(), payers: HashMap::new(), device_adds: HashMap::new() }
     }
 
     /// Books a record if there is room for it.
@@ -201,15 +206,24 @@ impl Ledger {
         let used = |used: Option<&Used>| used.copied().unwrap_or_default().with(record);
         let fits = used(Some(&self.all)).is_within(&all)
             && (!idle || used(self.idle.get(&record.author())).is_within(&self.budget.idle))
-            && (steward || used(self.payers.get(&payer(record, view))).is_within(&self.budget.member));
+            && (steward || used(self.payers.get(&payer(record, view))).is_within(&self.budget.member))
+            && (steward || self.may_add_device(record, view));
         if fits {
             self.book(record, view, idle);
         }
         fits
     }
 
+    fn may_add_device(&self, record: &Record, view: &View) -> bool {
+        let added = adder(record, view).and_then(|member| self.device_adds.get(&member));
+        added.is_none_or(|added| *added < self.budget.device_adds)
+    }
+
     fn book(&mut self, record: &Record, view: &View, idle: bool) {
         self.all = self.all.with(record);
+        if let Some(member) = adder(record, view) {
+            *self.device_adds.entry(member).or_default() += 1;
+        }
         let payer = self.payers.entry(payer(record, view)).or_default();
         *payer = payer.with(record);
         if idle {
@@ -223,7 +237,8 @@ impl Ledger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Payer {
     Member(MemberId),
-    /// Requests to join by one invitation: whoever fills this one up closes no other.
+    /// Requests to join by one invitation: whoever fills this one up closes no other. Also what those write whom it let
+    /// in without anybody's approval: who has a link makes as many members as it lets in, and no more budgets.
     Invite(RecordId),
     /// All authors that are in no membership.
     Strangers,
@@ -233,8 +248,14 @@ fn payer(record: &Record, view: &View) -> Payer {
     if let Body::Join { invite, .. } = record.body() {
         return Payer::Invite(*invite);
     }
-    let author = view.membership.devices.get(&record.author());
-    author.map_or(Payer::Strangers, |device| Payer::Member(device.member))
+    let Some(author) = view.membership.devices.get(&record.author()) else { return Payer::Strangers };
+    view.link_of(&author.member).map_or(Payer::Member(author.member), Payer::Invite)
+}
+
+/// The member that adds a device.
+fn adder(record: &Record, view: &View) -> Option<MemberId> {
+    let author = || view.membership.devices.get(&record.author()).map(|device| device.member);
+    if let Body::DeviceAdd { .. } = record.body() { author() } else { None }
 }
 
 /// What Owners and Admins must be able to say however full the space is.

@@ -18,6 +18,8 @@ pub(crate) struct View {
     current_epoch: Option<EpochRef>,
     /// All devices of each member, removed ones too.
     devices: BTreeMap<MemberId, Vec<SignPk>>,
+    /// Members whom a link let in without approval, and the link.
+    links: BTreeMap<MemberId, RecordId>,
 }
 
 /// Where an envelope wants to go.
@@ -35,7 +37,23 @@ impl View {
         for (key, device) in &membership.devices {
             devices.entry(device.member).or_default().push(*key);
         }
-        Self { current_epoch: membership.current_epoch(), membership, devices }
+        let is_auto = |invite| membership.invites.get(invite).is_some_and(|invite| invite.auto_epoch.is_some());
+        let by_link = membership.joins.values().filter(|join| is_auto(&join.invite));
+        let links = by_link.map(|join| (join.member, join.invite)).collect();
+        Self { current_epoch: membership.current_epoch(), membership, devices, links }
+    }
+
+    /// The link that let a member in without anybody's approval.
+    pub(super) fn link_of(&self, member: &MemberId) -> Option<RecordId> {
+        self.links.get(member).copied()
+    }
+
+    /// Whether a record let devices in that are here now.
+    pub(super) fn lets_in(&self, record: &Record) -> bool {
+        let is_genesis = matches!(record.body(), Body::Genesis { .. });
+        let enrolled = |key: &SignPk| self.membership.devices.get(key).filter(|device| device.removed_by.is_none());
+        let came = |key: &SignPk| enrolled(key).is_some_and(|device| device.added_by == record.id());
+        !is_genesis && record.body().devices().any(|device| came(&device.sign_pk))
     }
 
     /// Whether this key is that of an invitation in force: its holder may read records and hand in a Join, and

@@ -163,6 +163,21 @@ impl Space {
         unsigned.sign_with(&signature).unwrap()
     }
 
+    /// A DeviceAdd by a member's device for that member, on top of the last record; it is not kept here.
+    pub fn add_own(&self, author: &Device, member: MemberId, added: &Device) -> Record {
+        let device = added.entry(&self.random, &member, DeviceKind::Normal);
+        let body = Body::DeviceAdd { member, device, enc_meta: Vec::new(), grants: Vec::new() };
+        self.sign_as(author, self.records.len(), &body)
+    }
+
+    /// A link without approval that opens the present epoch.
+    pub fn link(&mut self, guest: &Device, uses_max: u32) -> Record {
+        let device_ref = guest.pk.0[..16].try_into().unwrap();
+        let auto_seal = Some((self.epoch, Seal { device_ref, enc: [1; 32], ct: [2; 48] }));
+        let (invite_pk, expires_ms) = (guest.pk, u64::MAX);
+        self.append(&Body::Invite { invite_pk, role: Role::Editor, expires_ms, uses_max, auto_seal })
+    }
+
     /// A request to join by the holder of an invite key; not yet among the records.
     pub fn join(&self, invite: &Record, guest: &Device, joiner: &Device) -> Record {
         let member = joining_member(&invite.id(), &joiner.pk);

@@ -266,3 +266,62 @@ async fn a_guest_whose_invitation_is_withdrawn_is_sent_away() {
     let auth = again.auth_frame(&space, &guest);
     assert_eq!(code(&again.ask(&auth).await), Some(ErrorCode::NotMember));
 }
+
+#[tokio::test]
+async fn what_a_guest_brings_before_its_parents_is_refused_and_never_comes_in_behind_them() {
+    let (relay, _dir) = relay().await;
+    let (mut space, invite, guest) = inviting(u64::MAX);
+    let (mut founder, founding) = Client::found(&relay, &space).await;
+    let first = space.join(&invite, &guest, &Device::new(66));
+    space.records.push(first.clone());
+    let second = space.join(&invite, &guest, &Device::new(67));
+    space.records.pop();
+    let (mut client, session) = Client::join(&relay, &space, &guest).await;
+    assert_eq!(bring(&mut client, session, &second).await, [RecordStatus::Refused]);
+    assert_eq!(bring(&mut client, session, &first).await, [RecordStatus::Ok]);
+    assert_eq!(bring(&mut client, session, &first).await, [RecordStatus::Dup]);
+    let wanted = Frame::RecWant { session: founding, ids: Vec::new(), heads: Vec::new() };
+    let Frame::Rec { records, .. } = founder.ask(&wanted).await else { panic!("no records") };
+    assert!(records.contains(&first.bytes().to_vec()));
+    assert!(!records.contains(&second.bytes().to_vec()), "it came in without being counted");
+}
+
+#[tokio::test]
+async fn a_guests_request_that_would_have_no_effect_is_refused() {
+    let (relay, _dir) = relay().await;
+    let (mut space, guest) = (Space::new(1), Device::new(GUEST));
+    let link = space.link(&guest, 5);
+    // Good by what it has seen; but its device is somebody's here.
+    let join = space.join(&link, &guest, &Device::new(70));
+    space.enrol(70);
+    Client::found(&relay, &space).await;
+    let (mut client, session) = Client::join(&relay, &space, &guest).await;
+    assert_eq!(bring(&mut client, session, &join).await, [RecordStatus::Refused]);
+    let other = space.join(&link, &guest, &Device::new(71));
+    assert_eq!(bring(&mut client, session, &other).await, [RecordStatus::Ok]);
+}
+
+#[tokio::test]
+async fn those_whom_a_link_lets_in_write_from_its_budget_and_open_none_of_their_own() {
+    let (relay, _dir) = relay_with(Limits { member_records_max: 4, ..Limits::default() }).await;
+    let (mut space, guest) = (Space::new(1), Device::new(GUEST));
+    let link = space.link(&guest, 5);
+    let (mut founder, founding) = Client::found(&relay, &space).await;
+    let (mut client, session) = Client::join(&relay, &space, &guest).await;
+    let joiners = [60, 61].map(Device::new);
+    for joiner in &joiners {
+        let join = space.join(&link, &guest, joiner);
+        assert_eq!(bring(&mut client, session, &join).await, [RecordStatus::Ok]);
+        space.records.push(join);
+    }
+    let mut wrote = Vec::new();
+    for (number, joiner) in [0, 0, 0, 1].into_iter().zip([0, 1, 0, 1]) {
+        let (mut client, session) = Client::join(&relay, &space, &joiners[joiner]).await;
+        let body = Body::Unknown { kind: 0x70, body: vec![number] };
+        let record = space.sign_as(&joiners[joiner], space.records.len(), &body);
+        wrote.extend(bring(&mut client, session, &record).await);
+    }
+    assert_eq!(wrote, [RecordStatus::Ok, RecordStatus::Ok, RecordStatus::Dup, RecordStatus::Refused]);
+    let own = space.append(&Body::Unknown { kind: 0x70, body: vec![9] });
+    assert_eq!(bring(&mut founder, founding, &own).await, [RecordStatus::Ok], "others have theirs");
+}

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, Quota, RecordStatus};
+use lifeos_sync_protocol::ids::MemberId;
+use lifeos_sync_protocol::record::{Body, Record, RemoveReason, Role};
 use lifeos_sync_server::{Config, Limits, Server, SpaceCreation, TokenHash};
 
 use crate::fixture::{Client, Device, Space, metric, relay_with};
@@ -213,4 +215,53 @@ async fn a_token_in_the_address_lets_a_space_be_created() {
     assert!(matches!(answer, Frame::RecAck { .. }), "{answer:?}");
     // Members of what is there need none.
     Client::join(&relay, &space, &space.founder).await;
+}
+
+async fn bring(client: &mut Client, session: u32, record: &Record) -> RecordStatus {
+    match client.ask(&Frame::Rec { session, records: vec![record.bytes().to_vec()], more: false }).await {
+        Frame::RecAck { results, .. } => results[0],
+        refused => panic!("{refused:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_space_takes_no_more_devices_than_everybody_can_make_a_key_for() {
+    let (relay, _dir) = relay_with(Limits { space_readers_max: 4, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    for seed in [2, 3] {
+        space.enrol(seed);
+        assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+    }
+    space.enrol(4);
+    let one_more = space.records.pop().unwrap();
+    assert_eq!(bring(&mut client, session, &one_more).await, RecordStatus::Refused);
+    let (device, reason) = (Device::new(2).pk, RemoveReason::Lost);
+    let removal = space.append(&Body::DeviceRemove { device, reason, cuts: Vec::new() });
+    assert_eq!(bring(&mut client, session, &removal).await, RecordStatus::Ok);
+    space.enrol(5);
+    assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+}
+
+#[tokio::test]
+async fn a_member_adds_only_so_many_devices_and_removes_them_all() {
+    const READER: MemberId = MemberId([9; 16]);
+    let (relay, _dir) = relay_with(Limits { member_device_adds_max: 2, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let reader = space.admit(50, READER, Role::Reader);
+    Client::found(&relay, &space).await;
+    let (mut client, session) = Client::join(&relay, &space, &reader).await;
+    for seed in [51, 52] {
+        let added = Device::new(seed);
+        space.records.push(space.add_own(&reader, READER, &added));
+        assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+        let body = Body::DeviceRemove { device: added.pk, reason: RemoveReason::Lost, cuts: Vec::new() };
+        space.records.push(space.sign_as(&reader, space.records.len(), &body));
+        assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+    }
+    let third = space.add_own(&reader, READER, &Device::new(53));
+    assert_eq!(bring(&mut client, session, &third).await, RecordStatus::Refused);
+    let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
+    space.enrol(3);
+    assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok, "an Owner may");
 }
