@@ -66,6 +66,19 @@ impl ReadBudget {
         self.shared.iter().for_each(|shared| shared.give_back(held));
     }
 
+    /// Releases a part only: a ping may come between the pieces of a message that is still held. Without this, the pings
+    /// of connections that only listen would use up the budget for ever.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        let mut given = 0;
+        let less = |held: usize| {
+            given = bytes.min(held);
+            Some(held - given)
+        };
+        if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            self.shared.iter().for_each(|shared| shared.give_back(given));
+        }
+    }
+
     fn hold(&self, bytes: usize) -> bool {
         let [address, relay] = &self.shared;
         if !address.take(bytes) {

@@ -42,6 +42,8 @@ use session::Session;
 const REVOKED_PATIENCE: Duration = Duration::from_millis(500);
 /// How often the wall clock is asked whether a guest's invitation is over.
 const GUESTS_LOOK_MS: u64 = 60_000;
+/// Head of a control message of a client: two bytes and the mask (RFC 6455 §5.2).
+const CONTROL_HEAD_BYTES: usize = 6;
 /// How long a closed connection waits for the peer to close its side.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -166,8 +168,9 @@ impl Connection {
             };
             let frame = match message {
                 Received::Frame(bytes) => bytes,
-                Received::Control => {
+                Received::Control { bytes } => {
                     self.outgoing.received();
+                    self.peer.budget.give_back(bytes);
                     continue;
                 }
                 Received::Closed => return close::NORMAL,
@@ -291,7 +294,10 @@ async fn until_guests_go(until_ms: Option<u64>) {
 /// One websocket message, or its absence.
 enum Received {
     Frame(Bytes),
-    Control,
+    /// A ping or pong, with its size on the wire.
+    Control {
+        bytes: usize,
+    },
     Closed,
     Bad(Refusal),
     Late,
@@ -319,7 +325,9 @@ async fn receive_ready(stream: &mut SplitStream<WebSocket>) -> Option<Received> 
 fn received(message: Option<Result<Message, axum::Error>>) -> Received {
     match message {
         Some(Ok(Message::Binary(bytes))) => Received::Frame(bytes),
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Control,
+        Some(Ok(Message::Ping(payload) | Message::Pong(payload))) => {
+            Received::Control { bytes: CONTROL_HEAD_BYTES + payload.len() }
+        }
         Some(Ok(Message::Text(_))) => Received::Bad(Refusal::fatal(ErrorCode::BadFrame, "frames are binary messages")),
         Some(Ok(Message::Close(_))) | None => Received::Closed,
         Some(Err(error)) => Received::Bad(unreadable(&error)),
