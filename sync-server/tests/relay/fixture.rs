@@ -80,6 +80,9 @@ impl Device {
     }
 }
 
+/// What tells the seed of a recovery key from that of its founder.
+const RECOVERY: u8 = 0x80;
+
 /// A space with its records; the founder is device `seed`.
 pub struct Space {
     pub id: SpaceId,
@@ -95,7 +98,7 @@ pub struct Space {
 impl Space {
     pub fn new(seed: u8) -> Self {
         let founder = Device::new(seed);
-        let recovery = Device::new(seed ^ 0x80);
+        let recovery = Device::new(seed ^ RECOVERY);
         let (random, member) = ([seed; 32], MemberId([seed; 16]));
         let body = Body::Genesis {
             random,
@@ -112,6 +115,11 @@ impl Space {
             Self { id, founder, records: vec![genesis], epoch: EpochRef::ZERO, epochs: Vec::new(), random, member };
         space.rotate();
         space
+    }
+
+    /// The founder's recovery key, as the Genesis enrols it.
+    pub fn recovery(&self) -> Device {
+        Device::new(self.random[0] ^ RECOVERY)
     }
 
     /// A new epoch for everybody who may read.
@@ -140,8 +148,13 @@ impl Space {
 
     /// Enrols another device of the founder.
     pub fn enrol(&mut self, seed: u8) -> Device {
+        self.enrol_as(seed, DeviceKind::Normal)
+    }
+
+    /// Enrols another device or recovery key of the founder.
+    pub fn enrol_as(&mut self, seed: u8, kind: DeviceKind) -> Device {
         let device = Device::new(seed);
-        let entry = device.entry(&self.random, &self.member, DeviceKind::Normal);
+        let entry = device.entry(&self.random, &self.member, kind);
         let member = self.member;
         self.append(&Body::DeviceAdd { member, device: entry, enc_meta: Vec::new(), grants: Vec::new() });
         device

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod fixture;
+mod floods;
 mod guests;
 mod hostile;
 mod limits;

@@ -39,8 +39,16 @@ impl Serves for Process {
 
 impl Process {
     fn start(data: &Path, log: &str) -> Self {
+        Self::start_with(data, log, "{}")
+    }
+
+    /// With a configuration file of this content.
+    fn start_with(data: &Path, log: &str, config: &str) -> Self {
+        let file = data.join("config.json");
+        std::fs::write(&file, config).unwrap();
         let mut command = program();
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(data).env("RUST_LOG", log);
+        command.arg("--config").arg(file);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -149,4 +157,39 @@ async fn the_most_talkative_log_names_no_id_no_key_and_no_content() {
     for id in [&space.id.0[..], &founder.pk.0, &stranger.pk.0, &space.epoch.0, &stream.id.0, &stream.prev, &[2; 16]] {
         assert!(!mentions(&log, id), "{log}");
     }
+}
+
+/// Memory of a process that is in use now, in KiB.
+#[cfg(target_os = "linux")]
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn five_hundred_idle_sockets_cost_bounded_memory() {
+    const SOCKETS: u64 = 500;
+    /// Three times what one costs, and a third of what one would cost with the buffers a websocket has by default.
+    const KIB_EACH_MAX: u64 = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"{"limits": {"connections_per_address_max": 600, "sessions_per_connection_max": 4}}"#;
+    let relay = Process::start_with(dir.path(), "info", config);
+    let space = Space::new(1);
+    Client::found(&relay, &space).await;
+    let before = resident_kib(relay.child.id());
+    let mut idle = Vec::new();
+    for _ in 0..SOCKETS {
+        idle.push(Client::join(&relay, &space, &space.founder).await);
+    }
+    let grown = resident_kib(relay.child.id()).saturating_sub(before);
+    println!("{SOCKETS} sockets with a session each: {grown} KiB, {} KiB each", grown / SOCKETS);
+    assert!(grown < SOCKETS * KIB_EACH_MAX, "{grown} KiB");
+    // They are there, and live.
+    let (last, session) = idle.last_mut().unwrap();
+    last.open(*session, None).await;
+    assert_eq!(crate::fixture::metric(&relay, "sessions_open").await, SOCKETS);
+    drop(idle);
+    tokio::task::spawn_blocking(move || relay.stop()).await.unwrap();
 }

@@ -1,9 +1,11 @@
 //! Removal and roles: who is closed out, what is still taken, and who has to look again before it removes.
 
+use std::time::{Duration, Instant};
+
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PushStatus, RecordStatus};
 use lifeos_sync_protocol::ids::{MemberId, Roll};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, Cut, RemoveReason, Role};
+use lifeos_sync_protocol::record::{Body, Cut, DeviceKind, RemoveReason, Role};
 
 use crate::fixture::{Client, Device, Space, Stream, patiently, relay, relay_with};
 
@@ -20,6 +22,15 @@ fn removal(device: &Device, reason: RemoveReason, cuts: &[&Stream<'_>]) -> Body 
 }
 
 const OK: RecordStatus = RecordStatus::Ok;
+
+/// How soon the connection of a removed device ends; counted from the moment when the removal is sent.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The quickest counts, so that a busy machine fails nobody.
+fn assert_closed_in_time(who: &str, took: &[Duration]) {
+    println!("{who}: closed after {took:?}");
+    assert!(took.iter().min().is_some_and(|quickest| *quickest < CLOSED_WITHIN), "{who}: {took:?}");
+}
 
 #[tokio::test]
 async fn a_removed_device_is_closed_out_and_comes_in_no_more() {
@@ -52,6 +63,50 @@ async fn a_removed_device_is_closed_out_and_comes_in_no_more() {
     assert!(matches!(again.ask(&Frame::RdvCreate { rdv, ttl_s: 60 }).await, Frame::RdvItem { .. }));
 }
 
+#[tokio::test]
+async fn the_live_connection_of_a_removed_device_ends_within_a_second() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let devices = [2, 3, 4].map(|seed| space.enrol(seed));
+    let (mut owner, session) = Client::found(&relay, &space).await;
+    let mut live = Vec::new();
+    for device in &devices {
+        let (mut client, theirs) = Client::join(&relay, &space, device).await;
+        let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..client.open(theirs, None).await.0 };
+        client.catch_up(&space, theirs, &mut cursor).await;
+        live.push(client);
+    }
+    let mut took = Vec::new();
+    for (device, client) in devices.iter().zip(&mut live) {
+        space.append(&removal(device, RemoveReason::Lost, &[]));
+        let started = Instant::now();
+        assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK]);
+        assert_eq!(client.last_words().await, Some(ErrorCode::Removed));
+        took.push(started.elapsed());
+    }
+    assert_closed_in_time("live devices", &took);
+}
+
+#[tokio::test]
+async fn a_replaced_recovery_key_is_refused_by_the_relay() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let old = space.recovery();
+    let (mut owner, session) = Client::found(&relay, &space).await;
+    // The accepted twin: until then it comes in.
+    let (mut finder, _) = Client::join(&relay, &space, &old).await;
+    let new = space.enrol_as(7, DeviceKind::Recovery);
+    space.append(&removal(&old, RemoveReason::Replaced, &[]));
+    assert_eq!(send_last(&mut owner, session, &space, 2).await, [OK, OK]);
+    assert_eq!(finder.last_words().await, Some(ErrorCode::Removed));
+    let mut again = Client::connect(&relay).await;
+    let auth = again.auth_frame(&space, &old);
+    assert!(matches!(again.ask(&auth).await, Frame::Error { code: ErrorCode::Removed, .. }));
+    let list = again.list_frame(&old);
+    assert_eq!(again.ask(&list).await, Frame::Spaces { spaces: Vec::new() });
+    Client::join(&relay, &space, &new).await;
+}
+
 /// What is on its way when the removal comes is read by nobody.
 #[tokio::test]
 async fn an_invitation_with_a_devices_own_key_keeps_no_removed_device_here() {
@@ -74,26 +129,36 @@ async fn an_invitation_with_a_devices_own_key_keeps_no_removed_device_here() {
 async fn a_removed_device_that_takes_nothing_is_cut_off_all_the_same() {
     let (relay, _dir) = relay().await;
     let mut space = Space::new(1);
-    let gone = space.enrol(2);
+    let devices = [2, 3, 4].map(|seed| space.enrol(seed));
     let (mut owner, session) = Client::found(&relay, &space).await;
     let mut stream = space.stream(&space.founder, 1);
     for _ in 0..40 {
         owner.push(session, vec![stream.seal_sized(500_000)]).await;
     }
-    let (mut deaf, theirs) = Client::join(&relay, &space, &gone).await;
-    for pos in 1..=40 {
-        deaf.send(&Frame::Pull { session: theirs, from: pos, bytes_max: 1, items_max: 1 }).await;
-    }
-    let body = removal(&gone, RemoveReason::Lost, &[]);
-    space.append(&body);
-    assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK]);
-    // Far below the time that a stalled write may take.
-    patiently("one session less", async {
-        while crate::fixture::metric(&relay, "sessions_open").await > 1 {
-            tokio::task::yield_now().await;
+    let mut deaf = Vec::new();
+    for device in &devices {
+        let (mut client, theirs) = Client::join(&relay, &space, device).await;
+        for pos in 1..=40 {
+            client.send(&Frame::Pull { session: theirs, from: pos, bytes_max: 1, items_max: 1 }).await;
         }
-    })
-    .await;
+        deaf.push(client);
+    }
+    let mut took = Vec::new();
+    // The owner, those who are left, and the one that asks for the count.
+    for (device, left) in devices.iter().zip([4, 3, 2]) {
+        space.append(&removal(device, RemoveReason::Lost, &[]));
+        let started = Instant::now();
+        assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK]);
+        // Far below the time that a stalled write may take.
+        patiently("one connection less", async {
+            while crate::fixture::metric(&relay, "connections_open").await > left {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        took.push(started.elapsed());
+    }
+    assert_closed_in_time("devices that take nothing", &took);
     assert_eq!(crate::fixture::metric(&relay, "writes_timed_out_total").await, 0);
 }
 
