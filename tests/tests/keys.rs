@@ -137,6 +137,37 @@ async fn an_envelope_sealed_before_a_rotation_and_delivered_after_it_is_taken_ev
     world.relay.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_device_also_opens_what_was_sealed_before_its_removal_and_delivered_after_it_and_no_more() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    titled(&laptop, "before");
+    sync_each(&[&laptop, &phone, &tablet]).await;
+    let before = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+
+    titled(&tablet, "sealed early");
+    let old_epoch = seal_without_sending(&world, &tablet, "tablet");
+    let early = Store::open(&world.home("tablet")).unwrap().own_tip(&tablet.space()).unwrap();
+    let early = (early.stream, early.seq);
+    assert!(!before.contains(&early));
+    let report = laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    assert!(report.new_key && report.told_relay, "{report:?}");
+    titled(&laptop, "after");
+    sync_each(&[&laptop, &tablet]).await;
+    titled(&tablet, "after, from the tablet");
+    sync_each(&[&tablet, &laptop]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert!(holds(&laptop, "sealed early"), "delivered after the rotation, it is taken");
+    assert_ne!(current_epoch(&world, &laptop), Some(old_epoch));
+
+    let all = places(&envelopes(&Store::open(&world.home("laptop")).unwrap(), &laptop));
+    assert!(all.len() >= before.len() + 3);
+    let expected: BTreeSet<_> = before.into_iter().chain([early]).collect();
+    assert_eq!(readable(&world, &phone, "phone", "laptop"), expected);
+    assert_eq!(readable(&world, &tablet, "tablet", "laptop"), all);
+    world.relay.shutdown().await;
+}
+
 /// What a crash between sealing and sending leaves behind.
 fn seal_without_sending(world: &World, client: &Client, home: &str) -> EpochRef {
     let space = client.space();

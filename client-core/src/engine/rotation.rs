@@ -178,12 +178,12 @@ pub(super) fn newest_suffices(state: &SpaceState, keys: &DeviceKeys, records: &[
 #[cfg(test)]
 mod tests {
     use lifeos_sync_protocol::ids::MemberId;
-    use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
+    use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Unsigned};
 
     use super::*;
     use crate::crypto::SeededRandom;
     use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
-    use crate::records::{AddDevice, Founding, InviteTerms, add_device, found_space, next_record};
+    use crate::records::{AddDevice, Founding, InviteTerms, KeyTrouble, add_device, found_space, next_record};
 
     const MONTH_MS: i64 = ROTATION_DAYS * DAY_MS;
     const MEMBER: MemberId = MemberId([7; 16]);
@@ -321,6 +321,66 @@ mod tests {
         let with = SpaceState::of(&world.space, &world.records, keys, refreshed()).unwrap();
         assert!(with.seal_key(keys).is_ok());
         assert!(newest_suffices(&with, keys, &world.records), "wraps open all history");
+    }
+
+    /// An epoch of device 0 for the keys that it knows of, signed on top of a record that it says to have seen.
+    fn epoch_for_older_keys(world: &mut World, seen: &Record) -> Record {
+        let state = world.state(0);
+        let mut draft = Draft::begin(&state.membership, &world.records, &state.opened(), &world.devices[0]);
+        draft.rotate(&mut world.random).unwrap();
+        let body = draft.finish().remove(0).body().clone();
+        let keys = &world.devices[0];
+        let unsigned = Unsigned::new(world.space, keys.sign_pk(), seen.depth() + 1, &[seen.id()], &body).unwrap();
+        let signature = keys.sign(&unsigned.message());
+        unsigned.sign_with(&signature).unwrap()
+    }
+
+    #[test]
+    fn an_epoch_for_an_older_hpke_key_of_a_device_is_noticed_by_that_device_and_it_makes_the_next() {
+        let mut world = world(2);
+        let of_device = |world: &World, materials: &[[u8; 32]]| {
+            let kept = materials.iter().map(HpkeKey::derive).collect();
+            SpaceState::of(&world.space, &world.records, &world.devices[1], kept).unwrap()
+        };
+        let perform_1 = |world: &mut World, state: &SpaceState, task| {
+            perform(task, state, &world.devices[1], &world.records, &mut world.random).unwrap()
+        };
+        let due_1 = |world: &World, state: &SpaceState| {
+            due(state, &world.devices[1], &world.records, &KeyClock::default(), 1_000)
+        };
+        let state = of_device(&world, &[]);
+        let KeyRecords { records, hpke_material: older } = perform_1(&mut world, &state, KeyTask::Refresh);
+        world.records.extend(records);
+        let older = older.unwrap();
+        let state = of_device(&world, &[older]);
+        let KeyRecords { records, hpke_material: newest } = perform_1(&mut world, &state, KeyTask::Refresh);
+        let newest = newest.unwrap();
+        let for_older = epoch_for_older_keys(&mut world, &records[0]);
+        world.records.extend(records);
+        world.records.push(for_older.clone());
+
+        let state = world.state(0);
+        assert!(state.membership.void.is_empty(), "nobody but the recipient can see it: {:?}", state.membership.void);
+        let epoch = state.membership.current_epoch().unwrap();
+        assert_eq!(state.membership.epochs[&epoch].record, for_older.id());
+
+        // As long as the device keeps the older key the epoch opens; once it is gone, the device notices.
+        let keeps_both = of_device(&world, &[older, newest]);
+        assert!(keeps_both.keyring.find(&epoch).is_some() && keeps_both.troubles.is_empty());
+        assert_eq!(due_1(&world, &keeps_both), None);
+        let state = of_device(&world, &[newest]);
+        assert_eq!(state.troubles.get(&epoch), Some(&KeyTrouble::SealFails));
+        assert!(state.seal_key(&world.devices[1]).is_err(), "it seals nothing under what it cannot open");
+        assert_eq!(due_1(&world, &state), Some(KeyTask::RotateAsked));
+
+        let made = perform_1(&mut world, &state, KeyTask::RotateAsked);
+        world.records.extend(made.records);
+        let healed = of_device(&world, &[newest]);
+        let next = healed.membership.current_epoch().unwrap();
+        assert_ne!(next, epoch);
+        assert!(healed.seal_key(&world.devices[1]).is_ok(), "it opens what it made, with its newest key");
+        assert!(world.state(0).keyring.find(&next).is_some(), "and so does everybody else");
+        assert_eq!(due_1(&world, &healed), None);
     }
 
     #[test]
