@@ -216,6 +216,7 @@ def check_hashes(vectors):
     vectors.equal("have_digest_of_nothing", frames.have_digest([]))
     _, _, (_, streams) = frames.decode(of_frames["have"])
     vectors.equal("have_digest_of_the_have_frame", frames.have_digest(streams))
+    vectors.equal("join_member_of_invite_71x32", links.joining_member(bytes([0x71] * 32), device))
 
 
 def pair(seeds):
@@ -397,6 +398,21 @@ def check_advice(vectors):
     flips("told statement", statement, signed, [at for at in range(len(statement)) if at not in range(2, 6)])
     for at in range(len(app)):
         refuses(f"advice cut at {at}", lambda: envelopes.advice(app[:at]))
+
+
+@check("state_code.txt")
+def check_state_code(vectors):
+    heads = [vectors["head_2"], vectors["head_1"]]
+    streams = [vectors[name] for name in ("stream_1", "stream_2", "stream_without_envelope")]
+    code = envelopes.state_code(vectors["space"], heads, streams)
+    vectors.equal("code", code.encode())
+    # Every byte that goes into it counts; one of a stream without an envelope does not.
+    changed = [envelopes.state_code(bytes(32), heads, streams), envelopes.state_code(vectors["space"], heads[:1], streams)]
+    for at in range(2):
+        other = streams[at][:-1] + bytes([streams[at][-1] ^ 1])
+        changed.append(envelopes.state_code(vectors["space"], heads, [other, streams[1 - at]]))
+    if code in changed or envelopes.state_code(vectors["space"], heads, streams[:2]) != code:
+        raise Failed("state_code.txt: other records or streams have the same code")
 
 
 @check("envelope_delta.txt")

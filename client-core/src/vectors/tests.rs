@@ -29,7 +29,7 @@ use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, Offere
 use crate::records::{
     AddDevice, Draft, Founded, Founding, Named, add_device, found_space, open_epochs, open_name, unlock_epochs,
 };
-use crate::witness::{encode_app, statement_bytes};
+use crate::witness::{encode_app, state_code, statement_bytes};
 
 const WORDS_12: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 const WORDS_24: &str = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth \
@@ -42,7 +42,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 5] {
+fn files() -> [(&'static str, &'static str, Vectors); 6] {
     [
         (
             "keys.txt",
@@ -74,6 +74,31 @@ fn files() -> [(&'static str, &'static str, Vectors); 5] {
              relay's Ed25519 seed is 09*32, space 01*32.",
             advice(),
         ),
+        (
+            "state_code.txt",
+            "Six digits of a space 01*32 with two record heads and three streams, one of them without an envelope. \
+             code: the digits, UTF-8; stream_n: id, u32 seq, id of the last envelope.",
+            state_code_vectors(),
+        ),
+    ]
+}
+
+fn state_code_vectors() -> Vectors {
+    let space = SpaceId([1; 32]);
+    let heads = [RecordId([0x41; 32]), RecordId([0x42; 32])];
+    let tip =
+        |stream, seq, id| StreamTip { stream: StreamId([stream; 16]), device: SignPk([9; 32]), seq, id: [id; 32] };
+    // Given in another order than they are hashed in.
+    let tips = [tip(0x53, 0x0102_0304, 0x63), tip(0x51, 7, 0x61), tip(0x52, 0, 0x62)];
+    let bytes = |tip: &StreamTip| [&tip.stream.0[..], &tip.seq.to_be_bytes(), &tip.id].concat();
+    vec![
+        ("space".to_owned(), space.0.to_vec()),
+        ("head_1".to_owned(), heads[0].0.to_vec()),
+        ("head_2".to_owned(), heads[1].0.to_vec()),
+        ("stream_1".to_owned(), bytes(&tips[0])),
+        ("stream_2".to_owned(), bytes(&tips[1])),
+        ("stream_without_envelope".to_owned(), bytes(&tips[2])),
+        ("code".to_owned(), state_code(&space, &heads, &tips).into_bytes()),
     ]
 }
 

@@ -4,9 +4,9 @@ use lifeos_sync_protocol::envelope::associated_data;
 use lifeos_sync_protocol::frame::Frame;
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, welcome_message};
 use lifeos_sync_protocol::hash::ctx;
-use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::log::{Statement, have_digest, roll_next, statement_message};
-use lifeos_sync_protocol::record::{DeviceKind, enrol_message};
+use lifeos_sync_protocol::record::{DeviceKind, enrol_message, joining_member};
 
 use super::kit;
 
@@ -42,7 +42,7 @@ pub(crate) fn files() -> Vec<VectorFile> {
         VectorFile {
             name: "hashes.txt",
             about: "Contexts, handshake transcript over the hello and challenge of frames.txt with req_id 1, \
-                    enrolment message, stream id, log roll.",
+                    enrolment message, stream id, log roll, who the founder would join as.",
             vectors: hashes(),
         },
     ]
@@ -102,6 +102,7 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
         ("statement_message_of_the_frame", statement.unwrap_or_default()),
         ("have_digest_of_nothing", have_digest(&[]).to_vec()),
         ("have_digest_of_the_have_frame", digest.to_vec()),
+        ("join_member_of_invite_71x32", joining_member(&RecordId([0x71; 32]), &device.sign_pk).0.to_vec()),
     ]
     .into_iter()
     .map(|(name, bytes)| (name.to_owned(), bytes))

@@ -138,3 +138,10 @@ def _ascending(ids, size):
         raise Refused("not an id")
     if any(b <= a for a, b in zip(ids, ids[1:])):
         raise Refused("not ascending, each once")
+
+
+def state_code(space, heads, streams):
+    """Six digits; a stream is id 16, seq 4, id of its last envelope 32."""
+    held = sorted(stream for stream in streams if int.from_bytes(stream[16:20], "big") > 0)
+    digest = sha256(ctx("state-code"), space, *sorted(heads), *held)
+    return f"{int.from_bytes(digest[:8], 'big') % 10**6:06}"

@@ -146,3 +146,8 @@ def sas_comparison(transcript_hash, secret):
     bits = f"{int.from_bytes(hkdf(transcript_hash, secret, ctx('sas-compare')), 'big'):0256b}"
     pictures = [PICTURES[int(bits[6 * at : 6 * at + 6], 2)] for at in range(7)]
     return pictures, [1000 + int(bits[48 + 13 * at : 61 + 13 * at], 2) for at in range(3)]
+
+
+def joining_member(invite, author):
+    """Who joins by an invitation: nobody chooses it."""
+    return sha256(ctx("join-member"), invite, author)[:16]
