@@ -3,6 +3,7 @@
 mod commit;
 mod device;
 mod join;
+mod keys;
 mod relay;
 
 use crate::report::Figure;
@@ -24,6 +25,7 @@ pub(crate) const ALL: &[Row] = &[
     Row { name: "commit", run: |short, tell| commit::commit(short).into_iter().for_each(tell) },
     Row { name: "import", run: |short, tell| device::import(short).into_iter().for_each(tell) },
     Row { name: "join", run: join::join },
+    Row { name: "keys", run: |short, tell| keys::keys(short).into_iter().for_each(tell) },
     Row { name: "push", run: |short, tell| relay::push(short).into_iter().for_each(tell) },
     Row { name: "fanout", run: |short, tell| relay::fanout(short).into_iter().for_each(tell) },
     Row { name: "catchup", run: |short, tell| relay::catch_up(short).into_iter().for_each(tell) },
