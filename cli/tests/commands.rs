@@ -4,6 +4,7 @@
 
 mod contract;
 mod keys;
+mod people;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@ use lifeos_client_core::protocol::record::Role;
 use serde_json::json;
 
 use super::device::{Reason, draw_key, draw_removal};
+use super::invite;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{count, one_line, short};
@@ -15,6 +16,10 @@ use crate::page::{count, one_line, short};
 pub enum Member {
     /// List them
     List(List),
+    /// Let somebody in by a link: the same as `invite new`
+    Invite(invite::New),
+    /// Come in by a link: the same as `join`
+    Join(invite::Join),
     /// Say what somebody may do
     Role(SetRole),
     /// Remove somebody with all devices
@@ -76,11 +81,13 @@ impl From<RoleName> for Role {
     }
 }
 
-pub(super) fn run(command: &Member, context: &Context) -> Result<(), Failure> {
+pub(super) fn run(command: Member, context: &Context) -> Result<(), Failure> {
     match command {
         Member::List(_) => list(context),
-        Member::Role(args) => context.block_on(set_role(args, context)),
-        Member::Remove(args) => context.block_on(remove(args, context)),
+        Member::Invite(args) => invite::run(invite::Invite::New(args), context),
+        Member::Join(args) => invite::join(args, context),
+        Member::Role(args) => context.block_on(set_role(&args, context)),
+        Member::Remove(args) => context.block_on(remove(&args, context)),
     }
 }
 

@@ -62,7 +62,7 @@ pub enum Command {
     Search(search::Search),
     /// Send and receive
     Sync(sync::Sync),
-    /// What is not sent yet, what every relay and device has
+    /// What is not sent yet, how far each relay has been read, what was noticed or set aside
     Status(status::StatusArgs),
     /// Bring in notes from elsewhere
     #[command(subcommand)]
@@ -78,6 +78,8 @@ pub enum Command {
     Key(key::Key),
     /// Check the home: database, documents, projections, keys
     Doctor(doctor::Doctor),
+    /// The versions of a note: the same as `note history`
+    History(note::History),
     /// Take back the newest edit made on this device
     Undo(undo::Undo),
     /// Do again what was undone last
@@ -121,11 +123,12 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
+        Command::History(args) => note::run(note::NoteCommand::History(args), context),
         Command::Undo(_) => undo::undo(context),
         Command::Redo(_) => undo::redo(context),
         Command::Relay(args) => relay::run(args, context),
         Command::Device(args) => device::run(&args, context),
-        Command::Member(args) => member::run(&args, context),
+        Command::Member(args) => member::run(args, context),
         Command::Epoch(args) => epoch::run(&args, context),
     }
 }

@@ -1,6 +1,6 @@
 //! `lifeos search`: full text over everything on this device.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::context::Context;
@@ -15,14 +15,26 @@ pub struct Search {
     /// What to look for
     #[arg(value_name = "QUERY", required = true)]
     query: Vec<String>,
+    /// Only entities of this type
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = EntityType::Note)]
+    entity_type: EntityType,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
+/// What there is to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum EntityType {
+    /// Notes
+    Note,
+}
+
 pub(super) fn run(args: &Search, context: &Context) -> Result<(), Failure> {
     let query = args.query.join(" ");
-    let hits = context.open()?.search(&query, args.limit)?;
+    let hits = match args.entity_type {
+        EntityType::Note => context.open()?.search(&query, args.limit)?,
+    };
     context.out.result(&json!({"query": query, "hits": hits}), |page| {
         let rows: Vec<_> = hits
             .iter()

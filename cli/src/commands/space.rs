@@ -13,6 +13,7 @@ use crate::page::{count, one_line, short};
 #[derive(Debug, Subcommand)]
 pub enum Space {
     /// Make a space to share with others
+    #[command(visible_alias = "create")]
     New(New),
     /// List your spaces
     List(List),

@@ -1,4 +1,4 @@
-//! `lifeos status`: what is not sent, what every relay and device has, what was set aside.
+//! `lifeos status`: what is not sent, how far each relay has been read, what was noticed and set aside.
 
 use clap::Args;
 use lifeos_client_core::client::{RelayStatus, Status};
