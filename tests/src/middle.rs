@@ -1,16 +1,20 @@
-//! A man in the middle: passes websocket frames between a client and a relay and spoils one of them.
+//! A man in the middle: passes websocket frames between a client and a relay and spoils one of them, or keeps all new
+//! records back.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use lifeos_sync_protocol::frame::Frame;
+use lifeos_sync_protocol::ids::RecordId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 /// How a frame is spoilt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Harm {
     /// Passed on as it is: the accepted twin of every other case.
+    #[default]
     None,
     /// One bit of the last byte is flipped: in a page, that of the last envelope's signature (or of what follows it).
     FlipEnd {
@@ -39,12 +43,13 @@ pub enum Harm {
 }
 
 /// Which frame is spoilt, how, and what has happened since it was said.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Plan {
     nth: usize,
     harm: Harm,
     passed: usize,
     harmed: usize,
+    withholds_records: bool,
 }
 
 impl Plan {
@@ -72,7 +77,7 @@ impl Middle {
     pub async fn start(relay: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
-        let plan = Arc::new(Mutex::new(Plan { nth: 0, harm: Harm::None, passed: 0, harmed: 0 }));
+        let plan = Arc::new(Mutex::new(Plan::default()));
         let shared = Arc::clone(&plan);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -84,7 +89,13 @@ impl Middle {
 
     /// From now on the `nth` frame (0-based, over all connections) that the relay sends is spoilt, once.
     pub fn spoil(&self, nth: usize, harm: Harm) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Plan { nth, harm, passed: 0, harmed: 0 };
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Plan { nth, harm, ..Plan::default() };
+    }
+
+    /// From now on clients are told that the relay holds the records that they hold, and no others.
+    pub fn withhold_records(&self, withholds_records: bool) {
+        let plan = Plan { withholds_records, ..Plan::default() };
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
     /// Frames spoilt since [`Self::spoil`].
@@ -98,8 +109,14 @@ async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
     let Ok(client) = tokio_tungstenite::accept_async(socket).await else { return };
     let Ok((server, _)) = tokio_tungstenite::connect_async(format!("ws://{relay}/sync")).await else { return };
     let ((mut to_client, mut from_client), (mut to_server, mut from_server)) = (client.split(), server.split());
+    let client_heads = Mutex::new(Vec::new());
     let up = async {
         while let Some(Ok(message)) = from_client.next().await {
+            if let Message::Binary(bytes) = &message
+                && let Ok((_, Frame::Open { rec_heads, .. })) = Frame::decode(bytes)
+            {
+                *client_heads.lock().unwrap_or_else(PoisonError::into_inner) = rec_heads;
+            }
             if to_server.send(message).await.is_err() {
                 return;
             }
@@ -111,7 +128,12 @@ async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
                 Message::Binary(bytes) => {
                     let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
                     let harm = if plan.next_is_spoilt() { plan.harm } else { Harm::None };
-                    spoil(&bytes, harm)
+                    if plan.withholds_records {
+                        let heads = client_heads.lock().unwrap_or_else(PoisonError::into_inner);
+                        without_records(&bytes, &heads).into_iter().collect()
+                    } else {
+                        spoil(&bytes, harm)
+                    }
                 }
                 other => vec![other],
             };
@@ -123,6 +145,19 @@ async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
         }
     };
     tokio::select! { () = up => {}, () = down => {} }
+}
+
+/// The frame of a relay that holds these records and no others.
+fn without_records(bytes: &[u8], heads: &[RecordId]) -> Option<Message> {
+    match Frame::decode(bytes) {
+        Ok((req_id, Frame::State { session, log, cursor_ok, have_digest, quota, checkpoints, .. })) => {
+            let rec_heads = heads.to_vec();
+            let state = Frame::State { session, rec_heads, log, cursor_ok, have_digest, quota, checkpoints };
+            Some(Message::Binary(state.encode(req_id).into()))
+        }
+        Ok((_, Frame::Rec { .. })) => None,
+        _ => Some(Message::Binary(bytes.to_vec().into())),
+    }
 }
 
 fn spoil(bytes: &[u8], harm: Harm) -> Vec<Message> {
