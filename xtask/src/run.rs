@@ -96,12 +96,33 @@ fn wait(child: &mut Child, cap: Duration) -> Option<ExitStatus> {
             Ok(Some(status)) => return Some(status),
             Ok(None) if start.elapsed() < cap => std::thread::sleep(Duration::from_millis(50)),
             _ => {
+                end(child.id());
                 let _ = child.kill();
                 let _ = child.wait();
                 return None;
             }
         }
     }
+}
+
+/// Kills all that a process has started, and what those have: cargo, say, runs the programs under test. They stay in
+/// this program's process group, so that an interrupt at the terminal reaches them, too.
+fn end(pid: u32) {
+    let mut found = vec![pid.to_string()];
+    let mut at = 0;
+    while let Some(parent) = found.get(at) {
+        let children = children(parent);
+        found.extend(children);
+        at += 1;
+    }
+    let _ = Command::new("kill").arg("-9").args(found).stderr(Stdio::null()).status();
+}
+
+/// Process ids, where the system tells them in a folder of its own.
+fn children(pid: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 fn describe(command: &Command) -> String {
@@ -111,5 +132,39 @@ fn describe(command: &Command) -> String {
     match line.char_indices().nth(120) {
         Some((at, _)) => format!("{}…", line[..at].replace('\n', "; ")),
         None => line,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Whether a process is there and not only waiting to be collected.
+    fn is_alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+    }
+
+    #[test]
+    fn what_runs_out_of_time_takes_all_that_it_started_with_it() {
+        let file = std::env::temp_dir().join(format!("xtask-{}", std::process::id()));
+        let script = format!("sh -c 'sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait'; true", file.display());
+        let mut child = command("sh", &["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
+        let pid = loop {
+            match std::fs::read_to_string(&file) {
+                Ok(pid) => break pid.trim().to_owned(),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        assert!(is_alive(&pid));
+        assert_eq!(wait(&mut child, Duration::ZERO), None);
+        let _ = std::fs::remove_file(&file);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_alive(&pid) {
+            assert!(Instant::now() < deadline, "the grandchild goes on");
+            std::thread::yield_now();
+        }
     }
 }
