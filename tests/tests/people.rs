@@ -282,6 +282,135 @@ async fn who_is_removed_does_not_come_back_by_the_link_they_came_by() {
     refused(&world.person("Ben again"), &link).await;
 }
 
+/// What an invitation is at.
+fn state_of(client: &Client, link: &InviteLink) -> String {
+    let id = link.invite.to_string();
+    client.invites().unwrap().into_iter().find(|invite| invite.id == id).unwrap().state
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_counts_what_was_done_since_the_remover_synced_last() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let ben = world.person("Ben");
+    let with_ben = let_in(&family, &ben, terms(Role::Editor, false)).await;
+    family.member_set_role("Ben", Role::Admin).await.unwrap();
+    sync(&with_ben).await;
+    // From here on until the removal, nothing reaches Ana.
+    let link = with_ben.invite_create(InviteOptions { uses_max: 5, ..terms(Role::Editor, true) }).await.unwrap();
+    let phone = world.link(&ben, "phone").await;
+    phone.sync_all(&mut |_| {}).await.unwrap();
+    let on_phone = phone.in_space(&family.space().to_string()).unwrap();
+    titled(&on_phone, "From the phone");
+    sync(&on_phone).await;
+    assert_eq!(family.invites().unwrap().len(), 1, "Ana has not heard of the link");
+
+    let report = family.member_remove("Ben", RemoveReason::Left).await.unwrap();
+    let gone = [with_ben.device(), on_phone.device()].map(|device| device.to_string());
+    assert!(report.devices.len() == 2 && gone.iter().all(|device| report.devices.contains(device)), "{report:?}");
+    assert_eq!(state_of(&family, &link), "revoked");
+    refused(&world.person("Ben again"), &link.to_string()).await;
+    assert_eq!(titles(&family), ["From the phone"], "what came before the removal is cut nowhere");
+    assert!(family.status().unwrap().quarantine.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_in_again_gets_the_role_that_they_have_and_not_one_taken_since() {
+    let world = World::new().await;
+    let (ana, family) = ana_and_family(&world).await;
+    let ben = world.person("Ben");
+    let_in(&family, &ben, terms(Role::Editor, false)).await;
+    family.member_set_role("Ben", Role::Admin).await.unwrap();
+    let phone = world.link(&ana, "phone").await;
+    phone.sync_all(&mut |_| {}).await.unwrap();
+    let on_phone = phone.in_space(&family.space().to_string()).unwrap();
+    let link = family.invite_create(terms(Role::Editor, false)).await.unwrap().to_string();
+    world.person("Ben anew").join(&link, "Ben").await.unwrap();
+    let request = family.join_requests().await.unwrap()[0].id.clone();
+    family.member_set_role("Ben", Role::Reader).await.unwrap();
+    // The phone has not heard of that.
+    let (told, _) = on_phone.invite_readmit(&request, "Ben", None).await.unwrap();
+    assert_eq!(told.role, "reader");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_one_may_not_withdraw_does_not_keep_a_device_in() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let ben = world.person("Ben");
+    let link = family.invite_create(terms(Role::Editor, true)).await.unwrap();
+    ben.join(&link.to_string(), "Ben").await.unwrap();
+    let with_ben = ben.in_space(&family.space().to_string()).unwrap();
+    sync(&with_ben).await;
+    let phone = world.link(&ben, "phone").await;
+    phone.sync_all(&mut |_| {}).await.unwrap();
+    let on_phone = phone.in_space(&family.space().to_string()).unwrap();
+    sync(&on_phone).await;
+    // An editor withdraws no link, and puts their own phone out all the same.
+    let report = with_ben.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    assert_eq!((report.devices, report.new_key), (vec![on_phone.device().to_string()], true));
+    assert_eq!(report.links_open, [link.invite.to_string()], "it is told");
+    assert!(try_sync(&on_phone).await.is_err());
+    assert_ne!(state_of(&with_ben, &link), "revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_less_or_loses_a_device_does_not_come_in_by_the_links_they_know() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let [ben, eve] = ["Ben", "Eve"].map(|name| world.person(name));
+    let [of_ben, of_eve] = {
+        let mut links = Vec::new();
+        for person in [&ben, &eve] {
+            let link = family.invite_create(terms(Role::Editor, true)).await.unwrap();
+            person.join(&link.to_string(), "somebody").await.unwrap();
+            sync(&person.in_space(&family.space().to_string()).unwrap()).await;
+            sync(&family).await;
+            links.push(link);
+        }
+        <[InviteLink; 2]>::try_from(links).ok().unwrap()
+    };
+    let member_of = |device: Client| {
+        let own = device.members().unwrap().into_iter().find(|member| member.this).unwrap();
+        own.member
+    };
+    let with_ben = ben.in_space(&family.space().to_string()).unwrap();
+    let bens = member_of(with_ben.clone());
+    assert_eq!(state_of(&family, &of_ben), "used up");
+    // More is no reason to withdraw anything.
+    family.member_set_role(&bens, Role::Admin).await.unwrap();
+    assert_eq!(state_of(&family, &of_ben), "used up");
+    sync(&with_ben).await;
+    let made = with_ben.invite_create(InviteOptions { uses_max: 5, ..terms(Role::Editor, true) }).await.unwrap();
+    let before = family.epoch_generation();
+    family.member_set_role(&bens, Role::Editor).await.unwrap();
+    assert_eq!([&of_ben, &made].map(|link| state_of(&family, link)), ["revoked", "revoked"]);
+    assert!(family.epoch_generation() > before, "the link opened the present key");
+    refused(&world.person("Ben again"), &made.to_string()).await;
+
+    assert_eq!(state_of(&family, &of_eve), "used up");
+    let eves = eve.in_space(&family.space().to_string()).unwrap().device().to_string();
+    family.device_remove(&eves, RemoveReason::Compromised).await.unwrap();
+    assert_eq!(state_of(&family, &of_eve), "revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_removes_no_device_of_somebody_else() {
+    let world = World::new().await;
+    let (_ana, family) = ana_and_family(&world).await;
+    let eve = world.person("Eve");
+    let with_eve = let_in(&family, &eve, terms(Role::Editor, true)).await;
+    let tablet = world.link(&eve, "tablet").await;
+    tablet.sync_all(&mut |_| {}).await.unwrap();
+    let eves = tablet.in_space(&family.space().to_string()).unwrap().device().to_string();
+    sync(&with_eve).await;
+    let refused = family.device_remove("tablet", RemoveReason::Lost).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Invalid { message } if message.contains(&eves[..8])), "{refused}");
+    assert!(family.status().unwrap().devices.iter().any(|device| device.device == eves));
+    family.device_remove(&eves[..8], RemoveReason::Lost).await.unwrap();
+    assert!(family.status().unwrap().devices.iter().all(|device| device.device != eves));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_a_space_is_no_member_any_more() {
     let world = World::new().await;

@@ -14,7 +14,7 @@ use crate::page::{Page, count, one_line, short};
 pub enum Device {
     /// List them
     List(List),
-    /// Remove one: it cannot read what is written from now on, and nothing it writes is taken any more
+    /// Remove one from this space: it cannot read what is written from now on, and nothing it writes is taken any more
     Remove(Remove),
     /// Take in what a removed device wrote last and was set aside
     Adopt(Adopt),
@@ -28,10 +28,12 @@ pub struct List {}
 /// Remove a device.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos device remove \"old phone\" --reason lost\n\n\
+                        A device has an id of its own in every space, and is removed from one space at a time: the command \
+                        names the others.\n\n\
                         What the device holds already, it keeps: no program can take that back. If it was stolen \
                         unlocked, change what it could read elsewhere, too (passwords, PINs).")]
 pub struct Remove {
-    /// Name of the device, or the beginning of its id
+    /// Name of a device of yours, or the beginning of any device's id
     #[arg(value_name = "DEVICE")]
     device: String,
     /// Why
@@ -90,8 +92,30 @@ fn list(context: &Context) -> Result<(), Failure> {
 }
 
 async fn remove(args: &Remove, context: &Context) -> Result<(), Failure> {
-    let report = context.open()?.device_remove(&args.device, args.reason.into()).await?;
-    context.out.result(&report, |page| draw_removal(page, &report))
+    let client = context.open()?;
+    let report = client.device_remove(&args.device, args.reason.into()).await?;
+    let (here, all) = (client.status()?.space, client.spaces()?);
+    let others: Vec<_> = all.iter().filter(|space| space.id != here && space.role != "none").collect();
+    let ids = others.iter().map(|space| space.id.clone()).collect();
+    context.out.result(&Removed { report: &report, other_spaces: ids }, |page| {
+        draw_removal(page, &report);
+        for space in others {
+            page.line(format_args!(
+                "Not removed from {}: if it is there, `lifeos device list --space {}`, then `lifeos device remove ID --space {}`.",
+                one_line(if space.name.is_empty() { "another space" } else { &space.name }),
+                short(&space.id),
+                short(&space.id),
+            ));
+        }
+    })
+}
+
+/// A removal, and where nothing was removed.
+#[derive(Debug, serde::Serialize)]
+struct Removed<'a> {
+    #[serde(flatten)]
+    report: &'a RemovalReport,
+    other_spaces: Vec<String>,
 }
 
 /// What a removal does and does not do, honestly.
@@ -103,6 +127,12 @@ pub(super) fn draw_removal(page: &mut Page, report: &RemovalReport) {
 }
 
 pub(super) fn draw_key(page: &mut Page, report: &RemovalReport) {
+    for link in &report.links_open {
+        page.line(format_args!(
+            "A link that you may not withdraw may let it in again: ask an owner or admin for `lifeos invite revoke {}`.",
+            short(link)
+        ));
+    }
     if !report.new_key {
         page.line("The new key is not made yet: another of your devices makes it; until then nothing is sent.");
     }

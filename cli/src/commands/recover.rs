@@ -43,7 +43,8 @@ pub(super) fn run(args: Recover, context: &Context) -> Result<(), Failure> {
     let synced = context.block_on(async { Ok(client.sync(&mut |_| {}).await.is_ok()) })?;
     let result = json!({
         "home": home, "space": report.space, "device": report.device, "device_name": name,
-        "devices_removed": report.devices_removed, "notes": report.notes, "documents": report.documents,
+        "devices_removed": report.devices_removed, "members_other": report.members_other,
+        "links_open": report.links_open, "notes": report.notes, "documents": report.documents,
         "states": report.states, "synced": synced,
     });
     context.out.result(&result, |page| {
@@ -53,6 +54,14 @@ pub(super) fn run(args: Recover, context: &Context) -> Result<(), Failure> {
         page.line(format_args!(
             "{removed} removed as lost: they receive nothing any more, and what they send is refused."
         ));
+        if !report.members_other.is_empty() {
+            let others: Vec<_> = report.members_other.iter().map(|name| one_line(name)).collect();
+            page.line(format_args!("Also in this space: {}. Whom you do not know, remove:", others.join(", ")));
+            page.line("`lifeos member list`, then `lifeos member remove ID`.");
+        }
+        for link in &report.links_open {
+            page.line(format_args!("This invitation is open: close it with `lifeos invite revoke {}`.", short(link)));
+        }
         page.line("What they hold already stays readable on them. The same words go on working;");
         page.line("if somebody else may have seen them, run `lifeos recovery new` now.");
     })

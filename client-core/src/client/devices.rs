@@ -1,6 +1,6 @@
 //! Removing devices, taking in what a removed one wrote last, and making new keys.
 
-use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk};
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
 
 use super::names::PREFIX_MIN;
@@ -35,23 +35,37 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::Invalid`] when this device may not do that.
     pub async fn device_remove(&self, device: &str, reason: RemoveReason) -> Result<RemovalReport, ClientError> {
+        self.catch_up().await?;
         let device = self.find_device(device)?;
+        self.remove_found(device, reason).await
+    }
+
+    /// Removes a device, after everything was received.
+    pub(super) async fn remove_found(
+        &self,
+        device: SignPk,
+        reason: RemoveReason,
+    ) -> Result<RemovalReport, ClientError> {
         let name = self.names()?.device(&device);
-        let space = self.space();
-        let links = if device == self.device() { Vec::new() } else { self.links_of(None, &[device]) };
+        let (space, is_other) = (self.space(), device != self.device());
         let remove = |draft: &mut Draft<'_>, store: &Store| {
-            links.iter().try_for_each(|invite| draft.withdraw(*invite).map(drop))?;
+            let member = draft.membership().devices.get(&device).map(|device| device.member);
+            let left = match member.filter(|_| is_other) {
+                Some(member) => draft.withdraw_links(&member, &[device]),
+                None => Vec::new(),
+            };
             draft.remove_device(device, reason, store.cuts(&space, &[device])?)?;
-            Ok(())
+            Ok(left)
         };
-        let ((), written) = self.write_records(device != self.device(), remove).await?;
-        Ok(RemovalReport::new(name, vec![device], written))
+        let (left, written) = self.write_records(is_other, remove).await?;
+        Ok(RemovalReport::new(name, &[device], &left, written))
     }
 
     /// Makes a new key for everybody who may read: what is written from now on is sealed under it.
     /// # Errors
     /// [`ClientError::Invalid`] when this device may not do that.
     pub async fn rotate_keys(&self) -> Result<RotationReport, ClientError> {
+        self.catch_up().await?;
         let rotate =
             |draft: &mut Draft<'_>, _: &Store| draft.rotate(&mut SystemRandom::new()).map(|_| ()).map_err(Into::into);
         let ((), written) = self.write_records(false, rotate).await?;
@@ -79,22 +93,26 @@ impl Client {
         Ok(changed)
     }
 
-    /// A device in force by the beginning of its id or a name that somebody vouched for.
+    /// A device in force by the beginning of its id or, one of this person's, by a name that somebody vouched for.
     fn find_device(&self, text: &str) -> Result<SignPk, ClientError> {
         let state = self.shared.state();
         let in_force = state.membership.devices.iter().filter(|(_, device)| device.removed_by.is_none());
-        let normal = in_force.filter(|(_, device)| device.kind != DeviceKind::Recovery).map(|(key, _)| *key);
-        self.names()?.find_device(text, &normal.collect::<Vec<_>>())
+        let normal = in_force.filter(|(_, device)| device.kind != DeviceKind::Recovery);
+        let own = self.own_member().ok();
+        let (own, others): (Vec<_>, Vec<_>) = normal.partition(|(_, device)| Some(device.member) == own);
+        let keys = |found: Vec<(&SignPk, _)>| found.into_iter().map(|(key, _)| *key).collect::<Vec<_>>();
+        self.names()?.find_device(text, &keys(own), &keys(others))
     }
 
-    /// Syncs if it can, writes records with `write`, with a new epoch behind them if `rotate` says so, stores them in
-    /// one commit, and tells the relay. Gives what `write` gave.
+    /// Writes records with `write`, with a new epoch behind them if `rotate` says so, stores them in one commit, and
+    /// tells the relay. Gives what `write` gave.
+    ///
+    /// Whoever decides something by the membership has to [`Client::catch_up`] first, and to decide it in `write`.
     pub(super) async fn write_records<T>(
         &self,
         rotate: bool,
         write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<T, ClientError>,
     ) -> Result<(T, Written), ClientError> {
-        self.catch_up().await?;
         let (value, new_key) = self.store_draft(rotate, write)?;
         let untold = match exchange_records(&self.shared).await {
             // A relay ends the session of a device that removed itself as soon as that is on its disk.
@@ -141,10 +159,11 @@ impl Client {
 }
 
 impl RemovalReport {
-    pub(super) fn new(name: String, devices: Vec<SignPk>, written: Written) -> Self {
+    pub(super) fn new(name: String, devices: &[SignPk], links_open: &[RecordId], written: Written) -> Self {
         Self {
             name,
             devices: devices.iter().map(ToString::to_string).collect(),
+            links_open: links_open.iter().map(ToString::to_string).collect(),
             new_key: written.new_key,
             told_relay: written.untold.is_none(),
             untold: written.untold,

@@ -4,7 +4,7 @@ use lifeos_sync_protocol::ids::RecordId;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Record, RemoveReason, Role, joining_member};
 
-use super::members::role_name;
+use super::members::{role_in, role_name};
 use super::names::{APPROVED, given};
 use super::{Client, ClientError, InviteOptions, InviteSummary, JoinOutcome, JoinRequest, RemovalReport};
 use crate::crypto::SystemRandom;
@@ -12,7 +12,7 @@ use crate::engine::{EngineError, exchange_records, fetch_records, offer_record, 
 use crate::invite::{
     InviteError, InviteLink, InviteSecret, Joining, check_invite, fingerprint, join_record, may_invite_as, open_name,
 };
-use crate::records::{Draft, InviteTerms, open_requests};
+use crate::records::{Draft, InviteTerms, devices_of, open_requests};
 use crate::store::{PendingJoin, Store};
 use crate::transport::RelayUrl;
 
@@ -161,6 +161,7 @@ impl Client {
         name: Option<&str>,
     ) -> Result<(JoinRequest, RemovalReport), ClientError> {
         let name = name.map(given).transpose()?;
+        self.catch_up().await?;
         let (join, _, mut request) = self.open_request(id, wall_ms_unsigned()).await?;
         let (old, old_name) = self.find_member(replaces)?;
         if self.own_member().is_ok_and(|own| own == old) {
@@ -170,21 +171,20 @@ impl Client {
         if let Some(name) = name.or(kept_name) {
             name.clone_into(&mut request.name);
         }
-        let had = self.shared.state().membership.members.get(&old).map_or(Role::Reader, |member| member.role);
-        let (space, devices) = (self.space(), self.devices_of(&old));
-        let links = self.links_of(Some(old), &devices);
+        let space = self.space();
         let called = (!request.name.is_empty()).then_some(request.name.clone());
         let change = |draft: &mut Draft<'_>, store: &Store| {
-            links.iter().try_for_each(|invite| draft.withdraw(*invite).map(drop))?;
+            let (devices, had) = (devices_of(draft.membership(), &old), role_in(draft.membership(), &old));
+            let left = draft.withdraw_links(&old, &devices);
             let new = draft.admit(&join, had.max(Role::Editor), called.as_deref(), &mut SystemRandom::new())?;
             // Who may not give more leaves them with less: somebody else can give it.
             let is_restored = had < Role::Editor && draft.set_role(new, had, Vec::new()).is_ok();
             draft.remove_member(old, RemoveReason::Lost, store.cuts(&space, &devices)?)?;
-            Ok(if is_restored { had } else { had.max(Role::Editor) })
+            Ok((if is_restored { had } else { had.max(Role::Editor) }, devices, left))
         };
-        let (role, written) = self.write_records(true, change).await?;
+        let ((role, devices, left), written) = self.write_records(true, change).await?;
         role_name(role).clone_into(&mut request.role);
-        Ok((request, RemovalReport::new(old_name, devices, written)))
+        Ok((request, RemovalReport::new(old_name, &devices, &left, written)))
     }
 
     /// The request that an id or its beginning names, what it comes in as, and its summary; nothing once its invitation

@@ -1,10 +1,12 @@
 //! The people of a space: who they are, what they may do, and how they leave.
 
-use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk};
+use lifeos_sync_protocol::ids::{MemberId, SignPk};
+use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Role};
 
 use super::{Client, ClientError, KeyStatus, MemberStatus, RemovalReport};
-use crate::records::Draft;
+use crate::crypto::SystemRandom;
+use crate::records::{Draft, auto_links, devices_of};
 use crate::store::Store;
 
 impl Client {
@@ -30,56 +32,51 @@ impl Client {
         Ok(members.into_iter().map(status).collect())
     }
 
-    /// Gives a member another role. Who loses the right to write keeps reading; a new key is made.
+    /// Gives a member another role. Who loses the right to write keeps reading; a new key is made. Who may do less than
+    /// before does not come in once more by a link: those that let people in at once, and that they know, are withdrawn.
+    ///
+    /// Syncs first if it can, so that what others did until now counts.
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::Invalid`] when this device may not do that.
     pub async fn member_set_role(&self, member: &str, role: Role) -> Result<RemovalReport, ClientError> {
+        self.catch_up().await?;
         let (member, name) = self.find_member(member)?;
-        let devices = self.devices_of(&member);
         let (space, cut) = (self.space(), role == Role::Reader);
         let change = |draft: &mut Draft<'_>, store: &Store| {
+            let (devices, had) = (devices_of(draft.membership(), &member), role_in(draft.membership(), &member));
+            let known = auto_links(draft.membership(), &member, &devices).len();
+            let left = if had < role { draft.withdraw_links(&member, &devices) } else { Vec::new() };
             let cuts = if cut { store.cuts(&space, &devices)? } else { Vec::new() };
             draft.set_role(member, role, cuts)?;
-            Ok(())
+            // A link opened the present key, too.
+            if had < role && !cut && left.len() < known {
+                draft.rotate(&mut SystemRandom::new())?;
+            }
+            Ok(left)
         };
-        let ((), written) = self.write_records(cut, change).await?;
-        Ok(RemovalReport::new(name, Vec::new(), written))
+        let (left, written) = self.write_records(cut, change).await?;
+        Ok(RemovalReport::new(name, &[], &left, written))
     }
 
-    /// Removes a member with all devices, and makes a new key. What they hold already they keep.
+    /// Removes a member with all devices, and makes a new key. What they hold already they keep. Links that would let
+    /// them in again are withdrawn.
+    ///
+    /// Syncs first if it can, so that what they did until now counts.
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::Invalid`] when this device may not do that.
     pub async fn member_remove(&self, member: &str, reason: RemoveReason) -> Result<RemovalReport, ClientError> {
+        self.catch_up().await?;
         let (member, name) = self.find_member(member)?;
-        let devices = self.devices_of(&member);
         let space = self.space();
-        let is_other = !devices.contains(&self.device());
-        let links = if is_other { self.links_of(Some(member), &devices) } else { Vec::new() };
+        let is_other = self.own_member().ok() != Some(member);
         let remove = |draft: &mut Draft<'_>, store: &Store| {
-            links.iter().try_for_each(|invite| draft.withdraw(*invite).map(drop))?;
+            let devices = devices_of(draft.membership(), &member);
+            let left = if is_other { draft.withdraw_links(&member, &devices) } else { Vec::new() };
             draft.remove_member(member, reason, store.cuts(&space, &devices)?)?;
-            Ok(())
+            Ok((devices, left))
         };
-        let ((), written) = self.write_records(is_other, remove).await?;
-        Ok(RemovalReport::new(name, devices.clone(), written))
-    }
-
-    /// Links without approval that these devices made, or by which the member came: they would let it in again.
-    pub(super) fn links_of(&self, member: Option<MemberId>, devices: &[SignPk]) -> Vec<RecordId> {
-        let state = self.shared.state();
-        let came_by = |invite: &RecordId| {
-            state.membership.joins.values().any(|join| join.invite == *invite && Some(join.member) == member)
-        };
-        let open = state.membership.invites.iter().filter(|(_, link)| !link.is_revoked && link.auto_epoch.is_some());
-        let theirs = open.filter(|(id, link)| devices.contains(&link.author) || came_by(id));
-        theirs.map(|(id, _)| *id).collect()
-    }
-
-    /// Every device the member ever had: a removal cuts all their streams.
-    pub(super) fn devices_of(&self, member: &MemberId) -> Vec<SignPk> {
-        let state = self.shared.state();
-        let own = state.membership.devices.iter().filter(|(_, device)| device.member == *member);
-        own.map(|(key, _)| *key).collect()
+        let ((devices, left), written) = self.write_records(is_other, remove).await?;
+        Ok(RemovalReport::new(name, &devices, &left, written))
     }
 
     /// A member by the beginning of the id or a name that was approved, and that name.
@@ -115,6 +112,11 @@ impl Client {
             known: membership.epochs.len() as u64,
         })
     }
+}
+
+/// What a member may do; as little as a reader when it is none.
+pub(super) fn role_in(membership: &Membership, member: &MemberId) -> Role {
+    membership.members.get(member).map_or(Role::Reader, |member| member.role)
 }
 
 /// A role in a word.

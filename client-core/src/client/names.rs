@@ -58,43 +58,39 @@ impl Names {
         self.members.get(member).map_or("none", |name| if name.is_approved { APPROVED } else { "own" })
     }
 
-    /// The device that an id, the beginning of one, or a name that is vouched for means.
-    pub(super) fn find_device(&self, text: &str, among: &[SignPk]) -> Result<SignPk, ClientError> {
-        self.find(text, among, &self.devices, "device")
-    }
-
-    /// The same for a member.
-    pub(super) fn find_member(&self, text: &str, among: &[MemberId]) -> Result<MemberId, ClientError> {
-        self.find(text, among, &self.members, "member")
-    }
-
-    fn find<K: Copy + Ord + Display>(
-        &self,
-        text: &str,
-        among: &[K],
-        names: &BTreeMap<K, Name>,
-        what: &str,
-    ) -> Result<K, ClientError> {
-        let text = text.trim();
-        let prefix = text.to_lowercase();
-        let is_id = |id: &K| text.len() >= PREFIX_MIN && id.to_string().starts_with(&prefix);
-        let named: Vec<K> =
-            among.iter().filter(|id| names.get(id).is_some_and(|name| name.text == text)).copied().collect();
-        let vouched =
-            |id: &K| named.contains(id) && (self.is_home || names.get(id).is_some_and(|name| name.is_approved));
-        let meant: Vec<K> = among.iter().filter(|id| is_id(id) || vouched(id)).copied().collect();
-        match (meant.as_slice(), named.as_slice()) {
-            ([one], _) => Ok(*one),
-            ([], []) => Err(ClientError::not_found(format!("{what} with this name or id"))),
-            ([], _) => Err(ClientError::invalid(format!(
-                "a {what} calls itself so, and everybody who writes here can change that: give the beginning of the id, {}",
-                ids(&named)
-            ))),
-            _ => Err(ClientError::invalid(format!(
-                "several {what}s are called so: give the beginning of the id, {}",
-                ids(&meant)
-            ))),
+    /// The device that an id or the beginning of one means, or, among this person's `own`, a name that is vouched for.
+    /// What another's device is called says that other person alone, and several of one name are told apart by nothing.
+    pub(super) fn find_device(&self, text: &str, own: &[SignPk], others: &[SignPk]) -> Result<SignPk, ClientError> {
+        let all = [own, others].concat();
+        if let Some(found) = by_id(text, &all, "device")? {
+            return Ok(found);
         }
+        match called(text, &all, &self.devices).as_slice() {
+            [one] if own.contains(one) && self.is_vouched(self.devices.get(one)) => Ok(*one),
+            [one] if others.contains(one) => Err(ClientError::invalid(format!(
+                "that is a device of somebody else, who chose its name: give the beginning of the id, {}",
+                ids(&[*one])
+            ))),
+            found => Err(unclear(found, "device")),
+        }
+    }
+
+    /// The member that an id, the beginning of one, or a name that is vouched for means.
+    pub(super) fn find_member(&self, text: &str, among: &[MemberId]) -> Result<MemberId, ClientError> {
+        if let Some(found) = by_id(text, among, "member")? {
+            return Ok(found);
+        }
+        let named = called(text, among, &self.members);
+        let vouched: Vec<_> = named.iter().filter(|id| self.is_vouched(self.members.get(id))).copied().collect();
+        match vouched.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(unclear(&named, "member")),
+            several => Err(unclear(several, "member")),
+        }
+    }
+
+    fn is_vouched(&self, name: Option<&Name>) -> bool {
+        self.is_home || name.is_some_and(|name| name.is_approved)
     }
 
     /// Names from records that have effect, the last for each. The records of one device or person are few.
@@ -118,6 +114,39 @@ impl Names {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// What an id or its beginning means: before any name, which somebody may have chosen to look like one.
+fn by_id<K: Copy + Display>(text: &str, among: &[K], what: &str) -> Result<Option<K>, ClientError> {
+    let prefix = text.trim().to_lowercase();
+    let is_meant = |id: &&K| prefix.len() >= PREFIX_MIN && id.to_string().starts_with(&prefix);
+    match among.iter().filter(is_meant).copied().collect::<Vec<_>>().as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(*one)),
+        several => Err(ClientError::invalid(format!(
+            "the ids of several {what}s begin so: give more of the id, {}",
+            ids(several)
+        ))),
+    }
+}
+
+fn called<K: Copy + Ord>(text: &str, among: &[K], names: &BTreeMap<K, Name>) -> Vec<K> {
+    let is_called = |id: &&K| names.get(id).is_some_and(|name| name.text == text.trim());
+    among.iter().filter(is_called).copied().collect()
+}
+
+/// Why a name means nobody.
+fn unclear<K: Display>(found: &[K], what: &str) -> ClientError {
+    match found {
+        [] => ClientError::not_found(format!("{what} with this name or id")),
+        [_] => ClientError::invalid(format!(
+            "a {what} calls itself so, and everybody who writes here can change that: give the beginning of the id, {}",
+            ids(found)
+        )),
+        _ => {
+            ClientError::invalid(format!("several {what}s are called so: give the beginning of the id, {}", ids(found)))
         }
     }
 }
@@ -185,6 +214,31 @@ mod tests {
         assert!(refused.contains("e1e1e1e1") && refused.contains("bebebebe"), "{refused}");
         let home = Names { is_home: true, ..names(false, false) };
         assert_eq!(home.find_member("Ben", &[EVE]).unwrap(), EVE);
+    }
+
+    #[test]
+    fn a_device_is_named_only_by_its_own_person_and_only_alone() {
+        let (laptop, phone, eves) = (SignPk([0xa1; 32]), SignPk([0xa2; 32]), SignPk([0xe1; 32]));
+        let name = |text: &str, is_approved| Name { text: text.into(), is_approved };
+        let called = |of_phone: Name, of_eve: Name| Names {
+            devices: BTreeMap::from([(laptop, name("laptop", true)), (phone, of_phone), (eves, of_eve)]),
+            ..Names::default()
+        };
+        let own = [laptop, phone];
+        let apart = called(name("phone", true), name("tablet", true));
+        assert_eq!(apart.find_device("laptop", &own, &[eves]).unwrap(), laptop);
+        let refused = |names: &Names, text: &str, wanted: &[&str]| {
+            let error = names.find_device(text, &own, &[eves]).unwrap_err().to_string();
+            assert!(wanted.iter().all(|id| error.contains(id)), "{error}");
+        };
+        refused(&apart, "tablet", &["e1e1e1e1"]);
+        refused(&called(name("phone", true), name("laptop", true)), "laptop", &["a1a1a1a1", "e1e1e1e1"]);
+        refused(&called(name("phone", true), name("laptop", false)), "laptop", &["a1a1a1a1", "e1e1e1e1"]);
+        refused(&called(name("laptop", false), name("tablet", true)), "laptop", &["a1a1a1a1", "a2a2a2a2"]);
+        refused(&called(name("phone", false), name("tablet", true)), "phone", &["a2a2a2a2"]);
+        let like_an_id = called(name("phone", true), name("a1a1a1a1", true));
+        assert_eq!(like_an_id.find_device("a1a1a1a1", &own, &[eves]).unwrap(), laptop, "an id goes before a name");
+        assert_eq!(like_an_id.find_device("E1E1", &own, &[eves]).unwrap(), eves);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use lifeos_sync_protocol::record::{DeviceKind, Record};
 
 use super::home::{META_DEVICE_NAME, META_PHRASE_CHECKED, META_RECOVERING};
 use super::names::given;
-use super::{Client, ClientError, Progress, ProgressStep};
+use super::{Client, ClientError, MemberStatus, Progress, ProgressStep};
 use crate::crypto::SystemRandom;
 use crate::engine::{
     EngineError, Published, Shared, Tally, exchange_records, fetch_records, list_spaces, publish_records, sync_once,
@@ -34,6 +34,10 @@ pub struct RecoverReport {
     pub device: String,
     /// Devices that were removed as lost.
     pub devices_removed: u64,
+    /// Other people who are in the space: by name, without one by the beginning of the id.
+    pub members_other: Vec<String>,
+    /// Invitations that still let somebody in, hex.
+    pub links_open: Vec<String>,
     /// Notes received.
     pub notes: u64,
     /// Documents received.
@@ -91,8 +95,14 @@ impl Client {
     }
 
     fn recover_report(&self, states: Vec<RecoveryState>, devices_removed: u64) -> Result<RecoverReport, ClientError> {
+        let others = self.members()?.into_iter().filter(|member| !member.this);
+        let called =
+            |member: MemberStatus| if member.name.is_empty() { member.member[..8].to_owned() } else { member.name };
+        let open = self.invites()?.into_iter().filter(|invite| invite.state == "open");
         let reader = self.shared.reader();
         Ok(RecoverReport {
+            members_other: others.map(called).collect(),
+            links_open: open.map(|invite| invite.id).collect(),
             space: self.space().to_string(),
             device: self.device().to_string(),
             devices_removed,

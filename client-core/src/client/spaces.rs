@@ -18,7 +18,7 @@ use crate::engine::{Shared, exchange_records};
 use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
 use crate::modules::space::{note_space, set_device_name, set_member_name, set_space_name, space_name};
 use crate::names::shown;
-use crate::records::{Draft, Founding, RecordsError, found_space};
+use crate::records::{Draft, Founding, RecordsError, devices_of, found_space};
 use crate::registry::SPACE_GENESIS;
 use crate::store::{NewSpace, Reader, SpaceRow, Step, Store};
 use crate::transport::RelayUrl;
@@ -245,9 +245,10 @@ impl Client {
         self.refuse_home("left")?;
         if let Ok(member) = self.own_member() {
             self.catch_up().await?;
-            let (space, devices) = (self.space(), self.devices_of(&member));
+            let space = self.space();
             // The others make the new key: this device is not to know it.
             self.store_draft(false, |draft, store| {
+                let devices = devices_of(draft.membership(), &member);
                 Ok(draft.remove_member(member, RemoveReason::Left, store.cuts(&space, &devices)?)?)
             })?;
         }

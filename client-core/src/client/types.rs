@@ -349,6 +349,8 @@ pub struct RemovalReport {
     pub name: String,
     /// Devices that were removed, hex.
     pub devices: Vec<String>,
+    /// Links without approval by which they could come in again, and which this device may not withdraw, hex.
+    pub links_open: Vec<String>,
     /// A new key was made with it. If not, another device makes it; until then nothing is sealed.
     pub new_key: bool,
     /// The relay has the record: from now on it refuses the removed devices.

@@ -1,5 +1,7 @@
 //! Records about people who come and spaces that end: invitations, admissions, closing.
 
+use std::collections::BTreeSet;
+
 use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role};
@@ -63,6 +65,14 @@ impl Draft<'_> {
         self.add(&Body::InviteRevoke { invite })
     }
 
+    /// Withdraws the links of [`auto_links`]. One that this device may not withdraw stops nothing: gives those that are
+    /// left open. The new epoch comes with what they are withdrawn for.
+    pub fn withdraw_links(&mut self, member: &MemberId, devices: &[SignPk]) -> Vec<RecordId> {
+        let mut links = auto_links(self.membership(), member, devices);
+        links.retain(|invite| self.withdraw(*invite).is_err());
+        links
+    }
+
     /// Admits who asked, with what the invitation promised, and gives the new devices the present epoch. `name` is what
     /// all who read here will see them called; without one they are called what they call themselves. Gives who they are.
     ///
@@ -95,6 +105,24 @@ impl Draft<'_> {
     pub fn close(&mut self, successor: Option<SpaceId>) -> Result<RecordId, RecordsError> {
         self.add(&Body::Close { successor })
     }
+}
+
+/// Links without approval, not withdrawn, that one of `devices` made or by which `member` came: whoever knows the secret
+/// of one comes in by it alone, also when it was used up, by a request that cites only the invitation.
+#[must_use]
+pub fn auto_links(membership: &Membership, member: &MemberId, devices: &[SignPk]) -> Vec<RecordId> {
+    let came_by: BTreeSet<RecordId> =
+        membership.joins.values().filter(|join| join.member == *member).map(|join| join.invite).collect();
+    let open = membership.invites.iter().filter(|(_, link)| !link.is_revoked && link.auto_epoch.is_some());
+    let theirs = open.filter(|(id, link)| devices.contains(&link.author) || came_by.contains(id));
+    theirs.map(|(id, _)| *id).collect()
+}
+
+/// Every device that a member ever had: a removal cuts the streams of all.
+#[must_use]
+pub fn devices_of(membership: &Membership, member: &MemberId) -> Vec<SignPk> {
+    let own = membership.devices.iter().filter(|(_, device)| device.member == *member);
+    own.map(|(key, _)| *key).collect()
 }
 
 /// A record on top of all others, by somebody whom no record names yet.

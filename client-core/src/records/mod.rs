@@ -33,7 +33,7 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 pub use draft::Draft;
 pub use epochs::devices_without;
-pub use invite::{InviteTerms, next_record, open_invite, open_requests};
+pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
 pub(crate) use names::seal_name;
 pub use names::{Named, open_name};
 pub use recover::{RecoveryPlan, Takeover, plan_recovery, recovery_keys, replace_recovery_key, takeover_records};

@@ -1,8 +1,8 @@
 //! What a recovery key writes after all devices are lost, and how one recovery key takes another's place.
 //!
 //! ```text
-//! takeover  DeviceAdd(new device) ◄ DeviceRemove(lost) ◄ DeviceRemove(lost) … ◄ Epoch
-//!           └───────────── signed by the recovery key ──────────────┘        └ signed by the new device
+//! takeover  DeviceAdd(new device) ◄ DeviceRemove(lost) ◄ DeviceRemove(lost) … ◄ InviteRevoke(link) … ◄ Epoch
+//!           └───────────── signed by the recovery key ──────────────┘        └─ signed by the new device ──┘
 //! new words DeviceAdd(new recovery key) ◄ DeviceRemove(old recovery key) … ◄ Epoch, all signed by the device
 //! ```
 //! Each record names the one before it, so nobody who holds a part of them can tell them apart. What was written
@@ -10,12 +10,12 @@
 
 use std::collections::BTreeMap;
 
-use lifeos_sync_protocol::ids::{EpochRef, MemberId, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{EpochRef, MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason};
+use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason, Role};
 
 use super::seals::device_ref;
-use super::{AddDevice, Draft, RecordsError, add_device, open_epochs, unlock_epochs};
+use super::{AddDevice, Draft, RecordsError, add_device, auto_links, open_epochs, unlock_epochs};
 use crate::crypto::Random;
 use crate::keys::{DeviceKeys, EpochSecret, Keyring, OwnKeys};
 
@@ -29,6 +29,9 @@ pub struct RecoveryPlan {
     pub enrol: bool,
     /// Devices of the member that are still in force and lost, ascending.
     pub lost: Vec<SignPk>,
+    /// Links without approval that a removed or lost device made, or by which the member came, ascending: whoever has
+    /// one would come in again. None where the member may not withdraw them.
+    pub links: Vec<RecordId>,
     /// The current epoch is sealed to a removed device, or there is none.
     pub rotate: bool,
 }
@@ -36,7 +39,7 @@ pub struct RecoveryPlan {
 /// Reads from the membership what a recovery has still to do.
 #[must_use]
 pub fn plan_recovery(membership: &Membership, member: &MemberId, new_device: &SignPk) -> RecoveryPlan {
-    let lost = membership
+    let lost: Vec<SignPk> = membership
         .devices
         .iter()
         .filter(|(key, device)| {
@@ -51,7 +54,21 @@ pub fn plan_recovery(membership: &Membership, member: &MemberId, new_device: &Si
     let own_ref = device_ref(new_device);
     // A grant opens the old epoch as well; only one that was sealed to the new device shows that it is the newest.
     let rotate = !current.is_some_and(|epoch| epoch.recipients.contains(&own_ref));
-    RecoveryPlan { enrol: !membership.may_read(new_device), lost, rotate }
+    RecoveryPlan {
+        enrol: !membership.may_read(new_device),
+        links: links_to_withdraw(membership, member, &lost),
+        lost,
+        rotate,
+    }
+}
+
+fn links_to_withdraw(membership: &Membership, member: &MemberId, lost: &[SignPk]) -> Vec<RecordId> {
+    if membership.members.get(member).is_none_or(|member| member.role > Role::Admin) {
+        return Vec::new();
+    }
+    let removed = membership.devices.iter().filter(|(_, device)| device.removed_by.is_some());
+    let gone: Vec<SignPk> = removed.map(|(key, _)| *key).chain(lost.iter().copied()).collect();
+    auto_links(membership, member, &gone)
 }
 
 /// All that a takeover is made from.
@@ -104,9 +121,12 @@ pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Res
         })
     })?;
     all.extend(removed);
-    if plan.enrol || plan.rotate || !plan.lost.is_empty() {
+    if plan.enrol || plan.rotate || !plan.lost.is_empty() || !plan.links.is_empty() {
         let own = OwnKeys::first(device);
-        let rotated = drafted(&membership.space, &all, own, |draft| draft.rotate(random).map(drop))?;
+        let rotated = drafted(&membership.space, &all, own, |draft| {
+            plan.links.iter().try_for_each(|link| draft.withdraw(*link).map(drop))?;
+            draft.rotate(random).map(drop)
+        })?;
         all.extend(rotated);
     }
     Ok(all.split_off(takeover.records.len()))

@@ -427,7 +427,7 @@ impl Recovery {
         let verified = self.verified.as_ref().ok_or(RecoveryError::OutOfStep)?;
         let (_, device) = self.device()?;
         let plan = plan_recovery(&verified.membership, &verified.member, &device.sign_pk());
-        self.state = match (plan.enrol || !plan.lost.is_empty(), plan.rotate) {
+        self.state = match (plan.enrol || !plan.lost.is_empty(), plan.rotate || !plan.links.is_empty()) {
             (true, _) => RecoveryState::DataOk,
             (false, true) => RecoveryState::NewDeviceEnrolled,
             (false, false) => RecoveryState::Rotated,

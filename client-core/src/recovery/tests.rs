@@ -2,17 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeos_sync_protocol::record::Body;
+use lifeos_sync_protocol::record::{Body, Role};
 
 use super::*;
 use crate::crypto::SeededRandom;
 use crate::keys::{PhraseLength, RecoveryPhrase};
-use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
+use crate::records::{AddDevice, Draft, Founding, InviteTerms, add_device, found_space, open_epochs};
 
 const RANDOM: [u8; 32] = [6; 32];
 const MEMBER: MemberId = MemberId([1; 16]);
 /// Far more than an undisturbed recovery takes.
 const STEPS_MAX: usize = 80;
+
+/// One link with approval and one without, made by a device that is going to be lost.
+fn links_of(space: &SpaceId, records: &[Record], device: &DeviceKeys, random: &mut SeededRandom) -> Vec<Record> {
+    let membership = Membership::evaluate(space, records).unwrap();
+    let opened = unlock_epochs(&membership, records, OwnKeys::first(device));
+    let mut draft = Draft::begin(&membership, records, &opened, device);
+    for auto in [false, true] {
+        let guest = DeviceRoot::generate(random).derive_space(&RANDOM);
+        let keys = (guest.sign_pk(), guest.hpke_pk());
+        let terms = InviteTerms { keys, role: Role::Editor, expires_ms: u64::MAX, uses_max: 5, auto };
+        draft.invite(&terms, random).unwrap();
+    }
+    draft.finish()
+}
 
 /// What goes wrong at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +89,8 @@ impl World {
         let added = add_device(&add, &mut random).unwrap();
         relay.extend(added);
         let space = founded.space;
+        let links = links_of(&space, &relay, &second, &mut random);
+        relay.extend(links);
         Self { space, phrase, relay, disk: None, finished: false, random, seen: BTreeSet::new() }
     }
 
@@ -186,6 +202,8 @@ impl World {
         let readers: BTreeSet<SignPk> = membership.readers().into_iter().map(|(key, _)| key).collect();
         assert_eq!(readers, expected, "{faults:?}");
         assert_eq!(membership.devices.len(), 4, "{faults:?}: a device was enrolled by a crashed attempt");
+        let open: Vec<_> = membership.invites.values().filter(|link| !link.is_revoked).collect();
+        assert!(open.len() == 1 && open[0].auto_epoch.is_none(), "{faults:?}: a lost device's link lets somebody in");
         let current = membership.current_epoch().unwrap();
         let opened = open_epochs(&membership, &self.relay, &device);
         assert_eq!(opened.len(), membership.epochs.len(), "{faults:?}: the new device reads everything");
