@@ -13,6 +13,7 @@ use super::{
     RelayWarning, Status,
 };
 use crate::engine::{SpaceState, wall_ms};
+use crate::records::{Beyond, beyond_number};
 use crate::store::{
     NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState, WaitingChanges, Warning,
     WarningKind,
@@ -41,6 +42,7 @@ impl Client {
         let state = self.shared.state();
         let space = self.space();
         let new_devices = self.new_devices(now_ms, &names)?;
+        let late = beyond_number(&state.membership, &self.shared.store().records(&space)?);
         let reader = self.shared.reader();
         let reads = reader.reads();
         let relays = reads.relays(&space)?;
@@ -63,7 +65,7 @@ impl Client {
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
-            alarms: alarms(&reads, &space, &state, &names, now_ms)?,
+            alarms: [alarms(&reads, &space, &state, &names, now_ms)?, late_texts(&late, &names)].concat(),
         })
     }
 
@@ -157,6 +159,18 @@ fn alarms(
         alarms.push(format!("two copies of the home of {name} wrote at once: one of the two is kept; if nobody copied it, remove the device"));
     }
     Ok(alarms)
+}
+
+/// Who waits for somebody's word.
+fn late_texts(late: &[Beyond], names: &Names) -> Vec<String> {
+    let text = |join: &Beyond| {
+        format!(
+            "{} came by a link when it had let in as many as it says: the present key is kept from them until an owner or \
+             admin sets their role with `lifeos member role` or removes them with `lifeos member remove`",
+            names.member(&join.member)
+        )
+    };
+    late.iter().map(text).collect()
 }
 
 /// Records that others have told of, a minute ago at least.

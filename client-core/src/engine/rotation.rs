@@ -5,18 +5,19 @@
 //!    ├────── 30 days ────────────────▶ ROTATE_DUE: the first in rank at once, the others a day later
 //!    ├────── the seal is broken ─────▶ as NEED_ROTATION, but only so often an hour
 //!    ├────── it lies in a closed link ▶ as NEED_ROTATION, but only so often an hour
+//!    ├────── a link without approval is used up or over ▶ InviteRevoke
 //!    └────── a reader lacks the key ─▶ KeyGrant
 //! ```
 //! Two devices that rotate at once do no harm: the higher generation, then the lower record id is used by all.
 
 use lifeos_sync_protocol::ids::{EpochRef, SignPk};
-use lifeos_sync_protocol::membership::{Invite, Membership};
+use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
 use super::SpaceState;
 use crate::crypto::{HpkeKey, Random, random_bytes};
 use crate::keys::{DeviceKeys, OwnKeys};
-use crate::records::{Draft, RecordsError, devices_without};
+use crate::records::{Draft, RecordsError, devices_without, is_open, links_to_withdraw};
 use crate::store::KeyClock;
 
 /// How much later each next in rank acts.
@@ -39,6 +40,9 @@ pub(super) enum KeyTask {
     Rotate,
     /// A new epoch: the present one does not open, or lies in a link that lets nobody in any more.
     RotateAsked,
+    /// Links without approval that are used up or over: until somebody withdraws them, they let in whoever brings a
+    /// Join that has seen nothing since. Part of every new epoch, too.
+    Withdraw,
     /// The present epoch for readers that lack it.
     Grant,
     /// A new HPKE key of this device and a new epoch: the time has come.
@@ -93,6 +97,9 @@ pub(super) fn due(
     if lies_in_closed_link(membership, &epoch, now_ms) && may_be_asked(&clock.asked_ms, now_ms) {
         return Some(KeyTask::RotateAsked);
     }
+    if !links_to_withdraw(membership, &device, now_ms).is_empty() {
+        return Some(KeyTask::Withdraw);
+    }
     if !devices_without(membership, records, &epoch).is_empty() {
         return Some(KeyTask::Grant);
     }
@@ -111,9 +118,7 @@ fn may_be_asked(asked_ms: &[i64], now_ms: i64) -> bool {
 
 /// Whether whoever has a link that lets nobody in any more could read what is sealed now.
 fn lies_in_closed_link(membership: &Membership, epoch: &EpochRef, now_ms: i64) -> bool {
-    let now_ms = u64::try_from(now_ms).unwrap_or(0);
-    let is_open = |invite: &Invite| !invite.is_revoked && invite.uses < invite.uses_max && invite.expires_ms > now_ms;
-    membership.invites.values().any(|invite| invite.auto_epoch.as_ref() == Some(epoch) && !is_open(invite))
+    membership.invites.values().any(|invite| invite.auto_epoch.as_ref() == Some(epoch) && !is_open(invite, now_ms))
 }
 
 /// The devices that a removal names, removed or not before.
@@ -141,13 +146,20 @@ pub(super) struct KeyRecords {
 /// [`RecordsError`].
 pub(super) fn perform(
     task: KeyTask,
-    state: &SpaceState,
-    keys: &DeviceKeys,
-    records: &[Record],
+    (state, keys, records): (&SpaceState, &DeviceKeys, &[Record]),
+    now_ms: i64,
     random: &mut dyn Random,
 ) -> Result<KeyRecords, RecordsError> {
     let mut draft = Draft::begin(&state.membership, records, &state.opened(), keys);
     let mut hpke_material = None;
+    // Before the new key, which goes to all who are in.
+    for link in links_to_withdraw(&state.membership, &keys.sign_pk(), now_ms) {
+        let withdrawn = draft.withdraw(link);
+        // A new key waits for no link.
+        if task == KeyTask::Withdraw {
+            withdrawn?;
+        }
+    }
     if matches!(task, KeyTask::Refresh | KeyTask::RefreshAndRotate) {
         let material = random_bytes(random);
         draft.refresh_hpke(HpkeKey::derive(&material).public())?;
@@ -156,7 +168,7 @@ pub(super) fn perform(
     match task {
         KeyTask::Rotate | KeyTask::RotateAsked | KeyTask::RefreshAndRotate => drop(draft.rotate(random)?),
         KeyTask::Grant => draft.grant_current(random)?,
-        KeyTask::Refresh => {}
+        KeyTask::Refresh | KeyTask::Withdraw => {}
     }
     Ok(KeyRecords { records: draft.finish(), hpke_material })
 }
@@ -177,8 +189,8 @@ pub(super) fn newest_suffices(state: &SpaceState, keys: &DeviceKeys, records: &[
 
 #[cfg(test)]
 mod tests {
-    use lifeos_sync_protocol::ids::MemberId;
-    use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Unsigned};
+    use lifeos_sync_protocol::ids::{MemberId, RecordId};
+    use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Unsigned, join_message, joining_member};
 
     use super::*;
     use crate::crypto::SeededRandom;
@@ -274,15 +286,86 @@ mod tests {
         assert_eq!(withdrawn.due(0, &clock, 999), Some(KeyTask::RotateAsked));
         assert_eq!(world.due(1, &clock, 1_000), Some(KeyTask::RotateAsked));
         let state = world.state(1);
-        let made = perform(KeyTask::RotateAsked, &state, &world.devices[1], &world.records, &mut world.random);
+        let made = perform(KeyTask::RotateAsked, (&state, &world.devices[1], &world.records), 1_000, &mut world.random);
         world.records.extend(made.unwrap().records);
         assert_eq!([0, 1].map(|device| world.due(device, &clock, 1_000)), [None, None], "the new key is in no link");
+    }
+
+    /// A Join that has seen the first `seen` records, by a link of [`link`].
+    fn join(world: &World, seen: usize, invite: RecordId, expires_ms: u64, seed: u64) -> Record {
+        let guest = DeviceRoot::generate(&mut SeededRandom::new(expires_ms)).derive_space(&[6; 32]);
+        let joiner = DeviceRoot::generate(&mut SeededRandom::new(seed)).derive_space(&[5; 32]);
+        let known = &world.records[..seen];
+        let membership = Membership::evaluate(&world.space, known).unwrap();
+        let member = joining_member(&invite, &joiner.sign_pk());
+        let devices = vec![joiner.entry(&[5; 32], &member, DeviceKind::Normal)];
+        let invite_proof = guest.sign(&join_message(&world.space, &invite, &member, &devices));
+        let body = Body::Join { invite, member, devices, invite_proof, enc_meta: Vec::new() };
+        next_record(&joiner, &membership, known, &body).unwrap()
+    }
+
+    fn has(world: &World, join: &Record) -> bool {
+        let Body::Join { member, .. } = join.body() else { panic!("no join") };
+        world.state(0).membership.members.contains_key(member)
+    }
+
+    #[test]
+    fn a_link_that_is_over_is_withdrawn_so_that_nobody_comes_in_behind_it() {
+        let mut world = world(1);
+        let invite = world.write(|draft, random| draft.invite(&link(1_000, true), random));
+        let seen = world.records.len();
+        let late = join(&world, seen, invite, 1_000, 900);
+        let open = World { records: world.records.iter().chain([&late]).cloned().collect(), ..super::tests::world(1) };
+        assert!(has(&open, &late), "while nobody withdraws it");
+        // The new key was made, by somebody who may not withdraw.
+        world.write(|draft, random| draft.rotate(random).map(drop));
+        assert_eq!(world.due(0, &KeyClock::default(), 999), None);
+        assert_eq!(world.due(0, &KeyClock::default(), 1_000), Some(KeyTask::Withdraw));
+        let state = world.state(0);
+        let task = (&state, &world.devices[0], &world.records[..]);
+        let made = perform(KeyTask::Withdraw, task, 1_000, &mut world.random).unwrap();
+        world.records.extend(made.records);
+        assert_eq!(world.due(0, &KeyClock::default(), 1_000), None);
+        world.records.push(late.clone());
+        assert!(!has(&world, &late));
+    }
+
+    #[test]
+    fn who_comes_by_a_link_beyond_its_number_gets_no_key_and_goes_when_it_is_withdrawn() {
+        let mut world = world(1);
+        let invite = world.write(|draft, random| draft.invite(&link(1_000, true), random));
+        let seen = world.records.len();
+        let (first, second) = (join(&world, seen, invite, 1_000, 900), join(&world, seen, invite, 1_000, 901));
+        world.records.extend([first.clone(), second.clone()]);
+        assert!(has(&world, &first) && has(&world, &second), "by what each had seen");
+        let state = world.state(0);
+        let epoch = state.membership.current_epoch().unwrap();
+        let lacking = |world: &World| -> Vec<SignPk> {
+            let lacking = devices_without(&world.state(0).membership, &world.records, &epoch);
+            lacking.into_iter().map(|(device, _)| device).collect()
+        };
+        assert_eq!(lacking(&world), [first.author()]);
+        let Body::Join { member, .. } = second.body() else { panic!("no join") };
+        let mut approved = World { records: world.records.clone(), ..super::tests::world(1) };
+        approved.write(|draft, _| draft.set_role(*member, Role::Editor, Vec::new()));
+        assert_eq!(lacking(&approved).len(), 2, "somebody has set their role");
+
+        assert_eq!(world.due(0, &KeyClock::default(), 0), Some(KeyTask::RotateAsked));
+        let task = (&state, &world.devices[0], &world.records[..]);
+        let made = perform(KeyTask::RotateAsked, task, 0, &mut world.random).unwrap();
+        world.records.extend(made.records);
+        assert!(has(&world, &first) && !has(&world, &second));
+        let membership = world.state(0).membership;
+        let epoch = membership.epochs.get(&membership.current_epoch().unwrap()).unwrap();
+        let gets = |join: &Record| epoch.recipients.iter().any(|short| join.author().0.starts_with(short));
+        assert!(gets(&first) && !gets(&second));
     }
 
     #[test]
     fn what_others_ask_for_is_slowed_and_what_a_removal_calls_for_is_not() {
         let mut world = world(2);
-        world.write(|draft, random| draft.invite(&link(1_000, true), random));
+        let invite = world.write(|draft, random| draft.invite(&link(1_000, true), random));
+        world.write(|draft, _| draft.withdraw(invite));
         let asked = |times: usize| KeyClock { asked_ms: vec![2_000; times], ..KeyClock::default() };
         assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX - 1), 3_000), Some(KeyTask::RotateAsked));
         assert_eq!(world.due(0, &asked(ASKED_PER_HOUR_MAX), 3_000), None);
@@ -310,7 +393,8 @@ mod tests {
     fn a_refreshed_key_is_sealed_to_and_makes_the_older_one_useless() {
         let mut world = world(1);
         let state = world.state(0);
-        let made = perform(KeyTask::RefreshAndRotate, &state, &world.devices[0], &world.records, &mut world.random);
+        let made =
+            perform(KeyTask::RefreshAndRotate, (&state, &world.devices[0], &world.records), 0, &mut world.random);
         let KeyRecords { records, hpke_material } = made.unwrap();
         assert_eq!(records.len(), 2);
         world.records.extend(records);
@@ -343,7 +427,7 @@ mod tests {
             SpaceState::of(&world.space, &world.records, &world.devices[1], kept).unwrap()
         };
         let perform_1 = |world: &mut World, state: &SpaceState, task| {
-            perform(task, state, &world.devices[1], &world.records, &mut world.random).unwrap()
+            perform(task, (state, &world.devices[1], &world.records), 1_000, &mut world.random).unwrap()
         };
         let due_1 = |world: &World, state: &SpaceState| {
             due(state, &world.devices[1], &world.records, &KeyClock::default(), 1_000)

@@ -368,7 +368,7 @@ impl Worker<'_> {
         if !self.is_due(&state.membership) {
             return Ok(false);
         }
-        let made = match rotation::perform(task, &state, keys, &records, &mut random) {
+        let made = match rotation::perform(task, (&state, keys, &records), wall_ms(), &mut random) {
             Ok(made) => made,
             Err(error) => {
                 tracing::warn!(%error, "keys that are due cannot be made");

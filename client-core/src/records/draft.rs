@@ -126,7 +126,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Signs a record upon these parents, and takes it only if it counts.
-    fn add_at(&mut self, parents: &[RecordId], depth: u64, body: &Body) -> Result<RecordId, RecordsError> {
+    pub(super) fn add_at(&mut self, parents: &[RecordId], depth: u64, body: &Body) -> Result<RecordId, RecordsError> {
         let record = sign(self.keys, self.membership.space, depth, parents, body)?;
         let id = record.id();
         if self.records.iter().any(|known| known.id() == id) {

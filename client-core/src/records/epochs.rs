@@ -7,6 +7,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Seal};
 
 use super::draft::Draft;
+use super::links::beyond_number;
 use super::ring::KeyTrouble;
 use super::seals::{EpochFacts, device_ref, seal_epoch, wrap_epoch};
 use super::{RecordsError, sign};
@@ -57,7 +58,8 @@ pub(super) fn epoch_record(
     sign(keys, *space, depth, parents, &body)
 }
 
-/// The devices that may read but were given the epoch by nobody: they were added while somebody else rotated.
+/// The devices that may read but were given the epoch by nobody: they were added while somebody else rotated. Those
+/// who came by a link beyond its number are left out until somebody sets their role.
 #[must_use]
 pub fn devices_without(membership: &Membership, records: &[Record], epoch: &EpochRef) -> Vec<(SignPk, HpkePk)> {
     let mut given: BTreeSet<[u8; 16]> = BTreeSet::new();
@@ -74,7 +76,13 @@ pub fn devices_without(membership: &Membership, records: &[Record], epoch: &Epoc
             _ => {}
         }
     }
-    membership.readers().into_iter().filter(|(device, _)| !given.contains(&device_ref(device))).collect()
+    let late = beyond_number(membership, records);
+    let waits = |device: &SignPk| {
+        let member = membership.devices.get(device).map(|device| device.member);
+        late.iter().any(|join| Some(join.member) == member)
+    };
+    let lacking = membership.readers().into_iter().filter(|(device, _)| !given.contains(&device_ref(device)));
+    lacking.filter(|(device, _)| !waits(device)).collect()
 }
 
 impl Draft<'_> {

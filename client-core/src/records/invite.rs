@@ -7,6 +7,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
 use super::draft::Draft;
+use super::links::beyond_number;
 use super::names::{Named, seal_name};
 use super::recover::newest_held;
 use super::ring::EpochOpener;
@@ -57,12 +58,33 @@ impl Draft<'_> {
         if was_auto { self.rotate(random).map(drop) } else { Ok(()) }
     }
 
-    /// Withdraws an invitation, where the new epoch comes with something else.
+    /// Withdraws an invitation, where the new epoch comes with something else. Who came by a link beyond its number goes
+    /// with it: the record stands beside those Joins, upon what was here before the first of them.
     ///
     /// # Errors
     /// [`RecordsError`].
     pub fn withdraw(&mut self, invite: RecordId) -> Result<RecordId, RecordsError> {
-        self.add(&Body::InviteRevoke { invite })
+        let body = Body::InviteRevoke { invite };
+        let Some((parents, depth)) = self.place_before_late(&invite) else { return self.add(&body) };
+        // Whoever was enrolled, or allowed, only later cannot write it there.
+        self.add_at(&parents, depth, &body).or_else(|_| self.add(&body))
+    }
+
+    /// What was here before the first Join beyond a link's number; nothing if somebody was let in after it all the same.
+    fn place_before_late(&self, link: &RecordId) -> Option<(Vec<RecordId>, u64)> {
+        let mut late = beyond_number(self.membership(), self.records());
+        late.retain(|join| join.link == *link);
+        let first = late.iter().map(|join| join.at).min()?;
+        let joins = self.membership().joins.values().filter(|join| join.invite == *link).count();
+        let uses_max = usize::try_from(self.membership().invites.get(link)?.uses_max).ok()?;
+        if joins != uses_max + late.len() {
+            return None;
+        }
+        let before = self.records().get(..first)?;
+        let known = Membership::evaluate(&self.membership().space, before).ok()?;
+        let (mut parents, depth) = cite_heads(&known, before);
+        parents.sort_unstable();
+        Some((parents, depth))
     }
 
     /// Withdraws the links of [`auto_links`]. One that this device may not withdraw stops nothing: gives those that are

@@ -6,6 +6,7 @@
 //! | `draft` | removals, roles, new HPKE keys: each tried on the membership before it counts |
 //! | `epochs` | new key generations, grants of the present one |
 //! | `invite` | invitations, admissions, closing |
+//! | `links` | links without approval that let nobody in any more, and who came all the same |
 //! | `seals` | the cryptography of both |
 //! | `ring` | which secrets this device can open, and what is wrong where it cannot |
 //! | `names` | names of devices and members |
@@ -14,6 +15,7 @@
 mod draft;
 mod epochs;
 mod invite;
+mod links;
 mod names;
 mod recover;
 mod ring;
@@ -34,6 +36,7 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 pub use draft::Draft;
 pub use epochs::devices_without;
 pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
+pub(crate) use links::{Beyond, beyond_number, is_open, links_to_withdraw};
 pub(crate) use names::seal_name;
 pub use names::{Named, open_name};
 pub use recover::{RecoveryPlan, Takeover, plan_recovery, recovery_keys, replace_recovery_key, takeover_records};
