@@ -194,6 +194,8 @@ mirror! {
     SyncReport {
         /// Envelopes the relay acknowledged.
         pushed: i64,
+        /// Envelopes of other devices that the relay had lost and was given back.
+        given: i64,
         /// Envelopes received.
         pulled: i64,
         /// Bytes sent.

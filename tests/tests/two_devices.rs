@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lifeos_client_core::client::{Client, ClientError};
 use lifeos_client_core::event::{Event, Origin, SyncState};
+use lifeos_sync_protocol::record::RemoveReason;
 use lifeos_tests::world::{World, assert_settled, copy, note, sync, titles, try_sync, until};
 
 /// Every exported file with its bytes.
@@ -120,6 +121,39 @@ async fn a_wiped_relay_is_filled_again_by_its_devices() {
     sync(&laptop).await; // the phone's own name
     assert_settled(&[&laptop, &phone]);
     assert_eq!(titles(&phone).len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_device_alone_fills_an_empty_relay_with_what_all_wrote() {
+    let world = World::new().await;
+    let (laptop, [phone, gone]) = world.devices(["phone", "gone"]).await;
+    for (client, title) in [(&laptop, "from the laptop"), (&phone, "from the phone"), (&gone, "from one that is gone")]
+    {
+        note(client, title, "text\n");
+        sync(client).await;
+    }
+    sync(&laptop).await;
+    let removed = gone.status().unwrap().device;
+    laptop.device_remove(&removed, RemoveReason::Lost).await.unwrap();
+    sync(&laptop).await;
+    sync(&phone).await;
+
+    // Only the phone is left, and the relay has lost everything.
+    let world = world.with_empty_relay().await;
+    phone.set_relay(&world.relay.url()).unwrap();
+    let report = sync(&phone).await;
+    assert!(report.given >= 2, "{report:?}");
+    assert_eq!(sync(&phone).await.given, 0, "and not again");
+
+    let tablet = world.link(&phone, "tablet").await;
+    sync(&tablet).await;
+    sync(&phone).await;
+    assert_settled(&[&phone, &tablet]);
+    assert_eq!(titles(&tablet), ["from one that is gone", "from the laptop", "from the phone"]);
+    // Who comes later has nothing to add.
+    laptop.set_relay(&world.relay.url()).unwrap();
+    let report = sync(&laptop).await;
+    assert_eq!((report.given, report.quarantined), (0, 0), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

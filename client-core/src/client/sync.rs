@@ -40,6 +40,7 @@ impl Client {
         }
         Ok(SyncReport {
             pushed: tally.pushed,
+            given: tally.given,
             pulled: tally.pulled,
             bytes_pushed: tally.bytes_pushed,
             bytes_pulled: tally.bytes_pulled,

@@ -223,6 +223,8 @@ pub struct ExportReport {
 pub struct SyncReport {
     /// Envelopes the relay acknowledged.
     pub pushed: u64,
+    /// Envelopes of other devices, or of earlier homes, that the relay had lost and was given back.
+    pub given: u64,
     /// Envelopes received.
     pub pulled: u64,
     /// Bytes of envelopes sent and received.

@@ -51,6 +51,8 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) pushed: u64,
+    /// Envelopes of other streams that the relay lacked.
+    pub(crate) given: u64,
     pub(crate) pulled: u64,
     pub(crate) bytes_pushed: u64,
     pub(crate) bytes_pulled: u64,
@@ -328,6 +330,15 @@ impl Connection<'_> {
             }
             Output::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
                 self.send_job(Job::LoadOutbox { after_seq, envelopes_max, bytes_max });
+            }
+            Output::LoadHeld => self.send_job(Job::LoadHeld),
+            Output::LoadStream { stream, from, to, envelopes_max, bytes_max } => {
+                self.send_job(Job::LoadStream { stream, from, to, envelopes_max, bytes_max });
+            }
+            Output::Given { envelopes } => {
+                self.busy_at = Instant::now();
+                self.tally.given += envelopes;
+                self.step("heal", self.tally.given, self.tally.given);
             }
             Output::Acked { through_seq } => self.acknowledged(through_seq),
             Output::CatchingUp { received, total } => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk};
+use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
@@ -62,6 +62,14 @@ pub(super) enum Job {
     },
     Acked {
         through_seq: u32,
+    },
+    LoadHeld,
+    LoadStream {
+        stream: StreamId,
+        from: u32,
+        to: u32,
+        envelopes_max: usize,
+        bytes_max: usize,
     },
     LogChanged(LogChange),
     Synced,
@@ -153,6 +161,20 @@ impl Worker<'_> {
                 let bytes = envelopes.iter().map(|envelope| envelope.bytes.len() as u64).sum();
                 self.tell(Done::Loaded { bytes });
                 self.answer(Input::Outbox { after_seq, envelopes });
+            }
+            Job::LoadHeld => {
+                let held = self.shared.store().have(&self.shared.space)?;
+                self.answer(Input::Held(held));
+            }
+            Job::LoadStream { stream, from, to, envelopes_max, bytes_max } => {
+                let (store, space) = (self.shared.store(), &self.shared.space);
+                let to = to.min(store.reads().counts_through(space, &stream)?);
+                let mut envelopes = store.envelopes(space, &stream, from, to, bytes_max)?;
+                drop(store);
+                envelopes.truncate(envelopes_max);
+                let bytes = envelopes.iter().map(|envelope| envelope.bytes.len() as u64).sum();
+                self.tell(Done::Loaded { bytes });
+                self.answer(Input::Stream { stream, envelopes });
             }
             Job::Acked { through_seq } => self.shared.store().acked(self.relay, through_seq)?,
             Job::LogChanged(change) => {

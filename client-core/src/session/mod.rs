@@ -10,10 +10,11 @@
 //!
 //! The next PULL leaves only after the page before it is on disk, so at most one page waits for the store.
 //! A relay that lost its log (another log id, or a roll that differs) is pulled from position 1 and gets
-//! this device's own envelopes again from sequence 1; it answers DUP for those it has. Envelopes of other
-//! devices are re-seeded by their own authors: this session never pushes what it did not write.
+//! this device's own envelopes again from sequence 1; it answers DUP for those it has. What it then still lacks of
+//! any stream, whoever wrote it, it is given, too ([`heal`]).
 
 mod handshake;
+mod heal;
 mod pull;
 mod push;
 mod records;
@@ -22,14 +23,15 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, FrameError, Item, PeerLimits, Quota};
-use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature, SpaceId};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, FrameError, Have, Item, PeerLimits, Quota};
+use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::limits;
 use lifeos_sync_protocol::log::Statement;
 
 use crate::envelope::SealedEnvelope;
 use crate::witness::Rolls;
 pub use handshake::{Challenged, Handshake};
+use heal::Heal;
 use pull::Pull;
 use push::Push;
 use records::RecordSync;
@@ -99,6 +101,15 @@ pub enum Input {
         /// Consecutive.
         envelopes: Vec<SealedEnvelope>,
     },
+    /// Answer to [`Output::LoadHeld`]: everything held, by stream, ascending.
+    Held(Vec<Have>),
+    /// Answer to [`Output::LoadStream`]: consecutive; empty: there is no more to give of it.
+    Stream {
+        /// As asked.
+        stream: StreamId,
+        /// From the sequence asked for.
+        envelopes: Vec<SealedEnvelope>,
+    },
     /// The sealer has run: the outbox may hold something new. Nothing is pushed before the first of these.
     OutboxChanged,
     /// The time, at least every few seconds.
@@ -155,6 +166,26 @@ pub enum Output {
     Acked {
         /// Last sequence.
         through_seq: u32,
+    },
+    /// Answer [`Input::Held`].
+    LoadHeld,
+    /// Answer [`Input::Stream`].
+    LoadStream {
+        /// Any stream of the space.
+        stream: StreamId,
+        /// First sequence.
+        from: u32,
+        /// Last sequence.
+        to: u32,
+        /// At most so many.
+        envelopes_max: usize,
+        /// At most so many bytes, but at least one envelope if there is any.
+        bytes_max: usize,
+    },
+    /// The relay lacked so many envelopes, and has them now, durably.
+    Given {
+        /// How many.
+        envelopes: u64,
     },
     /// Catching up: position reached, and the end of the log as last heard.
     CatchingUp {
@@ -377,6 +408,7 @@ pub struct Session {
     records: RecordSync,
     pull: Pull,
     push: Push,
+    heal: Heal,
     statement: Asked,
     outputs: VecDeque<Output>,
 }
@@ -411,6 +443,7 @@ impl Session {
             records: RecordSync::default(),
             pull: Pull::new(config.space, config.cursor),
             push: Push::new(config.acked_seq),
+            heal: Heal::new(),
             statement: Asked::No,
             outputs: VecDeque::new(),
         };
@@ -450,6 +483,8 @@ impl Session {
             Input::RecordsWanted => self.records.fetch_again(),
             Input::PageStored => self.handle_page_stored(),
             Input::Outbox { after_seq, envelopes } => self.handle_outbox(after_seq, envelopes),
+            Input::Held(held) => self.handle_held(held),
+            Input::Stream { stream, envelopes } => self.handle_stream(stream, envelopes),
             Input::OutboxChanged => self.push.reopen(),
             Input::Tick(now_ms) => self.handle_tick(now_ms)?,
             Input::Disconnected => return Err(SessionError::Disconnected),
@@ -466,11 +501,13 @@ impl Session {
         if self.records.is_agreed() {
             self.drive_pull();
             self.drive_push();
+            self.drive_heal();
         }
         let quiet = self.records.is_agreed()
             && self.records.is_quiet()
             && self.pull.is_quiet()
             && self.push.is_quiet()
+            && self.heal.is_done()
             && self.statement == Asked::Done;
         if quiet && !self.idle && !self.save_cursor() {
             self.idle = true;
@@ -507,6 +544,7 @@ impl Session {
             (Phase::Opening, Frame::State { session, rec_heads, log, cursor_ok, have_digest, quota, .. }) => {
                 self.expect_session(session)?;
                 self.push.doubt_acks(have_digest != self.have_digest);
+                self.heal.note_digest(have_digest);
                 self.handle_state(rec_heads, log, cursor_ok, quota)
             }
             (phase @ (Phase::Seeding | Phase::Open | Phase::Opening), frame) => {
@@ -537,7 +575,14 @@ impl Session {
             }
             Frame::PushAck { session, results } => {
                 self.expect_session(session)?;
+                if self.heal.is_in_flight(request) {
+                    return self.handle_heal_ack(request, &results);
+                }
                 self.handle_push_ack(request, &results)
+            }
+            Frame::Have { session, streams } => {
+                self.expect_session(session)?;
+                self.handle_have(request, &streams)
             }
             // Presence has no reader yet; it is legal, so it is passed over.
             Frame::Ephemeral { .. } => Ok(()),
@@ -605,6 +650,10 @@ impl Session {
             self.pause_push(reason, u64::from(retry_after_ms));
             return Ok(());
         }
+        if let (false, Some(_), true) = (fatal, pause, self.heal.is_in_flight(request)) {
+            self.heal.give_up(request);
+            return Ok(());
+        }
         Err(SessionError::Refused { code, retry_after_ms })
     }
 
@@ -632,6 +681,7 @@ impl Session {
         !self.records.is_waiting()
             && !self.pull.is_waiting()
             && !self.push.is_waiting()
+            && !self.heal.is_waiting()
             && !matches!(self.statement, Asked::Yes(_))
     }
 

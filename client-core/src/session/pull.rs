@@ -229,7 +229,8 @@ impl Session {
             return Ok(());
         }
         let mut fresh = Vec::new();
-        let complete = self.pull.step_over_news(items, |id| self.push.is_envelope_in_flight(id), &mut fresh);
+        let is_own = |id: &EnvelopeId| self.push.is_envelope_in_flight(id) || self.heal.is_envelope_in_flight(id);
+        let complete = self.pull.step_over_news(items, is_own, &mut fresh);
         if complete && self.pull.received.pos == last.saturating_add(1) && self.pull.received.roll != roll {
             return Err(SessionError::Misbehaved("a log that does not match its hash"));
         }

@@ -12,7 +12,7 @@ use crate::envelope::SealedEnvelope;
 
 /// Bytes of envelopes in one PUSH; one larger envelope travels alone. The relay checks one signature for each
 /// run of a frame and never cuts a page inside one, so this also bounds what other devices take in at once.
-const FRAME_BYTES: usize = 96 * 1024;
+pub(super) const FRAME_BYTES: usize = 96 * 1024;
 /// Bytes sent and not acknowledged; bounds what waits in the transport.
 const FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// First pause after a refusal that passes by itself; doubles up to [`PAUSE_MS_MAX`].
@@ -106,6 +106,11 @@ impl Push {
     pub(super) fn is_quiet(&self) -> bool {
         let drained = self.queue.is_empty() && !self.more && self.loading.is_none() && self.paused_until_ms.is_none();
         self.flight.is_empty() && (self.stop.is_some() || (self.open && drained))
+    }
+
+    /// Nothing of this device's is taken any more on this connection.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stop.is_some()
     }
 
     /// Whether an answer of the relay is outstanding.

@@ -7,7 +7,7 @@ use lifeos_sync_protocol::frame::{PushResult, PushStatus, RecordStatus};
 use lifeos_sync_protocol::handshake::{auth_message, transcript_hash, welcome_message};
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll};
-use lifeos_sync_protocol::log::{roll_next, statement_message};
+use lifeos_sync_protocol::log::{have_digest, roll_next, statement_message};
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -53,6 +53,20 @@ fn missing(records: &[Vec<u8>], known: &[RecordId]) -> Vec<Vec<u8>> {
     records[held..].to_vec()
 }
 
+/// What is held of every stream, all without gaps; the model's stream ids are the devices' numbers.
+fn have(held: impl Iterator<Item = (u8, u32)>) -> Vec<Have> {
+    let mut tips = std::collections::BTreeMap::new();
+    held.for_each(|(device, seq)| {
+        _ = tips.entry(device).and_modify(|tip: &mut u32| *tip = seq.max(*tip)).or_insert(seq)
+    });
+    let have = |(device, tip): (u8, u32)| {
+        let mut tip_id = [0; 8];
+        tip_id.copy_from_slice(&envelope(device, tip).id.0[..8]);
+        Have { stream: StreamId([device; 16]), floor: 0, tip, tip_id, holes: Vec::new() }
+    };
+    tips.into_iter().map(have).collect()
+}
+
 /// A relay with one space, as protocol §4.2 says.
 struct Relay {
     keys: Ed25519KeyPair,
@@ -63,6 +77,8 @@ struct Relay {
     echo: bool,
     page_items: usize,
     refuse_next: Option<PushStatus>,
+    /// It says that it has everything that is sent, and nothing when asked.
+    forgetful: bool,
     /// What it signs instead of the truth.
     forged: Option<Cursor>,
     connections: Vec<Option<Connection>>,
@@ -89,6 +105,7 @@ impl Relay {
             echo: false,
             page_items: 3,
             refuse_next: None,
+            forgetful: false,
             forged: None,
             connections: (0..connections).map(|_| None).collect(),
         }
@@ -101,6 +118,10 @@ impl Relay {
             roll = roll_next(&roll, at as u64 + 1, &id);
         }
         Cursor { log_id: self.log_id, pos, roll }
+    }
+
+    fn have(&self) -> Vec<Have> {
+        if self.forgetful { Vec::new() } else { have(self.log.iter().map(|bytes| place(bytes))) }
     }
 
     fn end(&self) -> u64 {
@@ -144,7 +165,7 @@ impl Relay {
                     rec_heads: heads(&self.records),
                     log: Some(self.cursor(self.end())),
                     cursor_ok: cursor.is_none_or(fits),
-                    have_digest: [self.log.len() as u8; 32],
+                    have_digest: have_digest(&self.have()),
                     quota: Quota::default(),
                     checkpoints: Vec::new(),
                 };
@@ -179,6 +200,7 @@ impl Relay {
                 let results = envelopes.into_iter().map(|bytes| self.take(at, bytes)).collect();
                 self.send(at, request, &Frame::PushAck { session: 5, results });
             }
+            Frame::Have { .. } => self.send(at, request, &Frame::Have { session: 5, streams: self.have() }),
             Frame::LogStatementWant { .. } => {
                 let (log, rec_heads) = (self.forged.unwrap_or_else(|| self.cursor(self.end())), heads(&self.records));
                 let message = statement_message(&SPACE, &log, &rec_heads, 9);
@@ -195,6 +217,9 @@ impl Relay {
             return PushResult { status, pos: None };
         }
         let (device, seq) = place(&bytes);
+        if self.forgetful {
+            return PushResult { status: PushStatus::Dup, pos: None };
+        }
         if let Some(at) = self.log.iter().position(|held| *held == bytes) {
             return PushResult { status: PushStatus::Dup, pos: Some(at as u64 + 1) };
         }
@@ -253,6 +278,10 @@ impl Device {
         }
     }
 
+    fn have(&self) -> Vec<Have> {
+        have(self.stream.iter().map(|own| (self.number, own.seq)).chain(self.received.iter().copied()))
+    }
+
     fn write(&mut self, count: u32) {
         for _ in 0..count {
             self.stream.push(envelope(self.number, self.stream.len() as u32 + 1));
@@ -279,7 +308,7 @@ impl Device {
             rec_heads: heads(&self.records),
             cursor: self.cursor,
             acked_seq: self.acked,
-            have_digest: [(self.stream.len() + self.received.len()) as u8; 32],
+            have_digest: have_digest(&self.have()),
             now_ms: 0,
         }));
     }
@@ -334,6 +363,11 @@ impl Device {
             Output::LoadOutbox { after_seq, envelopes_max, .. } => {
                 let envelopes = self.stream.iter().skip(after_seq as usize).take(envelopes_max).cloned().collect();
                 Input::Outbox { after_seq, envelopes }
+            }
+            Output::LoadHeld => Input::Held(self.have()),
+            Output::LoadStream { stream, from, to, envelopes_max, .. } => {
+                let envelopes = (from..=to).map(|seq| envelope(stream.0[0], seq)).take(envelopes_max).collect();
+                Input::Stream { stream, envelopes }
             }
             Output::Acked { through_seq } => {
                 self.acked = through_seq;
@@ -559,6 +593,105 @@ fn a_relay_that_lost_its_tail_gets_it_again() {
     settle(&mut relay, &mut devices);
     assert_eq!(relay.log.len(), 6);
     assert!(devices[0].idle);
+}
+
+/// A relay that is new to two devices which hold each other's envelopes, and more of their own.
+fn replaced_relay() -> (Relay, Vec<Device>) {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(7);
+    devices[1].write(4);
+    for _ in 0..2 {
+        devices.iter_mut().for_each(|device| device.connect(&mut relay));
+        settle(&mut relay, &mut devices);
+    }
+    for device in &mut devices {
+        device.drop_connection(&mut relay);
+        device.seen.clear();
+    }
+    let mut fresh = Relay::new(2);
+    fresh.log_id = LogId([2; 16]);
+    (fresh, devices)
+}
+
+fn given(device: &Device) -> u64 {
+    let given = |seen: &Output| if let Output::Given { envelopes } = seen { *envelopes } else { 0 };
+    device.seen.iter().map(given).sum()
+}
+
+#[test]
+fn a_relay_that_lost_everything_gets_back_what_others_wrote_while_they_are_away() {
+    let (mut relay, mut devices) = replaced_relay();
+    devices[1].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.have(), devices[1].have());
+    assert_eq!((relay.log.len(), given(&devices[1])), (11, 7));
+    assert!(devices[1].idle && devices[1].cursor == Some(relay.cursor(12)));
+    // The author comes back, and has nothing left to give.
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!((relay.log.len(), given(&devices[0])), (11, 0));
+    assert!(devices[0].idle);
+}
+
+#[test]
+fn two_devices_that_heal_a_relay_at_once_do_not_both_send_everything() {
+    let (mut relay, mut devices) = replaced_relay();
+    // A third author, who is away for good.
+    devices.iter_mut().for_each(|device| device.received.extend((1..=200).map(|seq| (9, seq))));
+    devices.iter_mut().for_each(|device| device.connect(&mut relay));
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.log.len(), 211);
+    assert!(devices.iter().all(|device| device.idle));
+    let sent = |device: &Device| {
+        let envelopes = |seen: &Output| match seen {
+            Output::Send(bytes) => match Frame::decode(bytes) {
+                Ok((_, Frame::Push { envelopes, .. })) => envelopes.iter().filter(|bytes| place(bytes).0 == 9).count(),
+                _ => 0,
+            },
+            _ => 0,
+        };
+        device.seen.iter().map(envelopes).sum::<usize>()
+    };
+    let sent = sent(&devices[0]) + sent(&devices[1]);
+    assert!(sent < 400, "{sent} envelopes sent for 200");
+}
+
+#[test]
+fn a_relay_that_forgets_what_it_takes_is_not_sent_everything_for_ever() {
+    let (mut relay, mut devices) = replaced_relay();
+    relay.forgetful = true;
+    devices[1].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(devices[1].idle);
+    let asked = devices[1].seen.iter().filter(|seen| **seen == Output::LoadHeld).count();
+    assert!((2..=4).contains(&asked), "asked {asked} times");
+}
+
+#[test]
+fn a_stream_that_the_relay_refuses_is_given_up_and_the_others_are_given() {
+    let (mut relay, mut devices) = replaced_relay();
+    devices[1].received.extend((1..=5).map(|seq| (9, seq)));
+    devices[1].connect(&mut relay);
+    // Everything of its own is there; the next stream is refused at its first envelope.
+    while !devices[1].seen.contains(&Output::LoadHeld) {
+        while devices[1].step(&mut relay) {}
+        devices[1].receive(&mut relay);
+    }
+    relay.refuse_next = Some(PushStatus::Removed);
+    settle(&mut relay, &mut devices);
+    assert!(devices[1].idle, "and it does not try for ever");
+    let held: Vec<(u8, u32)> = relay.have().iter().map(|have| (have.stream.0[0], have.tip)).collect();
+    assert_eq!(held, [(1, 4), (9, 5)]);
+}
+
+#[test]
+fn a_list_of_streams_that_nobody_asked_for_ends_the_session() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    devices[0].tell(Input::Frame(Frame::Have { session: 5, streams: Vec::new() }.encode(0)));
+    settle(&mut relay, &mut devices);
+    assert!(matches!(devices[0].error(), Some(SessionError::Misbehaved(_))));
 }
 
 #[test]

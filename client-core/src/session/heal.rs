@@ -1,0 +1,232 @@
+//! Healing the relay: what this device holds of any stream and the relay does not is given to it, whoever wrote it
+//! (protocol §4.2, VECTOR).
+//!
+//! ```text
+//! everything received, own stream acknowledged, digests differ
+//!   → what is held here → HAVE → the relay's HAVE → for each stream: what lies beyond the relay's tip → PUSH
+//! ```
+//!
+//! It happens once a connection. A DUP says that another device heals the relay, too: then it is asked again what it
+//! holds, so that two devices do not send everything twice. What it refuses is left to the author: a stream is
+//! given up for this connection, and there is no reason to send it again.
+
+use std::collections::{HashMap, VecDeque};
+
+use lifeos_sync_protocol::frame::{Frame, Have, PushResult, PushStatus};
+use lifeos_sync_protocol::ids::{EnvelopeId, StreamId};
+use lifeos_sync_protocol::limits;
+use lifeos_sync_protocol::log::have_digest;
+
+use super::push::FRAME_BYTES;
+use super::{Output, Session, SessionError};
+use crate::envelope::SealedEnvelope;
+
+/// PUSH frames on their way. Fewer than of the own stream, whose edits wait for nobody.
+const FLIGHTS_MAX: usize = 4;
+
+/// How often the relay is asked what it holds: it must not be able to have everything sent for ever.
+const ROUNDS_MAX: u8 = 4;
+
+/// How far healing has come.
+#[derive(Debug)]
+enum Step {
+    /// Not begun on this connection.
+    Waiting,
+    /// The store, for what is held here.
+    Loading,
+    /// HAVE with this request; what is held here.
+    Asked(u32, Vec<Have>),
+    /// Ranges are sent.
+    Giving,
+    /// Nothing more on this connection.
+    Done,
+}
+
+/// Envelopes `from..=to` of a stream that the relay lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    stream: StreamId,
+    from: u32,
+    to: u32,
+}
+
+/// One PUSH frame that has not been answered.
+#[derive(Debug)]
+struct Flight {
+    request: u32,
+    stream: StreamId,
+    envelopes: Vec<EnvelopeId>,
+}
+
+/// State of healing.
+#[derive(Debug)]
+pub(super) struct Heal {
+    step: Step,
+    /// What the relay said that it holds, when the connection began.
+    digest: [u8; 32],
+    /// The first is being loaded or sent.
+    ranges: VecDeque<Range>,
+    is_loading: bool,
+    flight: VecDeque<Flight>,
+    /// Somebody else heals the relay.
+    is_overtaken: bool,
+    rounds: u8,
+}
+
+impl Heal {
+    pub(super) const fn new() -> Self {
+        Self {
+            step: Step::Waiting,
+            digest: [0; 32],
+            ranges: VecDeque::new(),
+            is_loading: false,
+            flight: VecDeque::new(),
+            is_overtaken: false,
+            rounds: 0,
+        }
+    }
+
+    /// The relay holds this.
+    pub(super) const fn note_digest(&mut self, digest: [u8; 32]) {
+        self.digest = digest;
+    }
+
+    /// Whether nothing is left to give on this connection.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.step, Step::Done)
+    }
+
+    /// Whether an answer of the relay is outstanding.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Asked(..)) || !self.flight.is_empty()
+    }
+
+    pub(super) fn is_in_flight(&self, request: u32) -> bool {
+        self.flight.iter().any(|flight| flight.request == request)
+    }
+
+    /// The relay may tell everybody, this device included, before it acknowledges.
+    pub(super) fn is_envelope_in_flight(&self, id: &EnvelopeId) -> bool {
+        self.flight.iter().any(|flight| flight.envelopes.contains(id))
+    }
+
+    /// The relay has no room or no time for more: the next connection goes on.
+    pub(super) fn give_up(&mut self, request: u32) {
+        self.flight.retain(|flight| flight.request != request);
+        self.ranges.clear();
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if matches!(self.step, Step::Giving) && self.ranges.is_empty() && !self.is_loading && self.flight.is_empty() {
+            let is_again = std::mem::take(&mut self.is_overtaken) && self.rounds < ROUNDS_MAX;
+            self.step = if is_again { Step::Waiting } else { Step::Done };
+        }
+    }
+}
+
+/// What `ours` holds beyond `theirs`, stream by stream. Where the other side holds as much or more there is nothing
+/// to give, also when its envelopes are others: that is a fork, which records settle.
+fn lacking(ours: &[Have], theirs: &[Have]) -> VecDeque<Range> {
+    let tips: HashMap<StreamId, u32> = theirs.iter().map(|have| (have.stream, have.tip.max(have.floor))).collect();
+    let beyond = ours.iter().filter_map(|have| {
+        let from = tips.get(&have.stream).map_or(1, |tip| tip.saturating_add(1)).max(have.floor.saturating_add(1));
+        (from <= have.tip).then_some(Range { stream: have.stream, from, to: have.tip })
+    });
+    beyond.collect()
+}
+
+impl Session {
+    pub(super) fn drive_heal(&mut self) {
+        let others_rest = self.records.is_quiet() && self.pull.is_quiet() && self.push.is_quiet();
+        if matches!(self.heal.step, Step::Waiting) && others_rest {
+            self.begin_heal();
+        }
+        let Some(range) = self.heal.ranges.front().filter(|_| !self.heal.is_loading) else { return };
+        if self.heal.flight.len() < FLIGHTS_MAX {
+            let Range { stream, from, to } = *range;
+            self.heal.is_loading = true;
+            let envelopes_max = usize::from(self.peer.frame_envelopes_max).min(limits::FRAME_ENVELOPES_MAX);
+            self.outputs.push_back(Output::LoadStream { stream, from, to, envelopes_max, bytes_max: FRAME_BYTES });
+        }
+    }
+
+    fn begin_heal(&mut self) {
+        // Where the own stream is not taken, others of this device's are not either.
+        if self.push.is_stopped() {
+            self.heal.step = Step::Done;
+            return;
+        }
+        self.heal.step = Step::Loading;
+        self.heal.rounds += 1;
+        self.outputs.push_back(Output::LoadHeld);
+    }
+
+    pub(super) fn handle_held(&mut self, held: Vec<Have>) {
+        if !matches!(self.heal.step, Step::Loading) {
+            return;
+        }
+        self.heal.step = if have_digest(&held) == self.heal.digest {
+            Step::Done
+        } else {
+            // The relay wants nothing by itself, so it need not be told what is here.
+            Step::Asked(self.ask(&Frame::Have { session: self.number, streams: Vec::new() }), held)
+        };
+    }
+
+    pub(super) fn handle_have(&mut self, request: u32, theirs: &[Have]) -> Result<(), SessionError> {
+        match std::mem::replace(&mut self.heal.step, Step::Giving) {
+            Step::Asked(asked, held) if asked == request => {
+                self.heal.ranges = lacking(&held, theirs);
+                self.heal.settle();
+                Ok(())
+            }
+            _ => Err(SessionError::Misbehaved("a list of streams nobody asked for")),
+        }
+    }
+
+    pub(super) fn handle_stream(&mut self, stream: StreamId, envelopes: Vec<SealedEnvelope>) {
+        self.heal.is_loading = false;
+        let wanted = self.heal.ranges.front_mut().filter(|range| range.stream == stream);
+        if let Some(range) = wanted {
+            let last = envelopes.last().map(|envelope| envelope.seq);
+            match last {
+                Some(last) if last < range.to => range.from = last.saturating_add(1),
+                _ => drop(self.heal.ranges.pop_front()),
+            }
+            if last.is_some() {
+                let ids = envelopes.iter().map(|envelope| envelope.id).collect();
+                let bytes = envelopes.into_iter().map(|envelope| envelope.bytes).collect();
+                let request = self.ask(&Frame::Push { session: self.number, envelopes: bytes });
+                self.heal.flight.push_back(Flight { request, stream, envelopes: ids });
+            }
+        }
+        self.heal.settle();
+    }
+
+    pub(super) fn handle_heal_ack(&mut self, request: u32, results: &[PushResult]) -> Result<(), SessionError> {
+        let flight = match self.heal.flight.pop_front() {
+            Some(flight) if flight.request == request && flight.envelopes.len() == results.len() => flight,
+            _ => return Err(SessionError::Misbehaved("an acknowledgement that fits nothing sent")),
+        };
+        let mut given = 0;
+        for (result, id) in results.iter().zip(&flight.envelopes) {
+            if let Some(pos) = result.pos {
+                self.pull.note_own(pos, *id);
+            }
+            given += u64::from(result.status.is_stored() && result.status != PushStatus::Dup);
+        }
+        if results.iter().any(|result| result.status == PushStatus::Dup) {
+            self.heal.is_overtaken = true;
+            self.heal.ranges.clear();
+        }
+        if results.iter().any(|result| !result.status.is_stored()) {
+            self.heal.ranges.retain(|range| range.stream != flight.stream);
+        }
+        if given > 0 {
+            self.outputs.push_back(Output::Given { envelopes: given });
+        }
+        self.heal.settle();
+        Ok(())
+    }
+}
