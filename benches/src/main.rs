@@ -4,6 +4,8 @@
 //! are children of this program, so that CPU time and peak memory are theirs alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../cli/src/allocator.rs"]
+mod allocator;
 mod child;
 mod measure;
 mod raw;
@@ -33,6 +35,7 @@ struct Args {
 }
 
 fn main() {
+    allocator::prepare();
     let args = Args::parse();
     if !args.child.is_empty() {
         child::run(&args.child);

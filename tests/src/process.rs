@@ -1,5 +1,6 @@
 //! Real programs as child processes: the relay, and workers that print what was acknowledged.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,15 @@ pub fn program(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// A loopback port that is free now.
+/// A loopback port that is free now, and that no outgoing connection takes while its listener is away: those are
+/// given ports above.
 ///
 /// # Panics
 /// When the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    let mut ports = (20_000..32_000).cycle().skip(std::process::id() as usize % 12_000).take(12_000);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Wraps a command so that it dies by SIGKILL at the `nth` system call (per thread) that touches disk or network.
@@ -58,7 +61,7 @@ impl Relay {
     /// Starts a relay on a folder and port and waits until it says that it listens. `None`: it died before.
     ///
     /// # Panics
-    /// When the program is missing.
+    /// When the program is missing, or when it ends by itself.
     #[must_use]
     pub fn start(data: &Path, port: u16, kill_at: Option<u32>) -> Option<Self> {
         let (data, listen) = (data.to_string_lossy().into_owned(), format!("127.0.0.1:{port}"));
@@ -72,10 +75,11 @@ impl Relay {
             },
             |nth| killed_at(nth, &relay, &args),
         );
+        let log = Path::new(&data).with_extension("log");
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).expect("a file for what the relay says"))
             .spawn()
             .expect("lifeos-relay starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -86,7 +90,9 @@ impl Relay {
         match url {
             Some(url) => Some(Self { child, url }),
             None => {
-                let _ = child.wait();
+                let status = child.wait().expect("its end");
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                assert!(was_killed(status), "the relay ended by itself ({status}): {said}");
                 None
             }
         }

@@ -1,12 +1,10 @@
-//! The watchdog: documents are applied on a worker thread, and a document that takes too long is given up.
+//! The watchdog: a document is applied to on a thread of its own, and given up when it takes too long.
 //!
-//! A thread cannot be killed, so a hung worker is left behind with the one document it holds; its caller loads
-//! that document again from the store. One worker serves a whole page, so the normal cost is one thread start.
+//! A thread cannot be killed, so a hung one is left behind with the one document it holds; its caller loads that
+//! document again from the store. The normal cost is one thread start, a hundredth of what a document takes.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId};
@@ -45,10 +43,9 @@ pub enum Guarded {
     },
 }
 
-/// Applies jobs one after the other; the answers have the order of the jobs. Blocks for as long as the jobs take,
-/// at most `timeout` for each.
-pub fn apply_guarded(jobs: Vec<Job>, timeout: Duration) -> Vec<Guarded> {
-    run_guarded(jobs, timeout, |job| {
+/// Applies a job. Blocks for as long as it takes, at most `timeout`.
+pub fn apply_guarded(job: Job, timeout: Duration) -> Guarded {
+    run_guarded(job, timeout, |job| {
         let Job { mut document, deltas } = job;
         let applied = apply(&mut document, deltas);
         (document, applied)
@@ -57,41 +54,27 @@ pub fn apply_guarded(jobs: Vec<Job>, timeout: Duration) -> Vec<Guarded> {
 
 type Work = fn(Job) -> (Document, Applied);
 
-/// Jobs that wait. A worker that was given up finds another one's number here and takes no more.
-struct Queue {
-    jobs: VecDeque<Job>,
-    taken: usize,
-    worker: u32,
+fn run_guarded(job: Job, timeout: Duration, work: Work) -> Guarded {
+    let (doc, envelopes) = names(&job);
+    let (sender, answer) = mpsc::sync_channel(1);
+    let waiting = Arc::new(Mutex::new(Some(job)));
+    let serve = {
+        let waiting = Arc::clone(&waiting);
+        // Nobody listens any more to a thread that was given up.
+        move || take(&waiting).map(|job| sender.send(work(job)))
+    };
+    let done = match std::thread::Builder::new().name("apply".into()).spawn(serve) {
+        // Nothing comes either from a thread that panics outside the fence. The next one must not start before this
+        // one has ended: the allocator might give it an arena of its own, and keep both.
+        Ok(thread) => answer.recv_timeout(timeout).ok().inspect(|_| drop(thread.join())),
+        // No thread can be had: go on without the watchdog rather than not at all.
+        Err(_) => take(&waiting).map(work),
+    };
+    done.map_or(Guarded::Timeout { doc, envelopes }, |(document, applied)| Guarded::Done { document, applied })
 }
 
-fn run_guarded(jobs: Vec<Job>, timeout: Duration, work: Work) -> Vec<Guarded> {
-    let names: Vec<_> = jobs.iter().map(names).collect();
-    let mut answers: BTreeMap<usize, Guarded> = BTreeMap::new();
-    let queue = Arc::new(Mutex::new(Queue { jobs: jobs.into(), taken: 0, worker: 0 }));
-    let mut worker = start_worker(&queue, work);
-    while answers.len() < names.len() {
-        if let Ok((index, answer)) = worker.answers.recv_timeout(timeout) {
-            answers.insert(index, answer);
-            continue;
-        }
-        // The old worker takes nothing more from here on; what it answered meanwhile still counts.
-        let taken = retire(&queue);
-        answers.extend(worker.answers.try_iter());
-        for (index, (doc, envelopes)) in names.iter().enumerate().take(taken) {
-            answers.entry(index).or_insert_with(|| Guarded::Timeout { doc: *doc, envelopes: envelopes.clone() });
-        }
-        worker = start_worker(&queue, work);
-    }
-    // It has nothing left to do. The next one must not start before it has ended: the allocator would give it an arena
-    // of its own, and keep both.
-    worker.thread.map(JoinHandle::join);
-    answers.into_values().collect()
-}
-
-/// The thread that applies, and what it answers.
-struct Worker {
-    answers: Receiver<(usize, Guarded)>,
-    thread: Option<JoinHandle<()>>,
+fn take(waiting: &Mutex<Option<Job>>) -> Option<Job> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn names(job: &Job) -> (DocId, Vec<EnvelopeId>) {
@@ -100,50 +83,6 @@ fn names(job: &Job) -> (DocId, Vec<EnvelopeId>) {
     envelopes.sort_unstable();
     envelopes.dedup();
     (job.document.id(), envelopes)
-}
-
-fn start_worker(queue: &Arc<Mutex<Queue>>, work: Work) -> Worker {
-    let (sender, answers) = mpsc::channel();
-    let number = lock(queue).worker;
-    let (shared, here) = (Arc::clone(queue), sender.clone());
-    let thread = std::thread::Builder::new().name("apply".into());
-    let thread = thread.spawn(move || serve(&shared, number, work, &sender)).ok();
-    if thread.is_none() {
-        // No thread can be had: go on without the watchdog rather than not at all.
-        serve(queue, number, work, &here);
-    }
-    Worker { answers, thread }
-}
-
-fn serve(queue: &Mutex<Queue>, number: u32, work: Work, answers: &Sender<(usize, Guarded)>) {
-    while let Some((index, job)) = take(queue, number) {
-        let (document, applied) = work(job);
-        if answers.send((index, Guarded::Done { document, applied })).is_err() {
-            return;
-        }
-    }
-}
-
-fn take(queue: &Mutex<Queue>, number: u32) -> Option<(usize, Job)> {
-    let mut queue = lock(queue);
-    if queue.worker != number {
-        return None;
-    }
-    let job = queue.jobs.pop_front()?;
-    queue.taken += 1;
-    Some((queue.taken - 1, job))
-}
-
-/// Gives the present worker up; returns how many jobs were taken until now.
-fn retire(queue: &Mutex<Queue>) -> usize {
-    let mut queue = lock(queue);
-    queue.worker += 1;
-    queue.taken
-}
-
-/// A panic while the queue was locked cannot have left it half changed.
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -170,20 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_hangs_is_given_up_and_all_others_are_answered_in_order() {
-        let answers = run_guarded((1..=5).map(job).collect(), Duration::from_millis(50), work);
-        let answers: Vec<_> = answers
-            .iter()
-            .map(|answer| match answer {
-                Guarded::Done { document, .. } => (document.id().0[0], true),
-                Guarded::Timeout { doc, .. } => (doc.0[0], false),
-            })
-            .collect();
-        assert_eq!(answers, [(1, true), (2, false), (3, true), (4, false), (5, true)]);
-    }
-
-    #[test]
-    fn nothing_to_do_is_done_at_once() {
-        assert!(apply_guarded(vec![], APPLY_TIMEOUT).is_empty());
+    fn a_document_that_hangs_or_panics_outside_the_fence_is_given_up() {
+        let given_up = |doc: u8| match run_guarded(job(doc), Duration::from_millis(50), work) {
+            Guarded::Done { document, .. } => (document.id().0[0], false),
+            Guarded::Timeout { doc, .. } => (doc.0[0], true),
+        };
+        assert_eq!([1, 2, 3, 4].map(given_up), [(1, false), (2, true), (3, false), (4, true)]);
     }
 }

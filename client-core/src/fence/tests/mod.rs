@@ -330,13 +330,3 @@ fn the_culprit_among_many_envelopes_is_found_and_what_hangs_on_it_waits() {
     let reloaded = Document::load(DOC, NOTE, HERE, &here.snapshot(), &[]).unwrap();
     assert_eq!(reloaded.heads(), here.heads());
 }
-
-#[cfg(feature = "io")]
-#[test]
-fn a_page_of_documents_is_applied_by_one_worker() {
-    let change = set(&mut document(ALICE), "title", "x");
-    let job = |_| Job { document: document(HERE), deltas: vec![checked(1, ALICE, &[&change])] };
-    let answers = apply_guarded((0..50).map(job).collect(), APPLY_TIMEOUT);
-    let done = |answer: &Guarded| matches!(answer, Guarded::Done { applied, .. } if applied.applied.len() == 1);
-    assert_eq!(answers.iter().filter(|answer| done(answer)).count(), 50);
-}

@@ -1,4 +1,4 @@
-//! Applying what a page brings: grouped by document, one fenced batch each, stored in portions so that memory
+//! Applying what a page brings: grouped by document, one fenced batch each, one document at a time so that memory
 //! does not grow with the page.
 
 use std::collections::BTreeMap;
@@ -18,15 +18,9 @@ use crate::store::{Reads, StoreError};
 /// Bytes of changes opened before they are applied: a page may inflate to far more than it weighs, and a small change
 /// takes five times its bytes once it is parsed.
 const BATCH_BYTES_MAX: usize = 128 * 1024;
-/// Documents loaded at once: a note of 2 KB takes some 200 KB while it is copied, applied to, saved and loaded.
-const PORTION_DOCUMENTS_MAX: usize = 2;
-/// Bytes of changes applied at once.
-const PORTION_BYTES_MAX: usize = 128 * 1024;
 /// Operations opened before they are applied: run-length encoding makes a million of them out of a few bytes, and
 /// each takes some hundred once it is applied.
 const BATCH_OPS_MAX: usize = 1 << 20;
-/// Operations applied at once.
-const PORTION_OPS_MAX: usize = 1 << 16;
 /// A batch of more documents is somebody's catching up: its documents are not kept loaded, for nobody looks at them,
 /// and they are indexed at once, which is cheaper than loading them again later.
 const KEPT_DOCUMENTS_MAX: usize = 8;
@@ -38,15 +32,15 @@ pub(super) const DAMAGED: &str =
 /// The two steps that a hostile change may make hang or panic.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Steps {
-    /// Applies each job, and gives up those that take too long.
-    pub(in crate::store) apply: fn(Vec<Job>) -> Vec<Guarded>,
+    /// Applies a job, or gives it up when it takes too long.
+    pub(in crate::store) apply: fn(Job) -> Guarded,
     /// Reads rows and search text; may panic.
     pub(in crate::store) project: fn(&Document) -> (Vec<Row>, Option<SearchText>),
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { apply: |jobs| fence::apply_guarded(jobs, APPLY_TIMEOUT), project: projection::project_with_search }
+        Self { apply: |job| fence::apply_guarded(job, APPLY_TIMEOUT), project: projection::project_with_search }
     }
 }
 
@@ -80,19 +74,8 @@ fn ops_of(delta: &CheckedDelta) -> usize {
 
 impl Receiver<'_> {
     pub(super) fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let (mut portion, mut bytes, mut ops) = (Vec::new(), 0, 0);
         self.many = batch.docs.len() > KEPT_DOCUMENTS_MAX;
-        for (doc, deltas) in batch.docs {
-            bytes += deltas.iter().map(bytes_of).sum::<usize>();
-            ops += deltas.iter().map(ops_of).sum::<usize>();
-            portion.push((doc, deltas));
-            let full = portion.len() >= PORTION_DOCUMENTS_MAX || bytes >= PORTION_BYTES_MAX || ops >= PORTION_OPS_MAX;
-            if full {
-                self.apply_portion(std::mem::take(&mut portion))?;
-                (bytes, ops) = (0, 0);
-            }
-        }
-        self.apply_portion(portion)
+        batch.docs.into_iter().try_for_each(|(doc, deltas)| self.apply_to(&doc, deltas))
     }
 
     /// Stores a whole new note as it is, without building its document; if anything is known of the document, its
@@ -134,31 +117,19 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn apply_portion(&mut self, portion: Vec<(DocId, Vec<CheckedDelta>)>) -> Result<(), StoreError> {
-        let (mut jobs, mut entries, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        for (doc, mut deltas) in portion {
-            let Some(genesis) = deltas.first().map(|delta| delta.genesis) else { continue };
-            let Some((entry, document)) = self.take_out(&doc, genesis, &deltas)? else { continue };
-            deltas.extend(self.take_waiting(&doc)?);
-            entries.push((entry, deltas.clone()));
-            jobs.push(Job { document, deltas });
-        }
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        for ((entry, deltas), answer) in entries.into_iter().zip((self.steps.apply)(jobs)) {
-            if let Err(error) = self.take_answer(entry, answer)? {
-                failed.push((deltas, error));
-            }
-        }
+    /// A note of 2 KB takes some 200 KB while it is copied, applied to, saved and loaded; then it is put down.
+    fn apply_to(&mut self, doc: &DocId, mut deltas: Vec<CheckedDelta>) -> Result<(), StoreError> {
+        let Some(genesis) = deltas.first().map(|delta| delta.genesis) else { return Ok(()) };
+        let Some((entry, document)) = self.take_out(doc, genesis, &deltas)? else { return Ok(()) };
+        deltas.extend(self.take_waiting(doc)?);
+        let job = Job { document, deltas: deltas.clone() };
+        let failed = self.take_answer(entry, (self.steps.apply)(job))?.err();
         self.store_applied()?;
-        for (deltas, error) in failed {
-            match deltas.as_slice() {
-                [culprit] => self.refuse(culprit, &error.to_string())?,
-                _ => self.apply_one_by_one(deltas)?,
-            }
+        match (failed, deltas.as_slice()) {
+            (None, _) => Ok(()),
+            (Some(error), [culprit]) => self.refuse(culprit, &error.to_string()),
+            (Some(_), _) => self.apply_one_by_one(deltas),
         }
-        Ok(())
     }
 
     /// Takes a document out; `None` when what is stored of it is damaged. Then its news is set aside until it is
@@ -232,8 +203,7 @@ impl Receiver<'_> {
                 }
                 let Some((entry, document)) = self.take_out(&delta.doc, delta.genesis, &[])? else { return Ok(()) };
                 let job = Job { document, deltas: vec![delta.clone()] };
-                let Some(answer) = (self.steps.apply)(vec![job]).pop() else { continue };
-                match self.take_answer(entry, answer)? {
+                match self.take_answer(entry, (self.steps.apply)(job))? {
                     Ok((changed, waiting)) => {
                         progress |= changed;
                         if !waiting.is_empty() {

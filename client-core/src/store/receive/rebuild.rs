@@ -86,7 +86,7 @@ impl Receiver<'_> {
         let unsent: Vec<ChangeHash> = own.changes.iter().map(|checked| checked.change.hash()).collect();
         deltas.push(own);
         let job = Job { document: Document::new(*doc, genesis, actor)?, deltas };
-        let Some(Guarded::Done { mut document, applied }) = (self.steps.apply)(vec![job]).pop() else { return Ok(()) };
+        let Guarded::Done { mut document, applied } = (self.steps.apply)(job) else { return Ok(()) };
         if !unsent.iter().all(|hash| document.inspect().get_change_meta_by_hash(hash).is_some()) {
             return Ok(());
         }

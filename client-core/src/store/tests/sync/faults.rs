@@ -185,17 +185,14 @@ fn a_damaged_document_keeps_no_other_from_being_received_and_its_news_waits() {
 
 const CULPRIT: &[u8] = b"culprit";
 
-fn hang(jobs: Vec<fence::Job>) -> Vec<fence::Guarded> {
+fn hang(job: fence::Job) -> fence::Guarded {
     let is_culprit = |change: &fence::CheckedChange| change.change.raw_bytes().windows(7).any(|part| part == CULPRIT);
-    let apply = |job: fence::Job| {
-        let changes = || job.deltas.iter().flat_map(|delta| &delta.changes);
-        if changes().any(is_culprit) {
-            let envelopes = changes().map(|change| change.envelope).collect();
-            return vec![fence::Guarded::Timeout { doc: job.document.id(), envelopes }];
-        }
-        fence::apply_guarded(vec![job], fence::APPLY_TIMEOUT)
-    };
-    jobs.into_iter().flat_map(apply).collect()
+    let changes = || job.deltas.iter().flat_map(|delta| &delta.changes);
+    if changes().any(is_culprit) {
+        let envelopes = changes().map(|change| change.envelope).collect();
+        return fence::Guarded::Timeout { doc: job.document.id(), envelopes };
+    }
+    fence::apply_guarded(job, fence::APPLY_TIMEOUT)
 }
 
 fn trip(document: &Document) -> (Vec<projection::Row>, Option<projection::SearchText>) {
@@ -254,11 +251,11 @@ fn quarantine_keeps_names_but_no_bytes_above_its_budget() {
 }
 
 /// Ends the program, as running out of memory does, when it meets the culprit; else applies.
-fn end(jobs: Vec<fence::Job>) -> Vec<fence::Guarded> {
+fn end(job: fence::Job) -> fence::Guarded {
     let is_culprit = |change: &fence::CheckedChange| change.change.raw_bytes().windows(7).any(|part| part == CULPRIT);
-    let mut changes = jobs.iter().flat_map(|job| &job.deltas).flat_map(|delta| &delta.changes);
+    let mut changes = job.deltas.iter().flat_map(|delta| &delta.changes);
     assert!(!changes.any(is_culprit), "killed");
-    fence::apply_guarded(jobs, fence::APPLY_TIMEOUT)
+    fence::apply_guarded(job, fence::APPLY_TIMEOUT)
 }
 
 #[test]
