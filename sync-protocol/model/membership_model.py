@@ -41,6 +41,7 @@ class State:
     def __init__(self):
         self.members = {}   # member -> (role, rank)
         self.devices = {}   # device -> dict(member, kind, hpke, live, since, removers)
+        self.claims = {}    # device -> what it was claimed as, also by an admission that fell
         self.invites = {}   # record -> dict(uses, revoked)
         self.joins = {}     # record -> admitted by itself
         self.nodes = []
@@ -137,7 +138,7 @@ class Space:
                 return "NoAuthority"
             if r["member"] in s.members:
                 return "Conflict"
-            return self.check_fresh(s, r["devices"])
+            return self.check_fresh(s, r["member"], r["devices"])
         if kind == "device_add":
             if r["member"] not in s.members:
                 return "NoAuthority"
@@ -148,7 +149,7 @@ class Space:
                 stop = reach(r["member"], s.members[r["member"]][1])
                 if stop:
                     return stop
-            return self.check_fresh(s, [r["device"]])
+            return self.check_fresh(s, r["member"], [r["device"]])
         if kind == "device_remove":
             target = s.in_force(r["device"])
             if target is None:
@@ -242,7 +243,7 @@ class Space:
             return "NoAuthority"
         if r["member"] in s.members:
             return "Conflict"
-        return self.check_fresh(s, r["devices"])
+        return self.check_fresh(s, r["member"], r["devices"])
 
     def had_hpke(self, i, device, hpke):
         """Whether a record that is good in its own past, and lies in this one's, names the key for this device. Between
@@ -254,11 +255,13 @@ class Space:
                     return True
         return False
 
-    def check_fresh(self, s, devices):
+    def check_fresh(self, s, member, devices):
         signs, hpkes = [d["sign"] for d in devices], [d["hpke"] for d in devices]
         if len(set(signs)) < len(signs) or len(set(hpkes)) < len(hpkes):
             return "KeyReused"
-        return "KeyReused" if any(sign in s.devices for sign in signs) else None
+        says = {d["sign"]: (member, d["hpke"], d["kind"]) for d in devices}
+        known = any(sign in s.devices or s.claims.get(sign, what) != what for sign, what in says.items())
+        return "KeyReused" if known else None
 
     def epochs(self, mask):
         return [j for j in bits(mask) if self.r[j]["type"] == "epoch" and self.own[j] is None]
@@ -568,6 +571,7 @@ class Pass:
 
     def finish(self):
         s, h = self.s, self.h
+        s.claims = self.claims
         for member in {n.member for n in s.nodes}:
             live = sorted((n for n in s.nodes if n.member == member and not n.removers), key=lambda n: n.rank)
             if live:

@@ -219,6 +219,8 @@ impl Membership {
             members: self.members.iter().map(seat).collect(),
             devices: self.devices.iter().map(enrolled).collect(),
             offers: self.invites.iter().map(offer).collect(),
+            // Not kept: who signs looks at what came of it.
+            claimed: BTreeMap::new(),
         }
     }
 

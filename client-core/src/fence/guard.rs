@@ -60,8 +60,12 @@ fn run_guarded(job: Job, timeout: Duration, work: Work) -> Guarded {
     let waiting = Arc::new(Mutex::new(Some(job)));
     let serve = {
         let waiting = Arc::clone(&waiting);
-        // Nobody listens any more to a thread that was given up.
-        move || take(&waiting).map(|job| sender.send(work(job)))
+        move || {
+            if let Some(job) = take(&waiting) {
+                // Nobody listens any more to a thread that was given up.
+                let _ = sender.send(work(job));
+            }
+        }
     };
     let done = match std::thread::Builder::new().name("apply".into()).spawn(serve) {
         // Nothing comes either from a thread that panics outside the fence. The next one must not start before this

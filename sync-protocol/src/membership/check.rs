@@ -106,14 +106,14 @@ pub(super) fn check(standing: &Standing, past: &impl Past, author: &SignPk, body
             author.need_grant(*role)?;
             need(!standing.members.contains_key(member), VoidReason::Conflict)?;
             need(past.proofs_hold(), VoidReason::Proof)?;
-            check_fresh(standing, devices)?;
+            check_fresh(standing, member, devices)?;
         }
         Body::DeviceAdd { member, device, grants, .. } => {
             fact.target = Some(*member);
             check_device_add(standing, &author, member)?;
             need(past.proofs_hold(), VoidReason::Proof)?;
             check_grants(past, device, grants)?;
-            check_fresh(standing, std::slice::from_ref(device))?;
+            check_fresh(standing, member, std::slice::from_ref(device))?;
         }
         Body::DeviceRemove { device, .. } => fact.target = Some(check_device_remove(standing, &author, device)?),
         Body::MemberRemove { member, .. } => {
@@ -268,18 +268,18 @@ fn check_join(
     allow(devices.iter().any(|device| device.sign_pk == *author && device.kind == DeviceKind::Normal))?;
     need(!standing.members.contains_key(member), VoidReason::Conflict)?;
     need(past.proofs_hold() && past.invite_proof_holds(&offer.invite_pk), VoidReason::Proof)?;
-    check_fresh(standing, devices)?;
+    check_fresh(standing, member, devices)?;
     Ok(Fact { member: Some(*member), ..Fact::default() })
 }
 
 /// A signing key is enrolled once: none of these was enrolled before, under whatever name, and no two keys of one record
 /// are the same. HPKE keys are not compared between devices: a proof shows the signing key only, so that anybody could
 /// name a joiner's key first, and whoever names another's key opens nothing with it (docs/decisions/0010).
-fn check_fresh(standing: &Standing, devices: &[DeviceEntry]) -> Result<(), VoidReason> {
+fn check_fresh(standing: &Standing, member: &MemberId, devices: &[DeviceEntry]) -> Result<(), VoidReason> {
     let refs: BTreeSet<DeviceRef> = devices.iter().map(|device| device_ref(&device.sign_pk)).collect();
     let hpke: BTreeSet<HpkePk> = devices.iter().map(|device| device.hpke_pk).collect();
     let all_differ = refs.len() == devices.len() && hpke.len() == devices.len();
-    need(all_differ && !devices.iter().any(|device| standing.knows(&device.sign_pk)), VoidReason::KeyReused)
+    need(all_differ && !devices.iter().any(|device| standing.is_taken(member, device)), VoidReason::KeyReused)
 }
 
 /// Grants inside a DeviceAdd are sealed to the device that it adds, and of epochs in its past: else who was removed

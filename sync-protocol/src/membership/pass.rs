@@ -18,11 +18,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 pub(super) use self::grant::Node;
 use super::check::Fact;
 use super::ledger::{Ledger, lasts};
-use super::standing::{DeviceRef, Enrolled, Offer, Seat, Standing, device_ref};
+use super::standing::{Claim, DeviceRef, Enrolled, Offer, Seat, Standing, claim_of};
 use super::{Rank, VoidReason};
 use crate::dag::IndexSet;
-use crate::ids::{HpkePk, MemberId, RecordId, SignPk};
-use crate::record::{Body, DeviceEntry, DeviceKind, Record, Role};
+use crate::ids::{MemberId, RecordId, SignPk};
+use crate::record::{Body, Record, Role};
 
 /// What a pass decides.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub(super) struct Outcome {
     pub(super) uses: BTreeMap<usize, u32>,
     pub(super) revoked: HashSet<usize>,
     pub(super) members: BTreeMap<MemberId, Seat>,
+    /// What keys were claimed as, also by admissions that fell.
+    pub(super) claims: HashMap<DeviceRef, Claim>,
 }
 
 /// What the pass knows of a member.
@@ -81,9 +83,6 @@ impl Hits {
         self.seen.as_ref().is_none_or(|seen| seen.contains(record))
     }
 }
-
-/// What a key was enrolled as; a later record that says otherwise is void.
-type Claim = (SignPk, MemberId, HpkePk, DeviceKind);
 
 struct Pass<'a, R> {
     ledger: &'a Ledger<R>,
@@ -160,6 +159,7 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
             }
         }
         pass.finish();
+        pass.out.claims = pass.claims;
         pass.out
     }
 
@@ -340,10 +340,6 @@ impl<'a, R: Borrow<Record>> Pass<'a, R> {
     }
 }
 
-fn claim_of(member: &MemberId, device: &DeviceEntry) -> (DeviceRef, Claim) {
-    (device_ref(&device.sign_pk), (device.sign_pk, *member, device.hpke_pk, device.kind))
-}
-
 impl Outcome {
     /// The standing that these records give.
     pub(super) fn standing<R: Borrow<Record>>(&self, ledger: &Ledger<R>) -> Standing {
@@ -352,6 +348,8 @@ impl Outcome {
             standing.founder = Some(*member);
         }
         standing.devices = self.devices();
+        let fell = self.claims.iter().filter(|(_, (device, ..))| !standing.devices.contains_key(device));
+        standing.claimed = fell.map(|(short, claim)| (*short, *claim)).collect();
         for (invite, uses) in &self.uses {
             let record = ledger.dag.record(*invite);
             if let Body::Invite { invite_pk, role, uses_max, auto_seal, .. } = record.body() {

@@ -9,6 +9,9 @@ use crate::record::{Body, DeviceEntry, DeviceKind, Record, Role};
 /// The short form of a signing key by which a seal names its device.
 pub(super) type DeviceRef = [u8; 16];
 
+/// What a key was enrolled as; a later record that says otherwise is void.
+pub(super) type Claim = (SignPk, MemberId, HpkePk, DeviceKind);
+
 /// A member in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seat {
@@ -48,6 +51,8 @@ pub(super) struct Standing {
     pub(super) members: BTreeMap<MemberId, Seat>,
     pub(super) devices: BTreeMap<SignPk, Enrolled>,
     pub(super) offers: BTreeMap<RecordId, Offer>,
+    /// Keys that an admission claimed which fell: nobody has them, and they are not free for others.
+    pub(super) claimed: BTreeMap<DeviceRef, Claim>,
 }
 
 impl Standing {
@@ -68,6 +73,12 @@ impl Standing {
     /// Whether the key, or one with the same short form, is or was enrolled.
     pub(super) fn knows(&self, device: &SignPk) -> bool {
         by_ref(&self.devices, &device_ref(device)).is_some()
+    }
+
+    /// Whether the device cannot be enrolled for this member: its key is or was enrolled, or was claimed for another.
+    pub(super) fn is_taken(&self, member: &MemberId, device: &DeviceEntry) -> bool {
+        let (short, claim) = claim_of(member, device);
+        self.knows(&device.sign_pk) || self.claimed.get(&short).is_some_and(|known| *known != claim)
     }
 
     /// Short forms of all devices that may read, ascending.
@@ -157,6 +168,11 @@ impl Standing {
         let enrolled = Enrolled { member: *member, hpke_pk, kind, is_live: true, since, rank };
         self.devices.insert(device.sign_pk, enrolled);
     }
+}
+
+/// What a record says of a device.
+pub(super) fn claim_of(member: &MemberId, device: &DeviceEntry) -> (DeviceRef, Claim) {
+    (device_ref(&device.sign_pk), (device.sign_pk, *member, device.hpke_pk, device.kind))
 }
 
 /// First 16 bytes of the signing key.

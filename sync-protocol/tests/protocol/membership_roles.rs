@@ -515,6 +515,23 @@ fn who_is_admitted_again_with_more_keeps_what_the_first_admission_gave() {
 }
 
 #[test]
+fn a_key_that_a_fallen_admission_claimed_is_refused_for_another_member_at_once() {
+    let mut world = World::with_people();
+    let base = world.last();
+    let admitted = world.write_after(&founder(), &[&base], &admit(9, Role::Editor, &Keys::new(50)));
+    let removed = world.write_after(&founder(), &[&admitted], &remove(9));
+    let beside = world.write_after(&admin(), &[&base], &admit(9, Role::Editor, &Keys::new(51)));
+    let other = world.write_after(&founder(), &[&removed, &beside], &admit(10, Role::Editor, &Keys::new(51)));
+    let same = world.write_after(&founder(), &[&removed, &beside], &admit(9, Role::Editor, &Keys::new(51)));
+    let mut ledger = Ledger::new(&world.records[0]).unwrap();
+    let verdicts: Vec<_> = world.records[1..].iter().map(|record| ledger.insert(record).unwrap()).collect();
+    assert_eq!(verdicts[verdicts.len() - 2..], [Err(VoidReason::KeyReused), Ok(())], "in its own past");
+    let void = [&beside, &other, &same].map(|record| world.void(record));
+    assert_eq!(void, [Some(VoidReason::AuthorRemoved), Some(VoidReason::KeyReused), None]);
+    world.assert_order_does_not_matter();
+}
+
+#[test]
 fn a_grant_in_a_device_add_is_of_an_epoch_in_its_past() {
     let mut world = World::with_people();
     let base = world.last();

@@ -3,9 +3,9 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Claim, Hits, Order, Pass, claim_of};
+use super::{Hits, Order, Pass};
 use crate::ids::{MemberId, SignPk};
-use crate::membership::standing::{DeviceRef, Enrolled, device_ref};
+use crate::membership::standing::{Claim, DeviceRef, Enrolled, claim_of, device_ref};
 use crate::membership::{Rank, VoidReason};
 use crate::record::{Body, DeviceEntry, DeviceKind, Record, Role};
 
