@@ -704,7 +704,7 @@ async fn nothing_is_copied_or_moved_past_a_right_or_into_a_closed_space() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_space_is_recoverable_with_the_words_of_its_home_and_no_others() {
+async fn the_paper_key_of_a_space_is_made_from_the_words_of_its_home_and_no_others() {
     let world = World::new().await;
     let options = InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: None };
     let (ana, words) = Client::create(&world.home("Ana"), options.clone()).unwrap();

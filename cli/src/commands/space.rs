@@ -27,16 +27,13 @@ pub enum Space {
 
 /// Make a space.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos space new Family\n  lifeos space new Family --phrase < words.txt\n\n\
-                        With --phrase the words of your recovery phrase bring you back into this space, too. Without \
-                        it,\nonly another device of yours or another owner can.")]
+#[command(after_help = "Example:\n  lifeos space new Family\n\n\
+                        Your recovery phrase brings back your home, not this space: another device of yours goes on in\n\
+                        it, or an owner or admin lets you in again (`lifeos invite approve --replaces`).")]
 pub struct New {
     /// What it is called
     #[arg(value_name = "NAME")]
     name: String,
-    /// Read the recovery phrase from stdin, and let it open this space too
-    #[arg(long)]
-    phrase: bool,
 }
 
 /// List spaces.
@@ -93,13 +90,7 @@ pub(super) fn run(command: Space, context: &Context) -> Result<(), Failure> {
 
 fn new(args: &New, context: &Context) -> Result<(), Failure> {
     let client = context.open_home()?;
-    let phrase = if args.phrase {
-        Some(ask::phrase(context)?)
-    } else {
-        context.out.say("Your recovery phrase does not open this space: make it with --phrase for that.");
-        None
-    };
-    let space = client.space_create(&args.name, phrase.as_ref())?.space().to_string();
+    let space = client.space_create(&args.name, None)?.space().to_string();
     context.out.result(&json!({"space": space, "name": args.name}), |page| {
         page.line(format_args!("{} is there: {}", one_line(&args.name), short(&space)));
         page.line(format_args!("Work in it with `lifeos space use {}`, or `--space` with any command.", short(&space)));

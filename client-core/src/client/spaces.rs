@@ -143,8 +143,9 @@ impl Client {
         Ok(space)
     }
 
-    /// Makes a space. With the words of this home's recovery phrase it can be recovered with them; without, the paper
-    /// key of the space is thrown away, and only a device or an Owner can bring its people back.
+    /// Makes a space. With the words of this home's recovery phrase its paper key is made from them, for a recovery that
+    /// covers shared spaces ([`Client::recover`] does not yet); without, the paper key is thrown away. Until then only
+    /// a device, an Owner or an Admin can bring people back into it.
     /// # Errors
     /// [`ClientError::Security`] for words that are not this home's.
     pub fn space_create(&self, name: &str, phrase: Option<&RecoveryPhrase>) -> Result<Self, ClientError> {
