@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use lifeos_sync_protocol::frame::Frame;
+use lifeos_sync_protocol::frame::{Frame, Have};
 use lifeos_sync_protocol::ids::RecordId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
@@ -43,13 +43,14 @@ pub enum Harm {
 }
 
 /// Which frame is spoilt, how, and what has happened since it was said.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Plan {
     nth: usize,
     harm: Harm,
     passed: usize,
     harmed: usize,
     withholds_records: bool,
+    claims: Option<Vec<Have>>,
 }
 
 impl Plan {
@@ -98,6 +99,12 @@ impl Middle {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
+    /// From now on clients that ask what the relay holds hear this.
+    pub fn claim(&self, held: Vec<Have>) {
+        let plan = Plan { claims: Some(held), ..Plan::default() };
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
     /// Frames spoilt since [`Self::spoil`].
     #[must_use]
     pub fn harmed(&self) -> usize {
@@ -131,6 +138,10 @@ async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
                     if plan.withholds_records {
                         let heads = client_heads.lock().unwrap_or_else(PoisonError::into_inner);
                         without_records(&bytes, &heads).into_iter().collect()
+                    } else if let (Some(streams), Ok((req_id, Frame::Have { session, .. }))) =
+                        (plan.claims.clone(), Frame::decode(&bytes))
+                    {
+                        vec![Message::Binary(Frame::Have { session, streams }.encode(req_id).into())]
                     } else {
                         spoil(&bytes, harm)
                     }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A program beside the running one.
 ///
@@ -18,14 +19,17 @@ pub fn program(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// A loopback port that is free now, and that no outgoing connection takes while its listener is away: those are
-/// given ports above.
+/// A loopback port that is free now, that this process gives nobody else, and that no outgoing connection takes while
+/// its listener is away: those are given ports above.
 ///
 /// # Panics
 /// When the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let mut ports = (20_000..32_000).cycle().skip(std::process::id() as usize % 12_000).take(12_000);
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 120 * 100;
+    let port = || 20_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    let mut ports = std::iter::repeat_with(port).take(12_000);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 

@@ -4,6 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lifeos_client_core::store::Store;
 use lifeos_tests::middle::Middle;
 use lifeos_tests::world::{World, relay_in, sync, sync_each, titled, titles};
 
@@ -22,7 +23,10 @@ async fn an_edit_that_a_relay_keeps_back_is_told_after_a_minute_and_an_alarm_aft
     sync_each(&[&phone, &laptop]).await;
     // A relay that shows the tablet all that the laptop wrote, and nothing of the phone.
     let keeper = relay_in(&world.home("keeper")).await;
-    laptop.set_relay(&keeper.url()).unwrap();
+    // It says that it lacks nothing, or the laptop would give it what the phone wrote.
+    let middle = Middle::start(keeper.addr()).await;
+    middle.claim(Store::open(&world.home("laptop")).unwrap().have(&laptop.space()).unwrap());
+    laptop.set_relay(&format!("ws://{}#{}", middle.addr, keeper.relay_key())).unwrap();
     titled(&laptop, "shown");
     sync(&laptop).await;
     tablet.set_relay(&keeper.url()).unwrap();
