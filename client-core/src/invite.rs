@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{CryptoError, HpkeKey, Prk, Random, hpke_open, hpke_seal, random_bytes};
 use crate::keys::{DeviceKeys, DeviceRoot};
 use crate::link::Form;
-use crate::names::{NAME_BYTES_MAX, checked};
+use crate::names::{padded, unpadded};
 use crate::records::{RecordsError, next_record};
 
 const FORM: Form = Form { prefix: "LI1", check: "invite-text" };
@@ -213,11 +213,7 @@ fn seal_name(
     to: &HpkePk,
     random: &mut dyn Random,
 ) -> Result<Vec<u8>, InviteError> {
-    let name = checked(name).ok_or(InviteError::Name)?;
-    let length = u8::try_from(name.len()).map_err(|_| InviteError::Name)?;
-    let mut plaintext = vec![length];
-    plaintext.extend_from_slice(name.as_bytes());
-    plaintext.resize(NAME_BYTES_MAX + 1, 0);
+    let plaintext = padded(name).ok_or(InviteError::Name)?;
     let aad = name_aad(&link.space, &link.invite, member);
     let sealed = hpke_seal(to, None, &ctx("join-name"), &aad, &plaintext, random);
     let sealed = sealed.map_err(|_: CryptoError| InviteError::Unknown)?;
@@ -225,15 +221,13 @@ fn seal_name(
 }
 
 /// What a joiner calls itself: only the device that made the invitation can read it.
-pub(crate) fn open_name<'k>(join: &Record, keys: impl Iterator<Item = &'k HpkeKey>) -> Option<String> {
+pub fn open_name<'k>(join: &Record, keys: impl Iterator<Item = &'k HpkeKey>) -> Option<String> {
     let Body::Join { invite, member, enc_meta, .. } = join.body() else { return None };
     let (enc, ct) = enc_meta.split_first_chunk::<32>()?;
     let aad = name_aad(&join.space(), invite, member);
     let mut keys = keys;
     let opened = keys.find_map(|key| hpke_open(key, None, &ctx("join-name"), &aad, enc, ct).ok())?;
-    let (length, rest) = opened.plaintext.split_first()?;
-    let name = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
-    checked(name).map(str::to_owned)
+    unpadded(&opened.plaintext)
 }
 
 /// Six numbers of a request, from 1000 to 9191: 78 bits, so that nobody makes a request with the numbers of another.

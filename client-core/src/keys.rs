@@ -34,6 +34,7 @@ pub struct DeviceKeys {
     pub(crate) sign: SigningKey,
     pub(crate) hpke: HpkeKey,
     /// Seals what only this device may read on its own disk.
+    #[cfg_attr(not(feature = "io"), expect(dead_code))]
     pub(crate) local: Prk,
 }
 

@@ -30,6 +30,25 @@ pub fn checked(name: &str) -> Option<&str> {
     (fits && !name.chars().any(is_hidden)).then_some(name)
 }
 
+/// What is sealed of a name, the same number of bytes for each: u8 length ‖ name ‖ zeros; nothing for one that may not be
+/// given.
+#[must_use]
+pub(crate) fn padded(name: &str) -> Option<Vec<u8>> {
+    let name = checked(name)?;
+    let mut padded = vec![u8::try_from(name.len()).ok()?];
+    padded.extend_from_slice(name.as_bytes());
+    padded.resize(NAME_BYTES_MAX + 1, 0);
+    Some(padded)
+}
+
+/// The name in what was sealed; nothing if it is none that may be given.
+#[must_use]
+pub(crate) fn unpadded(padded: &[u8]) -> Option<String> {
+    let (length, rest) = padded.split_first()?;
+    let name = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
+    checked(name).map(str::to_owned)
+}
+
 /// A name that somebody else gave, as it may be shown: every hidden character can be seen.
 #[must_use]
 pub fn shown(name: &str) -> String {

@@ -109,30 +109,18 @@ impl Relay {
 
     /// Kills it and whatever it traces.
     pub fn kill(&mut self) {
-        // strace forwards nothing when it is killed itself: end its child first.
         let children =
             std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
+        if children.is_empty() {
+            let _ = self.child.kill();
+        }
+        // strace ends by itself after the last thread of what it traced. Only then nobody holds the port and the folder:
+        // the first thread can be gone while others still hold both.
         for pid in children.split_whitespace() {
             let _ = Command::new("kill").args(["-9", pid]).status();
         }
-        let _ = self.child.kill();
         let _ = self.child.wait();
-        // Not its parent, so nothing waits for the traced one; until it is gone it holds the port and the folder.
-        for pid in children.split_whitespace() {
-            while is_alive(pid) {
-                std::thread::yield_now();
-            }
-        }
     }
-}
-
-/// Whether a process is there and not only waiting to be collected.
-fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .and_then(|rest| rest.split_whitespace().next())
-        .is_some_and(|state| state != "Z" && state != "X")
 }
 
 impl Drop for Relay {

@@ -36,7 +36,7 @@ fn envelopes(store: &Store, client: &Client) -> Vec<(StreamId, u32, Envelope)> {
     let space = client.space();
     let streams = store.reads().streams(&space).unwrap();
     let of_stream = |stream: StreamId| {
-        let found = store.envelopes(&space, &stream, 1, u32::MAX, usize::MAX).unwrap();
+        let found = store.envelopes(&space, &stream, (1, u32::MAX), usize::MAX, usize::MAX).unwrap();
         found.into_iter().map(move |sealed| (stream, sealed.seq, Envelope::parse(sealed.bytes).unwrap()))
     };
     streams.into_iter().flat_map(|row| of_stream(row.stream)).collect()

@@ -164,9 +164,15 @@ pub(super) fn given(name: &str) -> Result<&str, ClientError> {
 impl Client {
     /// What devices and members are called: as the records say that let them in, else as they say themselves.
     pub(super) fn names(&self) -> Result<Names, ClientError> {
+        let records = self.shared.store().records(&self.space())?;
+        self.names_by(&records)
+    }
+
+    /// The same where the space's records are at hand.
+    pub(super) fn names_by(&self, records: &[Record]) -> Result<Names, ClientError> {
         let mut names = Names { is_home: self.is_home()?, ..Names::default() };
         let state = self.shared.state();
-        names.approved(&self.shared.store().records(&self.space())?, &state.membership, &state.keyring);
+        names.approved(records, &state.membership, &state.keyring);
         for row in self.shared.reader().reads().rows(&self.space(), &space_doc(&self.space()))? {
             let Some(Value::Text(name)) = row.values.into_iter().next() else { continue };
             let name = Name { text: shown(&name), is_approved: false };

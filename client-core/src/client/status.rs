@@ -38,11 +38,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn status_at(&self, now_ms: i64) -> Result<Status, ClientError> {
-        let (names, keys) = (self.names()?, self.key_status()?);
-        let state = self.shared.state();
         let space = self.space();
+        let records = self.shared.store().records(&space)?;
+        let (names, keys) = (self.names_by(&records)?, self.key_status()?);
+        let state = self.shared.state();
         let new_devices = self.new_devices(now_ms, &names)?;
-        let late = beyond_number(&state.membership, &self.shared.store().records(&space)?);
+        let late = beyond_number(&state.membership, &records);
         let reader = self.shared.reader();
         let reads = reader.reads();
         let relays = reads.relays(&space)?;

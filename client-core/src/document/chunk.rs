@@ -419,11 +419,13 @@ impl<'a> OpReader<'a> {
 
 /// Whether a change writes nothing but the document's own map, so that everything below it is as before. False also
 /// when that cannot be told.
+#[cfg(any(feature = "io", test))]
 pub(crate) fn writes_root_only(chunk: &[u8]) -> bool {
     specs(chunk).is_some_and(|specs| !specs.iter().any(|spec| matches!(*spec, spec::OBJ_ACTOR | spec::OBJ_CTR)))
 }
 
 /// The columns of any change. A column that would hold nothing but nulls is not there.
+#[cfg(any(feature = "io", test))]
 fn specs(chunk: &[u8]) -> Option<Vec<u64>> {
     let mut cursor = Cursor(chunk.get(HEAD_BYTES - 1..)?);
     (cursor.take(1)? == [TYPE_CHANGE]).then_some(())?;

@@ -332,9 +332,7 @@ impl Connection<'_> {
                 self.send_job(Job::LoadOutbox { after_seq, envelopes_max, bytes_max });
             }
             Output::LoadHeld => self.send_job(Job::LoadHeld),
-            Output::LoadStream { stream, from, to, envelopes_max, bytes_max } => {
-                self.send_job(Job::LoadStream { stream, from, to, envelopes_max, bytes_max });
-            }
+            Output::LoadStream(part) => self.send_job(Job::LoadStream(part)),
             Output::Given { envelopes } => {
                 self.busy_at = Instant::now();
                 self.tally.given += envelopes;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
@@ -17,7 +17,7 @@ use super::{EngineError, Shared, SpaceState, rotation};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
 use crate::records::Draft;
-use crate::session::{Input, LogChange, SessionError};
+use crate::session::{Input, LogChange, SessionError, StreamPart};
 use crate::store::{Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
 use crate::witness::Rolls;
 
@@ -64,13 +64,7 @@ pub(super) enum Job {
         through_seq: u32,
     },
     LoadHeld,
-    LoadStream {
-        stream: StreamId,
-        from: u32,
-        to: u32,
-        envelopes_max: usize,
-        bytes_max: usize,
-    },
+    LoadStream(StreamPart),
     LogChanged(LogChange),
     Synced,
 }
@@ -166,12 +160,11 @@ impl Worker<'_> {
                 let held = self.shared.store().have(&self.shared.space)?;
                 self.answer(Input::Held(held));
             }
-            Job::LoadStream { stream, from, to, envelopes_max, bytes_max } => {
+            Job::LoadStream(StreamPart { stream, from, to, envelopes_max, bytes_max }) => {
                 let (store, space) = (self.shared.store(), &self.shared.space);
                 let to = to.min(store.reads().counts_through(space, &stream)?);
-                let mut envelopes = store.envelopes(space, &stream, from, to, bytes_max)?;
+                let envelopes = store.envelopes(space, &stream, (from, to), bytes_max, envelopes_max)?;
                 drop(store);
-                envelopes.truncate(envelopes_max);
                 let bytes = envelopes.iter().map(|envelope| envelope.bytes.len() as u64).sum();
                 self.tell(Done::Loaded { bytes });
                 self.answer(Input::Stream { stream, envelopes });

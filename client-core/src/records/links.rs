@@ -10,13 +10,14 @@ use lifeos_sync_protocol::membership::{Invite, Membership};
 use lifeos_sync_protocol::record::{Body, Record};
 
 /// Whether an invitation lets one more in, by this device's clock.
-pub(crate) fn is_open(invite: &Invite, now_ms: i64) -> bool {
-    let now_ms = u64::try_from(now_ms).unwrap_or(0);
-    !invite.is_revoked && invite.uses < invite.uses_max && invite.expires_ms > now_ms
+#[must_use]
+pub fn is_open(invite: &Invite, now_ms: i64) -> bool {
+    invite.is_open(u64::try_from(now_ms).unwrap_or(0))
 }
 
 /// Links without approval that are used up or over, that nobody withdrew, and that this device may withdraw.
-pub(crate) fn links_to_withdraw(membership: &Membership, device: &SignPk, now_ms: i64) -> Vec<RecordId> {
+#[must_use]
+pub fn links_to_withdraw(membership: &Membership, device: &SignPk, now_ms: i64) -> Vec<RecordId> {
     let is_auto = |invite: &Invite| invite.auto_epoch.is_some() && !invite.is_revoked;
     let closed = membership.invites.iter().filter(|(_, invite)| is_auto(invite) && !is_open(invite, now_ms));
     let may = |invite: &RecordId| membership.may_author(device, &Body::InviteRevoke { invite: *invite }).is_ok();

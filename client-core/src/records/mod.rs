@@ -36,7 +36,9 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 pub use draft::Draft;
 pub use epochs::devices_without;
 pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
-pub(crate) use links::{Beyond, beyond_number, is_open, links_to_withdraw};
+#[cfg(feature = "io")]
+pub(crate) use links::{Beyond, beyond_number};
+pub use links::{is_open, links_to_withdraw};
 pub(crate) use names::seal_name;
 pub use names::{Named, open_name};
 pub use recover::{RecoveryPlan, Takeover, plan_recovery, recovery_keys, replace_recovery_key, takeover_records};

@@ -12,9 +12,8 @@ use lifeos_sync_protocol::ids::{EpochRef, MemberId, SignPk, SpaceId};
 use super::RecordsError;
 use crate::crypto::{Random, open_once, random_bytes, seal_once};
 use crate::keys::{EpochSecret, Keyring};
-use crate::names::{NAME_BYTES_MAX, checked};
+use crate::names::{padded, unpadded};
 
-const NAME_PLAINTEXT_BYTES: usize = NAME_BYTES_MAX + 1;
 const SALT_BYTES: usize = 16;
 
 /// Whom a name is for.
@@ -43,12 +42,8 @@ pub(crate) fn seal_name(
     name: &str,
     random: &mut dyn Random,
 ) -> Result<Vec<u8>, RecordsError> {
-    let name = checked(name).ok_or(RecordsError::Name)?;
-    let length = u8::try_from(name.len()).map_err(|_| RecordsError::Name)?;
+    let mut buffer = padded(name).ok_or(RecordsError::Name)?;
     let salt: [u8; SALT_BYTES] = random_bytes(random);
-    let mut buffer = vec![length];
-    buffer.extend_from_slice(name.as_bytes());
-    buffer.resize(NAME_PLAINTEXT_BYTES, 0);
     let key = secret.derive_key(&[&ctx("meta"), &salt]);
     seal_once(&key, &name_context(space, named, &epoch, &salt), &mut buffer)?;
     Ok([&epoch.0[..], &salt, &buffer].concat())
@@ -64,7 +59,5 @@ pub fn open_name(space: &SpaceId, named: Named<'_>, enc_meta: &[u8], keyring: &K
     let key = keyring.find(&epoch)?.derive_key(&[&ctx("meta"), salt]);
     let mut buffer = ct.to_vec();
     open_once(&key, &name_context(space, named, &epoch, salt), &mut buffer).ok()?;
-    let (length, rest) = buffer.split_first()?;
-    let name = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
-    checked(name).map(str::to_owned)
+    unpadded(&buffer)
 }

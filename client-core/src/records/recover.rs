@@ -56,13 +56,13 @@ pub fn plan_recovery(membership: &Membership, member: &MemberId, new_device: &Si
     let rotate = !current.is_some_and(|epoch| epoch.recipients.contains(&own_ref));
     RecoveryPlan {
         enrol: !membership.may_read(new_device),
-        links: links_to_withdraw(membership, member, &lost),
+        links: links_of_the_lost(membership, member, &lost),
         lost,
         rotate,
     }
 }
 
-fn links_to_withdraw(membership: &Membership, member: &MemberId, lost: &[SignPk]) -> Vec<RecordId> {
+fn links_of_the_lost(membership: &Membership, member: &MemberId, lost: &[SignPk]) -> Vec<RecordId> {
     if membership.members.get(member).is_none_or(|member| member.role > Role::Admin) {
         return Vec::new();
     }

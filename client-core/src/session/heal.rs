@@ -18,7 +18,7 @@ use lifeos_sync_protocol::limits;
 use lifeos_sync_protocol::log::have_digest;
 
 use super::push::FRAME_BYTES;
-use super::{Output, Session, SessionError};
+use super::{Output, Session, SessionError, StreamPart};
 use crate::envelope::SealedEnvelope;
 
 /// PUSH frames on their way. Fewer than of the own stream, whose edits wait for nobody.
@@ -147,7 +147,8 @@ impl Session {
             let Range { stream, from, to } = *range;
             self.heal.is_loading = true;
             let envelopes_max = usize::from(self.peer.frame_envelopes_max).min(limits::FRAME_ENVELOPES_MAX);
-            self.outputs.push_back(Output::LoadStream { stream, from, to, envelopes_max, bytes_max: FRAME_BYTES });
+            let part = StreamPart { stream, from, to, envelopes_max, bytes_max: FRAME_BYTES };
+            self.outputs.push_back(Output::LoadStream(part));
         }
     }
 

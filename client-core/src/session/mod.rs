@@ -170,18 +170,7 @@ pub enum Output {
     /// Answer [`Input::Held`].
     LoadHeld,
     /// Answer [`Input::Stream`].
-    LoadStream {
-        /// Any stream of the space.
-        stream: StreamId,
-        /// First sequence.
-        from: u32,
-        /// Last sequence.
-        to: u32,
-        /// At most so many.
-        envelopes_max: usize,
-        /// At most so many bytes, but at least one envelope if there is any.
-        bytes_max: usize,
-    },
+    LoadStream(StreamPart),
     /// The relay lacked so many envelopes, and has them now, durably.
     Given {
         /// How many.
@@ -219,6 +208,21 @@ pub enum Output {
     Quota(Quota),
     /// Close the connection; the session is over.
     Close(SessionError),
+}
+
+/// A part of a stream, as much of it as goes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamPart {
+    /// Any stream of the space.
+    pub stream: StreamId,
+    /// First sequence.
+    pub from: u32,
+    /// Last sequence.
+    pub to: u32,
+    /// At most so many.
+    pub envelopes_max: usize,
+    /// At most so many bytes, but at least one envelope if there is any.
+    pub bytes_max: usize,
 }
 
 /// Why pushing rests.

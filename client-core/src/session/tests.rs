@@ -365,7 +365,7 @@ impl Device {
                 Input::Outbox { after_seq, envelopes }
             }
             Output::LoadHeld => Input::Held(self.have()),
-            Output::LoadStream { stream, from, to, envelopes_max, .. } => {
+            Output::LoadStream(StreamPart { stream, from, to, envelopes_max, .. }) => {
                 let envelopes = (from..=to).map(|seq| envelope(stream.0[0], seq)).take(envelopes_max).collect();
                 Input::Stream { stream, envelopes }
             }

@@ -140,13 +140,13 @@ impl Store {
         &self,
         space: &SpaceId,
         stream: &StreamId,
-        from: u32,
-        to: u32,
+        (from, to): (u32, u32),
         bytes_max: usize,
+        items_max: usize,
     ) -> Result<Vec<SealedEnvelope>, StoreError> {
         let space = find_space(&self.conn, space)?.row;
         match stream_row(&self.conn, space, stream)? {
-            Some(row) => range(&self.conn, row, from, to, bytes_max, usize::MAX),
+            Some(row) => range(&self.conn, row, from, to, bytes_max, items_max),
             None => Ok(Vec::new()),
         }
     }

@@ -130,6 +130,14 @@ pub struct Invite {
     pub author: SignPk,
 }
 
+impl Invite {
+    /// Whether it lets one more person in, by the clock (ms UTC) of who looks: withdrawn, used up and over it does not.
+    #[must_use]
+    pub const fn is_open(&self, now_ms: u64) -> bool {
+        !self.is_revoked && self.uses < self.uses_max && self.expires_ms > now_ms
+    }
+}
+
 /// A joiner's request that counts against its invite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {

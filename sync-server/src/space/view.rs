@@ -59,12 +59,12 @@ impl View {
     /// Whether this key is that of an invitation in force: its holder may read records and hand in a Join, and
     /// nothing else. `now_ms` is this relay's clock, which is advice: who admits judges by theirs.
     pub(crate) fn is_guest(&self, key: &SignPk, now_ms: u64) -> bool {
-        self.invited(key).any(|(_, invite)| has_room(invite, now_ms))
+        self.invited(key).any(|(_, invite)| invite.is_open(now_ms))
     }
 
     /// Whether the Join of a guest is taken: its own invitation has room for one more.
     pub(crate) fn takes_join(&self, key: &SignPk, join: &Record, now_ms: u64) -> bool {
-        self.invitation(key, join).is_some_and(|invite| has_room(invite, now_ms))
+        self.invitation(key, join).is_some_and(|invite| invite.is_open(now_ms))
     }
 
     /// Whether a guest who is here may stay: until the invitation is withdrawn or over. The one whose request used it
@@ -151,11 +151,6 @@ impl View {
         let vouches = place.author != *pusher && self.membership.may_write(pusher);
         if vouches { Ok(true) } else { Err(refusal) }
     }
-}
-
-/// Whether an invitation lets one more person in, by this relay's clock.
-const fn has_room(invite: &Invite, now_ms: u64) -> bool {
-    invite.uses < invite.uses_max && invite.expires_ms > now_ms
 }
 
 #[cfg(test)]

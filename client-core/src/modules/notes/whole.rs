@@ -122,6 +122,7 @@ impl WholeNote {
     }
 
     /// Keeps what was read of the parsed body that the note was made of.
+    #[cfg(feature = "io")]
     #[must_use]
     pub(crate) fn with_derived(self, derived: Derived) -> Self {
         Self { derived: Some(Box::new(derived)), ..self }
