@@ -200,6 +200,7 @@ pub(super) fn join(args: Join, context: &Context) -> Result<(), Failure> {
             let space = space.to_string();
             context.out.result(&json!({"state": "joined", "space": space}), |page| {
                 page.line(format_args!("You are in. Run `lifeos sync`, then `lifeos space use {}`.", short(&space)));
+                page.line(super::space::NOT_COVERED);
             })
         }
         JoinOutcome::Waiting { fingerprint } => {

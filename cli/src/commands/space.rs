@@ -28,8 +28,8 @@ pub enum Space {
 /// Make a space.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos space new Family\n\n\
-                        Your recovery phrase brings back your home, not this space: another device of yours goes on in\n\
-                        it, or an owner or admin lets you in again (`lifeos invite approve --replaces`).")]
+                        Your recovery phrase brings this space back when you have run `lifeos recovery cover` once: only\n\
+                        the words in your hand can do that.")]
 pub struct New {
     /// What it is called
     #[arg(value_name = "NAME")]
@@ -94,8 +94,13 @@ fn new(args: &New, context: &Context) -> Result<(), Failure> {
     context.out.result(&json!({"space": space, "name": args.name}), |page| {
         page.line(format_args!("{} is there: {}", one_line(&args.name), short(&space)));
         page.line(format_args!("Work in it with `lifeos space use {}`, or `--space` with any command.", short(&space)));
+        page.line(NOT_COVERED);
     })
 }
+
+/// After a space was made or joined.
+pub(super) const NOT_COVERED: &str =
+    "Your recovery phrase does not bring this space back yet: run `lifeos recovery cover` with the words in your hand.";
 
 fn list(context: &Context) -> Result<(), Failure> {
     let spaces = context.open_home()?.spaces()?;

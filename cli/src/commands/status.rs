@@ -55,6 +55,12 @@ fn draw(page: &mut Page, status: &Status) {
         vec!["To send".into(), to_send(status)],
         vec!["Keys".into(), keys(status)],
     ]);
+    let uncovered = status.spaces_uncovered.len() as u64;
+    if uncovered > 0 {
+        page.line("");
+        let spaces = count(uncovered, "shared space");
+        page.line(format_args!("Your recovery phrase does not bring back {spaces}: run `lifeos recovery cover`."));
+    }
     section(page, "Look at this", &status.alarms.iter().map(|alarm| vec![one_line(alarm)]).collect::<Vec<_>>());
     section(page, "Relays", &status.relays.iter().map(relay_row).collect::<Vec<_>>());
     section(page, "Devices", &status.devices.iter().map(device::row).collect::<Vec<_>>());

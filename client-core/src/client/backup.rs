@@ -218,7 +218,7 @@ fn check_home(reads: &Reads<'_>, content: &Content, recovery: Option<&DeviceKeys
 /// The copy of this home that the backup was made of may be alive: this one writes other streams. What no relay had of the
 /// old ones is made again there, because nobody else may ever send it.
 fn begin_new_streams(store: &mut Store, root: &DeviceRoot) -> Result<(), ClientError> {
-    for space in store.reads().spaces()? {
+    for space in store.reads().spaces_and_begun()? {
         let keys = root.derive_space(&store.genesis_random(&space.space)?);
         let state = SpaceState::load(store, &space.space, &keys)?;
         let acked = store.relays(&space.space)?.iter().map(|relay| relay.own_acked_seq).max().unwrap_or(0);

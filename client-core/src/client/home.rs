@@ -14,6 +14,7 @@ use crate::document::singleton_doc_id;
 use crate::engine::Shared;
 use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
 use crate::keystore::{Passphrase, system_keystore};
+use crate::modules::noted::note_relay;
 use crate::modules::space::{set_device_name, set_member_name};
 use crate::records::{Founding, found_space};
 use crate::registry::SPACE_GENESIS;
@@ -213,6 +214,13 @@ impl Client {
         for other in store.relays(&self.space())?.into_iter().filter(|other| other.id != id) {
             store.remove_relay(other.id)?;
         }
-        Ok(())
+        drop(store);
+        if self.is_home()? {
+            return Ok(());
+        }
+        // The person's other devices, and a recovery, look for it there from now on.
+        let (home, space) = (self.home_client()?, self.space());
+        let relay = url.to_string();
+        home.edit(&space_doc(&home.space()), SPACE_GENESIS, Step::None, |doc| Ok(note_relay(doc, &space, &relay)?))
     }
 }

@@ -282,6 +282,8 @@ impl Client {
         if by_itself {
             self.shared.store().keep_invite_secret(&link.space, Some(&link.secret))?;
         }
+        // Who comes in by a link waits for no recovery of the space any more.
+        self.shared.store().end_space_recovery(&link.space)?;
         let client = self.add_space(link.space, &keys, records, Some(&relay))?;
         client.name_space(&joining_member(&link.invite, &keys.sign_pk()), None)?;
         self.shared.store().put_pending_join(&link.space, None)?;

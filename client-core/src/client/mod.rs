@@ -8,11 +8,13 @@
 //! | `import`, `export` | Markdown in and out |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
 //! | `status`, `doctor` | where things stand, and whether they are sound |
-//! | `recover`, `backup`, `protect` | words, encrypted files, how the device's key is kept |
+//! | `recover`, `recover_spaces`, `recovering`, `cover` | back from words: the home, its shared spaces, the steps; which spaces words cover |
+//! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 
 mod backup;
+mod cover;
 mod devices;
 mod doctor;
 mod error;
@@ -29,6 +31,8 @@ mod notebooks;
 mod notes;
 mod protect;
 mod recover;
+mod recover_spaces;
+mod recovering;
 mod search;
 mod spaces;
 mod status;
@@ -49,11 +53,13 @@ use crate::store::{Step, Tx};
 
 pub use crate::link::Comparison;
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
+pub use cover::{CoverOutcome, SpaceCover};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
 pub use home::{HomeDraft, OpenOptions};
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
 pub use recover::{PhraseStanding, RecoverReport, Recovering};
+pub use recover_spaces::{SpaceOutcome, SpaceRecovery};
 pub use sync::SyncHandle;
 pub use together::NoteEdits;
 pub use types::*;

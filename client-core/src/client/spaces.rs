@@ -143,9 +143,9 @@ impl Client {
         Ok(space)
     }
 
-    /// Makes a space. With the words of this home's recovery phrase its paper key is made from them, for a recovery that
-    /// covers shared spaces ([`Client::recover`] does not yet); without, the paper key is thrown away. Until then only
-    /// a device, an Owner or an Admin can bring people back into it.
+    /// Makes a space. With the words of this home's recovery phrase its paper key is made from them, and they bring the
+    /// space back ([`Client::recover`]); without, the paper key is thrown away, and until [`Client::cover_spaces`] puts
+    /// the words in its place only a device, an Owner or an Admin can bring people back into it.
     /// # Errors
     /// [`ClientError::Security`] for words that are not this home's.
     pub fn space_create(&self, name: &str, phrase: Option<&RecoveryPhrase>) -> Result<Self, ClientError> {
@@ -163,6 +163,9 @@ impl Client {
         let records = vec![founded.genesis, founded.epoch];
         let client = self.add_space(founded.space, &keys, records, None)?;
         client.name_space(&member, Some(name))?;
+        if let Some(phrase) = phrase {
+            self.home_client()?.note_cover(&founded.space, &recovery, phrase)?;
+        }
         Ok(client)
     }
 

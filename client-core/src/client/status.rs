@@ -41,6 +41,8 @@ impl Client {
         let space = self.space();
         let records = self.shared.store().records(&space)?;
         let (names, keys) = (self.names_by(&records)?, self.key_status()?);
+        let spaces_uncovered = self.spaces_uncovered()?;
+        let left: Vec<String> = self.spaces_to_recover()?.iter().map(|space| left_text(space)).collect();
         let state = self.shared.state();
         let new_devices = self.new_devices(now_ms, &names)?;
         let late = beyond_number(&state.membership, &records);
@@ -66,7 +68,8 @@ impl Client {
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
-            alarms: [alarms(&reads, &space, &state, &names, now_ms)?, late_texts(&late, &names)].concat(),
+            alarms: [alarms(&reads, &space, &state, &names, now_ms)?, late_texts(&late, &names), left].concat(),
+            spaces_uncovered,
         })
     }
 
@@ -131,6 +134,10 @@ impl Client {
     pub fn projection_digest(&self) -> Result<[u8; 32], ClientError> {
         Ok(self.shared.store().projection_digest(&self.space())?)
     }
+}
+
+fn left_text(space: &str) -> String {
+    format!("the space {} did not come back with the others: `lifeos recover` goes on with it", &space[..8])
 }
 
 /// What does not heal by itself.

@@ -276,6 +276,8 @@ pub struct Status {
     pub alarms: Vec<String>,
     /// Devices of this person that were added within the last 24 hours: if one is not theirs, it must go.
     pub new_devices: Vec<NewDeviceNotice>,
+    /// Shared spaces of this home, hex, that the recovery phrase does not bring back.
+    pub spaces_uncovered: Vec<String>,
 }
 
 /// Something a relay did that it should not have done.

@@ -1,4 +1,5 @@
 //! The modules: one folder each.
+pub mod noted;
 pub mod notes;
 pub mod rank;
 pub mod register;

@@ -119,7 +119,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Signs a record on top of everything here, and takes it only if it counts.
-    pub(super) fn add(&mut self, body: &Body) -> Result<RecordId, RecordsError> {
+    pub(crate) fn add(&mut self, body: &Body) -> Result<RecordId, RecordsError> {
         let (mut parents, depth) = cite_heads(&self.membership, &self.records);
         parents.sort_unstable();
         self.add_at(&parents, depth, body)

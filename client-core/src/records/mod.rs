@@ -10,8 +10,10 @@
 //! | `seals` | the cryptography of both |
 //! | `ring` | which secrets this device can open, and what is wrong where it cannot |
 //! | `names` | names of devices and members |
-//! | `recover` | what a recovery key writes, and what puts another in its place |
+//! | `recover` | what a recovery key writes when all devices are lost |
+//! | `cover` | how words come to stand for a member, and others in their place |
 
+mod cover;
 mod draft;
 mod epochs;
 mod invite;
@@ -33,6 +35,7 @@ use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Record
 use crate::crypto::{CryptoError, Random};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
+pub use cover::{CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
 pub use draft::Draft;
 pub use epochs::devices_without;
 pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
@@ -41,7 +44,7 @@ pub(crate) use links::{Beyond, beyond_number};
 pub use links::{is_open, links_to_withdraw};
 pub(crate) use names::seal_name;
 pub use names::{Named, open_name};
-pub use recover::{RecoveryPlan, Takeover, plan_recovery, recovery_keys, replace_recovery_key, takeover_records};
+pub use recover::{RecoveryPlan, Takeover, plan_recovery, takeover_records};
 pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
 
 use epochs::{NewEpoch, epoch_record};

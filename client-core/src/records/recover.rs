@@ -1,12 +1,12 @@
-//! What a recovery key writes after all devices are lost, and how one recovery key takes another's place.
+//! What a recovery key writes after all devices are lost.
 //!
 //! ```text
 //! takeover  DeviceAdd(new device) ◄ DeviceRemove(lost) ◄ DeviceRemove(lost) … ◄ InviteRevoke(link) … ◄ Epoch
 //!           └───────────── signed by the recovery key ──────────────┘        └─ signed by the new device ──┘
-//! new words DeviceAdd(new recovery key) ◄ DeviceRemove(old recovery key) … ◄ Epoch, all signed by the device
 //! ```
 //! Each record names the one before it, so nobody who holds a part of them can tell them apart. What was written
-//! before a crash is in the records, and only the rest is written then: the plan is a function of them.
+//! before a crash is in the records, and only the rest is written then: the plan is a function of them. A member who
+//! may not write makes no Epoch: the removals call for one, and whoever writes next in the space makes it.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,6 @@ use super::{AddDevice, Draft, RecordsError, add_device, auto_links, open_epochs,
 use crate::crypto::Random;
 use crate::keys::{DeviceKeys, EpochSecret, Keyring, OwnKeys};
 
-/// What the other devices of the person see as the name of a recovery key.
-const RECOVERY_NAME: &str = "recovery phrase";
-
 /// What is left to do until a recovered device stands alone beside its recovery key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryPlan {
@@ -32,7 +29,7 @@ pub struct RecoveryPlan {
     /// Links without approval that a removed or lost device made, or by which the member came, ascending: whoever has
     /// one would come in again. None where the member may not withdraw them.
     pub links: Vec<RecordId>,
-    /// The current epoch is sealed to a removed device, or there is none.
+    /// The member may write, and the current epoch is not sealed to the new device, or there is none.
     pub rotate: bool,
 }
 
@@ -53,13 +50,18 @@ pub fn plan_recovery(membership: &Membership, member: &MemberId, new_device: &Si
     let current = membership.current_epoch().and_then(|epoch| membership.epochs.get(&epoch));
     let own_ref = device_ref(new_device);
     // A grant opens the old epoch as well; only one that was sealed to the new device shows that it is the newest.
-    let rotate = !current.is_some_and(|epoch| epoch.recipients.contains(&own_ref));
+    let rotate = may_rotate(membership, member) && !current.is_some_and(|epoch| epoch.recipients.contains(&own_ref));
     RecoveryPlan {
         enrol: !membership.may_read(new_device),
         links: links_of_the_lost(membership, member, &lost),
         lost,
         rotate,
     }
+}
+
+/// Whether a normal device of the member may make an epoch.
+pub(super) fn may_rotate(membership: &Membership, member: &MemberId) -> bool {
+    membership.members.get(member).is_some_and(|member| member.role <= Role::Editor)
 }
 
 fn links_of_the_lost(membership: &Membership, member: &MemberId, lost: &[SignPk]) -> Vec<RecordId> {
@@ -121,7 +123,8 @@ pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Res
         })
     })?;
     all.extend(removed);
-    if plan.enrol || plan.rotate || !plan.lost.is_empty() || !plan.links.is_empty() {
+    let is_due = plan.rotate || !plan.lost.is_empty() || !plan.links.is_empty();
+    if is_due && may_rotate(membership, member) {
         let own = OwnKeys::first(device);
         let rotated = drafted(&membership.space, &all, own, |draft| {
             plan.links.iter().try_for_each(|link| draft.withdraw(*link).map(drop))?;
@@ -132,51 +135,8 @@ pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Res
     Ok(all.split_off(takeover.records.len()))
 }
 
-/// Puts a new recovery key in the place of all recovery keys of `member`: afterwards the old words open nothing new.
-///
-/// # Errors
-/// [`RecordsError`]; [`RecordsError::KeyInUse`] when these words were used before.
-pub fn replace_recovery_key(
-    membership: &Membership,
-    records: &[Record],
-    device: OwnKeys<'_>,
-    member: MemberId,
-    recovery: &DeviceKeys,
-    random: &mut dyn Random,
-) -> Result<Vec<Record>, RecordsError> {
-    let opened = unlock_epochs(membership, records, device);
-    let add = AddDevice {
-        membership,
-        records,
-        keyring: &opened.keyring,
-        keys: device.device,
-        member,
-        entry: recovery.entry(&membership.genesis_random, &member, DeviceKind::Recovery),
-        name: RECOVERY_NAME,
-    };
-    let mut all = records.to_vec();
-    all.extend(add_device(&add, random)?);
-    let replaced = drafted(&membership.space, &all, device, |draft| {
-        for old in recovery_keys(membership, &member) {
-            draft.remove_device(old, RemoveReason::Replaced, Vec::new())?;
-        }
-        draft.rotate(random).map(drop)
-    })?;
-    all.extend(replaced);
-    Ok(all.split_off(records.len()))
-}
-
-/// The recovery keys of a member that are in force.
-#[must_use]
-pub fn recovery_keys(membership: &Membership, member: &MemberId) -> Vec<SignPk> {
-    let own = membership.devices.iter().filter(|(_, device)| {
-        device.member == *member && device.kind == DeviceKind::Recovery && device.removed_by.is_none()
-    });
-    own.map(|(key, _)| *key).collect()
-}
-
 /// What `write` writes on top of all these records.
-fn drafted(
+pub(super) fn drafted(
     space: &SpaceId,
     all: &[Record],
     keys: OwnKeys<'_>,

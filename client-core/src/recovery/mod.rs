@@ -17,6 +17,10 @@
 //! | root seed of the new device, records | the home being made | after EPOCH_OPEN |
 //! | content | the home being made | page by page |
 //! | enrolment, removals, epoch | the relay | in one push, all or a beginning of it |
+//!
+//! A shared space goes the same way once the home is back: the home's document names it and the random bytes that its
+//! keys are made from, so that nothing has to be listed, and "the home" is then the space's part of it. Where the
+//! person may only read, nobody asks this device for an epoch: ROTATED says that the lost devices are out.
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +58,7 @@ pub enum RecoveryState {
     DataOk,
     /// The relay holds the records that enrol this device and remove the lost ones.
     NewDeviceEnrolled,
-    /// The relay holds an epoch that the lost devices cannot open.
+    /// The relay holds an epoch that the lost devices cannot open; where the person may not write, others make it.
     Rotated,
     /// The home is an ordinary one.
     Done,
@@ -71,7 +75,8 @@ pub enum RecoveryStep {
     Fetch(SpaceId),
     /// Pure work: [`Recovery::check`].
     Check,
-    /// Write the home with the new device's root, marked as being recovered: [`Recovery::home_begun`].
+    /// Write the home with the new device's root, marked as being recovered; of a shared space, add it to the home
+    /// with such a mark: [`Recovery::home_begun`].
     BeginHome,
     /// Receive all content, proving the recovery key: [`Recovery::content_held`].
     FetchContent,
@@ -130,6 +135,8 @@ pub struct Recovery {
     verified: Option<Verified>,
     device: DeviceRoot,
     device_name: String,
+    /// Of a shared space: the random bytes that its Genesis has to begin with.
+    genesis_random: Option<[u8; 32]>,
     home_begun: bool,
     cuts: BTreeMap<SignPk, Vec<Cut>>,
     attempts: u32,
@@ -156,6 +163,7 @@ impl Recovery {
             verified: None,
             device,
             device_name: device_name.to_owned(),
+            genesis_random: None,
             home_begun: false,
             cuts: BTreeMap::new(),
             attempts: 0,
@@ -168,6 +176,20 @@ impl Recovery {
     pub fn resume(device: DeviceRoot, device_name: &str, space: SpaceId, begun_by: SignPk) -> Self {
         let start = Self::start(device, device_name);
         Self { space: Some(space), begun_by: Some(begun_by), home_begun: true, ..start }
+    }
+
+    /// Begins, or with `is_begun` goes on, in a shared space that a recovered home names, with the home's root. What
+    /// the home says of the space is believed only where the space's records say the same.
+    #[must_use]
+    pub fn of_space(
+        device: DeviceRoot,
+        device_name: &str,
+        space: SpaceId,
+        genesis_random: [u8; 32],
+        is_begun: bool,
+    ) -> Self {
+        let start = Self::start(device, device_name);
+        Self { space: Some(space), genesis_random: Some(genesis_random), home_begun: is_begun, ..start }
     }
 
     /// How far it is.
@@ -202,7 +224,10 @@ impl Recovery {
     /// [`RecoveryError::OtherPhrase`] when a recovery was begun here with others.
     pub fn words(&mut self, phrase: &RecoveryPhrase) -> Result<(), RecoveryError> {
         self.expect(RecoveryState::Words)?;
-        let keys = phrase.derive_home();
+        let keys = match &self.genesis_random {
+            Some(random) => phrase.derive_space(random),
+            None => phrase.derive_home(),
+        };
         if self.begun_by.is_some_and(|begun_by| begun_by != keys.sign_pk()) {
             return Err(RecoveryError::OtherPhrase);
         }
@@ -384,6 +409,9 @@ impl Recovery {
         let (space, keys) = (self.space.ok_or(RecoveryError::OutOfStep)?, self.recovery()?);
         // A Genesis is the space's only if its id is: what another space's would say is never looked at.
         let membership = Membership::evaluate(&space, records).map_err(|_| RecoveryError::BadRecords)?;
+        if self.genesis_random.is_some_and(|random| random != membership.genesis_random) {
+            return Err(RecoveryError::BadRecords);
+        }
         let own = membership.devices.get(&keys.sign_pk()).ok_or(RecoveryError::NotRecovery)?;
         if own.kind != DeviceKind::Recovery || own.hpke_pk != keys.hpke_pk() {
             return Err(RecoveryError::NotRecovery);

@@ -7,12 +7,41 @@ use lifeos_sync_protocol::record::{Body, Role};
 use super::*;
 use crate::crypto::SeededRandom;
 use crate::keys::{PhraseLength, RecoveryPhrase};
-use crate::records::{AddDevice, Draft, Founding, InviteTerms, add_device, found_space, open_epochs};
+use crate::records::{AddDevice, Draft, Founding, InviteTerms, add_device, cover_records, found_space, open_epochs};
 
 const RANDOM: [u8; 32] = [6; 32];
 const MEMBER: MemberId = MemberId([1; 16]);
+const GUEST: MemberId = MemberId([2; 16]);
 /// Far more than an undisturbed recovery takes.
 const STEPS_MAX: usize = 80;
+
+/// Whose space it is, and what they may do there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Person {
+    /// The home space of its founder, found by the words alone.
+    AtHome,
+    /// A shared space of its founder, whose first paper key was thrown away.
+    Founder,
+    /// Somebody else's space.
+    Guest(Role),
+}
+
+const PERSONS: [Person; 4] =
+    [Person::AtHome, Person::Founder, Person::Guest(Role::Editor), Person::Guest(Role::Reader)];
+
+impl Person {
+    const fn member(self) -> MemberId {
+        if matches!(self, Self::Guest(_)) { GUEST } else { MEMBER }
+    }
+
+    const fn may_write(self) -> bool {
+        !matches!(self, Self::Guest(Role::Reader))
+    }
+
+    fn paper_key(self, phrase: &RecoveryPhrase) -> DeviceKeys {
+        if self == Self::AtHome { phrase.derive_home() } else { phrase.derive_space(&RANDOM) }
+    }
+}
 
 /// One link with approval and one without, made by a device that is going to be lost.
 fn links_of(space: &SpaceId, records: &[Record], device: &DeviceKeys, random: &mut SeededRandom) -> Vec<Record> {
@@ -48,11 +77,14 @@ enum Fault {
 const FAULTS: [Fault; 6] =
     [Fault::CrashBefore, Fault::CrashAfter, Fault::TakesOne, Fault::TakesOneAndCrash, Fault::Twice, Fault::Stale];
 
-/// A space with two devices that are lost, at a relay that is not.
+/// A space in which a person has two devices that are lost, at a relay that is not.
 struct World {
+    person: Person,
     space: SpaceId,
     phrase: RecoveryPhrase,
     relay: Vec<Record>,
+    /// Somebody else of the space, who is there all the time.
+    other: Option<DeviceKeys>,
     /// What is on the new device's disk.
     disk: Option<DeviceRoot>,
     finished: bool,
@@ -60,12 +92,27 @@ struct World {
     seen: BTreeSet<(RecoveryState, String)>,
 }
 
+/// What `write` writes by a device upon all records.
+fn written(
+    space: &SpaceId,
+    records: &[Record],
+    device: &DeviceKeys,
+    write: impl FnOnce(&mut Draft<'_>),
+) -> Vec<Record> {
+    let membership = Membership::evaluate(space, records).unwrap();
+    let opened = unlock_epochs(&membership, records, OwnKeys::first(device));
+    let mut draft = Draft::begin(&membership, records, &opened, device);
+    write(&mut draft);
+    draft.finish()
+}
+
 impl World {
-    fn new() -> Self {
+    fn new(person: Person) -> Self {
         let mut random = SeededRandom::new(41);
-        let founder = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+        let device = |random: &mut SeededRandom| DeviceRoot::generate(random).derive_space(&RANDOM);
+        let founder = device(&mut random);
         let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut random);
-        let recovery = phrase.derive_home();
+        let recovery = if person == Person::AtHome { phrase.derive_home() } else { device(&mut random) };
         let founding = Founding {
             genesis_random: RANDOM,
             member: MEMBER,
@@ -74,30 +121,52 @@ impl World {
             relays: Vec::new(),
         };
         let founded = found_space(&founding, &mut random).unwrap();
-        let mut relay = vec![founded.genesis, founded.epoch];
-        let membership = Membership::evaluate(&founded.space, &relay).unwrap();
-        let second = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+        let (space, mut relay) = (founded.space, vec![founded.genesis, founded.epoch]);
+        let (first, other) = match person {
+            Person::Guest(role) => {
+                let guest = device(&mut random);
+                let devices = vec![guest.entry(&RANDOM, &GUEST, DeviceKind::Normal)];
+                relay.extend(written(&space, &relay, &founder, |draft| {
+                    draft.add(&Body::MemberAdd { member: GUEST, role, enc_meta: Vec::new(), devices }).unwrap();
+                    draft.grant_current(&mut random).unwrap();
+                }));
+                (guest, Some(founder))
+            }
+            _ => (founder, None),
+        };
+        let membership = Membership::evaluate(&space, &relay).unwrap();
+        let second = device(&mut random);
         let add = AddDevice {
             membership: &membership,
             records: &relay,
-            keyring: &open_epochs(&membership, &relay, &founder),
-            keys: &founder,
-            member: MEMBER,
-            entry: second.entry(&RANDOM, &MEMBER, DeviceKind::Normal),
+            keyring: &open_epochs(&membership, &relay, &first),
+            keys: &first,
+            member: person.member(),
+            entry: second.entry(&RANDOM, &person.member(), DeviceKind::Normal),
             name: "phone",
         };
-        let added = add_device(&add, &mut random).unwrap();
-        relay.extend(added);
-        let space = founded.space;
-        let links = links_of(&space, &relay, &second, &mut random);
-        relay.extend(links);
-        Self { space, phrase, relay, disk: None, finished: false, random, seen: BTreeSet::new() }
+        relay.extend(add_device(&add, &mut random).unwrap());
+        if person != Person::AtHome {
+            let membership = Membership::evaluate(&space, &relay).unwrap();
+            let (own, paper) = (OwnKeys::first(&second), person.paper_key(&phrase));
+            relay.extend(cover_records(&membership, &relay, own, person.member(), &paper, &mut random).unwrap());
+        }
+        if person.member() == MEMBER {
+            let links = links_of(&space, &relay, &second, &mut random);
+            relay.extend(links);
+        }
+        Self { person, space, phrase, relay, other, disk: None, finished: false, random, seen: BTreeSet::new() }
     }
 
     fn boot(&mut self) -> Recovery {
+        let at_home = self.person == Person::AtHome;
         match &self.disk {
-            Some(root) => Recovery::resume(root.clone(), "new", self.space, self.phrase.derive_home().sign_pk()),
-            None => Recovery::start(DeviceRoot::generate(&mut self.random), "new"),
+            Some(root) if at_home => {
+                Recovery::resume(root.clone(), "new", self.space, self.phrase.derive_home().sign_pk())
+            }
+            Some(root) => Recovery::of_space(root.clone(), "new", self.space, RANDOM, true),
+            None if at_home => Recovery::start(DeviceRoot::generate(&mut self.random), "new"),
+            None => Recovery::of_space(DeviceRoot::generate(&mut self.random), "new", self.space, RANDOM, false),
         }
     }
 
@@ -192,25 +261,59 @@ impl World {
         panic!("{faults:?} never ends");
     }
 
-    /// The new device and the recovery key read and nobody else; exactly one device was enrolled; nothing is void.
-    fn assert_recovered(&self, faults: &BTreeMap<usize, Fault>) {
+    /// Where the person may only read, somebody who writes sees that an epoch is due, and makes it.
+    fn let_others_rotate(&mut self) {
+        let due = Membership::evaluate(&self.space, &self.relay).unwrap().current_epoch().is_none();
+        assert_eq!(due, !self.person.may_write(), "who may write leaves no epoch to others");
+        if let Some(other) = self.other.take_if(|_| due) {
+            let random = &mut self.random;
+            self.relay.extend(written(&self.space, &self.relay, &other, |draft| {
+                draft.rotate(random).unwrap();
+            }));
+            self.other = Some(other);
+        }
+    }
+
+    /// Of the person's devices the new one and the recovery key read and no other; exactly one was enrolled; nothing
+    /// is void.
+    fn assert_recovered(&mut self, faults: &BTreeMap<usize, Fault>) {
+        let epochs_made = |relay: &[Record]| relay.iter().filter(|record| is_epoch(record)).count();
+        let epochs = epochs_made(&self.relay);
+        self.let_others_rotate();
         let membership = Membership::evaluate(&self.space, &self.relay).unwrap();
+        let faults = (self.person, faults);
         assert!(membership.void.is_empty(), "{faults:?}: {:?}", membership.void);
         let device = self.disk.as_ref().unwrap().derive_space(&RANDOM);
-        let recovery = self.phrase.derive_home();
-        let expected: BTreeSet<SignPk> = [device.sign_pk(), recovery.sign_pk()].into();
+        let recovery = self.person.paper_key(&self.phrase);
+        let other = self.other.as_ref().map(DeviceKeys::sign_pk);
+        let mut expected: BTreeSet<SignPk> = [device.sign_pk(), recovery.sign_pk()].into();
+        expected.extend(other);
+        // The founder's paper key stays its founder's.
+        let others = membership.devices.iter().filter(|(_, device)| device.member != self.person.member());
+        expected.extend(others.filter(|(_, device)| device.kind == DeviceKind::Recovery).map(|(key, _)| *key));
         let readers: BTreeSet<SignPk> = membership.readers().into_iter().map(|(key, _)| key).collect();
         assert_eq!(readers, expected, "{faults:?}");
-        assert_eq!(membership.devices.len(), 4, "{faults:?}: a device was enrolled by a crashed attempt");
-        let open: Vec<_> = membership.invites.values().filter(|link| !link.is_revoked).collect();
-        assert!(open.len() == 1 && open[0].auto_epoch.is_none(), "{faults:?}: a lost device's link lets somebody in");
+        let own = membership.devices.values().filter(|device| device.member == self.person.member()).count();
+        let thrown = usize::from(self.person == Person::Founder);
+        assert_eq!(own - thrown, 4, "{faults:?}: a device was enrolled by a crashed attempt");
+        if self.person.member() == MEMBER {
+            let open: Vec<_> = membership.invites.values().filter(|link| !link.is_revoked).collect();
+            let is_shut = open.len() == 1 && open[0].auto_epoch.is_none();
+            assert!(is_shut, "{faults:?}: a lost device's link lets somebody in");
+        }
         let current = membership.current_epoch().unwrap();
         let opened = open_epochs(&membership, &self.relay, &device);
         assert_eq!(opened.len(), membership.epochs.len(), "{faults:?}: the new device reads everything");
-        assert_eq!(membership.epochs[&current].recipients.len(), 2, "{faults:?}: nobody else reads what comes");
-        let epochs = self.relay.iter().filter(|record| matches!(record.body(), Body::Epoch { .. })).count();
-        assert!(epochs <= 2 + faults.len(), "{faults:?}: {epochs} epochs");
+        assert_eq!(membership.epochs[&current].recipients.len(), expected.len(), "{faults:?}: nobody else reads on");
+        let begun = if self.person == Person::Founder { 2 } else { 1 };
+        let made = epochs - begun;
+        assert!(made <= usize::from(self.person.may_write()) + faults.1.len(), "{faults:?}: {made} epochs");
+        assert!(self.person.may_write() || made == 0, "{faults:?}: a reader makes no epoch");
     }
+}
+
+fn is_epoch(record: &Record) -> bool {
+    matches!(record.body(), Body::Epoch { .. })
 }
 
 fn name(step: &RecoveryStep) -> &'static str {
@@ -229,10 +332,17 @@ fn name(step: &RecoveryStep) -> &'static str {
 
 #[test]
 fn a_recovery_without_faults_goes_through_its_states_once() {
-    let mut world = World::new();
-    let steps = world.run(&BTreeMap::new());
-    world.assert_recovered(&BTreeMap::new());
-    assert_eq!(steps, 9);
+    for person in PERSONS {
+        let mut world = World::new(person);
+        let steps = world.run(&BTreeMap::new());
+        world.assert_recovered(&BTreeMap::new());
+        // Only the home has to be looked for.
+        assert_eq!(steps, if person == Person::AtHome { 9 } else { 8 });
+        assert_goes_through_all_states(&world);
+    }
+}
+
+fn assert_goes_through_all_states(world: &World) {
     let states: Vec<RecoveryState> =
         world.seen.iter().map(|(state, _)| *state).collect::<BTreeSet<_>>().into_iter().collect();
     // One push enrols, removes and rotates, so the state between them is only seen when it was cut.
@@ -251,6 +361,14 @@ fn a_recovery_without_faults_goes_through_its_states_once() {
 
 #[test]
 fn whatever_two_things_go_wrong_a_recovery_ends_with_one_new_device_and_a_new_epoch() {
+    std::thread::scope(|scope| {
+        for person in PERSONS {
+            scope.spawn(move || assert_ends_well(person));
+        }
+    });
+}
+
+fn assert_ends_well(person: Person) {
     let (mut seen, mut runs, mut deepest) = (BTreeSet::new(), 0, 0);
     let steps = 10;
     for first in 0..steps {
@@ -262,7 +380,7 @@ fn whatever_two_things_go_wrong_a_recovery_ends_with_one_new_device_and_a_new_ep
                 schedules.extend(others.iter().map(|other| BTreeMap::from([(first, fault), (second, *other)])));
             }
             for schedule in schedules {
-                let mut world = World::new();
+                let mut world = World::new(person);
                 deepest = deepest.max(world.run(&schedule));
                 world.assert_recovered(&schedule);
                 seen.append(&mut world.seen);
@@ -270,9 +388,11 @@ fn whatever_two_things_go_wrong_a_recovery_ends_with_one_new_device_and_a_new_ep
             }
         }
     }
-    println!("{runs} runs, {} transitions, at most {deepest} steps", seen.len());
+    println!("{person:?}: {runs} runs, {} transitions, at most {deepest} steps", seen.len());
     let partial = seen.iter().any(|(state, step)| *state == RecoveryState::NewDeviceEnrolled && step == "Publish");
-    assert!(seen.len() >= 10 && runs > 1_000, "{seen:?}");
+    // Only the home is looked for.
+    let transitions = if person == Person::AtHome { 10 } else { 9 };
+    assert!(seen.len() >= transitions && runs > 1_000, "{seen:?}");
     assert!(partial || seen.iter().any(|(state, _)| *state == RecoveryState::DataOk));
 }
 
@@ -287,7 +407,7 @@ fn up_to_records(world: &mut World, records: Vec<Record>) -> (Recovery, Result<(
 
 #[test]
 fn records_that_are_not_the_spaces_whole_chain_write_nothing() {
-    let mut world = World::new();
+    let mut world = World::new(Person::AtHome);
     let relay = world.relay.clone();
     let mut other = SeededRandom::new(77);
     let stranger = DeviceRoot::generate(&mut other).derive_space(&RANDOM);
@@ -321,7 +441,7 @@ fn records_that_are_not_the_spaces_whole_chain_write_nothing() {
 
 #[test]
 fn words_that_were_replaced_or_belong_to_another_recovery_are_refused() {
-    let mut world = World::new();
+    let mut world = World::new(Person::AtHome);
     let root = DeviceRoot::generate(&mut world.random);
     let mut machine = Recovery::resume(root, "new", world.space, SignPk([5; 32]));
     assert_eq!(machine.words(&world.phrase), Err(RecoveryError::OtherPhrase));
@@ -330,4 +450,33 @@ fn words_that_were_replaced_or_belong_to_another_recovery_are_refused() {
     machine.words(&world.phrase).unwrap();
     assert_eq!(machine.listed(&[]), Err(RecoveryError::UnknownPhrase));
     assert_eq!(machine.check(), Err(RecoveryError::OutOfStep));
+}
+
+#[test]
+fn what_a_home_says_of_a_space_counts_only_where_the_records_say_the_same() {
+    let world = World::new(Person::Founder);
+    let checked = |space: SpaceId, random: [u8; 32], records: &[Record]| {
+        let mut machine = Recovery::of_space(DeviceRoot::from_bytes([3; 32]), "new", space, random, false);
+        machine.words(&world.phrase).unwrap();
+        machine.fetched(records.to_vec()).unwrap();
+        let checked = machine.check().and_then(|()| machine.check());
+        assert_eq!(checked.is_ok(), machine.state() == RecoveryState::EpochOpen);
+        checked
+    };
+    assert_eq!(checked(world.space, RANDOM, &world.relay), Ok(()));
+    // The bytes of another space: its paper key is not to be shown or used here.
+    assert_eq!(checked(world.space, [7; 32], &world.relay), Err(RecoveryError::BadRecords));
+    assert_eq!(checked(SpaceId([8; 32]), RANDOM, &world.relay), Err(RecoveryError::BadRecords));
+    let not_covered = World::new(Person::AtHome);
+    assert_eq!(checked(not_covered.space, RANDOM, &not_covered.relay), Err(RecoveryError::NotRecovery));
+    let mut replaced = world.relay.clone();
+    let phone = replaced.iter().map(Record::author).next_back().unwrap();
+    let mut random = SeededRandom::new(41);
+    let keys = DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+    assert_ne!(phone, keys.sign_pk());
+    let membership = Membership::evaluate(&world.space, &replaced).unwrap();
+    let newer = RecoveryPhrase::generate(PhraseLength::Words24, &mut random).derive_space(&RANDOM);
+    let made = cover_records(&membership, &replaced, OwnKeys::first(&keys), MEMBER, &newer, &mut random).unwrap();
+    replaced.extend(made);
+    assert_eq!(checked(world.space, RANDOM, &replaced), Err(RecoveryError::Replaced));
 }

@@ -145,6 +145,7 @@ pub const FIELDS: &[Field] = &[
     field("space.name", SPACE_GENESIS, "name", FieldType::Line, Crdt::Register, TITLE, false),
     field("space.other.genesis", SPACE_GENESIS, "space/<key>:genesis", FieldType::Line, Crdt::Register, TITLE, false),
     field("space.other.relay", SPACE_GENESIS, "space/<key>:relay", FieldType::Line, Crdt::Register, TITLE, false),
+    field("space.other.paper", SPACE_GENESIS, "space/<key>:paper", FieldType::Line, Crdt::Register, TITLE, false),
     field("space.member.name", SPACE_GENESIS, "member/<id>:name", FieldType::Line, Crdt::Register, TITLE, false),
 ];
 

@@ -1,4 +1,4 @@
-//! A snapshot of the database for a backup, and a home made from one; also what a recovery stores last.
+//! A snapshot of the database for a backup, and a home made from one.
 //!
 //! A restored home writes a new stream (amendment 5): the home it was copied from may be alive and go on writing the
 //! old one, and two copies must never write one stream.
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Cut, Record};
+use lifeos_sync_protocol::record::Cut;
 use rusqlite::{Connection, OpenFlags};
 
 use super::documents::Cache;
 use super::home::make_home;
-use super::records::{admissible, find_space, insert_records, load};
-use super::{Reads, Store, StoreError, begin, schema};
+use super::records::load;
+use super::{Reads, Store, StoreError, schema};
 use crate::keystore::KeyFile;
 
 const SNAPSHOT_FILE: &str = "backup.tmp";
@@ -101,19 +101,6 @@ impl Store {
         prepare(&mut store)?;
         store.conn.close().map_err(|(_, error)| StoreError::from(error))?;
         Ok(())
-    }
-
-    /// Stores the last records of a recovery and takes its mark away, in one durable commit.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn finish_recovery(&mut self, space: &SpaceId, records: &[Record], mark: &str) -> Result<(), StoreError> {
-        let tx = begin(&self.conn)?;
-        let row = find_space(&tx, space)?.row;
-        let held = load(&tx, row)?;
-        insert_records(&tx, row, admissible(space, &held, records)?)?;
-        tx.execute("DELETE FROM meta WHERE key = ?1", [mark])?;
-        Ok(tx.commit()?)
     }
 
     /// Stores a value of the `meta` table, durably.

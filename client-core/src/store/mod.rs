@@ -31,6 +31,7 @@ mod query;
 mod reads;
 mod receive;
 mod records;
+mod recovering;
 mod rows;
 mod schema;
 mod seal;

@@ -115,11 +115,21 @@ impl<'c> Reads<'c> {
         schema::meta(self.conn, key)
     }
 
-    /// The spaces of this home, the home space first.
+    /// The spaces of this home, the home space first; not those whose recovery was begun and is not finished.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn spaces(&self) -> Result<Vec<SpaceRow>, StoreError> {
+        let begun = self.spaces_to_recover()?;
+        let rows = self.spaces_and_begun()?;
+        Ok(rows.into_iter().filter(|row| row.home || !begun.contains(&row.space)).collect())
+    }
+
+    /// The same with those whose recovery was begun.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn spaces_and_begun(&self) -> Result<Vec<SpaceRow>, StoreError> {
         let sql = "SELECT space.space, space.device, stream.stream, space.home FROM space
                    JOIN stream ON stream.id = space.own_stream ORDER BY space.home DESC, space.id";
         self.all(sql, [], |row| {

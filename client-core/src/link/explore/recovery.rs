@@ -1,4 +1,4 @@
-//! Every state of recovering a space from words, with a relay that lies.
+//! Every state of recovering a space from words, with a relay that lies: a home, and a shared space whose person reads.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -6,23 +6,26 @@ use std::rc::Rc;
 
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
-use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{DeviceKind, Record};
+use lifeos_sync_protocol::membership::{Device, Membership};
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record, Role};
 
 use super::{Model, explore, explore_all};
 use crate::crypto::SeededRandom;
 use crate::fault::{Fault, with_fault};
-use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
-use crate::records::{Founding, found_space, open_epochs};
+use crate::keys::{DeviceKeys, DeviceRoot, OwnKeys, PhraseLength, RecoveryPhrase};
+use crate::records::{Draft, Founding, cover_records, found_space, open_epochs, unlock_epochs};
 use crate::recovery::{Recovery, RecoveryStep};
 
 const RANDOM: [u8; 32] = [6; 32];
 const MEMBER: MemberId = MemberId([1; 16]);
+const READER: MemberId = MemberId([2; 16]);
 /// The device dies, or the person starts anew, so often.
 const BOOTS: usize = 2;
 
 /// What does not change.
 struct Stage {
+    /// A shared space in which the person may only read; else their home.
+    is_shared: bool,
     space: SpaceId,
     phrase: RecoveryPhrase,
     lost: SignPk,
@@ -149,24 +152,71 @@ fn root_of(boot: usize) -> DeviceRoot {
 fn space(seed: u64, random_bytes: [u8; 32], phrase: &RecoveryPhrase) -> (SpaceId, SignPk, Vec<Record>) {
     let mut random = SeededRandom::new(seed);
     let founder = DeviceRoot::generate(&mut random).derive_space(&random_bytes);
-    let recovery = phrase.derive_home();
-    let founding = Founding {
-        genesis_random: random_bytes,
-        member: MEMBER,
-        keys: &founder,
-        recovery: &recovery,
-        relays: Vec::new(),
-    };
-    let founded = found_space(&founding, &mut random).unwrap();
-    (founded.space, founder.sign_pk(), vec![founded.genesis, founded.epoch])
+    let (space, records) = founded(&founder, &phrase.derive_home(), random_bytes, &mut random);
+    (space, founder.sign_pk(), records)
+}
+
+fn founded(
+    founder: &DeviceKeys,
+    recovery: &DeviceKeys,
+    genesis_random: [u8; 32],
+    random: &mut SeededRandom,
+) -> (SpaceId, Vec<Record>) {
+    let founding = Founding { genesis_random, member: MEMBER, keys: founder, recovery, relays: Vec::new() };
+    let founded = found_space(&founding, random).unwrap();
+    (founded.space, vec![founded.genesis, founded.epoch])
+}
+
+/// Somebody else's space, which the words cover for a reader whose one device is lost.
+fn shared_space(phrase: &RecoveryPhrase) -> (SpaceId, SignPk, Vec<Record>) {
+    let mut random = SeededRandom::new(1);
+    let mut device = || DeviceRoot::generate(&mut random).derive_space(&RANDOM);
+    let (founder, thrown, lost) = (device(), device(), device());
+    let (space, mut records) = founded(&founder, &thrown, RANDOM, &mut random);
+    let membership = Membership::evaluate(&space, &records).unwrap();
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&founder));
+    let mut draft = Draft::begin(&membership, &records, &opened, &founder);
+    let devices = vec![lost.entry(&RANDOM, &READER, DeviceKind::Normal)];
+    draft.add(&Body::MemberAdd { member: READER, role: Role::Reader, enc_meta: Vec::new(), devices }).unwrap();
+    draft.grant_current(&mut random).unwrap();
+    records.extend(draft.finish());
+    // Beside one another: the reader covers the space, and the founder makes a key that those words do not have yet.
+    let membership = Membership::evaluate(&space, &records).unwrap();
+    let (own, paper) = (OwnKeys::first(&lost), phrase.derive_space(&RANDOM));
+    let covered = cover_records(&membership, &records, own, READER, &paper, &mut random).unwrap();
+    let mut draft = Draft::begin(&membership, &records, &opened, &founder);
+    draft.rotate(&mut random).unwrap();
+    records.extend(covered.into_iter().chain(draft.finish()));
+    let membership = Membership::evaluate(&space, &records).unwrap();
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&founder));
+    let mut draft = Draft::begin(&membership, &records, &opened, &founder);
+    draft.grant_current(&mut random).unwrap();
+    records.extend(draft.finish());
+    (space, lost.sign_pk(), records)
+}
+
+impl Stage {
+    fn paper_key(&self) -> DeviceKeys {
+        if self.is_shared { self.phrase.derive_space(&RANDOM) } else { self.phrase.derive_home() }
+    }
+
+    fn member(&self) -> MemberId {
+        if self.is_shared { READER } else { MEMBER }
+    }
+
+    fn machine(&self, boot: usize, resumed: Option<usize>) -> Recovery {
+        let root = root_of(resumed.unwrap_or(boot));
+        match resumed {
+            _ if self.is_shared => Recovery::of_space(root, "new", self.space, RANDOM, resumed.is_some()),
+            Some(_) => Recovery::resume(root, "new", self.space, self.paper_key().sign_pk()),
+            None => Recovery::start(root, "new"),
+        }
+    }
 }
 
 impl Run {
     fn start(boot: usize, resumed: Option<usize>, stage: &Stage) -> Self {
-        let machine = match resumed {
-            Some(root) => Recovery::resume(root_of(root), "new", stage.space, stage.phrase.derive_home().sign_pk()),
-            None => Recovery::start(root_of(boot), "new"),
-        };
+        let machine = stage.machine(boot, resumed);
         Self { boot, resumed, begun: false, machine: Rc::new(machine), step: Some(RecoveryStep::AskWords) }
     }
 
@@ -217,12 +267,13 @@ fn ids(records: &[Record], out: &mut Vec<u8>) {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(is_shared: bool) -> Self {
         let phrase = RecoveryPhrase::generate(PhraseLength::Words12, &mut SeededRandom::new(41));
-        let (id, lost, records) = space(1, RANDOM, &phrase);
+        let (id, lost, records) = if is_shared { shared_space(&phrase) } else { space(1, RANDOM, &phrase) };
         let stranger = RecoveryPhrase::generate(PhraseLength::Words12, &mut SeededRandom::new(42));
         let (other, _, others) = space(2, [9; 32], &stranger);
         let stage = Stage {
+            is_shared,
             space: id,
             phrase,
             lost,
@@ -336,7 +387,7 @@ impl World {
             return Rc::clone(known);
         }
         let membership = Membership::evaluate(&self.stage.space, records).unwrap();
-        let keyring = open_epochs(&membership, records, &self.stage.phrase.derive_home());
+        let keyring = open_epochs(&membership, records, &self.stage.paper_key());
         let opens = membership.current_epoch().is_some_and(|epoch| keyring.find(&epoch).is_some());
         let known = Rc::new(Known { membership, opens });
         self.stage.known.borrow_mut().insert(key, Rc::clone(&known));
@@ -441,7 +492,8 @@ impl Model for World {
     fn check(&self) -> Result<(), String> {
         let relay = self.known(&self.relay);
         let own = self.new_device();
-        let enrolled = relay.membership.devices.iter().filter(|(_, device)| device.kind == DeviceKind::Normal);
+        let is_own = |device: &Device| device.kind == DeviceKind::Normal && device.member == self.stage.member();
+        let enrolled = relay.membership.devices.iter().filter(|(_, device)| is_own(device));
         if enrolled.clone().any(|(key, _)| *key != self.stage.lost && Some(*key) != own) {
             return Err("a key is enrolled that is on no disk".into());
         }
@@ -450,8 +502,10 @@ impl Model for World {
         }
         if self.finished {
             let shown = &self.known(&self.finished_on).membership;
-            let in_force = own.is_some_and(|own| shown.may_write(&own)) && !shown.may_read(&self.stage.lost);
-            if !in_force || shown.current_epoch().is_none() {
+            let may = |own: SignPk| shown.may_read(&own) && shown.may_write(&own) != self.stage.is_shared;
+            let in_force = own.is_some_and(may) && !shown.may_read(&self.stage.lost);
+            // Who only reads leaves the key to others: a removal keeps everybody from sealing under the old one.
+            if !in_force || shown.current_epoch().is_none() != self.stage.is_shared {
                 return Err("the recovery ended before the lost device was out and a new key was made".into());
             }
         }
@@ -486,23 +540,30 @@ impl Model for World {
 
 #[test]
 fn an_epoch_that_nobody_tried_to_open_is_found() {
-    let found = with_fault(Fault::EpochUnopened, || explore(World::new())).unwrap_err();
-    assert!(found.what.contains("opened the newest epoch"), "{found:?}");
+    for is_shared in [false, true] {
+        let found = with_fault(Fault::EpochUnopened, || explore(World::new(is_shared))).unwrap_err();
+        assert!(found.what.contains("opened the newest epoch"), "{found:?}");
+    }
 }
 
 #[test]
 fn a_key_published_before_it_is_saved_is_found() {
-    let found = with_fault(Fault::KeyUnsaved, || explore(World::new())).unwrap_err();
-    assert!(found.what.contains("on no disk"), "{found:?}");
+    for is_shared in [false, true] {
+        let found = with_fault(Fault::KeyUnsaved, || explore(World::new(is_shared))).unwrap_err();
+        assert!(found.what.contains("on no disk"), "{found:?}");
+    }
 }
 
 #[test]
 fn a_relay_believed_without_reading_back_is_found() {
-    let found = with_fault(Fault::SentBelieved, || explore(World::new())).unwrap_err();
-    assert!(found.what.contains("before the lost device was out"), "{found:?}");
+    for is_shared in [false, true] {
+        let found = with_fault(Fault::SentBelieved, || explore(World::new(is_shared))).unwrap_err();
+        assert!(found.what.contains("before the lost device was out"), "{found:?}");
+    }
 }
 
 #[test]
 fn no_lie_of_the_relay_and_no_crash_leaves_a_recovery_stuck_or_a_key_loose() {
-    explore_all("recovery", World::new());
+    explore_all("recovery of a home", World::new(false));
+    explore_all("recovery of a shared space by a reader", World::new(true));
 }

@@ -1,0 +1,145 @@
+//! What a person's home says of their other spaces: where each is, what its keys are made from, and which recovery
+//! key covers it.
+//!
+//! Every own device writes here and nobody else, but what one of them wrote is looked at like anything from outside: what
+//! does not read is left out, and there is a limit. Nothing here is proof: a space's own records are.
+
+use std::collections::BTreeMap;
+
+use automerge::AutoCommit;
+use lifeos_sync_protocol::ids::{SignPk, SpaceId};
+
+use super::register::{as_text, line, put, with_prefix};
+use crate::document::DocumentError;
+use crate::registry::SPACE_GENESIS;
+
+/// Spaces that a home may name; further ones are not looked at.
+pub const SPACES_NOTED_MAX: usize = 256;
+
+/// A space that a home names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotedSpace {
+    /// What the keys in it are derived from.
+    pub genesis_random: [u8; 32],
+    /// Its relay's address as it was written down; the home's relay without one.
+    pub relay: Option<String>,
+}
+
+/// The recovery key of a space, and the one of the home that comes from the same words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaperKeys {
+    /// In the space.
+    pub space: SignPk,
+    /// At home.
+    pub home: SignPk,
+}
+
+/// The spaces that a home names, ascending.
+#[must_use]
+pub fn noted_spaces(doc: &AutoCommit) -> BTreeMap<SpaceId, NotedSpace> {
+    let noted = registers(doc, ":genesis").filter_map(|(space, text)| Some((space, bytes_32(&text)?)));
+    let mut relays: BTreeMap<SpaceId, String> = registers(doc, ":relay").collect();
+    let space = |(space, genesis_random)| (space, NotedSpace { genesis_random, relay: relays.remove(&space) });
+    noted.take(SPACES_NOTED_MAX).map(space).collect()
+}
+
+/// Writes down where a space is from now on.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn note_relay(doc: &mut AutoCommit, space: &SpaceId, relay: &str) -> Result<(), DocumentError> {
+    put(doc, SPACE_GENESIS, &format!("space/{space}:relay"), line(relay))
+}
+
+/// Writes down which recovery key covers a space.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn note_paper_keys(doc: &mut AutoCommit, space: &SpaceId, keys: &PaperKeys) -> Result<(), DocumentError> {
+    put(doc, SPACE_GENESIS, &format!("space/{space}:paper"), format!("{}{}", keys.space, keys.home))
+}
+
+/// The recovery keys that were written down, by space.
+#[must_use]
+pub fn paper_keys(doc: &AutoCommit) -> BTreeMap<SpaceId, PaperKeys> {
+    let read = |(space, text): (SpaceId, String)| {
+        let (own, home) = text.split_at_checked(2 * SignPk::BYTES)?;
+        Some((space, PaperKeys { space: own.parse().ok()?, home: home.parse().ok()? }))
+    };
+    registers(doc, ":paper").filter_map(read).take(SPACES_NOTED_MAX).collect()
+}
+
+/// Text registers `space/<id><suffix>`.
+fn registers<'d>(doc: &'d AutoCommit, suffix: &'d str) -> impl Iterator<Item = (SpaceId, String)> + 'd {
+    with_prefix(doc, "space/").filter_map(move |(key, value)| {
+        let space = key.strip_suffix(suffix)?.parse().ok()?;
+        Some((space, as_text(&value)?.to_owned()))
+    })
+}
+
+/// 64 hex characters; an id of a space is read the same way.
+fn bytes_32(text: &str) -> Option<[u8; 32]> {
+    text.parse::<SpaceId>().ok().map(|bytes| bytes.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use automerge::ROOT;
+    use automerge::transaction::Transactable;
+    use lifeos_sync_protocol::ids::{DocId, StreamId};
+
+    use super::*;
+    use crate::document::Document;
+    use crate::modules::space::note_space;
+
+    fn document(edit: impl FnOnce(&mut AutoCommit)) -> Document {
+        let mut document = Document::new(DocId([1; 16]), SPACE_GENESIS, StreamId([1; 16])).unwrap();
+        document
+            .edit(1, |doc| {
+                edit(doc);
+                Ok::<(), DocumentError>(())
+            })
+            .unwrap();
+        document
+    }
+
+    #[test]
+    fn what_was_written_down_of_a_space_is_read_back() {
+        let (space, keys) = (SpaceId([3; 32]), PaperKeys { space: SignPk([4; 32]), home: SignPk([5; 32]) });
+        let home = document(|doc| {
+            note_space(doc, &space, &[9; 32], Some("ws://127.0.0.1:7700")).unwrap();
+            note_space(doc, &SpaceId([2; 32]), &[8; 32], None).unwrap();
+            note_paper_keys(doc, &space, &keys).unwrap();
+            note_relay(doc, &space, "wss://relay.example").unwrap();
+        });
+        let noted = noted_spaces(home.read());
+        assert_eq!(noted.keys().copied().collect::<Vec<_>>(), [SpaceId([2; 32]), space]);
+        assert_eq!(
+            (noted[&space].genesis_random, noted[&space].relay.as_deref()),
+            ([9; 32], Some("wss://relay.example"))
+        );
+        assert_eq!(noted[&SpaceId([2; 32])].relay, None);
+        assert_eq!(paper_keys(home.read()), BTreeMap::from([(space, keys)]));
+    }
+
+    #[test]
+    fn what_does_not_read_is_left_out_and_there_is_a_limit() {
+        let home = document(|doc| {
+            let mut put = |key: &str, value: &str| doc.put(ROOT, key, value).unwrap();
+            put(&format!("space/{}:genesis", SpaceId([3; 32])), "not hex");
+            put("space/short:genesis", &"ab".repeat(32));
+            put(&format!("space/{}:paper", SpaceId([3; 32])), &"é".repeat(64));
+            put(&format!("space/{}:paper", SpaceId([4; 32])), &"x".repeat(1_000_000));
+            doc.put(ROOT, format!("space/{}:genesis", SpaceId([5; 32])), 7_i64).unwrap();
+        });
+        assert!(noted_spaces(home.read()).is_empty() && paper_keys(home.read()).is_empty());
+        let many = document(|doc| {
+            for number in 0..SPACES_NOTED_MAX + 9 {
+                let mut space = SpaceId::ZERO;
+                space.0[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+                note_space(doc, &space, &[1; 32], None).unwrap();
+            }
+        });
+        assert_eq!(noted_spaces(many.read()).len(), SPACES_NOTED_MAX);
+    }
+}
