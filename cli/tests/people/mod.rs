@@ -178,6 +178,65 @@ fn words_are_made_anew_and_bring_everything_back_on_a_bare_machine() {
     );
 }
 
+/// What a command prints that reads the words from stdin.
+fn with_words(desk: &Desk, home: &str, args: &[&str], words: &str) -> std::process::Output {
+    let mut child = desk.command(home, args).stdin(Stdio::piped()).spawn().unwrap();
+    // A command that reads no stdin may be gone already.
+    let _ = writeln!(child.stdin.take().unwrap(), "{words}");
+    child.wait_with_output().unwrap()
+}
+
+fn held(desk: &Desk, home: &str, args: &[&str], words: &str) -> Value {
+    let output = with_words(desk, home, &[args, &["--quiet", "--json"]].concat(), words);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    let printed = serde_json::from_slice(&output.stdout).unwrap();
+    contract::hold(args, &printed);
+    printed
+}
+
+#[test]
+fn the_words_bring_back_a_space_that_they_cover_and_say_what_to_do_about_one_that_they_do_not() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    let words = desk.init("ana", Some(&relay.url()))["recovery_phrase"].as_str().unwrap().to_owned();
+    let page = shown(&desk, "ana", &["space", "new", "Family"]);
+    assert!(page.contains("does not bring this space back yet: run `lifeos recovery cover`"), "{page}");
+    let family = desk.json("ana", &["status"])["spaces_uncovered"][0].as_str().unwrap().to_owned();
+    let page = shown(&desk, "ana", &["status"]);
+    assert!(page.contains("does not bring back 1 shared space: run `lifeos recovery cover`"), "{page}");
+    desk.json("ana", &["note", "add", "Groceries", "--text", "milk", "--space", "Family"]);
+    desk.json("ana", &["sync"]);
+    desk.json("ana", &["sync", "--space", "Family"]);
+    let covered = held(&desk, "ana", &["recovery", "cover"], &words);
+    assert_eq!(
+        (&covered["spaces"][0]["space"], &covered["spaces"][0]["outcome"]),
+        (&json!(family), &json!("covered_now"))
+    );
+    let page = text(&with_words(&desk, "ana", &["recovery", "cover"], &words).stdout);
+    assert!(page.contains("was covered"), "{page}");
+    assert_eq!(desk.json("ana", &["status"])["spaces_uncovered"], json!([]));
+    let club = desk.json("ana", &["space", "new", "Club"])["space"].as_str().unwrap().to_owned();
+    desk.json("ana", &["sync"]);
+    desk.json("ana", &["sync", "--space", "Club"]);
+
+    let args = ["recover", "--relay", &relay.url(), "--name", "new"];
+    let report = held(&desk, "bare", &args, &words);
+    let outcome = |space: &str| {
+        let all = report["spaces"].as_array().unwrap();
+        all.iter().find(|found| found["space"] == space).unwrap()["outcome"].clone()
+    };
+    assert_eq!((outcome(&family), outcome(&club)), (json!("recovered"), json!("needs_owner")), "{report}");
+    assert_eq!(desk.json("bare", &["note", "list", "--space", "Family"])["notes"][0]["title"], "Groceries");
+    let again = with_words(&desk, "bare", &args, &words);
+    let page = text(&again.stdout);
+    assert!(again.status.success() && page.contains(&format!("The space {} is not back:", &club[..8])), "{page}");
+    assert!(page.contains("--replaces") && page.contains(&format!("lifeos recovery forget {}", &club[..8])), "{page}");
+    let page = shown(&desk, "bare", &["status"]);
+    assert!(page.contains("did not come back with the others"), "{page}");
+    assert_eq!(desk.json("bare", &["recovery", "forget", &club[..8]])["forgotten"], club.as_str());
+    let nothing_left = with_words(&desk, "bare", &[&args[..], &["--json"]].concat(), &words);
+    assert_eq!(failure(&nothing_left).0, "home", "there is a home, and nothing is left");
+}
+
 #[test]
 fn commands_under_their_other_names_do_the_same() {
     let (desk, relay) = (Desk::new(), Relay::start());
