@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod contract;
+mod database;
 mod keys;
 mod people;
 

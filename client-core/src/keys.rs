@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! device root  ── HKDF(genesis_random ‖ purpose) ──▶ the device's signing and HPKE keys in that space
+//! device root  ── HKDF("database") ────────────────▶ the key of the local database, if that is encrypted
 //! phrase seed  ── HKDF("recover/…/home") ──────────▶ the paper key's signing and HPKE keys in the home space
 //! epoch secret ── HKDF ─▶ one key per envelope, one per wrapped parent, the public commitment
 //! ```
@@ -28,6 +29,10 @@ pub use phrase::{PhraseError, PhraseLength, RecoveryPhrase};
 /// A device's one root seed, from which its keys in every space are derived.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct DeviceRoot(pub(crate) [u8; 32]);
+
+/// Key of the local database, if that is encrypted.
+#[derive(Clone)]
+pub struct DatabaseKey(Zeroizing<[u8; 32]>);
 
 /// A device's keys in one space.
 pub struct DeviceKeys {
@@ -58,7 +63,7 @@ macro_rules! no_debug {
         }
     )*};
 }
-no_debug!(DeviceRoot DeviceKeys EpochSecret RecoveryPhrase);
+no_debug!(DeviceRoot DatabaseKey DeviceKeys EpochSecret RecoveryPhrase);
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,6 +95,20 @@ impl DeviceRoot {
     pub fn derive_space(&self, genesis_random: &[u8; 32]) -> DeviceKeys {
         let prk = Prk::extract(&ctx("device"), &self.0);
         DeviceKeys::from_seeds(&prk.expand(&[genesis_random, b"sign"]), &prk.expand(&[genesis_random, b"hpke"]))
+    }
+
+    /// The key of the local database: `HKDF(salt = ctx("device"), root, "database")`. What a space adds is longer.
+    #[must_use]
+    pub fn derive_database(&self) -> DatabaseKey {
+        DatabaseKey(Prk::extract(&ctx("device"), &self.0).expand(&[b"database"]))
+    }
+}
+
+impl DatabaseKey {
+    /// The 32 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        self.0.clone()
     }
 }
 
@@ -232,6 +251,7 @@ mod tests {
         let shown =
             format!("{root:?} {:?} {:?} {phrase:?}", root.derive_space(&[0; 32]), EpochSecret::generate(&mut random));
         assert_eq!(shown, "DeviceRoot(secret) DeviceKeys(secret) EpochSecret(secret) RecoveryPhrase(secret)");
+        assert_eq!(format!("{:?}", root.derive_database()), "DatabaseKey(secret)");
     }
 
     #[test]

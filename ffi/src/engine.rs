@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeos_client_core::client::{Client, ClientError, InitOptions, SyncHandle};
+use lifeos_client_core::client::{Client, ClientError, DatabaseForm, InitOptions, OpenOptions, SyncHandle};
 use tokio::sync::watch;
 
 use crate::error::LifeOsError;
@@ -46,6 +46,20 @@ pub async fn create_home(
     let options = InitOptions { device_name, person_name, relay };
     let (client, phrase) = engine.block(move || Client::create(&PathBuf::from(home), options)).await?;
     Ok(NewHome { engine: LifeOs::new(engine, client), recovery_phrase: phrase.words().join(" ") })
+}
+
+/// Encrypts the database of a home that nobody has open, or decrypts it; false: it is like that already. It protects
+/// only what the device's key does not lie beside: move that into the keystore first.
+///
+/// # Errors
+/// [`LifeOsError::Invalid`] when this library was built without the cipher; [`LifeOsError::Storage`] while the home is
+/// open somewhere; [`LifeOsError::Home`].
+#[uniffi::export]
+pub async fn set_database_encrypted(home: String, encrypted: bool) -> Result<bool, LifeOsError> {
+    let form = if encrypted { DatabaseForm::Encrypted } else { DatabaseForm::Plain };
+    let options = OpenOptions::default();
+    let convert = move || Client::convert_database(&PathBuf::from(home), &options, form, &mut |_| {});
+    Engine::start()?.block(convert).await
 }
 
 /// What the rest of this crate needs.

@@ -20,7 +20,7 @@ mod records;
 mod runtime;
 mod transfer;
 
-pub use engine::{LifeOs, NewHome, create_home};
+pub use engine::{LifeOs, NewHome, create_home, set_database_encrypted};
 pub use error::LifeOsError;
 pub use events::{EventStream, SyncEvent};
 pub use link::{CodeOutcome, LinkApprove, LinkNew, link_new};

@@ -228,6 +228,7 @@ def check_keys(vectors):
     for name in ("device", "device_elsewhere"):
         seeds = epochs.device_seeds(vectors["device.root"], vectors[f"{name}.genesis_random"])
         check_pair(vectors, name, seeds)
+    vectors.equal("device.database", epochs.database_key(vectors["device.root"]))
     for name in ("paper_12", "paper_24"):
         if len(vectors[f"{name}.words"].split()) != int(name[-2:]):
             raise Failed("a phrase of another length")

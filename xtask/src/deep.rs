@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::run::{Outcome, capture, cargo, command, root, run};
 use crate::{fuzz, stages};
 
-const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz"];
+const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher"];
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const FUZZ_S: u64 = 60;
@@ -27,6 +27,7 @@ fn one(part: &str) -> Outcome {
         "demo" => demo(),
         "mutations" => mutations(),
         "membership" => membership(),
+        "sqlcipher" => sqlcipher(),
         "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
         _ => record("bench", "all rows in release", stages::bench(&["all"])),
     }
@@ -56,6 +57,31 @@ fn membership() -> Outcome {
     let seed = text("date", &["-u", "+%Y%m%d000000"]);
     let compared = stages::histories(HISTORIES, &seed, Duration::from_secs(60 * 60));
     record("membership", &format!("{HISTORIES} histories from seed {seed}"), compared)
+}
+
+/// The build with an encrypted database: needs libcrypto and its headers, which a machine of CI may lack.
+fn sqlcipher() -> Outcome {
+    let features: Vec<_> =
+        ["client-core", "cli", "ffi", "tests", "benches"].map(|name| format!("lifeos-{name}/sqlcipher")).into();
+    let features = features.join(",");
+    let whole = ["--workspace", "--profile", "ci", "--locked", "--features", &features];
+    let checked = run(
+        &mut cargo(&[&["clippy"][..], &whole, &["--all-targets", "--quiet", "--", "-D", "warnings"]].concat()),
+        Duration::from_secs(30 * 60),
+    );
+    let said = checked.and_then(|()| {
+        let tests = [&["test"][..], &whole, &["--no-fail-fast"]].concat();
+        capture(&mut cargo(&tests), Duration::from_secs(60 * 60))
+    });
+    let passed = said.as_deref().map(passed).unwrap_or_default();
+    record("sqlcipher", &format!("clippy and all {passed} tests with the cipher built in"), said.map(drop))
+}
+
+/// How many tests passed, of all programs of tests.
+fn passed(said: &str) -> u64 {
+    let counts =
+        said.lines().filter_map(|line| line.split_once("test result: ok. ")?.1.split(' ').next()?.parse::<u64>().ok());
+    counts.sum()
 }
 
 fn fuzz_one(target: &str) -> Outcome {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::run::{Outcome, cargo, command, has, run, target};
+use crate::run::{Outcome, capture, cargo, command, has, run, target};
+
+/// What only the feature `sqlcipher` may bring in: it needs a libcrypto on the machine.
+const OF_THE_CIPHER: &[&str] = &["sqlcipher-src", "openssl-sys"];
 
 /// Bans, licences and sources of `deny.toml`.
 pub(crate) fn check() -> Outcome {
@@ -19,5 +22,22 @@ pub(crate) fn check() -> Outcome {
     }
     // Offline, so that the check needs nothing but the lock file and the crates that are here anyway.
     run(&mut cargo(&["fetch", "--locked"]), cap)?;
-    run(&mut command(program, &["--offline", "check", "bans", "licenses", "sources"]), cap)
+    run(&mut command(program, &["--offline", "check", "bans", "licenses", "sources"]), cap)?;
+    no_cipher_by_default()
+}
+
+/// The trees of the programs as they are built when nobody asks for anything, build scripts included.
+fn no_cipher_by_default() -> Outcome {
+    for package in ["lifeos-cli", "lifeos-ffi", "lifeos-sync-server"] {
+        let tree = ["tree", "--locked", "--prefix", "none", "--edges", "normal,build", "--package", package];
+        let said = capture(&mut cargo(&tree), Duration::from_secs(60))?;
+        let found = said.lines().find(|line| OF_THE_CIPHER.iter().any(|name| line.starts_with(name)));
+        if let Some(line) = found {
+            return Err(format!("{package} depends on {line} without the feature `sqlcipher`"));
+        }
+        if !said.lines().any(|line| line.starts_with("libsqlite3-sys")) {
+            return Err(format!("the tree of {package} was not read"));
+        }
+    }
+    Ok(())
 }

@@ -24,7 +24,7 @@ const USAGE: &str = "cargo xtask COMMAND
   fuzz TARGET [--seconds N]
                             one fuzz target on the nightly toolchain
   deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
-                            membership, fuzz; appends to evidence/";
+                            membership, fuzz, sqlcipher; appends to evidence/";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -1,5 +1,7 @@
 //! The rows of the target tables.
 
+#[cfg(feature = "sqlcipher")]
+mod cipher;
 mod commit;
 mod device;
 mod join;
@@ -29,4 +31,6 @@ pub(crate) const ALL: &[Row] = &[
     Row { name: "push", run: |short, tell| relay::push(short).into_iter().for_each(tell) },
     Row { name: "fanout", run: |short, tell| relay::fanout(short).into_iter().for_each(tell) },
     Row { name: "catchup", run: |short, tell| relay::catch_up(short).into_iter().for_each(tell) },
+    #[cfg(feature = "sqlcipher")]
+    Row { name: "cipher", run: |short, tell| cipher::cipher(short).into_iter().for_each(tell) },
 ];

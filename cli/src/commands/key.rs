@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use lifeos_client_core::client::{Client, KeyPlace};
 use serde_json::json;
 
+use super::database::{self, Database};
 use crate::ask;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -18,6 +19,9 @@ pub enum Key {
     Passphrase(PassphraseCommand),
     /// Move the key into the system's keystore, or out of it
     Move(Move),
+    /// Encrypt the local database under the key, or no longer
+    #[command(subcommand)]
+    Database(Database),
 }
 
 /// Show.
@@ -39,7 +43,8 @@ pub enum PassphraseCommand {
 #[command(
     after_help = "Example:\n  lifeos key passphrase set\n  LIFEOS_NEW_PASSPHRASE_FD=3 lifeos key passphrase set 3< new.txt\n\n\
                         Every command asks for it from then on; scripts give it by LIFEOS_PASSPHRASE_FD (better) or\n\
-                        LIFEOS_PASSPHRASE. It protects the keys, not the notes in the database: use disk encryption too."
+                        LIFEOS_PASSPHRASE. It protects the keys, and the notes only where the database is encrypted too (`lifeos key\n\
+                        database`) or the disk is."
 )]
 pub struct Set {}
 
@@ -62,6 +67,7 @@ pub(super) fn run(command: &Key, context: &Context) -> Result<(), Failure> {
     let home = context.home()?;
     match command {
         Key::Show(_) => {}
+        Key::Database(command) => return database::run(command, context),
         Key::Passphrase(PassphraseCommand::Set(_)) => {
             let client = context.open_home()?;
             let chosen = ask::new_passphrase(context)?;
@@ -78,6 +84,7 @@ pub(super) fn run(command: &Key, context: &Context) -> Result<(), Failure> {
         }
     }
     let kept = Client::key_protection(&home)?;
+    database::warn_key_beside(context, kept)?;
     let client = if matches!(command, Key::Show(_)) && !kept.passphrase { Some(context.open_home()?) } else { None };
     let checked = client.map(|client| client.is_phrase_checked()).transpose()?;
     context.out.result(

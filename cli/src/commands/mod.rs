@@ -1,6 +1,7 @@
 //! The commands, one file a family; each parses its arguments, calls the client and shows what came back.
 
 mod backup;
+mod database;
 mod device;
 mod doctor;
 mod epoch;
@@ -73,7 +74,7 @@ pub enum Command {
     Backup(backup::Backup),
     /// Make a home out of a backup
     Restore(backup::Restore),
-    /// How this device's key is kept: keystore, file, passphrase
+    /// How this device's key is kept: keystore, file, passphrase; and whether the database is encrypted under it
     #[command(subcommand)]
     Key(key::Key),
     /// Check the home: database, documents, projections, keys

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Desk, contract, text};
 
 /// Runs a command with these variables and this text on stdin.
-fn run(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin: &str) -> Output {
+pub(super) fn run(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin: &str) -> Output {
     let mut command = desk.command(home, args);
     for name in ["LIFEOS_PASSPHRASE", "LIFEOS_PASSPHRASE_FD", "LIFEOS_NEW_PASSPHRASE", "LIFEOS_NEW_PASSPHRASE_FD"] {
         command.env_remove(name);
@@ -19,7 +19,7 @@ fn run(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin
     child.wait_with_output().unwrap()
 }
 
-fn json(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin: &str) -> Value {
+pub(super) fn json(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin: &str) -> Value {
     let output = run(desk, home, &[args, &["--json"]].concat(), variables, stdin);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
     let printed = serde_json::from_slice(&output.stdout).unwrap();
@@ -27,7 +27,7 @@ fn json(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdi
     printed
 }
 
-fn refused(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin: &str) -> String {
+pub(super) fn refused(desk: &Desk, home: &str, args: &[&str], variables: &[(&str, &str)], stdin: &str) -> String {
     let output = run(desk, home, args, variables, stdin);
     assert_ne!(output.status.code(), Some(0), "{args:?} should fail");
     text(&output.stderr)

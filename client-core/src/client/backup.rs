@@ -79,8 +79,8 @@ impl Client {
         let root = self.shared.root.clone();
         let content = Content { space: self.space(), device: self.device(), root, made_ms: wall_ms() };
         progress(ProgressStep { phase: "copy", done: 0, total: 0 });
-        let snapshot = self.shared.store().snapshot()?;
-        let database = File::open(snapshot.path()).map_err(BackupError::Io)?;
+        let mut snapshot = self.shared.store().snapshot()?;
+        let database = snapshot.file();
         let total = database.metadata().map_err(BackupError::Io)?.len();
         let partial = partial_path(file);
         let mut step = |done| progress(ProgressStep { phase: "encrypt", done, total });
@@ -178,7 +178,7 @@ fn write_file(
     path: &Path,
     locks: &[Lock],
     content: &Content,
-    mut database: File,
+    database: &mut File,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, BackupError> {
     let mut options = fs::OpenOptions::new();
@@ -189,7 +189,7 @@ fn write_file(
         options.mode(0o600);
     }
     let mut out = BufWriter::new(options.open(path).map_err(BackupError::Io)?);
-    write_backup(&mut out, locks, content, &mut database, &mut SystemRandom::new(), progress)?;
+    write_backup(&mut out, locks, content, database, &mut SystemRandom::new(), progress)?;
     out.flush().map_err(BackupError::Io)?;
     let file = out.into_inner().map_err(|error| BackupError::Io(error.into_error()))?;
     file.sync_all().map_err(BackupError::Io)?;

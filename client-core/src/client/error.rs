@@ -115,11 +115,14 @@ impl From<StoreError> for ClientError {
             | StoreError::DeviceKey
             | StoreError::Key(_)
             | StoreError::Keystore(_)
+            | StoreError::Encrypted
+            | StoreError::WrongDatabaseKey
             | StoreError::NewerVersion { .. } => Self::Home { message },
             StoreError::Records(_) | StoreError::PeerMisbehaved { .. } | StoreError::CopiedSpace => {
                 Self::Security { message }
             }
-            StoreError::UnknownSpace
+            StoreError::CannotEncrypt
+            | StoreError::UnknownSpace
             | StoreError::UnknownRelay
             | StoreError::WrongKind
             | StoreError::NothingToAdopt

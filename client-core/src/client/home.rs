@@ -175,13 +175,17 @@ impl Client {
     /// [`ClientError::Home`] when there is none, it is from a newer version, its key can be read by others, or the
     /// passphrase is missing or wrong.
     pub fn open_with(home: &Path, options: &OpenOptions) -> Result<Self, ClientError> {
-        let store = Store::open(home)?;
+        if !home.join(DATABASE_FILE).is_file() {
+            return Err(StoreError::NoHome.into());
+        }
+        // First the key, which the database may be encrypted under.
+        let root = unlock_device_root(home, system_keystore(), options.passphrase.as_ref())?;
+        let store = Store::open_with(home, Some(&root.derive_database()))?;
         if store.reads().meta(META_RECOVERING)?.is_some() {
             return Err(ClientError::home(
                 "a recovery was begun here and is not finished: run `lifeos recover` again with the same words",
             ));
         }
-        let root = unlock_device_root(home, system_keystore(), options.passphrase.as_ref())?;
         Self::assemble(home, store, root)
     }
 
@@ -194,7 +198,7 @@ impl Client {
                 "device.key belongs to another home: put the right one back from a backup, or link this device again",
             ));
         }
-        let reader = Reader::open(home)?;
+        let reader = Reader::open_with(home, Some(&root.derive_database()))?;
         let ids = (space.space, space.device);
         let client = Self { shared: Arc::new(Shared::new(home.to_owned(), store, reader, (root, keys), ids, None)?) };
         // What could not be taken in may be by now: another version, another process' keys. It must not keep a home shut.

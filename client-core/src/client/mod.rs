@@ -64,7 +64,7 @@ pub use sync::SyncHandle;
 pub use together::NoteEdits;
 pub use types::*;
 
-pub use crate::store::{KeyPlace, KeyProtection};
+pub use crate::store::{DatabaseForm, KeyPlace, KeyProtection};
 
 /// A home that is open. Cheap to clone; all clones share one store.
 #[derive(Clone)]

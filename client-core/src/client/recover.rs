@@ -208,7 +208,11 @@ fn begin(home: &Path, device_name: &str) -> Result<Recovery, ClientError> {
     if !home.join(DATABASE_FILE).exists() {
         return Ok(Recovery::start(DeviceRoot::generate(&mut SystemRandom::new()), device_name));
     }
-    let store = Store::open(home)?;
+    // One that is encrypted was finished before: a recovery begins with a plain one.
+    let store = Store::open(home).map_err(|error| match error {
+        StoreError::Encrypted => StoreError::HomeExists,
+        error => error,
+    })?;
     let mark = store.reads().meta(META_RECOVERING)?.and_then(|mark| SignPk::from_slice(&mark));
     let begun_by = mark.ok_or(StoreError::HomeExists)?;
     let space = store.reads().spaces()?.into_iter().find(|space| space.home);

@@ -83,8 +83,8 @@ impl Client {
         if *space == self.space() {
             return Ok(self.clone());
         }
-        let home = &self.shared.home;
-        let store = Store::open(home)?;
+        let (home, key) = (&self.shared.home, self.shared.root.derive_database());
+        let store = Store::open_with(home, Some(&key))?;
         let row = store.reads().spaces()?.into_iter().find(|row| row.space == *space);
         let row = row.ok_or_else(|| ClientError::not_found("such space"))?;
         let random = store.genesis_random(space)?;
@@ -95,7 +95,7 @@ impl Client {
         if keys.sign_pk() != row.device {
             return Err(ClientError::home("device.key does not fit this space: restore the home from a backup"));
         }
-        let (reader, ids) = (Reader::open(home)?, (row.space, row.device));
+        let (reader, ids) = (Reader::open_with(home, Some(&key))?, (row.space, row.device));
         let lock = Some(Arc::clone(&self.shared.lock));
         Ok(Self {
             shared: Arc::new(Shared::new(home.clone(), store, reader, (self.shared.root.clone(), keys), ids, lock)?),

@@ -4,7 +4,7 @@
 //! old one, and two copies must never write one stream.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
@@ -15,33 +15,61 @@ use rusqlite::{Connection, OpenFlags};
 use super::documents::Cache;
 use super::home::make_home;
 use super::records::load;
-use super::{Reads, Store, StoreError, schema};
+use super::{Reads, Store, StoreError, cipher, schema};
+#[cfg(feature = "sqlcipher")]
+use crate::crypto::{SystemRandom, random_bytes};
 use crate::keystore::KeyFile;
 
 const SNAPSHOT_FILE: &str = "backup.tmp";
+/// Files here lie in memory (Linux).
+#[cfg(feature = "sqlcipher")]
+const MEMORY_FOLDER: &str = "/dev/shm";
 
-/// A copy of the database in one file, removed when it is dropped.
+/// A copy of the database in one file, plain whatever the database is, that is gone when it is dropped.
 #[derive(Debug)]
 pub struct Snapshot {
-    path: PathBuf,
+    file: File,
+    /// Its name, where it still has one.
+    path: Option<PathBuf>,
 }
 
 impl Snapshot {
-    /// Where it lies.
+    /// The copy, to be read from its beginning.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub const fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// An empty, private file.
+    fn begin(path: PathBuf) -> Result<Self, StoreError> {
+        // Made first, empty and private: VACUUM INTO and ATTACH take an empty file as it is.
+        drop(super::device_key::create_private(&path)?);
+        let file = File::open(&path).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        Ok(Self { file, path: Some(path) })
+    }
+
+    /// Takes its name away, where the system lets a file be used without one.
+    #[cfg(feature = "sqlcipher")]
+    fn hide(&mut self) -> Result<(), StoreError> {
+        if let Some(path) = self.path.take_if(|_| cfg!(unix)) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
 impl Store {
-    /// Writes a consistent copy of the database beside it (mode 0600), whatever other connections do meanwhile.
+    /// Writes a consistent copy of the database (mode 0600), whatever other connections do meanwhile: beside it, and of
+    /// an encrypted one in memory where the system has files there and room for it; where not, into a file of the home
+    /// that has lost its name before the first byte is written (not on Windows).
     ///
     /// # Errors
     /// [`StoreError`], e.g. [`StoreError::DiskFull`].
@@ -51,12 +79,33 @@ impl Store {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
-        // Made first, empty and private: VACUUM INTO takes an empty file as it is.
-        drop(super::device_key::create_private(&path)?);
-        let snapshot = Snapshot { path };
-        let target = snapshot.path.to_str().ok_or(StoreError::ReadOnly)?;
-        self.conn.execute("VACUUM INTO ?1", [target])?;
+        if cipher::is_encrypted(&self.conn)? {
+            return self.snapshot_decrypted(path);
+        }
+        let snapshot = Snapshot::begin(path.clone())?;
+        self.conn.execute("VACUUM INTO ?1", [path.to_str().ok_or(StoreError::ReadOnly)?])?;
         Ok(snapshot)
+    }
+
+    #[cfg(not(feature = "sqlcipher"))]
+    fn snapshot_decrypted(&self, _: PathBuf) -> Result<Snapshot, StoreError> {
+        Err(StoreError::Encrypted)
+    }
+
+    #[cfg(feature = "sqlcipher")]
+    fn snapshot_decrypted(&self, on_disk: PathBuf) -> Result<Snapshot, StoreError> {
+        let in_memory = Path::new(MEMORY_FOLDER)
+            .join(format!("lifeos-{:032x}", u128::from_be_bytes(random_bytes(&mut SystemRandom::new()))));
+        self.decrypted_at(in_memory).or_else(|_| self.decrypted_at(on_disk))
+    }
+
+    #[cfg(feature = "sqlcipher")]
+    pub(super) fn decrypted_at(&self, path: PathBuf) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot::begin(path.clone())?;
+        cipher::attach(&self.conn, &path, None)?;
+        let exported = snapshot.hide().and_then(|()| cipher::export(&self.conn));
+        cipher::detach(&self.conn)?;
+        exported.map(|()| snapshot)
     }
 
     /// Makes a home from a database that `write` puts into an empty file: checked from the ground up, prepared by

@@ -35,6 +35,31 @@ pub enum StoreError {
     /// The system's keystore did not do what was asked.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The database is encrypted and no key was given, or this program has no cipher for it.
+    #[error(
+        "lifeos.db is encrypted, or its first page is damaged: nothing was changed; open it with a program that was built with \
+         the feature `sqlcipher`, and if that cannot read it either, restore a backup or link this device again"
+    )]
+    Encrypted,
+    /// The database does not open with the key of this home.
+    #[error(
+        "lifeos.db does not open with this home's key: either device.key is another home's, or the first page of the \
+         database is damaged; nothing was changed: put the right device.key or lifeos.db back from a copy, restore a \
+         backup, or link this device again"
+    )]
+    WrongDatabaseKey,
+    /// This program has no cipher for the database.
+    #[error(
+        "this program cannot encrypt the database: build it with the feature `sqlcipher` (docs/decisions/0008), or use the \
+         disk encryption of the system"
+    )]
+    CannotEncrypt,
+    /// Another process exchanged the file for an encrypted or a plain one.
+    #[error("the database was encrypted or decrypted by another process just now: try again")]
+    Replaced,
+    /// The copy does not hold what the database holds; it was thrown away.
+    #[error("the new copy of the database is not like the old one: nothing was changed; run `lifeos doctor`")]
+    CopyDiffers,
     /// The home was written by a newer version.
     #[error("this home was written by a newer version (its format is {found}, this version knows {known}): update")]
     NewerVersion {
@@ -120,7 +145,7 @@ impl StoreError {
     /// Whether the same call can succeed later without anybody changing the home.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::Busy | Self::Disk(_))
+        matches!(self, Self::DiskFull | Self::Busy | Self::Replaced | Self::Disk(_))
     }
 
     /// Whether what is stored of one document is wrong, while the database around it may be sound.

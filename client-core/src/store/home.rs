@@ -16,8 +16,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::device_key::{DEVICE_KEY_FILE, create_private, write_new};
 use super::documents::Cache;
-use super::{Store, StoreError, schema};
-use crate::keys::DeviceRoot;
+use super::{Store, StoreError, cipher, convert, schema};
+use crate::keys::{DatabaseKey, DeviceRoot};
 use crate::keystore::KeyFile;
 
 /// Name of the database inside a home.
@@ -25,9 +25,10 @@ pub const DATABASE_FILE: &str = "lifeos.db";
 /// Name of the file whose lock says that a process is syncing.
 pub const SYNC_LOCK_FILE: &str = "sync.lock";
 
-const DATABASE_NEW_FILE: &str = "lifeos.db.new";
+/// A database that is not whole yet: of a home that is being made, or of one that is being encrypted or decrypted.
+pub(super) const DATABASE_NEW_FILE: &str = "lifeos.db.new";
 /// How long a statement waits for another process before [`StoreError::Busy`].
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The write-ahead log is cut back to this after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 /// A commit checkpoints by itself when nobody did it for so many pages (4 MiB). More would seem to save work, but a
@@ -93,7 +94,7 @@ fn create_folder(home: &Path) -> io::Result<()> {
 }
 
 /// Makes names in a folder durable. Platforms that cannot open a folder do not need it.
-fn sync_folder(home: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(home: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(home)?.sync_all() } else { Ok(()) }
 }
 
@@ -106,9 +107,14 @@ fn clear_half_made(home: &Path) -> Result<(), StoreError> {
         }
         fs::remove_file(home.join(DEVICE_KEY_FILE))?;
     }
+    Ok(clear_new_database(home)?)
+}
+
+/// Removes [`DATABASE_NEW_FILE`] and what SQLite may have put beside it. The caller holds the lock.
+pub(super) fn clear_new_database(home: &Path) -> io::Result<()> {
     for suffix in ["-journal", "-wal", "-shm", ""] {
         match fs::remove_file(home.join(format!("{DATABASE_NEW_FILE}{suffix}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
@@ -166,17 +172,30 @@ impl Store {
         Self::open(home)
     }
 
-    /// Opens a home, brings its format up to date and rebuilds projections of an older version.
+    /// Opens a home whose database is not encrypted, brings its format up to date and rebuilds projections of an older
+    /// version.
     ///
     /// # Errors
-    /// [`StoreError::NoHome`], [`StoreError::NewerVersion`], [`StoreError::Corrupt`], [`StoreError::Busy`].
+    /// [`StoreError::NoHome`], [`StoreError::NewerVersion`], [`StoreError::Corrupt`], [`StoreError::Busy`],
+    /// [`StoreError::Encrypted`].
     pub fn open(home: &Path) -> Result<Self, StoreError> {
-        let mut conn = connect(home, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Self::open_with(home, None)
+    }
+
+    /// As [`Store::open`], and with the key also one that is encrypted. A plain one opens all the same.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::WrongDatabaseKey`].
+    pub fn open_with(home: &Path, key: Option<&DatabaseKey>) -> Result<Self, StoreError> {
+        convert::clear_left_over(home);
+        let (mut conn, file) = connect(home, OpenFlags::SQLITE_OPEN_READ_WRITE, key)?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         schema::refuse_foreign(&conn)?;
+        // From the first reading on, a connection to a write-ahead log keeps everybody from exchanging the file.
+        file.is_still_there()?;
         schema::migrate(&mut conn)?;
         let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default() };
         if !schema::projections_are_current(&store.conn)? {
@@ -200,14 +219,49 @@ impl Store {
     }
 }
 
-/// Opens the database with what both kinds of connection share.
-pub(super) fn connect(home: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
-    let path: PathBuf = home.join(DATABASE_FILE);
-    if !path.is_file() {
-        return Err(StoreError::NoHome);
+/// Opens the database with what both kinds of connection share. Whoever waited while another process exchanged the file
+/// is sent to the new one.
+pub(super) fn connect(
+    home: &Path,
+    mode: OpenFlags,
+    key: Option<&DatabaseKey>,
+) -> Result<(Connection, DatabaseFile), StoreError> {
+    match connect_once(home, mode, key) {
+        Err(StoreError::Replaced) => connect_once(home, mode, key),
+        opened => opened,
     }
-    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+}
+
+fn connect_once(
+    home: &Path,
+    mode: OpenFlags,
+    key: Option<&DatabaseKey>,
+) -> Result<(Connection, DatabaseFile), StoreError> {
+    let file = DatabaseFile::find(home)?;
+    let opened = open_file(&file.path, mode, key).and_then(|conn| configure(&conn).map(|()| conn));
+    // Before anything else that went wrong: it went wrong with a file that is gone.
+    file.is_still_there()?;
+    Ok((opened?, file))
+}
+
+/// Opens the file, with the key if it is no plain database, and reads from it once.
+pub(super) fn open_file(path: &Path, mode: OpenFlags, key: Option<&DatabaseKey>) -> Result<Connection, StoreError> {
+    let open = || -> Result<Connection, StoreError> {
+        let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(conn)
+    };
+    let conn = open()?;
+    if !cipher::is_unreadable(&conn)? {
+        return Ok(conn);
+    }
+    drop(conn);
+    let conn = open()?;
+    cipher::unlock(&conn, key)?;
+    Ok(conn)
+}
+
+fn configure(conn: &Connection) -> Result<(), StoreError> {
     conn.set_prepared_statement_cache_capacity(128);
     // Else every new value of a range or limit makes SQLite prepare the statement again, which costs more than running it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -216,5 +270,42 @@ pub(super) fn connect(home: &Path, mode: OpenFlags) -> Result<Connection, StoreE
     }
     conn.pragma_update(None, "cache_size", -8192)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    Ok(conn)
+    Ok(())
+}
+
+/// The database's file, as it was found.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl DatabaseFile {
+    fn find(home: &Path) -> Result<Self, StoreError> {
+        let path = home.join(DATABASE_FILE);
+        if !path.is_file() {
+            return Err(StoreError::NoHome);
+        }
+        let id = file_id(&path)?;
+        Ok(Self { path, id })
+    }
+
+    /// A connection can have been opened to a file that another one has taken the place of: whatever it wrote would be
+    /// lost. Asked after a first reading, which waits until an exchange is over.
+    fn is_still_there(&self) -> Result<(), StoreError> {
+        if file_id(&self.path)? == self.id { Ok(()) } else { Err(StoreError::Replaced) }
+    }
+}
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = fs::metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Files that are open cannot be exchanged there.
+#[cfg(not(unix))]
+fn file_id(_: &Path) -> io::Result<(u64, u64)> {
+    Ok((0, 0))
 }

@@ -10,12 +10,14 @@
 //! Synchronous and `Send`; the caller keeps it behind one mutex. Two processes may open one home: every
 //! write begins with `BEGIN IMMEDIATE`, and a cached document is used only when its generation still stands.
 //! Secrets are not in the database, but for the device's later HPKE keys, sealed under its root; the root lies in
-//! `device.key`, epoch secrets are opened from the records at start. Deliberately absent: a way to change documents that bypasses [`Store::write`] and
+//! `device.key`, epoch secrets are opened from the records at start. The whole file can be encrypted (`cipher`, `convert`). Deliberately absent: a way to change documents that bypasses [`Store::write`] and
 //! [`Store::receive`].
 
 mod backup;
 mod check;
+mod cipher;
 mod commit;
+mod convert;
 mod device_key;
 mod documents;
 mod error;
@@ -44,7 +46,9 @@ mod witness;
 
 pub use backup::Snapshot;
 pub use check::CheckOutcome;
+pub use cipher::{CAN_ENCRYPT, DatabaseForm};
 pub use commit::{Commit, Tx};
+pub use convert::{convert_database, database_form};
 pub use device_key::{DEVICE_KEY_FILE, KeyPlace, KeyProtection, protect_device_root, protection, unlock_device_root};
 pub use error::StoreError;
 pub use home::{DATABASE_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock};

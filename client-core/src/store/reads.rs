@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 use super::documents::{DocRow, Mark};
 use super::records::find_space;
 use super::{RelayId, RelayState, StoreError, home, rows, schema};
+use crate::keys::DatabaseKey;
 use crate::projection::Row;
 
 /// A document and the hashes of its newest changes.
@@ -53,9 +54,17 @@ impl Reader {
     /// Opens the home's database for reading, beside a [`super::Store`] of this or another process.
     ///
     /// # Errors
-    /// [`StoreError::NoHome`], [`StoreError::NewerVersion`].
+    /// [`StoreError::NoHome`], [`StoreError::NewerVersion`], [`StoreError::Encrypted`].
     pub fn open(home: &Path) -> Result<Self, StoreError> {
-        let conn = home::connect(home, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Self::open_with(home, None)
+    }
+
+    /// As [`Reader::open`], and with the key also one that is encrypted.
+    ///
+    /// # Errors
+    /// As [`Reader::open`], and [`StoreError::WrongDatabaseKey`].
+    pub fn open_with(home: &Path, key: Option<&DatabaseKey>) -> Result<Self, StoreError> {
+        let (conn, _) = home::connect(home, OpenFlags::SQLITE_OPEN_READ_ONLY, key)?;
         schema::refuse_foreign(&conn)?;
         Ok(Self { conn })
     }

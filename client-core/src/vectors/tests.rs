@@ -129,6 +129,7 @@ fn keys() -> Vectors {
         ("document.kind".to_owned(), b"tree".to_vec()),
         ("document.key".to_owned(), b"notes".to_vec()),
         ("document.id".to_owned(), document.0.to_vec()),
+        ("device.database".to_owned(), DeviceRoot::from_bytes(ROOT).derive_database().to_bytes().to_vec()),
     ]);
     out
 }

@@ -9,6 +9,11 @@ def device_seeds(root, genesis_random):
     return tuple(hkdf(ctx("device"), root, genesis_random + purpose) for purpose in (b"sign", b"hpke"))
 
 
+def database_key(root):
+    """Of the local database, where that is encrypted."""
+    return hkdf(ctx("device"), root, b"database")
+
+
 def paper_seeds(entropy, genesis_random=None):
     """Of the home space, or of the space with this Genesis."""
     if genesis_random is None:
