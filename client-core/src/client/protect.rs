@@ -58,7 +58,14 @@ impl Client {
             return Err(StoreError::CannotEncrypt.into());
         }
         // A home that opens has the key it will be opened with afterwards.
-        drop(Self::open_with(home, options)?);
+        let client = Self::open_with(home, options)?;
+        if to == DatabaseForm::Encrypted && !client.spaces_to_recover()?.is_empty() {
+            return Err(ClientError::invalid(
+                "shared spaces are still to be recovered here: run `lifeos recover` again, or give them up with `lifeos \
+                 recovery forget SPACE`, and encrypt afterwards",
+            ));
+        }
+        drop(client);
         let root = unlock_device_root(home, system_keystore(), options.passphrase.as_ref())?;
         let phase = if to == DatabaseForm::Encrypted { "encrypt" } else { "decrypt" };
         let mut step = |done, total| progress(ProgressStep { phase, done, total });
