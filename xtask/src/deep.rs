@@ -3,10 +3,10 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::run::{Outcome, capture, cargo, command, root, run};
+use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
 use crate::{fuzz, stages};
 
-const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher"];
+const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore"];
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const FUZZ_S: u64 = 60;
@@ -28,6 +28,7 @@ fn one(part: &str) -> Outcome {
         "mutations" => mutations(),
         "membership" => membership(),
         "sqlcipher" => sqlcipher(),
+        "keystore" => record("keystore", "a real Secret Service", keystore()),
         "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
         _ => record("bench", "all rows in release", stages::bench(&["all"])),
     }
@@ -39,6 +40,19 @@ fn demo() -> Outcome {
     let sources = registry + "/registry/src";
     let demo = run(&mut cargo(&["run", "--release", "--locked", "--", "demo", &sources]), Duration::from_secs(30 * 60));
     record("demo", "every Markdown file of the local crate sources", demo)
+}
+
+/// The program with the feature `keystore` and a keyring daemon, in a session bus of their own.
+fn keystore() -> Outcome {
+    need("dbus-run-session", "dbus")?;
+    need("gnome-keyring-daemon", "gnome-keyring")?;
+    need("secret-tool", "libsecret-tools")?;
+    let folder = target().join("keystore");
+    let build = ["build", "-p", "lifeos-cli", "--features", "keystore", "--profile", "ci", "--locked"];
+    run(cargo(&build).env("CARGO_TARGET_DIR", &folder), Duration::from_secs(20 * 60))?;
+    let program = folder.join("ci/lifeos").to_string_lossy().into_owned();
+    let check = ["--", "python3", "tests/keystore/check.py", &program];
+    run(&mut command("dbus-run-session", &check), Duration::from_secs(5 * 60))
 }
 
 /// Changes and documents mutated under a seed that is the day, so that every day tries others.

@@ -17,7 +17,7 @@ use lifeos_sync_protocol::record::{Body, Record, Role};
 use super::SpaceState;
 use crate::crypto::{HpkeKey, Random, random_bytes};
 use crate::keys::{DeviceKeys, OwnKeys};
-use crate::records::{Draft, RecordsError, devices_without, is_open, links_to_withdraw};
+use crate::records::{Draft, RecordsError, is_key_lacking, is_open, links_to_withdraw};
 use crate::store::KeyClock;
 
 /// How much later each next in rank acts.
@@ -43,7 +43,7 @@ pub(super) enum KeyTask {
     /// Links without approval that are used up or over: until somebody withdraws them, they let in whoever brings a
     /// Join that has seen nothing since. Part of every new epoch, too.
     Withdraw,
-    /// The present epoch for readers that lack it.
+    /// The present epoch, and those that no later one opens, for readers that lack them.
     Grant,
     /// A new HPKE key of this device and a new epoch: the time has come.
     RefreshAndRotate,
@@ -100,7 +100,7 @@ pub(super) fn due(
     if !links_to_withdraw(membership, &device, now_ms).is_empty() {
         return Some(KeyTask::Withdraw);
     }
-    if !devices_without(membership, records, &epoch).is_empty() {
+    if is_key_lacking(membership, records, &state.cut_off, &device) {
         return Some(KeyTask::Grant);
     }
     let late_ms = if rank == 0 { 0 } else { DAY_MS };
@@ -167,7 +167,7 @@ pub(super) fn perform(
     }
     match task {
         KeyTask::Rotate | KeyTask::RotateAsked | KeyTask::RefreshAndRotate => drop(draft.rotate(random)?),
-        KeyTask::Grant => draft.grant_current(random)?,
+        KeyTask::Grant => draft.grant_lacking(random)?,
         KeyTask::Refresh | KeyTask::Withdraw => {}
     }
     Ok(KeyRecords { records: draft.finish(), hpke_material })
@@ -195,7 +195,9 @@ mod tests {
     use super::*;
     use crate::crypto::SeededRandom;
     use crate::keys::{DeviceRoot, PhraseLength, RecoveryPhrase};
-    use crate::records::{AddDevice, Founding, InviteTerms, KeyTrouble, add_device, found_space, next_record};
+    use crate::records::{
+        AddDevice, Founding, InviteTerms, KeyTrouble, add_device, devices_without, found_space, next_record,
+    };
 
     const MONTH_MS: i64 = ROTATION_DAYS * DAY_MS;
     const MEMBER: MemberId = MemberId([7; 16]);
@@ -465,6 +467,53 @@ mod tests {
         assert!(healed.seal_key(&world.devices[1]).is_ok(), "it opens what it made, with its newest key");
         assert!(world.state(0).keyring.find(&next).is_some(), "and so does everybody else");
         assert_eq!(due_1(&world, &healed), None);
+    }
+
+    #[test]
+    fn an_epoch_that_no_later_one_opens_is_granted_to_all_who_may_lack_it() {
+        let mut world = world(2);
+        let clock = KeyClock::default();
+        let broken = world.state(1).membership.current_epoch().unwrap();
+        // Device 1 says that nothing was sealed to it, and wraps noise.
+        let state = world.state(1);
+        let mut opened = state.opened();
+        opened.keyring = crate::keys::Keyring::default();
+        opened.troubles.insert(broken, KeyTrouble::SealFails);
+        let mut draft = Draft::begin(&state.membership, &world.records, &opened, &world.devices[1]);
+        draft.rotate(&mut world.random).unwrap();
+        world.records.extend(draft.finish());
+        assert_eq!(world.state(0).cut_off, [broken].into());
+
+        let grant = |world: &mut World, device: usize| {
+            let state = world.state(device);
+            let task = (&state, &world.devices[device], &world.records[..]);
+            let made = perform(KeyTask::Grant, task, 0, &mut world.random).unwrap();
+            world.records.extend(made.records);
+        };
+        assert_eq!(world.due(0, &clock, 0), Some(KeyTask::Grant));
+        grant(&mut world, 0);
+        assert_eq!([0, 1].map(|device| world.due(device, &clock, 0)), [None, None], "once is enough");
+
+        // Somebody who comes later reads it, too, whoever lets them in.
+        let invite = world.write(|draft, random| draft.invite(&link(1_000, false), random));
+        let join = join(&world, world.records.len(), invite, 1_000, 900);
+        let state = world.state(1);
+        let mut opened = state.opened();
+        assert!(opened.keyring.find(&broken).is_some());
+        opened.cut_off.clear();
+        let mut draft = Draft::begin(&state.membership, &world.records, &opened, &world.devices[1]);
+        draft.admit(&join, Role::Editor, None, &mut world.random).unwrap();
+        world.records.extend(draft.finish());
+        let joiner = DeviceRoot::generate(&mut SeededRandom::new(900)).derive_space(&[5; 32]);
+        let reads = |world: &World| {
+            let state = SpaceState::of(&world.space, &world.records, &joiner, Vec::new()).unwrap();
+            state.keyring.find(&broken).is_some()
+        };
+        assert!(!reads(&world));
+        assert_eq!(world.due(0, &clock, 0), Some(KeyTask::Grant));
+        grant(&mut world, 0);
+        assert!(reads(&world));
+        assert_eq!(world.due(0, &clock, 0), None);
     }
 
     #[test]

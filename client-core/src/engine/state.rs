@@ -1,6 +1,6 @@
 //! What the records of a space say, kept ready: members, and the epoch secrets this device can open.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use lifeos_sync_protocol::ids::{EpochRef, RecordId, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
@@ -19,6 +19,8 @@ pub(crate) struct SpaceState {
     pub(crate) keyring: Keyring,
     /// Epochs in force whose secret is not held.
     pub(crate) troubles: BTreeMap<EpochRef, KeyTrouble>,
+    /// Epochs held that no later epoch opens.
+    pub(super) cut_off: BTreeSet<EpochRef>,
     /// HPKE keys of later refreshes, newest last.
     pub(crate) refreshed: Vec<HpkeKey>,
     /// How many records this was made from.
@@ -56,8 +58,8 @@ impl SpaceState {
         let membership =
             Membership::evaluate(space, records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
         let own = OwnKeys { refreshed: &refreshed, ..OwnKeys::first(keys) };
-        let OpenedEpochs { keyring, troubles } = unlock_epochs(&membership, records, own);
-        Ok(Self { membership, keyring, troubles, refreshed, record_count: records.len() })
+        let OpenedEpochs { keyring, troubles, cut_off } = unlock_epochs(&membership, records, own);
+        Ok(Self { membership, keyring, troubles, cut_off, refreshed, record_count: records.len() })
     }
 
     /// All keys of this device.
@@ -67,7 +69,7 @@ impl SpaceState {
 
     /// What the records opened, for writing further ones.
     pub(crate) fn opened(&self) -> OpenedEpochs {
-        OpenedEpochs { keyring: self.keyring.clone(), troubles: self.troubles.clone() }
+        OpenedEpochs { keyring: self.keyring.clone(), troubles: self.troubles.clone(), cut_off: self.cut_off.clone() }
     }
 
     /// The key to seal under, after every check.

@@ -1,5 +1,7 @@
 //! Records about to be written: each is tried on the membership it would make before anybody else sees it.
 
+use std::collections::BTreeSet;
+
 use lifeos_sync_protocol::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Cut, Record, RemoveReason, Role};
@@ -173,6 +175,10 @@ impl<'a> Draft<'a> {
 
     pub(super) const fn keyring(&self) -> &Keyring {
         &self.opened.keyring
+    }
+
+    pub(super) const fn cut_off(&self) -> &BTreeSet<EpochRef> {
+        &self.opened.cut_off
     }
 
     pub(super) fn trouble(&self, epoch: &EpochRef) -> Option<KeyTrouble> {

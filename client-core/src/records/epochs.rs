@@ -16,6 +16,8 @@ use crate::keys::{DeviceKeys, EpochSecret};
 
 /// Seals in one KeyGrant record, so that it stays under its limit.
 const GRANT_SEALS_MAX: usize = 256;
+/// Epochs granted at once; the others follow.
+const EPOCHS_GRANTED_MAX: usize = 16;
 
 /// A key generation about to be made.
 pub(super) struct NewEpoch<'a> {
@@ -62,12 +64,62 @@ pub(super) fn epoch_record(
 /// who came by a link beyond its number are left out until somebody sets their role.
 #[must_use]
 pub fn devices_without(membership: &Membership, records: &[Record], epoch: &EpochRef) -> Vec<(SignPk, HpkePk)> {
-    let mut given: BTreeSet<[u8; 16]> = BTreeSet::new();
+    let mut given = granted(membership, records, epoch, |_| true);
     given.extend(membership.epochs.get(epoch).into_iter().flat_map(|epoch| epoch.recipients.iter().copied()));
-    for record in records.iter().filter(|record| !membership.void.contains_key(&record.id())) {
+    readers_but(membership, records, &given)
+}
+
+/// The devices other than `own` that may read but were granted a cut-off epoch by nobody, as far as this one believes
+/// it: not by what the epoch's author sealed, because whoever wraps nothing was perhaps given nothing.
+fn devices_cut_off(
+    membership: &Membership,
+    records: &[Record],
+    epoch: &EpochRef,
+    own: &SignPk,
+) -> Vec<(SignPk, HpkePk)> {
+    let record = membership.epochs.get(epoch).map(|epoch| epoch.record);
+    let Some(author) = records.iter().find(|held| Some(held.id()) == record).map(Record::author) else {
+        return Vec::new();
+    };
+    let given = granted(membership, records, epoch, |granter| *granter != author || granter == own);
+    let mut lacking = readers_but(membership, records, &given);
+    lacking.retain(|(device, _)| device != own);
+    lacking
+}
+
+/// What one round of grants gives: the present epoch, and the cut-off ones as far as that goes.
+fn lacking(
+    membership: &Membership,
+    records: &[Record],
+    cut_off: &BTreeSet<EpochRef>,
+    own: &SignPk,
+) -> Vec<(EpochRef, Vec<(SignPk, HpkePk)>)> {
+    let current = membership.current_epoch().map(|epoch| (epoch, devices_without(membership, records, &epoch)));
+    let cut_off = cut_off.iter().map(|epoch| (*epoch, devices_cut_off(membership, records, epoch, own)));
+    let all = current.into_iter().chain(cut_off).filter(|(_, devices)| !devices.is_empty());
+    all.take(EPOCHS_GRANTED_MAX).collect()
+}
+
+/// Whether a device lacks the present epoch, or one that no later epoch opens.
+#[must_use]
+pub fn is_key_lacking(membership: &Membership, records: &[Record], cut_off: &BTreeSet<EpochRef>, own: &SignPk) -> bool {
+    !lacking(membership, records, cut_off, own).is_empty()
+}
+
+/// To whom an epoch was granted, by whom `counts`, and who granted it.
+fn granted(
+    membership: &Membership,
+    records: &[Record],
+    epoch: &EpochRef,
+    counts: impl Fn(&SignPk) -> bool,
+) -> BTreeSet<[u8; 16]> {
+    let mut given = BTreeSet::new();
+    let good = records.iter().filter(|record| !membership.void.contains_key(&record.id()));
+    for record in good.filter(|record| counts(&record.author())) {
         match record.body() {
             Body::KeyGrant { epoch: granted, seals } if granted == epoch => {
                 given.extend(seals.iter().map(|seal| seal.device_ref));
+                given.insert(device_ref(&record.author()));
             }
             Body::DeviceAdd { grants, .. } => {
                 let own = grants.iter().filter(|(granted, _)| granted == epoch);
@@ -76,6 +128,11 @@ pub fn devices_without(membership: &Membership, records: &[Record], epoch: &Epoc
             _ => {}
         }
     }
+    given
+}
+
+/// The readers that were not given an epoch, without those who came by a link beyond its number.
+fn readers_but(membership: &Membership, records: &[Record], given: &BTreeSet<[u8; 16]>) -> Vec<(SignPk, HpkePk)> {
     let late = beyond_number(membership, records);
     let waits = |device: &SignPk| {
         let member = membership.devices.get(device).map(|device| device.member);
@@ -115,17 +172,18 @@ impl Draft<'_> {
         }
     }
 
-    /// Gives the present epoch to every device that may read and was given it by nobody. Writes nothing when
-    /// there is none.
+    /// Gives the present epoch, and those that no later one opens, to every device that may read and was given them by
+    /// nobody. Writes nothing when there is none.
     ///
     /// # Errors
     /// [`RecordsError::NoEpoch`] without a present epoch or its secret, else [`RecordsError`].
-    pub fn grant_current(&mut self, random: &mut dyn Random) -> Result<(), RecordsError> {
-        let epoch = self.membership().current_epoch().ok_or(RecordsError::NoEpoch)?;
-        let lacking = devices_without(self.membership(), self.records(), &epoch);
-        for devices in lacking.chunks(GRANT_SEALS_MAX) {
-            let seals = self.seal_to(&epoch, devices, random)?;
-            self.add(&Body::KeyGrant { epoch, seals })?;
+    pub fn grant_lacking(&mut self, random: &mut dyn Random) -> Result<(), RecordsError> {
+        self.membership().current_epoch().ok_or(RecordsError::NoEpoch)?;
+        for (epoch, devices) in lacking(self.membership(), self.records(), self.cut_off(), &self.author()) {
+            for devices in devices.chunks(GRANT_SEALS_MAX) {
+                let seals = self.seal_to(&epoch, devices, random)?;
+                self.add(&Body::KeyGrant { epoch, seals })?;
+            }
         }
         Ok(())
     }

@@ -111,7 +111,7 @@ impl Draft<'_> {
         let (member, devices) = (*member, devices.clone());
         let enc_meta = name.map_or(Ok(Vec::new()), |name| self.seal_name(Named::Member(&member), name, random))?;
         self.add(&Body::MemberAdd { member, role, enc_meta, devices })?;
-        self.grant_current(random)?;
+        self.grant_lacking(random)?;
         Ok(member)
     }
 

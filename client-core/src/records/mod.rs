@@ -37,7 +37,7 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 pub use cover::{CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
 pub use draft::Draft;
-pub use epochs::devices_without;
+pub use epochs::{devices_without, is_key_lacking};
 pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
 #[cfg(feature = "io")]
 pub(crate) use links::{Beyond, beyond_number};

@@ -6,7 +6,7 @@
 //! grants in KeyGrant     ┘                └─ SealFails           └─ WrongSecret
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lifeos_sync_protocol::ids::{EpochRef, RecordId};
 use lifeos_sync_protocol::membership::Membership;
@@ -46,6 +46,9 @@ pub struct OpenedEpochs {
     pub keyring: Keyring,
     /// Epochs in force whose secret is not held.
     pub troubles: BTreeMap<EpochRef, KeyTrouble>,
+    /// Epochs whose secret is held, but that no later epoch held opens: who wrapped them did not have the secret, or
+    /// lied. Whoever was not sealed one of these reads nothing of it until it is granted.
+    pub cut_off: BTreeSet<EpochRef>,
 }
 
 /// Every epoch secret that a device which never refreshed its HPKE key can open.
@@ -132,12 +135,31 @@ impl<'a> EpochOpener<'a> {
         }
     }
 
+    /// The epochs held that have a later one held, none of which opens them.
+    fn cut_off(&self) -> BTreeSet<EpochRef> {
+        let (mut wrapped, mut reached) = (BTreeSet::new(), BTreeSet::new());
+        for child in self.epochs.keys() {
+            let (Some(secret), Some(Body::Epoch { wraps, .. })) = (self.keyring.find(child), self.body(child)) else {
+                continue;
+            };
+            for wrap in wraps.iter().filter(|wrap| self.keyring.find(&wrap.parent).is_some()) {
+                let Some(Body::Epoch { commit, .. }) = self.body(&wrap.parent) else { continue };
+                wrapped.insert(wrap.parent);
+                if open_wrap(&self.membership.space, secret, wrap, commit).is_some() {
+                    reached.insert(wrap.parent);
+                }
+            }
+        }
+        wrapped.difference(&reached).copied().collect()
+    }
+
     fn finish(self) -> OpenedEpochs {
+        let cut_off = self.cut_off();
         let Self { membership, keyring, broken, .. } = &self;
         let lacking = membership.epochs.keys().filter(|epoch| keyring.find(epoch).is_none());
         let trouble = |epoch: &EpochRef| broken.get(epoch).copied().unwrap_or(KeyTrouble::NotSealed);
         let troubles = lacking.map(|epoch| (*epoch, trouble(epoch))).collect();
-        OpenedEpochs { keyring: self.keyring, troubles }
+        OpenedEpochs { keyring: self.keyring, troubles, cut_off }
     }
 
     fn body(&self, epoch: &EpochRef) -> Option<&'a Body> {

@@ -250,7 +250,7 @@ fn a_device_added_while_somebody_rotated_gets_the_new_key_by_a_grant() {
 
     let opened = unlock_epochs(&membership, &all, OwnKeys::first(&space.keys));
     let mut draft = Draft::begin(&membership, &all, &opened, &space.keys);
-    draft.grant_current(&mut space.random).unwrap();
+    draft.grant_lacking(&mut space.random).unwrap();
     let granted = draft.finish();
     assert_eq!(granted.len(), 1);
     all.extend(granted);

@@ -425,7 +425,7 @@ impl Recovery {
 
     fn open_newest_epoch(&self) -> Result<(), RecoveryError> {
         let verified = self.verified.as_ref().ok_or(RecoveryError::OutOfStep)?;
-        let OpenedEpochs { keyring, troubles } =
+        let OpenedEpochs { keyring, troubles, .. } =
             unlock_epochs(&verified.membership, &self.records, OwnKeys::first(self.recovery()?));
         // Every head, not only the one in use: the next epoch has to wrap them all, or take the place of a broken one.
         let heads = verified.membership.epoch_heads();
