@@ -331,6 +331,9 @@ async fn who_comes_in_again_gets_the_role_that_they_have_and_not_one_taken_since
     // The phone has not heard of that.
     let (told, _) = on_phone.invite_readmit(&request, "Ben", None).await.unwrap();
     assert_eq!(told.role, "reader");
+    let members = on_phone.members().unwrap();
+    let roles: Vec<_> = members.iter().filter(|member| !member.this).map(|member| member.role.as_str()).collect();
+    assert_eq!(roles, ["reader"], "as everybody sees it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
