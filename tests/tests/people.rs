@@ -386,9 +386,14 @@ async fn who_may_do_less_or_loses_a_device_does_not_come_in_by_the_links_they_kn
     sync(&with_ben).await;
     let made = with_ben.invite_create(InviteOptions { uses_max: 5, ..terms(Role::Editor, true) }).await.unwrap();
     let before = family.epoch_generation();
-    family.member_set_role(&bens, Role::Editor).await.unwrap();
+    let demoted = family.member_set_role(&bens, Role::Editor).await.unwrap();
     assert_eq!([&of_ben, &made].map(|link| state_of(&family, link)), ["revoked", "revoked"]);
-    assert!(family.epoch_generation() > before, "the link opened the present key");
+    assert!(demoted.new_key && family.epoch_generation() > before, "the link opened the present key");
+    // With nothing to withdraw, too.
+    family.member_set_role(&bens, Role::Admin).await.unwrap();
+    let before = family.epoch_generation();
+    assert!(family.member_set_role(&bens, Role::Editor).await.unwrap().new_key);
+    assert_eq!(family.epoch_generation(), before + 1);
     refused(&world.person("Ben again"), &made.to_string()).await;
 
     assert_eq!(state_of(&family, &of_eve), "open");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
 use crate::{fuzz, stages};
 
-const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore"];
+const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore", "together"];
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const FUZZ_S: u64 = 60;
@@ -28,6 +28,7 @@ fn one(part: &str) -> Outcome {
         "mutations" => mutations(),
         "membership" => membership(),
         "sqlcipher" => sqlcipher(),
+        "together" => together(),
         "keystore" => record("keystore", "a real Secret Service", keystore()),
         "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
         _ => record("bench", "all rows in release", stages::bench(&["all"])),
@@ -63,6 +64,13 @@ fn mutations() -> Outcome {
     let said = capture(&mut test, Duration::from_secs(60 * 60));
     let tally = said.as_deref().map(|said| line_with(said, " inputs, seed ")).unwrap_or_default().to_owned();
     record("mutations", if tally.is_empty() { MUTATIONS } else { &tally }, said.map(drop))
+}
+
+/// Two processes that edit one note.
+fn together() -> Outcome {
+    let test = ["test", "--profile", "ci", "--locked", "--workspace", "--test", "together"];
+    let edits = run(cargo(&test).env("LIFEOS_EDITS", "10000"), Duration::from_secs(30 * 60));
+    record("together", "2 processes, 10,000 edits of one note each", edits)
 }
 
 /// Histories of the day, none of which CI tries.

@@ -27,6 +27,9 @@ const STAGES: &[Stage] = &[
     Stage { name: "deny", what: "licences, bans and sources of the dependencies", run: deny::check },
 ];
 
+/// What the stages start besides cargo, with the Debian packages. Looked for before the first: units need them, too.
+const PROGRAMS: &[(&str, &str)] = &[("python3", "python3"), ("strace", "strace"), ("script", "bsdutils")];
+
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
 }
@@ -35,6 +38,12 @@ const fn minutes(count: u64) -> Duration {
 pub(crate) fn test() -> Outcome {
     let mut failures = Vec::new();
     let mut lines = Vec::new();
+    for (program, package) in PROGRAMS {
+        if let Err(message) = need(program, package) {
+            lines.push(format!("{program:<10} MISSING         {message}"));
+            failures.push(*program);
+        }
+    }
     for stage in STAGES {
         eprintln!("\n== {}: {}", stage.name, stage.what);
         let start = Instant::now();

@@ -59,7 +59,7 @@ impl Client {
             auto: options.auto,
         };
         let invite = self.write_and_tell(|draft| draft.invite(&terms, &mut SystemRandom::new())).await?;
-        Ok(InviteLink { space: self.space(), invite, relay_pk, relay_url: relay.address().to_owned(), secret })
+        Ok(InviteLink { space: self.space(), invite, relay_pk, relay_url: relay.without_token().to_owned(), secret })
     }
 
     /// The invitations of this space, newest last.

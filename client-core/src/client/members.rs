@@ -32,8 +32,8 @@ impl Client {
         Ok(members.into_iter().map(status).collect())
     }
 
-    /// Gives a member another role. Who loses the right to write keeps reading; a new key is made. Who may do less than
-    /// before does not come in once more by a link: those that let people in at once, and that they know, are withdrawn.
+    /// Gives a member another role. Who may do less than before keeps reading; a new key is made, and they
+    /// do not come in once more by a link: those that let people in at once, and that they know, are withdrawn.
     ///
     /// Syncs first if it can, so that what others did until now counts.
     /// # Errors
@@ -41,20 +41,17 @@ impl Client {
     pub async fn member_set_role(&self, member: &str, role: Role) -> Result<RemovalReport, ClientError> {
         self.catch_up().await?;
         let (member, name) = self.find_member(member)?;
-        let (space, cut) = (self.space(), role == Role::Reader);
+        let (space, is_cut) = (self.space(), role == Role::Reader);
+        let is_demoted = role_in(&self.shared.state().membership, &member) < role;
         let change = |draft: &mut Draft<'_>, store: &Store| {
             let (devices, had) = (devices_of(draft.membership(), &member), role_in(draft.membership(), &member));
-            let known = auto_links(draft.membership(), &member, &devices).len();
             let left = if had < role { draft.withdraw_links(&member, &devices) } else { Vec::new() };
-            let cuts = if cut { store.cuts(&space, &devices)? } else { Vec::new() };
+            let cuts = if is_cut { store.cuts(&space, &devices)? } else { Vec::new() };
             draft.set_role(member, role, cuts)?;
-            // A link opened the present key, too.
-            if had < role && !cut && left.len() < known {
-                draft.rotate(&mut SystemRandom::new())?;
-            }
             Ok(left)
         };
-        let (left, written) = self.write_records(cut, change).await?;
+        // Also because of the links that they know: those opened the present key.
+        let (left, written) = self.write_records(is_demoted, change).await?;
         Ok(RemovalReport::new(name, &[], &left, written))
     }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 
 use super::{Client, ClientError, Progress, SyncReport};
-use crate::engine::{Tally, rest, run_live, sync_once};
+use crate::engine::{EngineError, Tally, rest, run_live, sync_once, sync_over};
+use crate::transport::{FrameReceiver, FrameSender};
 
 /// A sync that goes on in the background until it is stopped or dropped.
 #[derive(Debug)]
@@ -32,6 +33,30 @@ impl Client {
         let started = Instant::now();
         let mut tally = Tally::default();
         let result = sync_once(&self.shared, progress, &mut tally).await;
+        self.report(started, result, tally).await
+    }
+
+    /// One round with this home's relay over a connection that is there already, whatever carries it
+    /// ([`crate::transport::memory_pair`] in one process). Ends with the connection where more than one is needed.
+    /// # Errors
+    /// As [`Client::sync`].
+    pub async fn sync_over<S: FrameSender, R: FrameReceiver>(
+        &self,
+        transport: (S, R),
+        progress: Progress<'_>,
+    ) -> Result<SyncReport, ClientError> {
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        let result = sync_over(&self.shared, transport, progress, &mut tally).await;
+        self.report(started, result, tally).await
+    }
+
+    async fn report(
+        &self,
+        started: Instant,
+        result: Result<(), EngineError>,
+        tally: Tally,
+    ) -> Result<SyncReport, ClientError> {
         let shared = Arc::clone(&self.shared);
         let upkeep = tokio::task::spawn_blocking(move || rest(&shared)).await;
         result?;

@@ -12,7 +12,7 @@ use super::{Backoff, EngineError, Mode, Shared, Tally};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
 use crate::store::{RelayState, StoreError};
-use crate::transport::{RelayUrl, connect};
+use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
 
 /// How often the lock is tried while another process syncs.
 const LOCK_EVERY: Duration = Duration::from_secs(5);
@@ -40,6 +40,24 @@ pub(crate) async fn sync_once(
         result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
     }
     drop(stop_sender);
+    result
+}
+
+/// Sends and receives everything once over a connection that somebody else made.
+///
+/// # Errors
+/// [`EngineError`]; what was done until then stays done.
+pub(crate) async fn sync_over<S: FrameSender, R: FrameReceiver>(
+    shared: &Arc<Shared>,
+    transport: (S, R),
+    progress: OnProgress<'_>,
+    tally: &mut Tally,
+) -> Result<(), EngineError> {
+    let _lock = shared.lock.acquire(shared.space)?;
+    let (stop_sender, stop) = watch::channel(false);
+    let result = run(shared, &first_relay(shared)?, transport, Mode::Once, tally, progress, stop).await;
+    drop(stop_sender);
+    note_refusal(shared, &result)?;
     result
 }
 

@@ -37,6 +37,12 @@ impl RelayUrl {
         &self.address
     }
 
+    /// The address without its query: what others may see. A relay's token lies in the query, and creates spaces.
+    #[must_use]
+    pub fn without_token(&self) -> &str {
+        self.address.split('?').next().unwrap_or_default().trim_end_matches('/')
+    }
+
     /// The key, if the text held one.
     #[must_use]
     pub const fn key(&self) -> Option<SignPk> {
@@ -52,10 +58,14 @@ impl RelayUrl {
     /// The address to connect to: with the relay's path when none is given.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        let host = self.address.split_once("://").map_or("", |(_, rest)| rest);
+        let (address, query) = match self.address.split_once('?') {
+            Some((address, query)) => (address, format!("?{query}")),
+            None => (self.address.as_str(), String::new()),
+        };
+        let host = address.split_once("://").map_or("", |(_, rest)| rest);
         match host.split_once('/') {
             Some((_, path)) if !path.is_empty() => self.address.clone(),
-            _ => format!("{}{DEFAULT_PATH}", self.address.trim_end_matches('/')),
+            _ => format!("{}{DEFAULT_PATH}{query}", address.trim_end_matches('/')),
         }
     }
 }
@@ -101,6 +111,19 @@ mod tests {
         assert_eq!(url.endpoint(), "ws://127.0.0.1:4600/sync");
         let own_path: RelayUrl = "wss://relay.example/my/path".parse().unwrap();
         assert_eq!(own_path.endpoint(), "wss://relay.example/my/path");
+    }
+
+    #[test]
+    fn a_token_goes_to_the_relay_and_to_nobody_else() {
+        for (address, endpoint, shown) in [
+            ("wss://a.example?token=0123", "wss://a.example/sync?token=0123", "wss://a.example"),
+            ("wss://a.example/?token=0123", "wss://a.example/sync?token=0123", "wss://a.example"),
+            ("wss://a.example/own?token=0123", "wss://a.example/own?token=0123", "wss://a.example/own"),
+            ("wss://a.example", "wss://a.example/sync", "wss://a.example"),
+        ] {
+            let url: RelayUrl = address.parse().unwrap();
+            assert_eq!((url.endpoint().as_str(), url.without_token()), (endpoint, shown));
+        }
     }
 
     #[test]

@@ -16,11 +16,11 @@ fn main() -> Result<(), ClientError> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["edit", home, count, prefix] => {
-            edit(&Client::open(Path::new(home))?, count.parse().expect("a count"), prefix, None)
+        ["insert", home, note, count, mark] => {
+            insert(&Client::open(Path::new(home))?, note, count.parse().expect("a count"), mark)
         }
         ["edit-sync", home, count, prefix] => {
-            edit(&Client::open(Path::new(home))?, count.parse().expect("a count"), prefix, Some(&runtime))
+            edit(&Client::open(Path::new(home))?, count.parse().expect("a count"), prefix, &runtime)
         }
         ["sync", home] => {
             let client = Client::open(Path::new(home))?;
@@ -28,17 +28,22 @@ fn main() -> Result<(), ClientError> {
             say("DONE");
             Ok(())
         }
-        _ => panic!("usage: lifeos-worker edit|edit-sync HOME COUNT PREFIX | sync HOME"),
+        _ => panic!("usage: lifeos-worker edit-sync HOME COUNT PREFIX | insert HOME NOTE COUNT MARK | sync HOME"),
     }
 }
 
+/// Edits of one note, one durable commit each; `mark` tells whose they are.
+fn insert(client: &Client, note: &str, count: u32, mark: &str) -> Result<(), ClientError> {
+    for index in 0..count {
+        client.note_splice(note, 0, 0, &format!("{mark}{index} "))?;
+        say(&format!("ACK {mark}{index}"));
+    }
+    say("DONE");
+    Ok(())
+}
+
 /// Every note gets a body and one later edit; each step is acknowledged on its own line.
-fn edit(
-    client: &Client,
-    count: u32,
-    prefix: &str,
-    runtime: Option<&tokio::runtime::Runtime>,
-) -> Result<(), ClientError> {
+fn edit(client: &Client, count: u32, prefix: &str, runtime: &tokio::runtime::Runtime) -> Result<(), ClientError> {
     for index in 0..count {
         let title = format!("{prefix}-{index}");
         let body = format!("first line of {title}\n");
@@ -47,10 +52,8 @@ fn edit(
         say(&format!("ACK {title}"));
         client.note_set_markdown(&id.to_string(), &format!("{body}second line of {title}\n"))?;
         say(&format!("EDITED {title}"));
-        if let Some(runtime) = runtime {
-            runtime.block_on(client.sync(&mut |_| {}))?;
-            say(&format!("SYNCED {title}"));
-        }
+        runtime.block_on(client.sync(&mut |_| {}))?;
+        say(&format!("SYNCED {title}"));
     }
     say("DONE");
     Ok(())
