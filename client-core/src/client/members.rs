@@ -5,8 +5,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Role};
 
 use super::{Client, ClientError, KeyStatus, MemberStatus, RemovalReport};
-use crate::crypto::SystemRandom;
-use crate::records::{Draft, auto_links, devices_of};
+use crate::records::{Draft, devices_of};
 use crate::store::Store;
 
 impl Client {

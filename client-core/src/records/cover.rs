@@ -187,7 +187,7 @@ mod tests {
         let member = MemberId([2; 16]);
         let devices = vec![guest.entry(&RANDOM, &member, DeviceKind::Normal)];
         draft.add(&Body::MemberAdd { member, role, enc_meta: Vec::new(), devices }).unwrap();
-        draft.grant_current(&mut random).unwrap();
+        draft.grant_lacking(&mut random).unwrap();
         records.extend(draft.finish());
         let (founder, guest) = (Rc::new(founder), Rc::new(guest));
         World { space: founded.space, records, founder, guest, member, random }

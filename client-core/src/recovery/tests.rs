@@ -128,7 +128,7 @@ impl World {
                 let devices = vec![guest.entry(&RANDOM, &GUEST, DeviceKind::Normal)];
                 relay.extend(written(&space, &relay, &founder, |draft| {
                     draft.add(&Body::MemberAdd { member: GUEST, role, enc_meta: Vec::new(), devices }).unwrap();
-                    draft.grant_current(&mut random).unwrap();
+                    draft.grant_lacking(&mut random).unwrap();
                 }));
                 (guest, Some(founder))
             }

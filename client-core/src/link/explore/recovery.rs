@@ -178,7 +178,7 @@ fn shared_space(phrase: &RecoveryPhrase) -> (SpaceId, SignPk, Vec<Record>) {
     let mut draft = Draft::begin(&membership, &records, &opened, &founder);
     let devices = vec![lost.entry(&RANDOM, &READER, DeviceKind::Normal)];
     draft.add(&Body::MemberAdd { member: READER, role: Role::Reader, enc_meta: Vec::new(), devices }).unwrap();
-    draft.grant_current(&mut random).unwrap();
+    draft.grant_lacking(&mut random).unwrap();
     records.extend(draft.finish());
     // Beside one another: the reader covers the space, and the founder makes a key that those words do not have yet.
     let membership = Membership::evaluate(&space, &records).unwrap();
@@ -190,7 +190,7 @@ fn shared_space(phrase: &RecoveryPhrase) -> (SpaceId, SignPk, Vec<Record>) {
     let membership = Membership::evaluate(&space, &records).unwrap();
     let opened = unlock_epochs(&membership, &records, OwnKeys::first(&founder));
     let mut draft = Draft::begin(&membership, &records, &opened, &founder);
-    draft.grant_current(&mut random).unwrap();
+    draft.grant_lacking(&mut random).unwrap();
     records.extend(draft.finish());
     (space, lost.sign_pk(), records)
 }
