@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
 use crate::{fuzz, stages};
 
-const PARTS: &[&str] = &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore", "together"];
+const PARTS: &[&str] =
+    &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore", "together"];
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const FUZZ_S: u64 = 60;
@@ -23,7 +24,9 @@ pub(crate) fn run_parts(args: &[&str]) -> Outcome {
 
 fn one(part: &str) -> Outcome {
     match part {
-        "crash" => record("crash", "500 points each", stages::crash(&["--points", "500"])),
+        "crash" => {
+            record("crash", "500 points each", stages::crash(&["--points", "500"], Duration::from_secs(60 * 60)))
+        }
         "demo" => demo(),
         "mutations" => mutations(),
         "membership" => membership(),

@@ -38,7 +38,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 /// Runs to the end, or kills it at the cap.
 pub(crate) fn run(command: &mut Command, cap: Duration) -> Outcome {
     let line = describe(command);
-    eprintln!("  $ {line}");
+    eprintln!("  $ {line}   (at most {} s)", cap.as_secs());
     let mut child = command.stdin(Stdio::null()).spawn().map_err(|error| format!("cannot start `{line}`: {error}"))?;
     let status = wait(&mut child, cap).ok_or_else(|| format!("`{line}` did not finish within {} s", cap.as_secs()))?;
     if status.success() { Ok(()) } else { Err(format!("`{line}` failed ({status})")) }

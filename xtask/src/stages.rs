@@ -30,14 +30,18 @@ const STAGES: &[Stage] = &[
 /// What the stages start besides cargo, with the Debian packages. Looked for before the first: units need them, too.
 const PROGRAMS: &[(&str, &str)] = &[("python3", "python3"), ("strace", "strace"), ("script", "bsdutils")];
 
+/// For all of it, on a machine that has nothing yet.
+const CAP: Duration = minutes(30);
+
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
 }
 
 /// Runs every stage; goes on after a failure so that one run tells all, and fails at the end.
 pub(crate) fn test() -> Outcome {
+    let began = Instant::now();
     let mut failures = Vec::new();
-    let mut lines = Vec::new();
+    let (mut lines, mut passed) = (Vec::new(), 0);
     for (program, package) in PROGRAMS {
         if let Err(message) = need(program, package) {
             lines.push(format!("{program:<10} MISSING         {message}"));
@@ -50,6 +54,7 @@ pub(crate) fn test() -> Outcome {
         let outcome = (stage.run)();
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
         lines.push(format!("{:<10} {word:<7} {:>5} s  {}", stage.name, start.elapsed().as_secs(), stage.what));
+        passed += u32::from(outcome.is_ok());
         if let Err(message) = outcome {
             eprintln!("{}: {message}", stage.name);
             failures.push(stage.name);
@@ -59,7 +64,11 @@ pub(crate) fn test() -> Outcome {
         }
     }
     println!("\n{}", lines.join("\n"));
-    println!("{} passed, {} failed", lines.len() - failures.len(), failures.len());
+    if began.elapsed() > CAP {
+        println!("{} s in all, of {} that all may take", began.elapsed().as_secs(), CAP.as_secs());
+        failures.push("too slow");
+    }
+    println!("{passed} passed, {} failed", failures.len());
     if failures.is_empty() { Ok(()) } else { Err(format!("failed: {}", failures.join(", "))) }
 }
 
@@ -107,16 +116,16 @@ fn demo() -> Outcome {
 }
 
 fn crash_short() -> Outcome {
-    crash(&["--points", "50"])
+    crash(&["--points", "50"], minutes(4))
 }
 
 /// Kills clients and the relay at random system calls.
-pub(crate) fn crash(args: &[&str]) -> Outcome {
+pub(crate) fn crash(args: &[&str], cap: Duration) -> Outcome {
     need("strace", "strace")?;
     // The very command of the stage `build`: without the tests' own dependencies cargo leaves out some features of
     // tokio and others, and builds all that hangs on them once more.
     build()?;
-    run(&mut command(ci_bin("lifeos-crash"), args), minutes(60))
+    run(&mut command(ci_bin("lifeos-crash"), args), cap)
 }
 
 fn bindings() -> Outcome {
