@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         ["test"] => stages::test(),
         ["ci", "list"] => stages::list(),
         ["ci", stage] => stages::one(stage),
-        ["crash", rest @ ..] => stages::crash(rest),
+        ["crash", rest @ ..] => stages::crash(rest, std::time::Duration::from_secs(60 * 60)),
         ["bench", rest @ ..] => stages::bench(rest),
         ["bindings"] => stages::one("bindings"),
         ["vectors"] => decoder::vectors(),
