@@ -376,7 +376,12 @@ fn assert_ends_well(person: Person) {
             let mut schedules = vec![BTreeMap::from([(first, fault)])];
             for second in first + 1..steps + 6 {
                 // What differs by fault is the push; elsewhere a crash is a crash.
-                let others = if second == first + 1 { &FAULTS[..] } else { &FAULTS[1..4] };
+                let others = match person {
+                    Person::AtHome if second != first + 1 => &FAULTS[1..4],
+                    // The same machine: what follows at once is where another person's records could differ.
+                    _ if second > first + 2 => &FAULTS[2..3],
+                    _ => &FAULTS[..],
+                };
                 schedules.extend(others.iter().map(|other| BTreeMap::from([(first, fault), (second, *other)])));
             }
             for schedule in schedules {
@@ -392,7 +397,7 @@ fn assert_ends_well(person: Person) {
     let partial = seen.iter().any(|(state, step)| *state == RecoveryState::NewDeviceEnrolled && step == "Publish");
     // Only the home is looked for.
     let transitions = if person == Person::AtHome { 10 } else { 9 };
-    assert!(seen.len() >= transitions && runs > 1_000, "{seen:?}");
+    assert!(seen.len() >= transitions && runs > 500, "{seen:?}");
     assert!(partial || seen.iter().any(|(state, _)| *state == RecoveryState::DataOk));
 }
 
