@@ -72,23 +72,28 @@ impl HomeDraft {
         let recovery = self.phrase.derive_home();
         let founding = Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };
         let founded = found_space(&founding, &mut random).map_err(|error| ClientError::invalid(error.to_string()))?;
-        let client = Client::begin(
-            home,
-            &Beginning {
-                root: &root,
-                keys: &keys,
-                space: founded.space,
-                member,
-                records: vec![founded.genesis, founded.epoch],
-                device_name: &self.options.device_name,
-                person_name: &self.options.person_name,
-                relay: self.relay.as_ref(),
-            },
-        )?;
-        if checked {
-            client.phrase_was_checked()?;
+        let beginning = Beginning {
+            root: &root,
+            keys: &keys,
+            space: founded.space,
+            member,
+            records: vec![founded.genesis, founded.epoch],
+            device_name: &self.options.device_name,
+            person_name: &self.options.person_name,
+            relay: self.relay.as_ref(),
+        };
+        let store = Client::make_home(home, &beginning)?;
+        let begun = Client::furnish(home, store, &beginning).and_then(|client| {
+            if checked {
+                client.phrase_was_checked()?;
+            }
+            Ok(client)
+        });
+        if begun.is_err() {
+            // Left as it is, it would be a home whose words nobody was shown. What went wrong first is what is told.
+            let _ = Store::take_back(home);
         }
-        Ok(client)
+        begun
     }
 }
 
@@ -134,9 +139,18 @@ impl Client {
 
     /// Writes a home and opens it. The space's names go through the one door like every other edit.
     pub(super) fn begin(home: &Path, beginning: &Beginning<'_>) -> Result<Self, ClientError> {
+        let store = Self::make_home(home, beginning)?;
+        Self::furnish(home, store, beginning)
+    }
+
+    fn make_home(home: &Path, beginning: &Beginning<'_>) -> Result<Store, ClientError> {
         let space = new_space(beginning.space, beginning.keys.sign_pk(), beginning.records.clone());
         let meta: &[(&str, &[u8])] = &[(META_DEVICE_NAME, beginning.device_name.as_bytes())];
-        let mut store = Store::create(home, &NewHome { root: beginning.root, space, meta })?;
+        Ok(Store::create(home, &NewHome { root: beginning.root, space, meta })?)
+    }
+
+    /// Relay and names, after which the home is whole.
+    fn furnish(home: &Path, mut store: Store, beginning: &Beginning<'_>) -> Result<Self, ClientError> {
         if let Some(relay) = beginning.relay {
             store.put_relay(&beginning.space, relay.address(), relay.key().as_ref())?;
         }

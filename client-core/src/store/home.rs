@@ -113,12 +113,27 @@ fn clear_half_made(home: &Path) -> Result<(), StoreError> {
 /// Removes [`DATABASE_NEW_FILE`] and what SQLite may have put beside it. The caller holds the lock.
 pub(super) fn clear_new_database(home: &Path) -> io::Result<()> {
     for suffix in ["-journal", "-wal", "-shm", ""] {
-        match fs::remove_file(home.join(format!("{DATABASE_NEW_FILE}{suffix}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&home.join(format!("{DATABASE_NEW_FILE}{suffix}")))?;
     }
     Ok(())
+}
+
+/// Takes back a home that never became whole: nobody has used its key, and its words are void.
+fn take_back(home: &Path) -> Result<(), StoreError> {
+    // A log left behind would be taken for that of the next database.
+    for suffix in ["-wal", "-shm"] {
+        remove_if_there(&home.join(format!("{DATABASE_FILE}{suffix}")))?;
+    }
+    // Under this name it counts as half made, whatever happens next.
+    fs::rename(home.join(DATABASE_FILE), home.join(DATABASE_NEW_FILE))?;
+    clear_half_made(home)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a complete database under the new name, in rollback-journal mode: one file, nothing beside it.
@@ -169,7 +184,19 @@ impl Store {
     /// process is making it, or the disk's.
     pub fn create(home: &Path, new: &NewHome<'_>) -> Result<Self, StoreError> {
         make_home(home, &KeyFile::Plain(new.root.clone()), |path| write_new_database(path, new))?;
-        Self::open(home)
+        let opened = Self::open(home);
+        if opened.is_err() {
+            take_back(home)?;
+        }
+        opened
+    }
+
+    /// Takes back a home that [`Store::create`] has just made and that could not be furnished; it must be closed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take_back(home: &Path) -> Result<(), StoreError> {
+        take_back(home)
     }
 
     /// Opens a home whose database is not encrypted, brings its format up to date and rebuilds projections of an older
