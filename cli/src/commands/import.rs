@@ -9,8 +9,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, count, one_line};
 
-/// Files with a problem that are named on the page; `--json` names all.
-const PROBLEMS_SHOWN: usize = 20;
+/// Files of one sort that are named on the page; `--json` names all.
+const NAMED_MAX: usize = 20;
 
 /// Bring in notes from elsewhere.
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,11 @@ pub enum Import {
 /// A folder of Markdown.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos import markdown ~/vault --dry-run\n  lifeos import markdown ~/vault\n\n\
-                        Running it again changes nothing; interrupted, it goes on where it was.")]
+                        Running it again changes nothing; interrupted, it goes on where it was.\n\
+                        Links are not followed. One to a file or folder below PATH is skipped, for that is read at its\n\
+                        own place; one that leads out of PATH is skipped too. Both are named with what to do next.\n\
+                        Exit code 1 if something failed: a file that cannot be read, is too large or not UTF-8, a link\n\
+                        that leads nowhere or back to a folder around it. Everything else is imported all the same.")]
 pub struct Markdown {
     /// Folder or file
     #[arg(value_name = "PATH")]
@@ -44,10 +48,10 @@ pub(super) fn run(command: Import, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     let files = count(report.failed, "file");
-    Err(Failure::Unsound(format!("{files} could not be imported; put right what is said above and run it again")))
+    Err(Failure::Unsound(format!("{files} could not be imported; put right what is said of each and import again")))
 }
 
-/// Counts, then the files that did not come in.
+/// Counts, then what did not come in and why; of a dry run also what would.
 pub(crate) fn draw(page: &mut Page, report: &ImportReport) {
     if report.dry_run {
         page.line("Nothing was written. What would happen:");
@@ -61,16 +65,68 @@ pub(crate) fn draw(page: &mut Page, report: &ImportReport) {
     ];
     let rows: Vec<_> = counts.iter().map(|(name, files)| vec![(*name).to_owned(), files.to_string()]).collect();
     page.table(&rows);
-    draw_problems(page, report);
+    let of = |outcome| move |entry: &&ImportEntry| entry.outcome == outcome;
+    if report.dry_run {
+        draw_named(page, "Would be created", report.entries.iter().filter(of(ImportOutcome::Created)));
+        draw_named(page, "Would be updated", report.entries.iter().filter(of(ImportOutcome::Updated)));
+    }
+    let links = report.entries.iter().filter(of(ImportOutcome::Skipped)).filter(|entry| entry.link);
+    draw_named(page, "Skipped links", links);
+    draw_named(page, "Failed", report.entries.iter().filter(of(ImportOutcome::Failed)));
 }
 
-fn draw_problems(page: &mut Page, report: &ImportReport) {
-    let failed: Vec<&ImportEntry> =
-        report.entries.iter().filter(|entry| entry.outcome == ImportOutcome::Failed).collect();
-    for entry in failed.iter().take(PROBLEMS_SHOWN) {
-        page.line(format_args!("{}: {}", one_line(&entry.path), one_line(&entry.reason)));
+/// A heading and the first of these files, each with its reason; nothing if there are none.
+fn draw_named<'r>(page: &mut Page, heading: &str, entries: impl Iterator<Item = &'r ImportEntry>) {
+    let entries: Vec<_> = entries.collect();
+    if entries.is_empty() {
+        return;
     }
-    if failed.len() > PROBLEMS_SHOWN {
-        page.line(format_args!("… and {} more; --json names them all", failed.len() - PROBLEMS_SHOWN));
+    page.line("");
+    page.line(page.bold(heading));
+    for entry in entries.iter().take(NAMED_MAX) {
+        let (path, reason) = (one_line(&entry.path), one_line(&entry.reason));
+        page.line(if reason.is_empty() { path } else { format!("{path}: {reason}") });
+    }
+    if entries.len() > NAMED_MAX {
+        page.line(format_args!("… and {} more; --json names them all", entries.len() - NAMED_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, outcome: ImportOutcome, link: bool) -> ImportEntry {
+        let reason = if outcome == ImportOutcome::Created { "" } else { "why; what to do" };
+        ImportEntry { path: path.into(), outcome, reason: reason.into(), note: None, link }
+    }
+
+    fn drawn(report: &ImportReport) -> String {
+        let mut page = Page::new(false);
+        draw(&mut page, report);
+        page.into_text()
+    }
+
+    #[test]
+    fn links_and_failures_are_named_and_other_skipped_files_only_counted() {
+        let entries = vec![
+            entry("new.md", ImportOutcome::Created, false),
+            entry("photo.jpg", ImportOutcome::Skipped, false),
+            entry("elsewhere", ImportOutcome::Skipped, true),
+            entry("loop", ImportOutcome::Failed, true),
+        ];
+        let page = drawn(&ImportReport { entries, ..ImportReport::default() });
+        assert!(page.contains("\nSkipped links\nelsewhere: why; what to do\n"), "{page}");
+        assert!(page.contains("\nFailed\nloop: why; what to do\n"), "{page}");
+        assert!(!page.contains("photo.jpg") && !page.contains("new.md"), "{page}");
+    }
+
+    #[test]
+    fn a_dry_run_names_what_it_would_write_up_to_a_limit() {
+        let files = (0..25).map(|at| entry(&format!("{at}.md"), ImportOutcome::Created, false));
+        let report = ImportReport { dry_run: true, entries: files.collect(), ..ImportReport::default() };
+        let page = drawn(&report);
+        assert!(page.contains("Would be created\n0.md\n1.md\n") && page.contains("\n19.md\n"), "{page}");
+        assert!(!page.contains("20.md") && page.contains("… and 5 more; --json names them all"), "{page}");
     }
 }

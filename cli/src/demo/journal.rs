@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::page::{count, one_line};
+use crate::progress::Bar;
 
 /// Characters of the widest step or check name.
 const NAME_WIDTH: usize = 36;
@@ -102,6 +103,12 @@ impl Journal {
     #[must_use]
     pub fn new(out: Out, vault: String) -> Self {
         Self { out, started: now(), report: Report { vault, ..Report::default() } }
+    }
+
+    /// A progress bar for a long step, taken away before the step's line is shown.
+    #[must_use]
+    pub fn bar(&self) -> Bar {
+        self.out.bar()
     }
 
     /// A step begins.

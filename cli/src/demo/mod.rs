@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lifeos_client_core::client::{Client, ImportReport, SyncReport};
+use lifeos_client_core::client::{Client, ExportReport, ImportReport, SyncReport};
 use lifeos_sync_server::Handle;
 
 use crate::context::Context;
@@ -159,10 +159,10 @@ fn short(name: &str) -> &str {
 /// Imports the vault and sets the scene on the laptop.
 fn fill(journal: &mut Journal, client: &Client, vault: &Path, mark: &str) -> Result<Scene, Failure> {
     let step = journal.begin("import the notes");
-    let report = client.import_markdown(vault, false, &mut |_| {})?;
+    let report = import(journal, client, vault)?;
     journal.end(&step, import_detail(&report))?;
     let again = journal.begin("import them again");
-    let second = client.import_markdown(vault, false, &mut |_| {})?;
+    let second = import(journal, client, vault)?;
     journal.end(&again, import_detail(&second))?;
     let came_in = report.created + report.updated;
     journal.check("notes came in", came_in > 0, count(came_in, "note"))?;
@@ -173,6 +173,13 @@ fn fill(journal: &mut Journal, client: &Client, vault: &Path, mark: &str) -> Res
     let scene = Scene::set(client, mark)?;
     journal.end(&step, "4 notes with canaries, todos and notebooks".into())?;
     Ok(scene)
+}
+
+fn import(journal: &Journal, client: &Client, vault: &Path) -> Result<ImportReport, Failure> {
+    let mut bar = journal.bar();
+    let report = client.import_markdown(vault, false, &mut |step| bar.step(&step));
+    bar.finish();
+    Ok(report?)
 }
 
 fn import_detail(report: &ImportReport) -> String {
@@ -195,7 +202,10 @@ async fn sync_until_quiet(
     for _ in 0..ROUNDS_MAX {
         let mut moved = 0;
         for device in [one, two] {
-            let report = device.client.sync(&mut |_| {}).await?;
+            let mut bar = journal.bar();
+            let report = device.client.sync(&mut |step| bar.step(&step)).await;
+            bar.finish();
+            let report = report?;
             moved += report.pushed + report.pulled;
             total.pushed += report.pushed;
             total.pulled += report.pulled;
@@ -267,8 +277,8 @@ fn check_search(journal: &mut Journal, laptop: &Client, phone: &Client, scene: &
 
 fn check_exports(journal: &mut Journal, folders: &Folders, one: &Client, two: &Client) -> Result<(), Failure> {
     let step = journal.begin("export on both");
-    let report = one.export_markdown(&folders.laptop_export, &mut |_| {})?;
-    two.export_markdown(&folders.phone_export, &mut |_| {})?;
+    let report = export(journal, one, &folders.laptop_export)?;
+    export(journal, two, &folders.phone_export)?;
     journal.end(&step, format!("{} ({})", count(report.notes, "note"), bytes(report.bytes)))?;
     let compared = tree::compare(&folders.laptop_export, &folders.phone_export)
         .map_err(|error| Failure::io("cannot compare the exported files", error))?;
@@ -280,12 +290,22 @@ fn check_exports(journal: &mut Journal, folders: &Folders, one: &Client, two: &C
     journal.check("exported files are equal", same, detail)
 }
 
+fn export(journal: &Journal, client: &Client, dir: &Path) -> Result<ExportReport, Failure> {
+    let mut bar = journal.bar();
+    let report = client.export_markdown(dir, &mut |step| bar.step(&step));
+    bar.finish();
+    Ok(report?)
+}
+
 fn check_doctor(journal: &mut Journal, laptop: &Device, phone: &Device) -> Result<(), Failure> {
     let step = journal.begin("examine both homes");
     let mut complaints = Vec::new();
     let mut checks = 0;
     for device in [laptop, phone] {
-        let report = device.client.doctor(false, &mut |_| {})?;
+        let mut bar = journal.bar();
+        let report = device.client.doctor(false, &mut |step| bar.step(&step));
+        bar.finish();
+        let report = report?;
         checks += report.checks.len() as u64;
         complaints.extend(report.checks.into_iter().filter(|check| !check.ok).map(|check| check.name));
     }

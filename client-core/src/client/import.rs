@@ -38,7 +38,8 @@ impl Client {
         progress: Progress<'_>,
     ) -> Result<ImportReport, ClientError> {
         let mut files = scan(path).map_err(|error| ClientError::invalid(format!("the folder to import: {error}")))?;
-        let mut import = Import::new(self, dry_run)?;
+        let mut import = Import::new(self, dry_run, files.total())?;
+        progress(import.step());
         loop {
             let batch = files.next_batch(FILES_PER_BATCH, BYTES_PER_BATCH);
             if batch.is_empty() {
@@ -77,6 +78,8 @@ struct Import<'c> {
     /// Notebook ids by the folders' path.
     notebooks: HashMap<String, String>,
     report: ImportReport,
+    /// Items that were counted before the first was read.
+    total: u64,
 }
 
 /// What became of one file.
@@ -84,19 +87,26 @@ struct Outcome {
     outcome: ImportOutcome,
     reason: String,
     note: Option<DocId>,
+    link: bool,
 }
 
 impl Outcome {
     fn new(outcome: ImportOutcome, reason: impl Into<String>, note: Option<DocId>) -> Self {
-        Self { outcome, reason: reason.into(), note }
+        Self { outcome, reason: reason.into(), note, link: false }
     }
 }
 
 impl<'c> Import<'c> {
-    fn new(client: &'c Client, dry_run: bool) -> Result<Self, ClientError> {
+    fn new(client: &'c Client, dry_run: bool, total: u64) -> Result<Self, ClientError> {
         let index = client.source_index()?;
         let report = ImportReport { dry_run, ..ImportReport::default() };
-        Ok(Self { client, dry_run, index, notebooks: HashMap::new(), report })
+        Ok(Self { client, dry_run, index, notebooks: HashMap::new(), report, total })
+    }
+
+    /// How far it is; files may have been added since they were counted.
+    fn step(&self) -> ProgressStep {
+        let done = self.report.entries.len() as u64;
+        ProgressStep { phase: "import", done, total: self.total.max(done) }
     }
 
     fn take(&mut self, batch: Vec<Item>, progress: Progress<'_>) -> Result<(), ClientError> {
@@ -122,17 +132,20 @@ impl<'c> Import<'c> {
                     planned.push_back((file, plan, doc));
                 }
                 Item::Skipped { path, reason } => {
-                    self.enter(path, Outcome::new(ImportOutcome::Skipped, reason.to_string(), None));
+                    let outcome = Outcome::new(ImportOutcome::Skipped, reason.to_string(), None);
+                    self.enter(path, Outcome { link: reason.is_link(), ..outcome });
                 }
                 Item::Failed { path, reason } => {
-                    self.enter(path, Outcome::new(ImportOutcome::Failed, reason.to_string(), None));
+                    let outcome = Outcome::new(ImportOutcome::Failed, reason.to_string(), None);
+                    self.enter(path, Outcome { link: reason.is_link(), ..outcome });
                 }
             }
         }
         while !planned.is_empty() {
             self.commit_some(&mut planned)?;
-            progress(ProgressStep { phase: "import", done: self.report.entries.len() as u64, total: 0 });
+            progress(self.step());
         }
+        progress(self.step());
         Ok(())
     }
 
@@ -270,7 +283,8 @@ impl<'c> Import<'c> {
         };
         *count += 1;
         let note = outcome.note.map(|doc| doc.to_string());
-        self.report.entries.push(ImportEntry { path, outcome: outcome.outcome, reason: outcome.reason, note });
+        let Outcome { outcome, reason, link, .. } = outcome;
+        self.report.entries.push(ImportEntry { path, outcome, reason, note, link });
     }
 }
 

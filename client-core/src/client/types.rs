@@ -172,6 +172,8 @@ pub struct ImportEntry {
     pub reason: String,
     /// The note, if there is one.
     pub note: Option<String>,
+    /// Whether it is a symbolic link: what it leads to was not read here.
+    pub link: bool,
 }
 
 /// What happened to a file.

@@ -87,11 +87,8 @@ pub enum FileSkip {
     #[error("not a regular file")]
     NotRegular,
     /// A link to something below the folder, which is met there.
-    #[error("a link to {0} in the same folder, which is read there")]
+    #[error("a link to {0} in the same folder, which is read there; nothing has to be done")]
     LinkInside(String),
-    /// A link to a folder around it.
-    #[error("a link that leads back to a folder around it")]
-    LinkLoop,
     /// A link to something else.
     #[error("a link that leads out of the folder; import that place by itself")]
     LinkOutside,
@@ -122,9 +119,31 @@ pub enum FileFailure {
     /// Names that look the same and differ in their bytes.
     #[error("another file has the same name in a different Unicode form; rename one of them")]
     NameClash,
+    /// A link to a folder around it.
+    #[error("a link that leads back to a folder around it; remove the link")]
+    LinkLoop,
+    /// A link to nothing, or only to itself.
+    #[error("a link that leads nowhere ({0}); remove it, or put back what it leads to")]
+    LinkBroken(#[source] io::Error),
     /// The system did not let it be read.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read ({0}); check its permissions and the disk, then import again")]
     Unreadable(#[source] io::Error),
+}
+
+impl FileSkip {
+    /// Whether a person may have expected something to be read here: links look like what they lead to.
+    #[must_use]
+    pub const fn is_link(&self) -> bool {
+        matches!(self, Self::LinkInside(_) | Self::LinkOutside)
+    }
+}
+
+impl FileFailure {
+    /// Whether it is a link.
+    #[must_use]
+    pub const fn is_link(&self) -> bool {
+        matches!(self, Self::LinkLoop | Self::LinkBroken(_))
+    }
 }
 
 /// An import cannot start.
@@ -135,12 +154,14 @@ pub enum ScanError {
     #[error("there is no such file or folder; check the path")]
     NotFound,
     /// It is there and cannot be opened.
-    #[error("cannot be opened: {0}")]
+    #[error("cannot be opened ({0}); check its permissions and the disk, then import again")]
     Unreadable(#[source] io::Error),
 }
 
 /// The files below a folder, in the order of their names; see [`scan`].
 pub struct Scan {
+    /// The folder, or the one file.
+    start: PathBuf,
     root: PathBuf,
     walk: walkdir::IntoIter,
     /// Paths outside ASCII so far: two of them can become one in NFC.
@@ -161,8 +182,12 @@ pub fn scan(path: &Path) -> Result<Scan, ScanError> {
         fs::read_dir(&real).map_err(ScanError::Unreadable)?;
     }
     let root = if is_file { real.parent().unwrap_or(&real).to_path_buf() } else { real.clone() };
-    let walk = WalkDir::new(&real).min_depth(usize::from(!is_file)).follow_links(false).sort_by_file_name().into_iter();
-    Ok(Scan { root, walk, seen: HashSet::new() })
+    let walk = walk(&real).sort_by_file_name().into_iter();
+    Ok(Scan { start: real, root, walk, seen: HashSet::new() })
+}
+
+fn walk(real: &Path) -> WalkDir {
+    WalkDir::new(real).min_depth(usize::from(!real.is_file())).follow_links(false)
 }
 
 impl Iterator for Scan {
@@ -182,6 +207,22 @@ impl Iterator for Scan {
 }
 
 impl Scan {
+    /// How many items there are in all: names are looked at, and no file is opened.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let mut walk = walk(&self.start).into_iter();
+        let mut total = 0;
+        while let Some(entry) = walk.next() {
+            let folder = entry.ok().filter(|entry| entry.file_type().is_dir());
+            let closed = folder.as_ref().map(|entry| is_hidden(entry) || entry.file_name().to_str().is_none());
+            if closed == Some(true) {
+                walk.skip_current_dir();
+            }
+            total += u64::from(closed != Some(false));
+        }
+        total
+    }
+
     /// The next files to commit together: until `files_max` items or `bytes_max` bytes of text are reached, at least
     /// one. Empty at the end.
     pub fn next_batch(&mut self, files_max: usize, bytes_max: usize) -> Vec<Item> {
@@ -205,7 +246,7 @@ impl Scan {
             return Some(Item::Failed { path, reason: FileFailure::NameNotUtf8 });
         };
         let kind = entry.file_type();
-        let hidden = entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
+        let hidden = is_hidden(entry);
         if kind.is_dir() && !hidden {
             return None;
         }
@@ -237,10 +278,13 @@ impl Scan {
     fn link(&self, place: &Path, path: String) -> Item {
         let target = match fs::canonicalize(place) {
             Ok(target) => target,
-            Err(error) => return Item::Failed { path, reason: FileFailure::Unreadable(error) },
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Item::Failed { path, reason: FileFailure::Unreadable(error) };
+            }
+            Err(error) => return Item::Failed { path, reason: FileFailure::LinkBroken(error) },
         };
         let reason = match target.strip_prefix(&self.root) {
-            _ if place.starts_with(&target) => FileSkip::LinkLoop,
+            _ if place.starts_with(&target) => return Item::Failed { path, reason: FileFailure::LinkLoop },
             Ok(inside) => FileSkip::LinkInside(inside.to_string_lossy().into_owned()),
             Err(_) => FileSkip::LinkOutside,
         };
@@ -264,6 +308,10 @@ impl Scan {
     fn lossy(&self, place: &Path) -> String {
         place.strip_prefix(&self.root).unwrap_or(place).to_string_lossy().into_owned()
     }
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
 fn is_markdown(path: &Path) -> bool {
@@ -383,10 +431,11 @@ mod tests {
         symlink(outside.0.path().join("secret.md"), root.join("out.md")).unwrap();
         symlink("round.md", root.join("round.md")).unwrap();
         let found = folder.found();
-        assert_eq!(found[..2], ["a/loop: skipped, a link that leads back to a folder around it", "a/real.md: 1 bytes"]);
+        assert_eq!(found[0], "a/loop: failed, a link that leads back to a folder around it; remove the link");
+        assert_eq!(found[1], "a/real.md: 1 bytes");
         assert!(found[2].starts_with("out.md: skipped, a link that leads out"), "{found:?}");
-        assert!(found[3].starts_with("round.md: failed, cannot be read"), "{found:?}");
-        assert_eq!(found[4], "twice.md: skipped, a link to a/real.md in the same folder, which is read there");
+        assert!(found[3].starts_with("round.md: failed, a link that leads nowhere"), "{found:?}");
+        assert!(found[4].starts_with("twice.md: skipped, a link to a/real.md in the same folder"), "{found:?}");
         assert_eq!(found.len(), 5);
     }
 
@@ -403,6 +452,14 @@ mod tests {
         assert_eq!(found[1], format!("{long}: 0 bytes"));
         assert!(found[2].starts_with("\u{e9}.md: failed, another file"), "{found:?}");
         assert!(found[3].contains("name is not UTF-8"), "{found:?}");
+    }
+
+    #[test]
+    fn the_total_is_the_number_of_items_however_they_end() {
+        let folder = Folder::new().with("a/b.md", "b").with(".git/x.md", "").with("c.txt", "").with("a/.h.md", "");
+        assert_eq!(scan(folder.0.path()).unwrap().total(), 4);
+        assert_eq!(folder.found().len(), 4);
+        assert_eq!(scan(&folder.0.path().join("a/b.md")).unwrap().total(), 1);
     }
 
     #[test]
