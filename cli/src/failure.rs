@@ -15,7 +15,7 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     /// A file, pipe or process of the command line itself.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", advice(.source))]
     Io {
         /// What was being done.
         what: String,
@@ -78,6 +78,20 @@ impl Failure {
     }
 }
 
+/// What a person can do about an error of the system; nothing where it speaks for itself.
+fn advice(source: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match source.kind() {
+        _ if source.get_ref().is_some() => "",
+        Kind::NotFound => "; check the path",
+        Kind::PermissionDenied => "; check its permissions and try again",
+        Kind::IsADirectory => "; name a file in it",
+        Kind::StorageFull | Kind::QuotaExceeded => "; free some space and try again",
+        Kind::ReadOnlyFilesystem => "; choose a place that can be written",
+        _ => "; check the disk and try again",
+    }
+}
+
 const fn kind_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Home => "home",
@@ -99,6 +113,15 @@ mod tests {
         assert_eq!(Failure::usage("x").exit_code(), 2);
         assert_eq!(Failure::ReaderGone.exit_code(), 0);
         assert_eq!(Failure::Unsound("x".into()).exit_code(), 1);
+    }
+
+    #[test]
+    fn an_error_of_the_system_says_what_to_do() {
+        let of = |code| Failure::io("cannot read a.md", io::Error::from_raw_os_error(code)).to_string();
+        assert!(of(28).ends_with("free some space and try again"), "{}", of(28));
+        assert!(of(13).ends_with("check its permissions and try again"), "{}", of(13));
+        let own_words = Failure::io("vi", io::Error::other("ended with an error; the note is as it was"));
+        assert_eq!(own_words.to_string(), "vi: ended with an error; the note is as it was");
     }
 
     #[test]

@@ -22,6 +22,16 @@ pub enum SyncState {
         /// Why, in words.
         reason: String,
     },
+    /// Not connected until somebody acts: no relay is set, or the one that is set must not be trusted. It is tried
+    /// again now and then, for the setting can be put right meanwhile.
+    Blocked {
+        /// Until the next try.
+        retry_ms: u64,
+        /// Why, and what to do next, in words.
+        reason: String,
+        /// Whether the relay must not be trusted.
+        untrusted: bool,
+    },
     /// Connecting or proving the device key.
     Connecting,
     /// Catching up.

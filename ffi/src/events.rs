@@ -136,7 +136,9 @@ impl From<Event> for SyncEvent {
 impl From<SyncState> for SyncEvent {
     fn from(state: SyncState) -> Self {
         match state {
-            SyncState::Waiting { retry_ms, reason } => Self::Waiting { retry_ms: retry_ms.cast_signed(), reason },
+            SyncState::Waiting { retry_ms, reason } | SyncState::Blocked { retry_ms, reason, .. } => {
+                Self::Waiting { retry_ms: retry_ms.cast_signed(), reason }
+            }
             SyncState::Connecting => Self::Connecting,
             SyncState::CatchingUp { received, total } => {
                 Self::CatchingUp { received: received.cast_signed(), total: total.cast_signed() }

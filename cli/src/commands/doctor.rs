@@ -1,6 +1,7 @@
 //! `lifeos doctor`: checks a home from the ground up.
 
 use clap::Args;
+use lifeos_client_core::client::DoctorReport;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -33,7 +34,12 @@ pub(super) fn run(args: &Doctor, context: &Context) -> Result<(), Failure> {
     if report.ok {
         return Ok(());
     }
-    Err(Failure::Unsound(
-        "not everything is as it should be; `lifeos doctor --rebuild-projections` repairs lists and search".into(),
-    ))
+    Err(Failure::Unsound(complaint(&report)))
+}
+
+/// Each check that failed, with its own repair.
+fn complaint(report: &DoctorReport) -> String {
+    let failed = report.checks.iter().filter(|check| !check.ok);
+    let lines: Vec<_> = failed.map(|check| format!("\n  {}: {}", check.name, one_line(&check.detail))).collect();
+    format!("not everything is as it should be:{}", lines.concat())
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use lifeos_client_core::client::{Client, ClientError, NoteDraft};
+use lifeos_client_core::registry::{BODY_BYTES_MAX, FRONT_BYTES_MAX};
 use serde_json::Value;
 
 use super::note::{Add, Append, Copy, Edit, Move, One, Pin, Prop, Rename, RestoreVersion, Tag, Todo};
@@ -16,8 +17,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{one_line, short};
 
-/// More text than this in one note is refused here already, before it fills the memory.
-const TEXT_BYTES_MAX: u64 = 64 << 20;
+/// More text than this no note can hold: it is refused here already, before it fills the memory.
+const TEXT_BYTES_MAX: u64 = (BODY_BYTES_MAX + FRONT_BYTES_MAX) as u64;
 
 /// Changes a note, then shows it: the whole note as JSON, one line for people.
 fn change(
@@ -145,9 +146,15 @@ fn read_text(file: &Path) -> Result<String, Failure> {
     let name = if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() };
     let bytes = read_bounded(file).map_err(|error| Failure::io(format!("cannot read {name}"), error))?;
     if bytes.len() as u64 > TEXT_BYTES_MAX {
-        return Err(Failure::usage(format!("{name} is larger than 64 MiB: too much for one note")));
+        let mib = BODY_BYTES_MAX >> 20;
+        return Err(Failure::invalid(format!(
+            "{name} is larger than the {mib} MiB that a note can hold; split it into several notes"
+        )));
     }
-    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{name} is not UTF-8 text: convert it first")))
+    String::from_utf8(bytes).map_err(|error| {
+        let byte = error.utf8_error().valid_up_to();
+        Failure::invalid(format!("{name} is not UTF-8 at byte {byte}; save it as UTF-8 and try again"))
+    })
 }
 
 fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {

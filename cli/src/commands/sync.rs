@@ -1,7 +1,7 @@
 //! `lifeos sync`: one round, or (`--watch`) until it is stopped.
 
 use clap::Args;
-use lifeos_client_core::client::{Client, Subscription, SyncReport};
+use lifeos_client_core::client::{Client, ClientError, Subscription, SyncReport};
 use lifeos_client_core::event::{Event, Origin, SyncState};
 use serde_json::{Value, json};
 
@@ -11,7 +11,11 @@ use crate::page::{Page, bytes, count, one_line, short};
 
 /// Send and receive.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos sync\n  lifeos sync --watch --json     one JSON object a line until Ctrl-C")]
+#[command(
+    after_help = "Example:\n  lifeos sync\n  lifeos sync --watch --json     one JSON object a line until Ctrl-C\n\n\
+                        Watching outlasts lost connections. It ends with exit code 1 where waiting cannot help: no relay\n\
+                        is set, or what answers is not the relay whose key is remembered."
+)]
 pub struct Sync {
     /// Go on until Ctrl-C: reconnect when the connection breaks, send edits as they are made
     #[arg(long)]
@@ -64,11 +68,19 @@ async fn show_events(events: &mut Subscription, context: &Context) -> Result<(),
         tokio::select! {
             signal = &mut stopped => return signal,
             event = events.next() => match event {
+                Some(Event::Sync { state: SyncState::Blocked { reason, untrusted, .. }, .. }) => {
+                    return Err(blocked(reason, untrusted));
+                }
                 Some(event) => show_event(&event, context)?,
                 None => return Ok(()),
             },
         }
     }
+}
+
+/// Waiting does not help: somebody has to act first.
+fn blocked(message: String, untrusted: bool) -> Failure {
+    Failure::Client(if untrusted { ClientError::Security { message } } else { ClientError::Invalid { message } })
 }
 
 /// Ctrl-C, or what a service manager sends.

@@ -45,13 +45,13 @@ pub enum EngineError {
     #[error(transparent)]
     Address(#[from] RelayUrlError),
     /// The relay does not read what it asked to be sent.
-    #[error("the relay does not read what is sent to it")]
+    #[error("the relay does not read what is sent to it: sync again; if it stays so, tell its operator")]
     Stalled,
     /// A bug: storing panicked. What was committed stands.
     #[error("an internal fault stopped the sync; nothing that was saved is lost; run `lifeos doctor`")]
     Fault,
     /// Stopped from outside.
-    #[error("the sync was stopped")]
+    #[error("the sync was stopped: start it again")]
     Stopped,
 }
 
@@ -77,6 +77,13 @@ impl EngineError {
             Self::Store(StoreError::PeerMisbehaved { .. }) => true,
             _ => false,
         }
+    }
+
+    /// Whether nothing gets better until somebody sets another relay: none is set, its address is none, or it must not
+    /// be trusted.
+    #[must_use]
+    pub const fn needs_relay_set(&self) -> bool {
+        matches!(self, Self::NoRelay | Self::Address(_)) || self.is_trust()
     }
 
     /// Whether the relay lets this key not, or no longer, into the space.

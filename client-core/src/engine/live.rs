@@ -95,7 +95,12 @@ pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool
             EngineError::Locked => u64::try_from(LOCK_EVERY.as_millis()).unwrap_or(u64::MAX),
             ref error => backoff.next_ms(error, u64::from_be_bytes(random_bytes(&mut SystemRandom::new()))),
         };
-        let state = SyncState::Waiting { retry_ms: wait_ms, reason: error.to_string() };
+        let (retry_ms, reason) = (wait_ms, error.to_string());
+        let state = if error.needs_relay_set() {
+            SyncState::Blocked { retry_ms, reason, untrusted: error.is_trust() }
+        } else {
+            SyncState::Waiting { retry_ms, reason }
+        };
         shared.emit(Event::Sync { space: shared.space, state });
         tokio::select! {
             () = sleep(Duration::from_millis(wait_ms)) => {}

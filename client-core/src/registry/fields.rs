@@ -181,7 +181,7 @@ impl Field {
             Validation::Line { chars_max, .. } if text.chars().nth(chars_max).is_some() => Some("is too long"),
             Validation::Line { .. } if text.trim() != text || !is_nfc(text) => Some("must be trimmed and in NFC"),
             Validation::Line { .. } if text.contains(['\n', '\r', '\0']) => Some("must be one line"),
-            Validation::Bytes(max) if text.len() > max => Some("is too large"),
+            Validation::Bytes(max) if text.len() > max => Some("is too large; shorten it"),
             Validation::OneOf(values) if !values.contains(&text) => Some("is not one of the known values"),
             _ => None,
         }
@@ -257,6 +257,6 @@ mod tests {
         assert_eq!(rule("tag/x", ""), Some("must not be empty"));
         assert_eq!(rule("pinned", 1_i64), Some("has the wrong type"));
         assert_eq!(rule("schema", "note/2"), Some("never changes"));
-        assert_eq!(rule("prop/x", "x".repeat(PROPERTY_BYTES_MAX + 1)), Some("is too large"));
+        assert_eq!(rule("prop/x", "x".repeat(PROPERTY_BYTES_MAX + 1)), Some("is too large; shorten it"));
     }
 }

@@ -233,10 +233,10 @@ pub enum PushPause {
     #[error("the relay's quota for this space is used up: free space there or ask its operator for more")]
     Quota,
     /// Too fast.
-    #[error("the relay asks to send more slowly")]
+    #[error("the relay asks to send more slowly: sync again in a minute")]
     Rate,
     /// The relay cannot store now.
-    #[error("the relay cannot store anything now")]
+    #[error("the relay's disk is full or failing: ask its operator to free space; your edits wait here")]
     Unavailable,
 }
 
@@ -268,19 +268,23 @@ pub enum PushStop {
     )]
     Fork,
     /// The device was removed.
-    #[error("this device was removed from the space")]
+    #[error("this device was removed from the space: link it again to go on syncing")]
     Removed,
     /// The device is not enrolled, or its role may not write.
-    #[error("this device may not write in the space")]
+    #[error("this device may not write in the space: ask an owner for another role, or link this device again")]
     NotWriter,
     /// The relay does not know the epoch although it has all records.
-    #[error("the relay does not accept the key generation of an edit")]
+    #[error(
+        "the relay does not accept the key generation of an edit: sync again; if it stays so, update this app or the relay"
+    )]
     UnknownEpoch,
     /// The relay finds an envelope malformed, badly signed or too large.
-    #[error("the relay refuses an edit of this device as malformed")]
+    #[error("the relay refuses an edit of this device as malformed: update this app or the relay, then sync again")]
     Refused,
     /// The relay's answers contradict each other.
-    #[error("the relay's answers about this device's stream contradict each other")]
+    #[error(
+        "the relay's answers about this device's stream contradict each other: sync again; if it stays so, use another relay"
+    )]
     Inconsistent,
 }
 
@@ -289,10 +293,10 @@ pub enum PushStop {
 #[non_exhaustive]
 pub enum SessionError {
     /// Bytes that are no frame.
-    #[error("the relay sent bytes that are no frame ({0})")]
+    #[error("the relay sent bytes that are no frame ({0}): check the address, or update this app or the relay")]
     BadFrame(#[from] FrameError),
     /// A frame that the protocol does not allow here.
-    #[error("the relay broke the protocol: {0}")]
+    #[error("the relay broke the protocol ({0}): update this app or the relay; if both are new, use another relay")]
     Misbehaved(&'static str),
     /// The key is not the pinned one: another relay, or somebody in between.
     #[error(
@@ -310,7 +314,9 @@ pub enum SessionError {
     )]
     WrongOrigin,
     /// The relay does not hold the key it presents.
-    #[error("the relay's signature does not verify")]
+    #[error(
+        "the relay's signature does not verify: do not trust it; ask its operator for its address with its key, and set it with `lifeos relay set URL#KEY`"
+    )]
     RelaySignature,
     /// No common protocol version, or a peer of another kind.
     #[error("the relay speaks another version of the protocol: update this app or the relay")]
@@ -324,10 +330,10 @@ pub enum SessionError {
         retry_after_ms: u32,
     },
     /// No answer in time.
-    #[error("the relay does not answer")]
+    #[error("the relay does not answer: check the network and that the relay is running, then sync again")]
     Timeout,
     /// The connection ended.
-    #[error("the connection to the relay was lost")]
+    #[error("the connection to the relay was lost: check the network and sync again; what was saved waits here")]
     Disconnected,
 }
 
@@ -335,18 +341,24 @@ pub enum SessionError {
 const fn refusal_text(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::BadFrame | ErrorCode::Unexpected => "it did not understand this app; update one of the two",
-        ErrorCode::Version => "it speaks another version of the protocol",
-        ErrorCode::AuthFailed => "it does not accept this device's signature",
-        ErrorCode::NotMember => "this device is not enrolled in the space",
-        ErrorCode::Removed => "this device was removed from the space",
+        ErrorCode::Version => "it speaks another version of the protocol; update this app or the relay",
+        ErrorCode::AuthFailed => {
+            "it does not accept this device's signature; run `lifeos doctor`, or link this device again"
+        }
+        ErrorCode::NotMember => "this device is not enrolled in the space; link it again from one that is",
+        ErrorCode::Removed => "this device was removed from the space; link it again to go on syncing",
         ErrorCode::CreateRefused => "it does not take new spaces; ask its operator",
-        ErrorCode::TooLarge => "something was too large for it",
+        ErrorCode::TooLarge => {
+            "something was too large for it; split large notes, or ask its operator for larger limits"
+        }
         ErrorCode::Rate => "too many requests; it will be tried again later",
         ErrorCode::NoMailbox => "the link has expired; make a new one",
-        ErrorCode::MailboxRefused => "it has no room for another link now",
+        ErrorCode::MailboxRefused => "it has no room for another link now; try again in some minutes",
         ErrorCode::GoingAway => "it is stopping; it will be tried again later",
-        ErrorCode::Unavailable => "it cannot store anything now",
-        _ => "it has an internal fault",
+        ErrorCode::Unavailable => {
+            "it cannot store or read now; try again later, and if it stays so ask its operator to free disk space"
+        }
+        _ => "it has an internal fault; try again later, and if it stays so tell its operator",
     }
 }
 

@@ -16,6 +16,9 @@ const REBUILD_BATCH: i64 = 200;
 /// Names of documents that a check lists.
 const NAMED_MAX: usize = 5;
 
+/// What helps where nothing here can be made anew from something else.
+const REPAIR: &str = "keep a copy of the folder, then restore a backup or link this device again";
+
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckOutcome {
@@ -63,7 +66,7 @@ impl Store {
             Ok((count, membership)) if membership.devices.contains_key(&space.device) => {
                 held("records", format!("{count} records, this device is enrolled"))
             }
-            Ok(_) => failed("records", "this device is not enrolled in its space"),
+            Ok(_) => failed("records", "this device is not enrolled in its space: link it again"),
             Err(error) => failed("records", &error.to_string()),
         }
     }
@@ -164,7 +167,7 @@ fn check_pages(conn: &Connection) -> Result<CheckOutcome, StoreError> {
     if lines == ["ok"] {
         Ok(held("database pages", "every page and index is sound".to_owned()))
     } else {
-        Ok(failed("database pages", &lines.join("; ")))
+        Ok(failed("database pages", &format!("{}; {REPAIR}", lines.join("; "))))
     }
 }
 
@@ -182,20 +185,20 @@ fn check_own_stream(conn: &Connection, space: &SpaceRow) -> Result<CheckOutcome,
         seq += 1;
         let id = EnvelopeId(row.get(1)?);
         let Ok(envelope) = Envelope::parse(row.get(2)?) else {
-            return Ok(failed(name, &format!("envelope {seq} has a wrong layout")));
+            return Ok(failed(name, &format!("envelope {seq} has a wrong layout; {REPAIR}")));
         };
         let header = envelope.header();
         let follows = newest.is_none_or(|newest: EnvelopeId| header.prev == newest.0);
         let placed = row.get::<_, i64>(0)? == low + i64::from(seq) && header.seq == seq;
         if !placed || !follows || header.stream != space.stream || envelope.id(&space.space) != id {
-            return Ok(failed(name, &format!("envelope {seq} does not continue the chain")));
+            return Ok(failed(name, &format!("envelope {seq} does not continue the chain; {REPAIR}")));
         }
         newest = Some(id);
     }
     if tip.seq == seq && newest.is_none_or(|newest| newest.0 == tip.id) {
         Ok(held(name, format!("{seq} envelopes, one unbroken chain")))
     } else {
-        Ok(failed(name, "the newest envelope is not the recorded tip"))
+        Ok(failed(name, &format!("the newest envelope is not the recorded tip; {REPAIR}")))
     }
 }
 
@@ -210,7 +213,9 @@ fn check_pending(conn: &Connection) -> Result<CheckOutcome, StoreError> {
         (0, 0) => Ok(held("pending changes", "all are known to the sealer".to_owned())),
         (unmarked, empty) => Ok(failed(
             "pending changes",
-            &format!("{unmarked} documents with changes that would never be sealed, {empty} marks without a change"),
+            &format!(
+                "{unmarked} documents with changes that would never be sealed, {empty} marks without a change; {REPAIR}"
+            ),
         )),
     }
 }
@@ -234,8 +239,13 @@ fn check_documents(conn: &Connection, progress: &mut dyn FnMut(u64, u64)) -> Res
     }
     let Findings { checked, unloadable, heads, rows, search } = findings;
     Ok(vec![
-        outcome("documents", checked, &unloadable, "cannot be loaded: restore a backup"),
-        outcome("document heads", checked, &heads, "differ from what is recorded: restore a backup"),
+        outcome("documents", checked, &unloadable, "cannot be loaded: restore a backup, or link this device again"),
+        outcome(
+            "document heads",
+            checked,
+            &heads,
+            "differ from what is recorded: restore a backup, or link this device again",
+        ),
         outcome("projections", checked, &rows, "have rows that differ: run `lifeos doctor --rebuild-projections`"),
         outcome("search", checked, &search, "are not indexed: run `lifeos doctor --rebuild-projections`"),
     ])

@@ -61,7 +61,7 @@ pub enum StoreError {
     #[error("the new copy of the database is not like the old one: nothing was changed; run `lifeos doctor`")]
     CopyDiffers,
     /// The home was written by a newer version.
-    #[error("this home was written by a newer version (its format is {found}, this version knows {known}): update")]
+    #[error("this home was written by a newer version (its format is {found}, this one knows {known}): update lifeos")]
     NewerVersion {
         /// Format of the home.
         found: u32,
@@ -91,13 +91,13 @@ pub enum StoreError {
     #[error("the home cannot be opened for writing: check the permissions of its folder and files")]
     ReadOnly,
     /// No such space in this home.
-    #[error("this home does not hold the space")]
+    #[error("this home does not hold the space: `lifeos space list` shows those it does")]
     UnknownSpace,
     /// No such relay in this home.
-    #[error("this home does not know the relay")]
+    #[error("this home does not know the relay: set it with `lifeos relay set URL`")]
     UnknownRelay,
     /// The document exists and is of another kind.
-    #[error("the document is of another kind")]
+    #[error("the document is of another kind: check the id")]
     WrongKind,
     /// One edit made a change that no envelope can carry.
     #[error("the edit is too large to be synced as one: split it")]
@@ -123,10 +123,10 @@ pub enum StoreError {
         what: &'static str,
     },
     /// An envelope could not be sealed.
-    #[error("sealing failed: {0}")]
+    #[error("sealing failed ({0}): run `lifeos doctor`; your edits are kept")]
     Seal(#[from] crate::envelope::RefusedEnvelope),
     /// The operating system refused.
-    #[error("the home folder cannot be read or written")]
+    #[error("the home folder cannot be read or written ({0}): check its permissions and the disk, then try again")]
     Io(#[source] io::Error),
     /// Records that no space may hold; none was stored.
     #[error(transparent)]
@@ -137,7 +137,7 @@ pub enum StoreError {
     )]
     Disk(#[source] rusqlite::Error),
     /// SQLite refused for another reason.
-    #[error("the database refused the operation")]
+    #[error("the database refused the operation: run `lifeos doctor`; nothing that was acknowledged is lost")]
     Sql(#[source] rusqlite::Error),
 }
 

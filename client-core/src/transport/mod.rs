@@ -27,10 +27,10 @@ pub enum TransportError {
     #[error("the relay does not answer: check the address and the network")]
     Timeout,
     /// The connection broke.
-    #[error("the connection to the relay was lost")]
+    #[error("the connection to the relay was lost: check the network and try again; what was saved waits here")]
     Lost(#[source] Option<Box<tokio_tungstenite::tungstenite::Error>>),
     /// The peer sent a message above the limit, or one that is not binary.
-    #[error("the relay sent a message that no relay sends")]
+    #[error("the relay sent a message that no relay sends: check the address, or update this app or the relay")]
     BadMessage,
 }
 

@@ -59,7 +59,7 @@ pub(super) fn check_size(bytes: usize) -> Result<(), DocumentError> {
     if bytes <= BODY_BYTES_MAX {
         return Ok(());
     }
-    Err(DocumentError::InvalidValue { field: "note.body", rule: "is too large" })
+    Err(DocumentError::InvalidValue { field: "note.body", rule: "is too large; split it into several notes" })
 }
 
 /// Replaces `delete` characters at `at` by `insert`; block markers count one each.
