@@ -263,6 +263,9 @@ fn what_points_where_and_how_notebooks_lie_is_told() {
     assert_eq!(json(&["note", "untag", &soup, "warm"])["tags"].as_array().unwrap().len(), 0);
     let first = json(&["note", "history", &soup])["versions"].as_array().unwrap().last().unwrap()["version"].clone();
     json(&["note", "append", &soup, "and salt"]);
+    let then = json(&["note", "show", &soup, "--version", first.as_str().unwrap()]);
+    assert_eq!((then["id"].as_str(), then["version"].as_str()), (Some(soup.as_str()), first.as_str()));
+    assert!(!then["markdown"].as_str().unwrap().contains("salt"));
     let restored = json(&["note", "restore-version", &soup, first.as_str().unwrap()]);
     assert!(!restored["markdown"].as_str().unwrap().contains("salt"));
     json(&["notebook", "add", "Home"]);
@@ -277,6 +280,9 @@ fn what_points_where_and_how_notebooks_lie_is_told() {
     assert_eq!(names, ["Cooking", "Soups"]);
     json(&["relay", "set", &relay.url()]);
     assert!(json(&["status"])["changes_pending"].as_u64().unwrap() > 0);
+    let verified = json(&["status", "--verify"]);
+    assert_eq!(verified["state_code"], json(&["status"])["state_code"]);
+    assert_eq!(verified.as_object().unwrap().len(), 2, "the code and its space, nothing else: {verified}");
 }
 
 #[test]

@@ -36,10 +36,35 @@ pub fn free_port() -> u16 {
 /// Wraps a command so that it dies by SIGKILL at the `nth` system call (per thread) that touches disk or network.
 #[must_use]
 pub fn killed_at(nth: u32, program: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={SYSCALLS}")]);
-    command.args(["-e", &format!("inject={SYSCALLS}:signal=SIGKILL:when={nth}")]);
+    let mut command = traced(SYSCALLS, &format!("signal=SIGKILL:when={nth}"));
     command.arg(program).args(args);
+    command
+}
+
+/// Wraps a command so that the disk is full for `calls` (`pwrite64` is what SQLite writes with, `write` what everything
+/// else does), `when` as strace counts them in each thread: `3` the third alone, `3+` all from the third on.
+///
+/// # Panics
+/// When strace is missing: the check would check nothing.
+#[must_use]
+pub fn on_full_disk(calls: &str, when: &str, inner: &Command) -> Command {
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    assert!(strace.is_ok_and(|status| status.success()), "strace is missing: install it, nothing was checked");
+    let mut command = traced(calls, &format!("error=ENOSPC:when={when}"));
+    command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+fn traced(calls: &str, fault: &str) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    command.args(["-e", &format!("inject={calls}:{fault}")]);
     command
 }
 
@@ -68,18 +93,27 @@ impl Relay {
     /// When the program is missing, or when it ends by itself.
     #[must_use]
     pub fn start(data: &Path, port: u16, kill_at: Option<u32>) -> Option<Self> {
-        let (data, listen) = (data.to_string_lossy().into_owned(), format!("127.0.0.1:{port}"));
-        let args = ["serve", "--data", &data, "--listen", &listen];
+        let (folder, listen) = (data.to_string_lossy().into_owned(), format!("127.0.0.1:{port}"));
+        let args = ["serve", "--data", &folder, "--listen", &listen];
         let relay = program("lifeos-relay");
-        let mut command = kill_at.map_or_else(
-            || {
-                let mut command = Command::new(&relay);
-                command.args(args);
-                command
-            },
-            |nth| killed_at(nth, &relay, &args),
-        );
-        let log = Path::new(&data).with_extension("log");
+        let command = kill_at.map_or_else(|| with_args(&relay, &args), |nth| killed_at(nth, &relay, &args));
+        Self::launch(data, command)
+    }
+
+    /// The same on a disk that is full from the `nth` write of the database on, counted in each thread.
+    ///
+    /// # Panics
+    /// When a program is missing, or when it does not even begin to listen.
+    #[must_use]
+    pub fn start_on_full_disk(data: &Path, port: u16, nth: u32) -> Self {
+        let (folder, listen) = (data.to_string_lossy().into_owned(), format!("127.0.0.1:{port}"));
+        let serve = with_args(&program("lifeos-relay"), &["serve", "--data", &folder, "--listen", &listen]);
+        let command = on_full_disk("pwrite64", &format!("{nth}+"), &serve);
+        Self::launch(data, command).expect("nothing kills it")
+    }
+
+    fn launch(data: &Path, mut command: Command) -> Option<Self> {
+        let log = data.with_extension("log");
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -127,6 +161,12 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn with_args(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args);
+    command
 }
 
 /// What a worker said before it ended.

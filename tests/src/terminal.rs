@@ -29,7 +29,7 @@ impl Terminal {
         let line = format!("{} --home {} {args}", program("lifeos").display(), home.display());
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--flush", "--echo", "always", "--command", &line, "/dev/null"]);
-        command.env_remove("LIFEOS_HOME").env_remove("LIFEOS_PASSPHRASE").env("NO_COLOR", "1").env("TERM", "dumb");
+        command.env_remove("LIFEOS_HOME").env_remove("LIFEOS_PASSPHRASE").env("NO_COLOR", "1").env("TERM", "xterm");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

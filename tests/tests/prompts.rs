@@ -99,6 +99,36 @@ fn a_passphrase_is_typed_twice_alike_and_never_shown() {
 }
 
 #[test]
+fn long_work_shows_how_far_it_is_and_a_link_can_be_scanned() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(&dir.path().join("relay"), free_port(), None).unwrap();
+    let home = dir.path().join("home");
+    begin(&home, &format!("--relay '{}'", relay.url));
+    let vault = dir.path().join("vault");
+    std::fs::create_dir(&vault).unwrap();
+    for at in 0..7 {
+        std::fs::write(vault.join(format!("{at}.md")), format!("# Note {at}\n")).unwrap();
+    }
+    // A bar names its phase and counts up to a total that is known before the first step.
+    let bar = |args: &str, phase: &str, total: &str| {
+        let mut terminal = Terminal::lifeos(&home, args);
+        assert_eq!(terminal.end(), Some(0), "{}", terminal.screen);
+        let drawn = terminal.screen.split(['\r', '\n']).filter(|line| line.contains(&format!("{phase} ")));
+        let bars: Vec<_> = drawn.filter(|line| line.contains('░') || line.contains('█')).collect();
+        assert!(bars.iter().any(|line| line.contains(total)), "no bar of {phase} in {:?}", terminal.screen);
+    };
+    bar(&format!("import markdown {}", vault.display()), "import", "/7 ");
+    bar("sync", "push", "/");
+    bar(&format!("export {}", dir.path().join("out").display()), "export", "/7 ");
+
+    let mut new =
+        Terminal::lifeos(&dir.path().join("phone"), &format!("link new --name phone --relay '{}'", relay.url));
+    let above = new.until("lifeos link approve ");
+    let rows = above.lines().filter(|line| line.matches(['▀', '▄', '█']).count() > 10).count();
+    assert!(rows > 15, "no QR code in {above}");
+}
+
+#[test]
 fn the_code_of_a_new_device_is_asked_for_until_it_is_right() {
     let dir = tempfile::tempdir().unwrap();
     let relay = Relay::start(&dir.path().join("relay"), free_port(), None).unwrap();

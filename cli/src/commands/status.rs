@@ -2,6 +2,7 @@
 
 use clap::Args;
 use lifeos_client_core::client::{RelayStatus, Status};
+use serde_json::json;
 
 use super::device;
 use crate::context::Context;
@@ -29,7 +30,11 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
         client.dismiss_warnings()?;
     }
     let status = client.status()?;
-    context.out.result(&status, |page| if args.verify { verify(page, &status) } else { draw(page, &status) })
+    if args.verify {
+        let code = json!({"space": status.space, "state_code": status.state_code});
+        return context.out.result(&code, |page| verify(page, &status));
+    }
+    context.out.result(&status, |page| draw(page, &status))
 }
 
 fn verify(page: &mut Page, status: &Status) {
