@@ -525,8 +525,13 @@ fn a_relay_with_a_full_disk_is_told_of_and_what_was_not_taken_waits() {
     let relay = Relay::start(&data, port, None).unwrap();
     let phone = laptop.linked(&relay);
     drop(relay);
+    let folder = data.to_string_lossy().into_owned();
+    let mut serve = Command::new(program("lifeos-relay"));
+    serve.args(["serve", "--data", &folder, "--listen", "127.0.0.1:0"]);
+    said(&on_full_disk("pwrite64", "1+", &serve).output().unwrap(), &["free some space if its disk is full"]);
     let mut full = 0;
-    for nth in [2, 6, 14] {
+    // The first eight writes make room for the index of its log before it listens; each thread counts its own.
+    for nth in [9, 14, 24] {
         let relay = Relay::start_on_full_disk(&data, port, nth);
         let title = |at: u32| format!("sent at {nth} {at}");
         for at in 0..4 {

@@ -61,7 +61,7 @@ pub enum OpenError {
         known: i64,
     },
     /// SQLite refuses the database.
-    #[error("cannot open the database {path}: {source}; if it is damaged, restore a backup", path = path.display())]
+    #[error("cannot open the database {path}: {source}; free some space if its disk is full; if it is damaged, restore a backup", path = path.display())]
     Database {
         /// The database.
         path: PathBuf,
