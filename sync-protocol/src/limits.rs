@@ -58,6 +58,10 @@ pub const RECORD_RELAYS_MAX: usize = 16;
 pub const RECORD_DEVICES_MAX: usize = 32;
 /// Most records of one space that are evaluated; a relay keeps no more (the pasts of so many take 32 MiB).
 pub const SPACE_RECORDS_MAX: usize = 16_384;
+/// Of these the last ones, which are kept for what keeps a space safe
+/// ([`Membership::is_for_safety`](crate::membership::Membership::is_for_safety)): a relay gives each device a share of
+/// them, and a client writes nothing else there. No rule of the evaluation.
+pub const SPACE_SAFETY_RECORDS: usize = SPACE_RECORDS_MAX / 100 * 15;
 /// Most devices in force that a relay lets into one space, recovery devices included: an Epoch has a seal of some 105
 /// bytes for each, and a fifth of [`EPOCH_BODY_BYTES_MAX`] is left for the wraps of its parents. No rule of the
 /// evaluation: records that another relay took count all the same.

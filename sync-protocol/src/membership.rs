@@ -32,7 +32,7 @@ use crate::dag;
 use crate::envelope::stream_id;
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId, StreamId};
 use crate::limits::{RECORD_PARENTS_MAX, SPACE_RECORDS_MAX};
-use crate::record::{Body, Record, Role};
+use crate::record::{Body, DeviceKind, Record, Role};
 
 /// The state of a space. Equal record sets give equal states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,6 +200,29 @@ impl Membership {
     /// The reason why it would be void.
     pub fn may_author(&self, device: &SignPk, body: &Body) -> Result<(), VoidReason> {
         check::check(&self.standing(), &Now(self), device, body).map(|_| ())
+    }
+
+    /// Whether room is kept for a record with this body by this device however full the space is: it takes something
+    /// from somebody, is an Epoch, which a removal calls for, or brings in the device that a recovery key begins with.
+    /// No rule of the evaluation.
+    #[must_use]
+    pub fn is_for_safety(&self, author: &SignPk, body: &Body) -> bool {
+        match body {
+            Body::DeviceRemove { .. }
+            | Body::MemberRemove { .. }
+            | Body::InviteRevoke { .. }
+            | Body::Close { .. }
+            | Body::Epoch { .. } => true,
+            Body::RoleSet { role, .. } => *role > Role::Admin,
+            Body::DeviceAdd { .. } => self.is_recovery_key(author),
+            _ => false,
+        }
+    }
+
+    /// Whether a key is or was enrolled as a recovery key.
+    #[must_use]
+    pub fn is_recovery_key(&self, key: &SignPk) -> bool {
+        self.devices.get(key).is_some_and(|device| device.kind == DeviceKind::Recovery)
     }
 
     fn standing(&self) -> Standing {

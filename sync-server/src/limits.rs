@@ -106,21 +106,37 @@ pub struct Limits {
     pub member_records_max: usize,
     /// Bytes of those records.
     pub member_record_bytes_max: u64,
+    /// Records in one space of one member who is Owner or Admin, but for what goes into the shares below.
+    pub steward_records_max: usize,
+    /// Bytes of those records.
+    pub steward_record_bytes_max: u64,
     /// Devices that one member who is neither Owner nor Admin may add in one space, ever: each that is removed again
     /// makes everybody change the key.
     pub member_device_adds_max: usize,
     /// Devices in force in one space; never more than the protocol's limit, beyond which no Epoch could name them.
     pub space_readers_max: usize,
-    /// Share of a space's records, in count and bytes, that is kept for what Owners and Admins must always be able
-    /// to do: remove, demote, make epochs, close.
+    /// Part of a space's records, in count and bytes, that is kept for what Owners and Admins must always be able
+    /// to do (remove, give roles, make and grant epochs, close), and for the shares.
     pub records_reserved_percent: u8,
+    /// Of that, the part that is kept for shares: what a device may still write when everything else is full, to
+    /// remove, demote, withdraw or close, and an Epoch behind it. Of all records, not of the reserved ones.
+    pub records_shared_percent: u8,
+    /// Shares that part is made into. Devices that came before others are sure of theirs, the first so many in any
+    /// case. More of them are smaller: with these defaults each has 38 records and 153 KiB, an Epoch of some 1,400
+    /// devices.
+    pub record_shares: usize,
     /// Records of one frame that are judged one by one, each in its own past, because they have no effect among
     /// all; those beyond are to be sent again.
     pub records_judged_alone_max: usize,
     /// Records that one connection may bring although they are never valid here.
     pub records_refused_per_connection_max: usize,
-    /// Records whose parents are missing that are kept in memory per connection and space.
+    /// Records whose parents are missing that are kept in memory per connection and space. Those beyond are refused,
+    /// and so are those of authors that the space does not know.
     pub records_parked_max: usize,
+    /// Bytes of those records of one connection.
+    pub parked_bytes_per_connection_max: usize,
+    /// Bytes of those records of all connections.
+    pub parked_bytes_max: usize,
     /// Rendezvous mailboxes.
     pub mailboxes_max: usize,
     /// Rendezvous mailboxes made from one address.
@@ -180,12 +196,18 @@ impl Default for Limits {
             author_idle_record_bytes_max: 4 * 1024 * 1024,
             member_records_max: 2_048,
             member_record_bytes_max: 8 * 1024 * 1024,
+            steward_records_max: 8_192,
+            steward_record_bytes_max: 32 * 1024 * 1024,
             member_device_adds_max: 128,
             space_readers_max: SPACE_READERS_MAX,
             records_reserved_percent: 25,
+            records_shared_percent: 15,
+            record_shares: 64,
             records_judged_alone_max: 8,
             records_refused_per_connection_max: 256,
             records_parked_max: 64,
+            parked_bytes_per_connection_max: 2 * 1024 * 1024,
+            parked_bytes_max: 64 * 1024 * 1024,
             mailboxes_max: 1_024,
             mailboxes_per_address_max: 16,
             mailbox_frames_per_address_minute_max: 600,

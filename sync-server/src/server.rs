@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub(crate) struct Relay {
     pub(crate) ingest: Arc<Semaphore>,
     /// Bytes of frames that are being read, over all connections.
     reading: Arc<SharedBytes>,
+    /// Bytes of records whose parents are missing, over all connections.
+    pub(crate) parked_bytes: AtomicUsize,
     pub(crate) connections: Arc<Connections>,
 }
 
@@ -163,6 +166,7 @@ impl Relay {
         Self {
             spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
             mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),
+            parked_bytes: AtomicUsize::new(0),
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_in_flight_max / 1024)),
             creations: KeyedRate::new(Rate::new(
                 limits.spaces_per_address_hour_max,

@@ -7,7 +7,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Cut, Record, RemoveReason, Role};
 
 use super::ring::{KeyTrouble, OpenedEpochs};
-use super::{RecordsError, cite_heads, sign};
+use super::{RecordsError, cite_heads, has_room, sign};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 /// Records that one device writes together, parents first; each is valid after those before it.
@@ -134,6 +134,7 @@ impl<'a> Draft<'a> {
         if self.records.iter().any(|known| known.id() == id) {
             return Ok(id);
         }
+        has_room(&self.membership, self.records.len(), &self.author(), body)?;
         self.records.push(record);
         match Membership::evaluate(&self.membership.space, &self.records) {
             Ok(after) if !after.void.contains_key(&id) => {

@@ -11,7 +11,7 @@ use super::links::beyond_number;
 use super::names::{Named, seal_name};
 use super::recover::newest_held;
 use super::ring::EpochOpener;
-use super::{RecordsError, cite_heads, sign};
+use super::{RecordsError, cite_heads, has_room, sign};
 use crate::crypto::Random;
 use crate::keys::{DeviceKeys, Keyring, OwnKeys};
 
@@ -150,13 +150,14 @@ pub fn devices_of(membership: &Membership, member: &MemberId) -> Vec<SignPk> {
 /// A record on top of all others, by somebody whom no record names yet.
 ///
 /// # Errors
-/// [`RecordsError::Record`] for a body over a limit.
+/// [`RecordsError::Record`] for a body over a limit; [`RecordsError::Full`].
 pub fn next_record(
     keys: &DeviceKeys,
     membership: &Membership,
     records: &[Record],
     body: &Body,
 ) -> Result<Record, RecordsError> {
+    has_room(membership, records.len(), &keys.sign_pk(), body)?;
     let (mut parents, depth) = cite_heads(membership, records);
     parents.sort_unstable();
     sign(keys, membership.space, depth, &parents, body)

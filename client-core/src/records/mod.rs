@@ -27,8 +27,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use lifeos_sync_protocol::ids::{EpochRef, MemberId, RecordId, SpaceId};
-use lifeos_sync_protocol::limits::RECORD_PARENTS_MAX;
+use lifeos_sync_protocol::ids::{EpochRef, MemberId, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::limits::{RECORD_PARENTS_MAX, SPACE_RECORDS_MAX, SPACE_SAFETY_RECORDS};
 use lifeos_sync_protocol::membership::{Membership, VoidReason};
 use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, RecordError, Seal, Unsigned};
 
@@ -188,6 +188,7 @@ pub fn add_device(add: &AddDevice<'_>, random: &mut dyn Random) -> Result<Vec<Re
 
     let (parents, depth) = cite_heads(membership, add.records);
     let body = Body::DeviceAdd { member: *member, device: entry.clone(), enc_meta, grants };
+    has_room(membership, add.records.len(), &keys.sign_pk(), &body)?;
     let mut records = vec![sign(keys, space, depth, &parents, &body)?];
     for (epoch, seal) in later {
         let (parent, depth) = records.last().map_or((RecordId::ZERO, 0), |last| (last.id(), last.depth()));
@@ -222,6 +223,13 @@ fn cite_heads(membership: &Membership, records: &[Record]) -> (Vec<RecordId>, u6
     heads.sort_by_key(|head| std::cmp::Reverse(depths.get(head).copied().unwrap_or(0)));
     heads.truncate(RECORD_PARENTS_MAX);
     (heads, membership.depth + 1)
+}
+
+/// Whether a space that holds so many records takes this one: the last of them are kept for what keeps it safe, here as
+/// at relays, so that nothing this device writes stands in the way of a removal.
+fn has_room(membership: &Membership, held: usize, author: &SignPk, body: &Body) -> Result<(), RecordsError> {
+    let kept = if membership.is_for_safety(author, body) { 0 } else { SPACE_SAFETY_RECORDS };
+    if held < SPACE_RECORDS_MAX - kept { Ok(()) } else { Err(RecordsError::Full) }
 }
 
 fn sign(

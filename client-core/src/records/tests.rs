@@ -1,6 +1,7 @@
 //! Founding, enrolling, and which epoch secrets a device can open.
 
 use lifeos_sync_protocol::ids::HpkePk;
+use lifeos_sync_protocol::record::{RemoveReason, Role};
 
 use super::ring::EpochOpener;
 use super::seals::{device_ref, open_seal};
@@ -99,6 +100,29 @@ fn founder_and_paper_key_open_the_first_epoch_and_nobody_else() {
     }
     let stranger = space.device();
     assert!(open_epochs(&membership, &records, &stranger).is_empty());
+}
+
+#[test]
+fn the_last_records_of_a_space_are_kept_for_what_keeps_it_safe() {
+    let space = space();
+    let membership = space.membership(&space.records());
+    let (member, device, reason) = (MEMBER, space.keys.sign_pk(), RemoveReason::Lost);
+    let entry = space.keys.entry(&RANDOM, &MEMBER, DeviceKind::Normal);
+    let add = Body::DeviceAdd { member, device: entry, enc_meta: Vec::new(), grants: Vec::new() };
+    let remove = Body::DeviceRemove { device, reason, cuts: Vec::new() };
+    let role = |role| Body::RoleSet { member, role, cuts: Vec::new() };
+    let room = |held, author: &DeviceKeys, body| has_room(&membership, held, &author.sign_pk(), body);
+    let (kept, all) = (SPACE_RECORDS_MAX - SPACE_SAFETY_RECORDS, SPACE_RECORDS_MAX);
+    for (author, body) in
+        [(&space.keys, &add), (&space.keys, &role(Role::Admin)), (&space.recovery, &role(Role::Owner))]
+    {
+        assert_eq!(room(kept - 1, author, body), Ok(()));
+        assert_eq!(room(kept, author, body), Err(RecordsError::Full));
+    }
+    for (author, body) in [(&space.recovery, &add), (&space.keys, &remove), (&space.keys, &role(Role::Editor))] {
+        assert_eq!(room(all - 1, author, body), Ok(()));
+        assert_eq!(room(all, author, body), Err(RecordsError::Full));
+    }
 }
 
 #[test]

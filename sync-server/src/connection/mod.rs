@@ -10,6 +10,7 @@
 mod handshake;
 pub(crate) mod metered;
 pub(crate) mod outgoing;
+mod parked;
 mod push;
 mod records;
 mod session;

@@ -74,7 +74,7 @@ impl Connection {
         records: Vec<Vec<u8>>,
         guests: Option<GuestsJoin>,
     ) -> Result<Vec<RecordStatus>, Refusal> {
-        let parked = std::mem::take(&mut self.session(session)?.parked);
+        let parked = self.session(session)?.parked.take();
         // Held until the records are durable: nobody judges against a set that may not come to be.
         let mut set = space.records.lock().await;
         if let Some(answer) = guests.as_ref().map(|guests| guests.check(&space, &set)).transpose()?.flatten() {
@@ -85,14 +85,15 @@ impl Connection {
         let mut decided = Decided::new();
         // At most twice: the second time without the removals that cut too early.
         loop {
-            let judged = judge_beside(set.clone(), frame.clone(), decided.clone(), &self.relay.limits).await?;
-            let Judged { results, accepted, parked, set: grown, view, evaluations } = judged;
+            let (batch, decided_now, present) = (frame.clone(), decided.clone(), Some(space.view()));
+            let judged = judge_beside(set.clone(), batch, decided_now, present, &self.relay.limits).await?;
+            let Judged { mut results, accepted, parked, set: grown, view, evaluations } = judged;
             self.relay.metrics.record_evaluations_total.add(evaluations);
             if let Some(guests) = guests.as_ref().filter(|guests| !guests.takes_effect(view.as_ref())) {
                 tracing::debug!(join = %guests.join.id(), "a request to join that would have no effect");
                 return Ok(vec![RecordStatus::Refused]);
             }
-            self.session(session)?.parked = parked;
+            self.park(session, parked, &mut results)?;
             let Some(view) = view else { return Ok(results) };
             let view = Arc::new(view);
             let lowered = space.lowered(&view, &accepted);
@@ -133,7 +134,8 @@ impl Connection {
             ErrorCode::CreateRefused,
             "a space begins with its Genesis and the records that enrol this device",
         );
-        let judged = judge_beside(set, batch, Decided::new(), &self.relay.limits).await.map_err(|_| begins)?;
+        let judged = judge_beside(set, batch, Decided::new(), None, &self.relay.limits).await;
+        let judged = judged.map_err(|_| begins)?;
         let view = judged.view.filter(|view| view.membership.may_read(&device)).ok_or(begins)?;
         if !self.relay.creations.try_take(self.peer.address, Instant::now()) {
             let too_many = Refusal::mild(ErrorCode::Rate, "too many new spaces from this address; try again later");
@@ -203,8 +205,16 @@ struct Batch {
 }
 
 /// Judges on a thread that may take its time: every record is a signature, and together they are an evaluation.
-async fn judge_beside(set: RecordSet, batch: Batch, decided: Decided, limits: &Limits) -> Result<Judged, StoreError> {
+async fn judge_beside(
+    set: RecordSet,
+    batch: Batch,
+    decided: Decided,
+    present: Option<Arc<View>>,
+    limits: &Limits,
+) -> Result<Judged, StoreError> {
     let limits = limits.clone();
-    let judging = tokio::task::spawn_blocking(move || judge(&set, &batch.records, &batch.parked, decided, &limits));
+    let judging = tokio::task::spawn_blocking(move || {
+        judge(&set, &batch.records, &batch.parked, decided, present.as_deref(), &limits)
+    });
     judging.await.map_err(|_| StoreError::Stopped)?.map_err(|_| StoreError::Corrupt)
 }

@@ -10,10 +10,10 @@ use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota, Want};
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::PAGE_ENVELOPES_MAX;
 use lifeos_sync_protocol::log::{have_digest, statement_message};
-use lifeos_sync_protocol::record::Record;
 
 use tokio::time::Instant;
 
+use super::parked::Parked;
 use super::{Connection, Refusal};
 use crate::limits::wall_ms;
 use crate::server::Relay;
@@ -49,7 +49,7 @@ pub(super) struct Session {
     /// OPEN was answered.
     opened: bool,
     /// Records whose parents are not here yet.
-    pub(super) parked: Vec<Record>,
+    pub(super) parked: Parked,
     /// Pages of the log that were read along with the last one, and for which bounds.
     ahead: (Option<PageBounds>, VecDeque<Page>),
     relay: Arc<Relay>,
@@ -65,7 +65,7 @@ impl Session {
             space: None,
             reader: None,
             opened: false,
-            parked: Vec::new(),
+            parked: Parked::new(Arc::clone(&relay)),
             ahead: (None, VecDeque::new()),
             relay,
         }

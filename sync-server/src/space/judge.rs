@@ -3,9 +3,10 @@
 //! They are judged together: all that have a place are put into the set, and one evaluation says what has no
 //! effect. Only those are then looked at alone, in their own causal past, which nothing that arrives later changes:
 //! what can never count there is refused. A record that merely does not count now, or that this version does not
-//! understand, is kept, because others may cite it.
+//! understand, is kept, because others may cite it. One whose parents are missing waits for them in memory if somebody
+//! wrote it whom the space knows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lifeos_sync_protocol::frame::RecordStatus;
 use lifeos_sync_protocol::ids::{RecordId, SignPk, StreamId};
@@ -15,7 +16,7 @@ use lifeos_sync_protocol::record::{Body, Record, RemoveReason};
 
 use super::membership::is_idle;
 use super::{RecordSet, View};
-use crate::limits::Limits;
+use crate::limits::{Limits, wall_ms};
 
 /// Times that a frame's records are evaluated. Two are enough unless records were made to need more.
 const PASSES_MAX: usize = 8;
@@ -25,7 +26,8 @@ pub(crate) struct Judged {
     pub(crate) results: Vec<RecordStatus>,
     /// New ones, parents first; also parked ones whose parents have come.
     pub(crate) accepted: Vec<Record>,
-    pub(crate) parked: Vec<Record>,
+    /// Those that may wait for their parents, parents first, and which of the frame each is.
+    pub(crate) parked: Vec<(Option<usize>, Record)>,
     /// The set with the accepted ones.
     pub(crate) set: RecordSet,
     /// The membership it gives; nothing if nothing was accepted.
@@ -43,7 +45,8 @@ struct Candidate {
     record: Record,
 }
 
-/// Judges the records of a frame, and those that waited for parents, against `set`.
+/// Judges the records of a frame, and those that waited for parents, against `set`; `present` is the membership that
+/// it gives, nothing for a space that is not here yet.
 ///
 /// # Errors
 /// [`MembershipError`] when no membership comes out, e.g. without a Genesis.
@@ -52,6 +55,7 @@ pub(crate) fn judge(
     frame: &[Vec<u8>],
     parked: &[Record],
     decided: Decided,
+    present: Option<&View>,
     limits: &Limits,
 ) -> Result<Judged, MembershipError> {
     let mut results = vec![RecordStatus::Refused; frame.len()];
@@ -83,12 +87,36 @@ pub(crate) fn judge(
         let waiting = candidates.iter().zip(&placed.statuses).filter(|(candidate, status)| {
             **status == RecordStatus::Parked && !bench.decided.contains_key(&candidate.record.id())
         });
-        let parked = waiting.map(|(candidate, _)| candidate.record.clone()).take(limits.records_parked_max).collect();
+        let waiting = waiting.map(|(candidate, _)| candidate).collect();
+        let (parked, strange) = worth_waiting(waiting, view.as_ref().or(present));
+        for index in strange {
+            if let Some(result) = results.get_mut(index) {
+                *result = RecordStatus::Refused;
+            }
+        }
         let accepted = placed.new.iter().filter_map(|at| Some(candidates.get(*at)?.record.clone())).collect();
         let evaluations = evaluations + bench.alone.len() as u64;
         return Ok(Judged { results, accepted, parked, set, view, evaluations });
     }
     Ok(Judged { results, accepted: Vec::new(), parked: Vec::new(), set: set.clone(), view: None, evaluations })
+}
+
+/// Of records whose parents are missing those that wait for them, parents first, and which of the frame the others are:
+/// by devices of the space, or that one which waits enrols, and requests to join by an open invitation. Anybody can make
+/// keys, and what they sign would wait for ever.
+fn worth_waiting(mut waiting: Vec<&Candidate>, view: Option<&View>) -> (Vec<(Option<usize>, Record)>, Vec<usize>) {
+    waiting.sort_by_key(|candidate| candidate.record.depth());
+    let (mut parked, mut strange, mut enrolled) = (Vec::new(), Vec::new(), HashSet::new());
+    for Candidate { index, record } in waiting {
+        let is_known = view.is_some_and(|view| view.knows_author(record, wall_ms()));
+        if is_known || enrolled.contains(&record.author()) {
+            enrolled.extend(record.body().devices().map(|device| device.sign_pk));
+            parked.push((*index, record.clone()));
+        } else {
+            strange.extend(*index);
+        }
+    }
+    (parked, strange)
 }
 
 /// Judging one frame.
@@ -169,7 +197,7 @@ impl Bench<'_> {
                 continue;
             }
             let status = match self.effect(set, view, record) {
-                Ok(idle) if ledger.admit(record, view, idle) => continue,
+                Ok(idle) if ledger.admit(record, view, idle, set.arrivals()) => continue,
                 Ok(_) => RecordStatus::Refused,
                 Err(status) => status,
             };

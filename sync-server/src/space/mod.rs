@@ -2,6 +2,7 @@
 //!
 //! A space is loaded when the first session names it and dropped with the last; the database is the truth.
 
+mod budget;
 mod judge;
 mod live;
 mod membership;
@@ -72,7 +73,7 @@ impl Space {
             no,
             id,
             log_id: LogId::ZERO,
-            records: tokio::sync::Mutex::new(RecordSet::new(id, membership::RecordBudget::default())),
+            records: tokio::sync::Mutex::new(RecordSet::new(id, budget::RecordBudget::default())),
             view: RwLock::new(Arc::new(View::new(membership))),
             owners: RwLock::default(),
             live: Mutex::new(Live::new(end, Arc::default())),

@@ -96,18 +96,27 @@ impl View {
         self.invitation(key, record).is_some()
     }
 
-    /// Who finds the space open or shut.
-    pub(crate) fn doors(&self) -> Doors {
-        let devices = self.membership.devices.iter().filter(|(_, device)| device.removed_by.is_some());
-        Doors { open: self.readers(), gone: devices.map(|(device, _)| *device).collect() }
+    /// Whether a record is by a device that is or was enrolled, or a request to join by an open invitation.
+    pub(super) fn knows_author(&self, record: &Record, now_ms: u64) -> bool {
+        let invite = match record.body() {
+            Body::Join { invite, .. } => self.membership.invites.get(invite),
+            _ => None,
+        };
+        invite.is_some_and(|invite| invite.is_open(now_ms)) || self.membership.devices.contains_key(&record.author())
     }
 
-    /// Keys that may connect: of devices, and of invitations that were not withdrawn; some twice.
-    fn readers(&self) -> Vec<SignPk> {
+    /// Who finds the space open or shut. A key may be a device's and an invitation's: whoever writes an Invite names
+    /// any key, and proves nothing.
+    pub(crate) fn doors(&self) -> Doors {
         let membership = &self.membership;
-        let devices = membership.devices.keys().filter(|device| membership.may_read(device)).copied();
+        let is_gone =
+            |device: &SignPk| membership.devices.get(device).is_some_and(|device| device.removed_by.is_some());
         let invited = membership.invites.values().filter(|invite| !invite.is_revoked).map(|invite| invite.invite_pk);
-        devices.chain(invited).collect()
+        Doors {
+            open: membership.devices.keys().filter(|device| membership.may_read(device)).copied().collect(),
+            gone: membership.devices.keys().filter(|device| is_gone(device)).copied().collect(),
+            invited: invited.collect(),
+        }
     }
 
     /// All devices of a device's member: they share one quota.

@@ -113,11 +113,12 @@ impl Readers {
         .await
     }
 
-    /// Spaces that a device may connect to, ascending.
+    /// Spaces that a device is enrolled in, ascending; not those that merely invite its key.
     pub(crate) async fn spaces_of(self: &Arc<Self>, device: SignPk) -> Result<Vec<SpaceId>, StoreError> {
         self.run(move |db| {
             let mut query = db.prepare_cached(
-                "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space WHERE d.device = ?1 AND d.is_gone = 0 ORDER BY s.id",
+                "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space
+                 WHERE d.device = ?1 AND d.is_gone = 0 AND d.is_invited = 0 ORDER BY s.id",
             )?;
             let rows = query.query_map([device.as_ref()], |row| Ok(SpaceId(id::<32>(row, 0)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)

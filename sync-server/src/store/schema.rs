@@ -102,6 +102,11 @@ CREATE TABLE receipt (
 -- Devices that were removed: they are told so, without the space being loaded for them.
 ALTER TABLE device_space ADD COLUMN is_gone INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- Keys of invitations: LIST does not name the space to them, because anybody may name any key in an invitation. Rows of
+-- before are put right with the space's next record; who asks LIST passes over what is not theirs.
+ALTER TABLE device_space ADD COLUMN is_invited INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The newest schema this version knows.

@@ -122,10 +122,13 @@ pub(crate) enum Door {
 /// The keys that a space knows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Doors {
-    /// Those that may connect.
+    /// Of devices that may connect.
     pub(crate) open: Vec<SignPk>,
     /// Of devices that were removed.
     pub(crate) gone: Vec<SignPk>,
+    /// Of invitations, whose holders may connect and never proved to the space that they have the key. One that is a
+    /// device's as well counts as that.
+    pub(crate) invited: Vec<SignPk>,
 }
 
 /// Records to append to a space, authority checked.
@@ -647,13 +650,13 @@ fn append_records(db: &Connection, job: &RecordJob) -> Result<i64, StoreError> {
     db.prepare_cached("UPDATE space SET record_bytes = record_bytes + ?2 WHERE no = ?1")?
         .execute((space_no, signed(bytes)))?;
     db.prepare_cached("DELETE FROM device_space WHERE space = ?1")?.execute([space_no])?;
-    let sql = "INSERT OR IGNORE INTO device_space (device, space, is_gone) VALUES (?1, ?2, ?3)";
+    let sql = "INSERT OR IGNORE INTO device_space (device, space, is_gone, is_invited) VALUES (?1, ?2, ?3, ?4)";
     let mut insert = db.prepare_cached(sql)?;
-    for device in &job.doors.open {
-        insert.execute((device.as_ref(), space_no, false))?;
-    }
-    for device in &job.doors.gone {
-        insert.execute((device.as_ref(), space_no, true))?;
+    let Doors { open, gone, invited } = &job.doors;
+    for (keys, is_gone, is_invited) in [(open, false, false), (gone, true, false), (invited, false, true)] {
+        for key in keys {
+            insert.execute((key.as_ref(), space_no, is_gone, is_invited))?;
+        }
     }
     Ok(space_no)
 }

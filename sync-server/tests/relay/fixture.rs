@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lifeos_sync_protocol::envelope::{Envelope, Header, Kind, assemble, signing_message, stream_id};
-use lifeos_sync_protocol::frame::{Cursor, Frame, Item, PeerRole, PushResult};
+use lifeos_sync_protocol::frame::{Cursor, Frame, Item, PeerRole, PushResult, RecordStatus};
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, verify, welcome_message};
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::log::roll_next;
@@ -124,6 +124,13 @@ impl Space {
 
     /// A new epoch for everybody who may read.
     pub fn rotate(&mut self) {
+        let record = self.append(&self.next_epoch());
+        self.epoch = EpochRef(record.id().0[..16].try_into().unwrap());
+        self.epochs.push(self.epoch);
+    }
+
+    /// What [`Self::rotate`] writes.
+    pub fn next_epoch(&self) -> Body {
         let membership = Membership::evaluate(&self.id, &self.records).unwrap();
         let (generation, parents) = (membership.next_generation(), membership.epoch_heads());
         let wraps = parents.iter().map(|parent| Wrap { parent: *parent, ct: [4; 48] }).collect();
@@ -131,9 +138,7 @@ impl Space {
             membership.readers().iter().map(|(device, _)| device.0[..16].try_into().unwrap()).collect();
         refs.sort_unstable();
         let seals = refs.into_iter().map(|device_ref| Seal { device_ref, enc: [1; 32], ct: [2; 48] }).collect();
-        let record = self.append(&Body::Epoch { generation, parents, commit: [3; 32], wraps, seals });
-        self.epoch = EpochRef(record.id().0[..16].try_into().unwrap());
-        self.epochs.push(self.epoch);
+        Body::Epoch { generation, parents, commit: [3; 32], wraps, seals }
     }
 
     /// A record of the founder on top of the last one.
@@ -350,8 +355,7 @@ impl Client {
         let records = space.record_bytes();
         let count = records.len();
         let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
-        let ok = lifeos_sync_protocol::frame::RecordStatus::Ok;
-        assert_eq!(answer, Frame::RecAck { session, results: vec![ok; count] });
+        assert_eq!(answer, Frame::RecAck { session, results: vec![RecordStatus::Ok; count] });
         client.open(session, None).await;
         (client, session)
     }
@@ -385,6 +389,24 @@ impl Client {
         let answer = self.ask(&Frame::Push { session, envelopes }).await;
         let Frame::PushAck { results, .. } = answer else { panic!("not an acknowledgement: {answer:?}") };
         results
+    }
+
+    /// Brings one record; answers what became of it.
+    pub async fn bring(&mut self, session: u32, record: &Record) -> RecordStatus {
+        match self.ask(&Frame::Rec { session, records: vec![record.bytes().to_vec()], more: false }).await {
+            Frame::RecAck { results, .. } => results[0],
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    /// Brings a record by `device` on top of all others, which stays among them if it is taken.
+    pub async fn write(&mut self, session: u32, space: &mut Space, device: &Device, body: &Body) -> RecordStatus {
+        let record = space.sign_as(device, space.records.len(), body);
+        let status = self.bring(session, &record).await;
+        if status == RecordStatus::Ok {
+            space.records.push(record);
+        }
+        status
     }
 
     /// One page; answers its items and whether it was the last. What was told live before the page came is

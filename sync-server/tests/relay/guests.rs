@@ -86,6 +86,27 @@ async fn a_guest_reads_records_hands_in_one_request_and_touches_no_content() {
     assert_eq!(code(&joining.ask(&auth).await), Some(ErrorCode::NotMember), "nobody has let them in yet");
 }
 
+/// Whoever writes an invitation names any key: somebody else's, to be found in the place of their own space.
+#[tokio::test]
+async fn a_key_is_told_the_spaces_that_it_is_enrolled_in_and_not_those_that_invite_it() {
+    let (relay, _dir) = relay().await;
+    let (victims, mut traps) = (Space::new(1), Space::new(2));
+    let recovery = victims.recovery();
+    invite(&mut traps, &recovery, u64::MAX, 1);
+    Client::found(&relay, &victims).await;
+    let (mut stranger, session) = Client::found(&relay, &traps).await;
+    let mut client = Client::connect(&relay).await;
+    let list = client.list_frame(&recovery);
+    assert_eq!(client.ask(&list).await, Frame::Spaces { spaces: vec![victims.id] });
+    // Enrolled there as well it is told of both, also while an invitation names it.
+    let enrolled = traps.enrol(1 ^ 0x80);
+    assert_eq!(enrolled.pk, recovery.pk);
+    assert_eq!(stranger.bring(session, traps.records.last().unwrap()).await, RecordStatus::Ok);
+    let mut spaces = vec![victims.id, traps.id];
+    spaces.sort_unstable();
+    assert_eq!(client.ask(&list).await, Frame::Spaces { spaces });
+}
+
 #[tokio::test]
 async fn an_invitation_that_is_over_opens_nothing() {
     let (relay, _dir) = relay().await;

@@ -3,9 +3,10 @@
 
 use futures_util::SinkExt;
 use lifeos_sync_protocol::envelope::{Envelope, HEADER_BYTES, SIGNATURE_BYTES};
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, PeerRole, PushStatus, Want};
-use lifeos_sync_protocol::ids::Roll;
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, PeerRole, PushStatus, RecordStatus, Want};
+use lifeos_sync_protocol::ids::{MemberId, Roll};
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
+use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
 use lifeos_sync_server::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,6 +18,22 @@ use crate::fixture::{Client, Device, Space, patiently, relay, relay_with};
 async fn still_serves(client: &mut Client, session: u32) {
     assert_eq!(client.ask(&Frame::Ping { payload: 1 }).await, Frame::Pong { payload: 1 });
     client.open(session, None).await;
+}
+
+/// Asserts that the founder can still remove a device, and a member who is let in for that.
+async fn removes(client: &mut Client, session: u32, space: &mut Space, device: u8) {
+    const MEMBER: MemberId = MemberId([9; 16]);
+    space.admit(90, MEMBER, Role::Editor);
+    assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok);
+    let reason = RemoveReason::Compromised;
+    let removals = [
+        Body::DeviceRemove { device: Device::new(device).pk, reason, cuts: Vec::new() },
+        Body::MemberRemove { member: MEMBER, reason, cuts: Vec::new() },
+    ];
+    for removal in removals {
+        let removal = space.append(&removal);
+        assert_eq!(client.bring(session, &removal).await, RecordStatus::Ok);
+    }
 }
 
 #[tokio::test]
@@ -407,8 +424,8 @@ async fn a_full_space_refuses_envelopes_but_not_records_or_reads() {
     space.rotate();
     let records = space.record_bytes().split_off(2);
     let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
-    let ok = lifeos_sync_protocol::frame::RecordStatus::Ok;
-    assert_eq!(answer, Frame::RecAck { session, results: vec![ok; 2] });
+    assert_eq!(answer, Frame::RecAck { session, results: vec![RecordStatus::Ok; 2] });
+    removes(&mut client, session, &mut space, 2).await;
     let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..client.open(session, None).await.0 };
     assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 3);
 }
@@ -451,10 +468,8 @@ async fn a_full_database_takes_records_and_repetitions_but_no_envelopes_or_space
     assert_eq!(client.push(session, vec![first]).await[0].status, PushStatus::Dup);
 
     space.enrol(2);
-    let records = vec![space.records.last().unwrap().bytes().to_vec()];
-    let answer = client.ask(&Frame::Rec { session, records, more: false }).await;
-    let ok = lifeos_sync_protocol::frame::RecordStatus::Ok;
-    assert_eq!(answer, Frame::RecAck { session, results: vec![ok] });
+    assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok);
+    removes(&mut client, session, &mut space, 2).await;
 
     let other = Space::new(3);
     let mut newcomer = Client::connect(&relay).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, Quota, RecordStatus};
 use lifeos_sync_protocol::ids::MemberId;
-use lifeos_sync_protocol::record::{Body, Record, RemoveReason, Role};
+use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
 use lifeos_sync_server::{Config, Limits, Server, SpaceCreation, TokenHash};
 
 use crate::fixture::{Client, Device, Space, metric, relay_with};
@@ -62,34 +62,6 @@ async fn envelopes_are_counted_too() {
         assert!(results.iter().all(|result| result.status == PushStatus::Ok));
         assert_eq!(client.push(session, stream.seal_many(1)).await[0].status, PushStatus::Quota);
     }
-}
-
-#[tokio::test]
-async fn a_space_full_of_records_still_takes_an_epoch_of_its_owner() {
-    let (relay, _dir) = relay_with(Limits { space_record_bytes_max: 20_000, ..Limits::default() }).await;
-    let mut space = Space::new(1);
-    let (mut client, session) = Client::found(&relay, &space).await;
-    let ask = |space: &Space| Frame::Rec {
-        session,
-        records: vec![space.records.last().unwrap().bytes().to_vec()],
-        more: false,
-    };
-    let mut seed = 2;
-    loop {
-        space.enrol(seed);
-        seed += 1;
-        match client.ask(&ask(&space)).await {
-            Frame::RecAck { results, .. } if results == [RecordStatus::Ok] => assert!(seed < 100, "no limit"),
-            Frame::RecAck { results, .. } if results == [RecordStatus::Refused] => break,
-            other => panic!("{other:?}"),
-        }
-    }
-    // The refused one is no part of the space.
-    space.records.pop();
-    space.rotate();
-    assert_eq!(client.ask(&ask(&space)).await, Frame::RecAck { session, results: vec![RecordStatus::Ok] });
-    let mut stream = space.stream(&space.founder, 1);
-    assert_eq!(client.push(session, stream.seal_many(1)).await[0].status, PushStatus::Ok);
 }
 
 #[tokio::test]
@@ -217,13 +189,6 @@ async fn a_token_in_the_address_lets_a_space_be_created() {
     Client::join(&relay, &space, &space.founder).await;
 }
 
-async fn bring(client: &mut Client, session: u32, record: &Record) -> RecordStatus {
-    match client.ask(&Frame::Rec { session, records: vec![record.bytes().to_vec()], more: false }).await {
-        Frame::RecAck { results, .. } => results[0],
-        refused => panic!("{refused:?}"),
-    }
-}
-
 #[tokio::test]
 async fn a_space_takes_no_more_devices_than_everybody_can_make_a_key_for() {
     let (relay, _dir) = relay_with(Limits { space_readers_max: 4, ..Limits::default() }).await;
@@ -231,16 +196,16 @@ async fn a_space_takes_no_more_devices_than_everybody_can_make_a_key_for() {
     let (mut client, session) = Client::found(&relay, &space).await;
     for seed in [2, 3] {
         space.enrol(seed);
-        assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+        assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok);
     }
     space.enrol(4);
     let one_more = space.records.pop().unwrap();
-    assert_eq!(bring(&mut client, session, &one_more).await, RecordStatus::Refused);
+    assert_eq!(client.bring(session, &one_more).await, RecordStatus::Refused);
     let (device, reason) = (Device::new(2).pk, RemoveReason::Lost);
     let removal = space.append(&Body::DeviceRemove { device, reason, cuts: Vec::new() });
-    assert_eq!(bring(&mut client, session, &removal).await, RecordStatus::Ok);
+    assert_eq!(client.bring(session, &removal).await, RecordStatus::Ok);
     space.enrol(5);
-    assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+    assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok);
 }
 
 #[tokio::test]
@@ -254,14 +219,14 @@ async fn a_member_adds_only_so_many_devices_and_removes_them_all() {
     for seed in [51, 52] {
         let added = Device::new(seed);
         space.records.push(space.add_own(&reader, READER, &added));
-        assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+        assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok);
         let body = Body::DeviceRemove { device: added.pk, reason: RemoveReason::Lost, cuts: Vec::new() };
         space.records.push(space.sign_as(&reader, space.records.len(), &body));
-        assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok);
+        assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok);
     }
     let third = space.add_own(&reader, READER, &Device::new(53));
-    assert_eq!(bring(&mut client, session, &third).await, RecordStatus::Refused);
+    assert_eq!(client.bring(session, &third).await, RecordStatus::Refused);
     let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
     space.enrol(3);
-    assert_eq!(bring(&mut client, session, space.records.last().unwrap()).await, RecordStatus::Ok, "an Owner may");
+    assert_eq!(client.bring(session, space.records.last().unwrap()).await, RecordStatus::Ok, "an Owner may");
 }

@@ -3,11 +3,13 @@
 
 mod fixture;
 mod floods;
+mod full;
 mod guests;
 mod hostile;
 mod limits;
 mod mailboxes;
 mod membership;
+mod parked;
 mod program;
 mod receipts;
 mod removal;

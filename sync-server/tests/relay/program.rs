@@ -193,3 +193,58 @@ async fn five_hundred_idle_sockets_cost_bounded_memory() {
     drop(idle);
     tokio::task::spawn_blocking(move || relay.stop()).await.unwrap();
 }
+
+/// Pushes `bytes` in frames of 128 KiB, each acknowledged before the next.
+#[cfg(target_os = "linux")]
+async fn push_bytes(client: &mut Client, session: u32, stream: &mut crate::fixture::Stream<'_>, bytes: usize) {
+    const ENVELOPE_BYTES: usize = 32 * 1024;
+    for _ in 0..bytes / ENVELOPE_BYTES / 4 {
+        let envelopes = (0..4).map(|_| stream.seal_sized(ENVELOPE_BYTES)).collect();
+        let results = client.push(session, envelopes).await;
+        assert!(results.iter().all(|result| result.status == PushStatus::Ok), "{results:?}");
+    }
+}
+
+/// What is held for a reader is an allowance (`outgoing_bytes_max`, 1 MiB), not what is written meanwhile; and a frame that
+/// means nothing leaves nothing behind.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_stalled_reader_and_a_flood_of_garbage_cost_bounded_memory() {
+    const PUSHED_BYTES: usize = 32 * 1024 * 1024;
+    const FLOOD_FRAMES: usize = 48;
+    const FLOOD_FRAME_BYTES: usize = 1024 * 1024;
+    /// A quarter of what is pushed, and a sixth of the flood.
+    const GROWN_KIB_MAX: u64 = 8 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Process::start(dir.path(), "info");
+    let mut space = Space::new(1);
+    let other = space.enrol(2);
+    let (mut writer, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    // What the database and the sockets hold in any case is there before anything is measured.
+    push_bytes(&mut writer, session, &mut stream, PUSHED_BYTES).await;
+
+    let (mut stalled, reading) = Client::join(&relay, &space, &other).await;
+    let (log, _) = stalled.open(reading, None).await;
+    let mut end = log;
+    assert!(stalled.pull(&space, reading, &mut end).await.1, "it follows from the end");
+    let pid = relay.child.id();
+    let before = resident_kib(pid);
+    push_bytes(&mut writer, session, &mut stream, PUSHED_BYTES).await;
+    let grown = resident_kib(pid).saturating_sub(before);
+    println!("a stalled reader: {grown} KiB for {PUSHED_BYTES} bytes");
+    assert!(grown < GROWN_KIB_MAX, "{grown} KiB");
+    assert_eq!(crate::fixture::metric(&relay, "readers_behind_total").await, 1, "it was not stalled");
+
+    let before = resident_kib(pid);
+    for _ in 0..FLOOD_FRAMES {
+        let (mut hostile, _) = Client::join(&relay, &space, &space.founder).await;
+        hostile.send_bytes(vec![0xab; FLOOD_FRAME_BYTES]).await;
+        assert_eq!(hostile.last_words().await, Some(ErrorCode::BadFrame));
+    }
+    let grown = resident_kib(pid).saturating_sub(before);
+    println!("a flood: {grown} KiB for {FLOOD_FRAMES} frames of {FLOOD_FRAME_BYTES} bytes");
+    assert!(grown < GROWN_KIB_MAX, "{grown} KiB");
+    drop(stalled);
+    tokio::task::spawn_blocking(move || relay.stop()).await.unwrap();
+}
