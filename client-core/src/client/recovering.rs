@@ -119,7 +119,11 @@ impl Driver<'_> {
                 self.machine.listed(&spaces)?;
             }
             RecoveryStep::Fetch(space) => {
-                let records = fetch_records(&self.url, space, self.machine.recovery()?).await.map_err(refused_key)?;
+                let fetched = fetch_records(&self.url, space, self.machine.recovery()?).await.map_err(refused_key);
+                let records = match fetched {
+                    Err(Stopped::Recovery(why)) => return Ok(self.machine.turned_away(why)?),
+                    fetched => fetched?,
+                };
                 if records.is_empty() && matches!(self.scope, Scope::Space { .. }) {
                     return Err(Stopped::SpaceAbsent);
                 }

@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
+use lifeos_sync_protocol::limits::FRAME_IDS_MAX;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason};
 
@@ -131,6 +132,10 @@ pub struct Recovery {
     state: RecoveryState,
     keys: Option<Arc<DeviceKeys>>,
     space: Option<SpaceId>,
+    /// Listed spaces that were not tried yet, the next one last.
+    untried: Vec<SpaceId>,
+    /// The most telling reason why a listed space was not the one.
+    setback: Option<RecoveryError>,
     records: Vec<Record>,
     verified: Option<Verified>,
     device: DeviceRoot,
@@ -159,6 +164,8 @@ impl Recovery {
             state: RecoveryState::Words,
             keys: None,
             space: None,
+            untried: Vec::new(),
+            setback: None,
             records: Vec::new(),
             verified: None,
             device,
@@ -236,14 +243,25 @@ impl Recovery {
         Ok(())
     }
 
-    /// The relay named the spaces of the key; the key of the home space belongs to one.
+    /// The relay named the spaces of the key. The home space's key belongs to one, and what a relay says is no proof:
+    /// they are tried one after another until the records of one say so themselves.
     ///
     /// # Errors
     /// [`RecoveryError::UnknownPhrase`].
     pub fn listed(&mut self, spaces: &[SpaceId]) -> Result<(), RecoveryError> {
         self.expect(RecoveryState::Derived)?;
-        self.space = Some(*spaces.first().ok_or(RecoveryError::UnknownPhrase)?);
+        self.untried = spaces.iter().take(FRAME_IDS_MAX).rev().copied().collect();
+        self.space = Some(self.untried.pop().ok_or(RecoveryError::UnknownPhrase)?);
         Ok(())
+    }
+
+    /// The relay did not take the key for this space.
+    ///
+    /// # Errors
+    /// The reason, or that of another listed space if it tells more; nothing while one is left to try.
+    pub fn turned_away(&mut self, why: RecoveryError) -> Result<(), RecoveryError> {
+        self.expect(RecoveryState::Derived)?;
+        self.try_next(why)
     }
 
     /// The relay took the key and gave these records.
@@ -257,16 +275,20 @@ impl Recovery {
         Ok(())
     }
 
-    /// Judges the records, then opens the newest epoch: one state further with each call.
+    /// Judges the records, then opens the newest epoch: one state further with each call, or back to the next listed
+    /// space if the records of this one do not name the key.
     ///
     /// # Errors
     /// [`RecoveryError`]; nothing was written yet when a recovery ends here for the first time.
     pub fn check(&mut self) -> Result<(), RecoveryError> {
         match self.state {
-            RecoveryState::Authed => {
-                self.verified = Some(self.verify(&self.records)?);
-                self.state = RecoveryState::RecordsOk;
-            }
+            RecoveryState::Authed => match self.verify(&self.records) {
+                Ok(verified) => {
+                    self.verified = Some(verified);
+                    self.state = RecoveryState::RecordsOk;
+                }
+                Err(why) => self.try_next(why)?,
+            },
             RecoveryState::RecordsOk => {
                 self.open_newest_epoch()?;
                 self.state = RecoveryState::EpochOpen;
@@ -395,6 +417,17 @@ impl Recovery {
         }
     }
 
+    /// Leaves a listed space that is not the one.
+    fn try_next(&mut self, why: RecoveryError) -> Result<(), RecoveryError> {
+        let worst = self.setback.filter(|before| telling(before) >= telling(&why)).unwrap_or(why);
+        let Some(next) = self.untried.pop() else { return Err(worst) };
+        self.setback = Some(worst);
+        self.space = Some(next);
+        self.records = Vec::new();
+        self.state = RecoveryState::Derived;
+        Ok(())
+    }
+
     fn again(&mut self) -> Result<(), RecoveryError> {
         self.attempts += 1;
         if self.attempts >= ATTEMPTS_MAX {
@@ -461,5 +494,15 @@ impl Recovery {
             (false, false) => RecoveryState::Rotated,
         };
         Ok(())
+    }
+}
+
+/// How much a reason says about the person's own words; the larger, the more.
+const fn telling(why: &RecoveryError) -> u8 {
+    match why {
+        RecoveryError::Replaced => 3,
+        RecoveryError::BadRecords => 2,
+        RecoveryError::NotRecovery => 1,
+        _ => 0,
     }
 }

@@ -485,3 +485,50 @@ fn what_a_home_says_of_a_space_counts_only_where_the_records_say_the_same() {
     replaced.extend(made);
     assert_eq!(checked(world.space, RANDOM, &replaced), Err(RecoveryError::Replaced));
 }
+
+/// A relay, or a stranger by an invitation that names the key, has other spaces listed beside the person's.
+#[test]
+fn listed_spaces_of_others_are_passed_over_and_the_most_telling_reason_is_told() {
+    let mut world = World::new(Person::AtHome);
+    let other = found_space(
+        &Founding {
+            genesis_random: [7; 32],
+            member: MEMBER,
+            keys: &DeviceRoot::generate(&mut world.random).derive_space(&[7; 32]),
+            recovery: &DeviceRoot::generate(&mut world.random).derive_space(&[7; 32]),
+            relays: Vec::new(),
+        },
+        &mut world.random,
+    )
+    .unwrap();
+    let others = vec![other.genesis, other.epoch];
+    let (absent, broken) = (SpaceId([1; 32]), SpaceId([2; 32]));
+    for listed in [vec![absent, broken, other.space, world.space], vec![absent, broken, other.space]] {
+        let mut machine = world.boot();
+        machine.words(&world.phrase.clone()).unwrap();
+        machine.listed(&listed).unwrap();
+        let mut tried = Vec::new();
+        let ended = loop {
+            let stepped = match machine.poll(&mut world.random).unwrap() {
+                RecoveryStep::Fetch(space) => {
+                    tried.push(space);
+                    match space {
+                        space if space == absent => machine.turned_away(RecoveryError::UnknownPhrase),
+                        space if space == world.space => machine.fetched(world.relay.clone()),
+                        // What the relay gives as the broken one is another's.
+                        _ => machine.fetched(others.clone()),
+                    }
+                }
+                RecoveryStep::Check => machine.check(),
+                step => break Ok(step),
+            };
+            if let Err(why) = stepped {
+                break Err(why);
+            }
+        };
+        assert_eq!(tried, listed);
+        let is_there = listed.contains(&world.space);
+        assert_eq!(ended, if is_there { Ok(RecoveryStep::BeginHome) } else { Err(RecoveryError::BadRecords) });
+        assert_eq!(machine.space(), listed.last().copied());
+    }
+}
