@@ -20,6 +20,7 @@ pub mod keystore;
 pub mod link;
 pub mod modules;
 pub mod names;
+pub mod own_devices;
 pub mod projection;
 pub mod records;
 pub mod recovery;

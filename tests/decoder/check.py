@@ -10,7 +10,7 @@ from pathlib import Path
 from lsync import Refused, cbor, envelopes, epochs, files, frames, hpke, links
 from lsync.envelopes import Envelope
 from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, unseal, verify
-from lsync.records import Record, enrolment_message
+from lsync.records import Record, enrolment_message, own_device_claim
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("sync-protocol/vectors", "client-core/vectors")
@@ -248,6 +248,19 @@ def check_pair(vectors, name, seeds):
     sign_key, hpke_key = pair(seeds)
     vectors.equal(f"{name}.sign_pk", sign_key)
     vectors.equal(f"{name}.hpke_pk", hpke_key)
+
+
+@check("own_device.txt")
+def check_own_device(vectors):
+    of_keys, space = Vectors.all["keys.txt"], vectors["space"]
+    random, home = of_keys["device_elsewhere.genesis_random"], of_keys["device.sign_pk"]
+    said = own_device_claim(space, random, home, vectors["claim"])
+    if said != (of_keys["device_elsewhere.sign_pk"], of_keys["device_elsewhere.hpke_pk"], vectors["member"]):
+        raise Failed("own_device.txt: the claim is of other keys or another member")
+    flips("claim", vectors["claim"], lambda changed: own_device_claim(space, random, home, changed))
+    for what, changed in (("space", [bytes(32), random, home]), ("Genesis", [space, bytes(32), home])):
+        refuses(f"claim in another {what}", lambda: own_device_claim(*changed, vectors["claim"]))
+    refuses("claim of another device", lambda: own_device_claim(space, random, said[0], vectors["claim"]))
 
 
 class Device:

@@ -1,7 +1,7 @@
 //! `lifeos device`: which devices hold this space, removing one, and what a removed one wrote last.
 
 use clap::{Args, Subcommand, ValueEnum};
-use lifeos_client_core::client::{DeviceStatus, RemovalReport};
+use lifeos_client_core::client::{DeviceStatus, RemovalOutcome, RemovalReport, SpaceRemoval};
 use lifeos_client_core::protocol::record::RemoveReason;
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::page::{Page, count, one_line, short};
 pub enum Device {
     /// List them
     List(List),
-    /// Remove one from this space: it cannot read what is written from now on, and nothing it writes is taken any more
+    /// Remove one: it cannot read what is written from now on, and nothing it writes is taken any more
     Remove(Remove),
     /// Take in what a removed device wrote last and was set aside
     Adopt(Adopt),
@@ -28,8 +28,9 @@ pub struct List {}
 /// Remove a device.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos device remove \"old phone\" --reason lost\n\n\
-                        A device has an id of its own in every space, and is removed from one space at a time: the command \
-                        names the others.\n\n\
+                        A device of yours goes from your home and from every space of yours, whichever you work in. \
+                        What cannot be done\nnow (a relay that is down) is done by the next sync of any of your \
+                        devices. Somebody else's device goes from this\nspace alone.\n\n\
                         What the device holds already, it keeps: no program can take that back. If it was stolen \
                         unlocked, change what it could read elsewhere, too (passwords, PINs).")]
 pub struct Remove {
@@ -39,6 +40,9 @@ pub struct Remove {
     /// Why
     #[arg(long, value_enum, default_value_t = Reason::Lost)]
     reason: Reason,
+    /// Remove a device of yours from this shared space alone: it stays in your home and in your other spaces
+    #[arg(long)]
+    only_here: bool,
 }
 
 /// Take in what was set aside.
@@ -93,29 +97,34 @@ fn list(context: &Context) -> Result<(), Failure> {
 
 async fn remove(args: &Remove, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
-    let report = client.device_remove(&args.device, args.reason.into()).await?;
-    let (here, all) = (client.status()?.space, client.spaces()?);
-    let others: Vec<_> = all.iter().filter(|space| space.id != here && space.role != "none").collect();
-    let ids = others.iter().map(|space| space.id.clone()).collect();
-    context.out.result(&Removed { report: &report, other_spaces: ids }, |page| {
+    let (device, reason) = (&args.device, args.reason.into());
+    let report = match args.only_here {
+        true => client.device_remove_here(device, reason).await?,
+        false => client.device_remove(device, reason).await?,
+    };
+    context.out.result(&report, |page| {
         draw_removal(page, &report);
-        for space in others {
-            page.line(format_args!(
-                "Not removed from {}: if it is there, `lifeos device list --space {}`, then `lifeos device remove ID --space {}`.",
-                one_line(if space.name.is_empty() { "another space" } else { &space.name }),
-                short(&space.id),
-                short(&space.id),
-            ));
-        }
+        report.spaces.iter().for_each(|space| draw_space(page, space));
     })
 }
 
-/// A removal, and where nothing was removed.
-#[derive(Debug, serde::Serialize)]
-struct Removed<'a> {
-    #[serde(flatten)]
-    report: &'a RemovalReport,
-    other_spaces: Vec<String>,
+/// What became of the device in another space; where it is not, nothing is to be said.
+fn draw_space(page: &mut Page, removal: &SpaceRemoval) {
+    let id = short(&removal.space);
+    let name = if removal.name.is_empty() { id.clone() } else { one_line(&removal.name) };
+    let reason = removal.reason.as_deref().unwrap_or("its relay does not know of it yet");
+    match removal.outcome {
+        RemovalOutcome::Removed => page.line(format_args!("Removed from {name}, too.")),
+        RemovalOutcome::Waiting => page.line(format_args!(
+            "Not removed from {name} yet ({}): the next sync of any of your devices does it.",
+            one_line(reason)
+        )),
+        RemovalOutcome::Unknown => page.line(format_args!(
+            "Not known whether it is in {name}: look with `lifeos device list --space {id}`, and remove it there with \
+             `lifeos device remove ID --space {id}`."
+        )),
+        _ => {}
+    }
 }
 
 /// What a removal does and does not do, honestly.

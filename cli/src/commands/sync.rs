@@ -1,13 +1,19 @@
 //! `lifeos sync`: one round, or (`--watch`) until it is stopped.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use clap::Args;
-use lifeos_client_core::client::{Client, ClientError, Subscription, SyncReport};
+use lifeos_client_core::client::{Client, Subscription, SyncHandle, SyncReport};
 use lifeos_client_core::event::{Event, Origin, SyncState};
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, bytes, count, one_line, short};
+
+/// How often a watching sync looks for spaces and devices of this person.
+const FOLLOW_EVERY: Duration = Duration::from_secs(30);
 
 /// Send and receive.
 #[derive(Debug, Args)]
@@ -49,16 +55,32 @@ fn draw(page: &mut Page, report: &SyncReport) {
 
 async fn watch(client: &Client, context: &Context) -> Result<(), Failure> {
     let mut events = client.subscribe();
-    let handle = client.sync_live();
     // The other spaces of this home beside it; what they bring is shown by whoever looks at them.
-    let others: Vec<_> = client.other_spaces()?.iter().map(Client::sync_live).collect();
-    let outcome = show_events(&mut events, context).await;
+    let mut clients = client.other_spaces()?;
+    clients.push(client.clone());
+    let mut live: Vec<_> = clients.iter().map(Client::sync_live).collect();
+    // Only the home's own client rings the bell of the home's sync.
+    let home = clients.iter().find(|client| client.is_home().unwrap_or(false)).unwrap_or(client);
+    let outcome = tokio::select! {
+        outcome = show_events(&mut events, context) => outcome,
+        never = follow(home, &mut live) => match never {},
+    };
     // What is under way is stored before the process ends, whatever ended the watching.
-    handle.stop().await;
-    for other in others {
-        other.stop().await;
+    for space in live {
+        space.stop().await;
     }
     outcome
+}
+
+/// Comes into the spaces that other devices of this person make meanwhile, and does there what they ask for.
+async fn follow(home: &Client, live: &mut Vec<SyncHandle>) -> Infallible {
+    loop {
+        tokio::time::sleep(FOLLOW_EVERY).await;
+        match home.follow().await {
+            Ok(entered) => live.extend(entered.iter().map(Client::sync_live)),
+            Err(error) => tracing::debug!(%error, "this person's spaces were not followed"),
+        }
+    }
 }
 
 async fn show_events(events: &mut Subscription, context: &Context) -> Result<(), Failure> {

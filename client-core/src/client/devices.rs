@@ -1,12 +1,14 @@
 //! Removing devices, taking in what a removed one wrote last, and making new keys.
 
-use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk};
-use lifeos_sync_protocol::record::{DeviceKind, RemoveReason};
+use lifeos_sync_protocol::ids::{EnvelopeId, MemberId, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::membership::Device;
+use lifeos_sync_protocol::record::{Body, DeviceKind, RemoveReason};
 
 use super::names::PREFIX_MIN;
-use super::{Client, ClientError, RemovalReport, RotationReport};
+use super::{Client, ClientError, RemovalOutcome, RemovalReport, RotationReport, SpaceRemoval};
 use crate::crypto::SystemRandom;
 use crate::engine::{exchange_records, wall_ms};
+use crate::own_devices::Tie;
 use crate::records::{Draft, RecordsError};
 use crate::store::Store;
 
@@ -31,13 +33,130 @@ impl Client {
     /// Removes a device, by name or the beginning of its id, and makes a new key in the same breath. What the device
     /// holds already it keeps; what is written from now on it cannot read.
     ///
-    /// Syncs first if it can, so that what the device sent until now counts.
+    /// A device of this person goes from the home and from every space in which it is known to be theirs, whichever of
+    /// these this client works in; what cannot be done now, the next sync of any of the person's devices does. Somebody
+    /// else's device goes from this space. Syncs first if it can, so that what the device sent until now counts.
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::Invalid`] when this device may not do that.
     pub async fn device_remove(&self, device: &str, reason: RemoveReason) -> Result<RemovalReport, ClientError> {
         self.catch_up().await?;
         let device = self.find_device(device)?;
+        if self.is_home()? {
+            let mut report = self.remove_found(device, reason).await?;
+            report.spaces = self.remove_elsewhere(&device, None).await?;
+            return Ok(report);
+        }
+        let home = self.home_client()?;
+        let own = self.own_member()?;
+        if !self.shared.state().membership.devices.get(&device).is_some_and(|device| device.member == own) {
+            return self.remove_found(device, reason).await;
+        }
+        home.catch_up().await?;
+        let tie = self.ties(&home, own)?.into_iter().find(|tie| tie.key == device);
+        let Some(at_home) = tie.map(|tie| tie.home) else {
+            let mut report = self.remove_found(device, reason).await?;
+            report.spaces = vec![home.space_removal(RemovalOutcome::Unknown, None)?];
+            return Ok(report);
+        };
+        self.may_remove(device, reason)?;
+        // The home first: what follows from it is done by whoever comes to it.
+        let of_home = match home.shared.state().membership.may_read(&at_home) {
+            true => home.space_removal_of(&home.remove_found(at_home, reason).await?)?,
+            false => home.space_removal(RemovalOutcome::Absent, None)?,
+        };
+        let mut report = self.remove_found(device, reason).await?;
+        report.spaces = vec![of_home];
+        report.spaces.extend(home.remove_elsewhere(&at_home, Some(self.space())).await?);
+        Ok(report)
+    }
+
+    /// Removes a device from this space alone; it stays in the home and everywhere else.
+    /// # Errors
+    /// As [`Client::device_remove`]; [`ClientError::Invalid`] in the home, whose devices are the person's everywhere.
+    pub async fn device_remove_here(&self, device: &str, reason: RemoveReason) -> Result<RemovalReport, ClientError> {
+        if self.is_home()? {
+            return Err(ClientError::invalid(
+                "a device that goes from the home goes from every space of yours: name the space it is to leave with --space",
+            ));
+        }
+        self.catch_up().await?;
+        let device = self.find_device(device)?;
         self.remove_found(device, reason).await
+    }
+
+    /// In the home: removes a device that was removed here from every other space in which it is known to be the same.
+    async fn remove_elsewhere(&self, gone: &SignPk, done: Option<SpaceId>) -> Result<Vec<SpaceRemoval>, ClientError> {
+        let mut removals = Vec::new();
+        let others = self.other_spaces()?;
+        for other in others.iter().filter(|other| Some(other.space()) != done) {
+            removals.push(match other.remove_gone(self, gone).await {
+                Ok(removal) => removal,
+                Err(error) => other.space_removal(RemovalOutcome::Waiting, Some(error.to_string()))?,
+            });
+        }
+        let is_here = |space: &SpaceId| others.iter().any(|other| other.space() == *space);
+        for space in self.spaces_claimed_by(gone)?.into_iter().filter(|space| !is_here(space)) {
+            let reason = "this device is not in that space: another of yours does it".to_owned();
+            let (space, outcome) = (space.to_string(), RemovalOutcome::Waiting);
+            removals.push(SpaceRemoval { space, name: String::new(), outcome, reason: Some(reason) });
+        }
+        Ok(removals)
+    }
+
+    /// In another space: removes what is tied to a device that is gone from home.
+    async fn remove_gone(&self, home: &Self, gone: &SignPk) -> Result<SpaceRemoval, ClientError> {
+        self.catch_up().await?;
+        let own = self.own_member()?;
+        let ties = self.ties(home, own)?;
+        let state = self.shared.state();
+        let in_force = |key: &SignPk| {
+            let device = state.membership.devices.get(key);
+            device.is_some_and(|device| device.removed_by.is_none() && device.member == own)
+        };
+        let keys: Vec<SignPk> =
+            ties.iter().filter(|tie| tie.home == *gone && in_force(&tie.key)).map(|tie| tie.key).collect();
+        if keys.is_empty() {
+            let is_untied = |(key, device): (&SignPk, &Device)| {
+                let is_known = *key == self.device() || ties.iter().any(|tie| tie.key == *key);
+                in_force(key) && device.kind != DeviceKind::Recovery && !is_known
+            };
+            let is_any_untied = state.membership.devices.iter().any(is_untied);
+            let outcome = if is_any_untied { RemovalOutcome::Unknown } else { RemovalOutcome::Absent };
+            return self.space_removal(outcome, None);
+        }
+        let removed_by = home.shared.state().membership.devices.get(gone).and_then(|device| device.removed_by);
+        let reason = removed_by.map_or(Ok(RemoveReason::Lost), |record| home.reason_of(&record))?;
+        let mut removal = self.space_removal(RemovalOutcome::Removed, None)?;
+        for key in keys {
+            let of_key = self.space_removal_of(&self.remove_found(key, reason).await?)?;
+            if of_key.outcome != RemovalOutcome::Removed {
+                removal = of_key;
+            }
+        }
+        Ok(removal)
+    }
+
+    fn ties(&self, home: &Self, member: MemberId) -> Result<Vec<Tie>, ClientError> {
+        let claims = home.claims_in(&self.space())?;
+        self.standing(home, member, &claims, |standing| standing.ties())
+    }
+
+    /// Asks the rules before anything is written: what is written in the home is done everywhere.
+    fn may_remove(&self, device: SignPk, reason: RemoveReason) -> Result<(), ClientError> {
+        let body = Body::DeviceRemove { device, reason, cuts: Vec::new() };
+        let state = self.shared.state();
+        Ok(state.membership.may_author(&self.device(), &body).map_err(RecordsError::Void)?)
+    }
+
+    fn space_removal(&self, outcome: RemovalOutcome, reason: Option<String>) -> Result<SpaceRemoval, ClientError> {
+        let name = self.own_name()?;
+        let name = if name.is_empty() && self.is_home()? { "home".to_owned() } else { name };
+        Ok(SpaceRemoval { space: self.space().to_string(), name, outcome, reason })
+    }
+
+    fn space_removal_of(&self, report: &RemovalReport) -> Result<SpaceRemoval, ClientError> {
+        let outcome = if report.told_relay { RemovalOutcome::Removed } else { RemovalOutcome::Waiting };
+        self.space_removal(outcome, report.untold.clone())
     }
 
     /// Removes a device, after everything was received.
@@ -167,6 +286,7 @@ impl RemovalReport {
             new_key: written.new_key,
             told_relay: written.untold.is_none(),
             untold: written.untold,
+            spaces: Vec::new(),
         }
     }
 }

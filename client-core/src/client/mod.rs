@@ -12,6 +12,7 @@
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
+//! | `follow` | a person's devices are in all of the person's spaces, or in none |
 
 mod backup;
 mod cover;
@@ -20,6 +21,7 @@ mod doctor;
 mod error;
 mod events;
 mod export;
+mod follow;
 mod history;
 mod home;
 mod import;

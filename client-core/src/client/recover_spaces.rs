@@ -195,7 +195,7 @@ impl Client {
     }
 
     /// Where the space is; the home's relay when it says nothing, and with that one's key when it is the same.
-    fn relay_of(&self, noted: &NotedSpace) -> Result<RelayUrl, ClientError> {
+    pub(super) fn relay_of(&self, noted: &NotedSpace) -> Result<RelayUrl, ClientError> {
         let home: Option<RelayUrl> = self.relay_addresses()?.first().map(|relay| relay.parse()).transpose()?;
         match (&noted.relay, home) {
             (Some(relay), home) => {

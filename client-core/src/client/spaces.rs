@@ -16,6 +16,7 @@ use super::{Client, ClientError, Progress, SpaceSummary, SyncReport};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::engine::{Shared, exchange_records};
 use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
+use crate::modules::noted::note_member;
 use crate::modules::space::{note_space, set_device_name, set_member_name, set_space_name, space_name};
 use crate::names::shown;
 use crate::records::{Draft, Founding, RecordsError, devices_of, found_space};
@@ -212,9 +213,10 @@ impl Client {
         }
         let client = self.at(&space)?;
         let random = client.shared.state().membership.genesis_random;
-        let relay = relay.map(|relay| relay.to_string());
+        let (member, relay) = (client.own_member().ok(), relay.map(|relay| relay.to_string()));
         home.edit(&space_doc(&home.space()), SPACE_GENESIS, Step::None, |doc| {
-            Ok(note_space(doc, &space, &random, relay.as_deref())?)
+            note_space(doc, &space, &random, relay.as_deref())?;
+            member.map_or(Ok(()), |member| Ok(note_member(doc, &space, &member)?))
         })?;
         Ok(client)
     }
@@ -272,7 +274,9 @@ impl Client {
     }
 
     /// Whether this client works in the home space.
-    pub(super) fn is_home(&self) -> Result<bool, ClientError> {
+    /// # Errors
+    /// [`ClientError`].
+    pub fn is_home(&self) -> Result<bool, ClientError> {
         let rows = self.shared.reader().reads().spaces()?;
         Ok(rows.iter().any(|row| row.home && row.space == self.space()))
     }
@@ -304,28 +308,51 @@ impl Client {
     }
 
     /// One round of sync in every space of this home that has a relay and is not closed to this device; requests to
-    /// join that were answered become spaces first.
+    /// join that were answered become spaces first, and so do spaces that another device of this person made or joined.
+    /// What a device of this person has to be let into or removed from is done at the end.
     /// # Errors
     /// The first that any space met, after all were tried.
     pub async fn sync_all(&self, progress: Progress<'_>) -> Result<SyncReport, ClientError> {
         let mut total = SyncReport::default();
         let mut failed = self.finish_joins().await.err();
+        let home = self.home_client()?;
+        let at_home = home.sync_and_claim(&mut *progress, &mut total).await;
+        let is_home_fresh = at_home.is_ok();
+        failed = failed.or(at_home.err());
+        if is_home_fresh {
+            failed = failed.or(home.enter_own_spaces().await.err());
+        }
         let rows = self.shared.reader().reads().spaces()?;
-        for row in rows {
-            let client = match self.at(&row.space) {
-                Ok(client) if row.home || client.own_member().is_ok() => client,
-                Ok(_) => continue,
-                Err(error) => {
-                    failed = failed.or(Some(error));
-                    continue;
-                }
-            };
-            match client.sync(&mut *progress).await {
-                Ok(report) => add(&mut total, &report),
-                Err(error) => failed = failed.or(Some(error)),
-            }
+        for row in rows.iter().filter(|row| !row.home) {
+            let synced = self.sync_other(&home, &row.space, is_home_fresh, &mut *progress, &mut total).await;
+            failed = failed.or(synced.err());
         }
         failed.map_or(Ok(total), Err)
+    }
+
+    /// The home first; what it says of this device's other spaces goes out with the same round.
+    async fn sync_and_claim(&self, progress: Progress<'_>, total: &mut SyncReport) -> Result<(), ClientError> {
+        add(total, &self.sync(&mut *progress).await?);
+        if self.claim_spaces()? {
+            add(total, &self.sync(progress).await?);
+        }
+        Ok(())
+    }
+
+    async fn sync_other(
+        &self,
+        home: &Self,
+        space: &SpaceId,
+        is_home_fresh: bool,
+        progress: Progress<'_>,
+        total: &mut SyncReport,
+    ) -> Result<(), ClientError> {
+        let client = self.at(space)?;
+        if client.own_member().is_err() {
+            return Ok(());
+        }
+        add(total, &client.sync(progress).await?);
+        if is_home_fresh { client.align_devices(home).await } else { Ok(()) }
     }
 }
 

@@ -363,6 +363,36 @@ pub struct RemovalReport {
     pub told_relay: bool,
     /// Why it does not.
     pub untold: Option<String>,
+    /// The person's other spaces, when a device of one's own was removed from all of them.
+    pub spaces: Vec<SpaceRemoval>,
+}
+
+/// What became of a device of one's own in another space.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct SpaceRemoval {
+    /// The space, hex.
+    pub space: String,
+    /// What it is called; nothing if that is not known here.
+    pub name: String,
+    /// What became of it.
+    pub outcome: RemovalOutcome,
+    /// Why it waits.
+    pub reason: Option<String>,
+}
+
+/// What became of a device in one space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RemovalOutcome {
+    /// It is removed, and the relay knows.
+    Removed,
+    /// The next sync of one of the person's devices removes it, or tells the relay.
+    Waiting,
+    /// It is not there, or not any more.
+    Absent,
+    /// A device of the person is there of which nothing tells who it is at home: it may be this one.
+    Unknown,
 }
 
 /// What a rotation did.

@@ -1,16 +1,17 @@
-//! What a person's home says of their other spaces: where each is, what its keys are made from, and which recovery
-//! key covers it.
+//! What a person's home says of their other spaces: where each is, what its keys are made from, who the person is there,
+//! which key each device has there, and which recovery key covers it.
 //!
 //! Every own device writes here and nobody else, but what one of them wrote is looked at like anything from outside: what
 //! does not read is left out, and there is a limit. Nothing here is proof: a space's own records are.
 
 use std::collections::BTreeMap;
 
-use automerge::AutoCommit;
-use lifeos_sync_protocol::ids::{SignPk, SpaceId};
+use automerge::{AutoCommit, ROOT, ReadDoc, ScalarValue};
+use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
-use super::register::{as_text, line, put, with_prefix};
+use super::register::{as_text, line, put, scalar, with_prefix};
 use crate::document::DocumentError;
+use crate::own_devices::CLAIM_BYTES;
 use crate::registry::SPACE_GENESIS;
 
 /// Spaces that a home may name; further ones are not looked at.
@@ -23,6 +24,8 @@ pub struct NotedSpace {
     pub genesis_random: [u8; 32],
     /// Its relay's address as it was written down; the home's relay without one.
     pub relay: Option<String>,
+    /// Who the person is there.
+    pub member: Option<MemberId>,
 }
 
 /// The recovery key of a space, and the one of the home that comes from the same words.
@@ -39,7 +42,12 @@ pub struct PaperKeys {
 pub fn noted_spaces(doc: &AutoCommit) -> BTreeMap<SpaceId, NotedSpace> {
     let noted = registers(doc, ":genesis").filter_map(|(space, text)| Some((space, bytes_32(&text)?)));
     let mut relays: BTreeMap<SpaceId, String> = registers(doc, ":relay").collect();
-    let space = |(space, genesis_random)| (space, NotedSpace { genesis_random, relay: relays.remove(&space) });
+    let mut members: BTreeMap<SpaceId, MemberId> =
+        registers(doc, ":member").filter_map(|(space, text)| Some((space, text.parse().ok()?))).collect();
+    let space = |(space, genesis_random)| {
+        let (relay, member) = (relays.remove(&space), members.remove(&space));
+        (space, NotedSpace { genesis_random, relay, member })
+    };
     noted.take(SPACES_NOTED_MAX).map(space).collect()
 }
 
@@ -49,6 +57,49 @@ pub fn noted_spaces(doc: &AutoCommit) -> BTreeMap<SpaceId, NotedSpace> {
 /// [`DocumentError::InvalidValue`].
 pub fn note_relay(doc: &mut AutoCommit, space: &SpaceId, relay: &str) -> Result<(), DocumentError> {
     put(doc, SPACE_GENESIS, &format!("space/{space}:relay"), line(relay))
+}
+
+/// Writes down who the person is in a space.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn note_member(doc: &mut AutoCommit, space: &SpaceId, member: &MemberId) -> Result<(), DocumentError> {
+    put(doc, SPACE_GENESIS, &format!("space/{space}:member"), member.to_string())
+}
+
+/// Writes a device's claim in another space ([`crate::own_devices`]) into a person's home.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`].
+pub fn set_claim(doc: &mut AutoCommit, space: &SpaceId, device: &SignPk, claim: &[u8]) -> Result<(), DocumentError> {
+    put(doc, SPACE_GENESIS, &claim_key(space, device), claim.to_vec())
+}
+
+/// What stands as the claim of one device in another space, whatever it is.
+#[must_use]
+pub fn claim_of(doc: &AutoCommit, space: &SpaceId, device: &SignPk) -> Option<Vec<u8>> {
+    scalar(doc, &claim_key(space, device)).and_then(|value| value.into_bytes().ok())
+}
+
+/// What stands as claims in another space, by the device at home; of a device whose claim was written at once in several
+/// ways, every one. Only the length was looked at.
+#[must_use]
+pub fn claims(doc: &AutoCommit, space: &SpaceId) -> Vec<(SignPk, Vec<u8>)> {
+    let prefix = format!("claim/{space}/");
+    let devices: Vec<SignPk> = with_prefix(doc, &prefix).filter_map(|(key, _)| key.parse().ok()).collect();
+    let of_device = |device: SignPk| {
+        let written = doc.get_all(ROOT, claim_key(space, &device)).unwrap_or_default();
+        let long_enough = written.into_iter().filter_map(|(value, _)| match value.as_scalar() {
+            Some(ScalarValue::Bytes(bytes)) if bytes.len() == CLAIM_BYTES => Some(bytes.clone()),
+            _ => None,
+        });
+        long_enough.map(move |bytes| (device, bytes)).collect::<Vec<_>>()
+    };
+    devices.into_iter().flat_map(of_device).collect()
+}
+
+fn claim_key(space: &SpaceId, device: &SignPk) -> String {
+    format!("claim/{space}/{device}")
 }
 
 /// Writes down which recovery key covers a space.
@@ -84,7 +135,6 @@ fn bytes_32(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use automerge::ROOT;
     use automerge::transaction::Transactable;
     use lifeos_sync_protocol::ids::{DocId, StreamId};
 
@@ -111,6 +161,7 @@ mod tests {
             note_space(doc, &SpaceId([2; 32]), &[8; 32], None).unwrap();
             note_paper_keys(doc, &space, &keys).unwrap();
             note_relay(doc, &space, "wss://relay.example").unwrap();
+            note_member(doc, &space, &MemberId([7; 16])).unwrap();
         });
         let noted = noted_spaces(home.read());
         assert_eq!(noted.keys().copied().collect::<Vec<_>>(), [SpaceId([2; 32]), space]);
@@ -118,6 +169,7 @@ mod tests {
             (noted[&space].genesis_random, noted[&space].relay.as_deref()),
             ([9; 32], Some("wss://relay.example"))
         );
+        assert_eq!((noted[&space].member, noted[&SpaceId([2; 32])].member), (Some(MemberId([7; 16])), None));
         assert_eq!(noted[&SpaceId([2; 32])].relay, None);
         assert_eq!(paper_keys(home.read()), BTreeMap::from([(space, keys)]));
     }
@@ -141,5 +193,26 @@ mod tests {
             }
         });
         assert_eq!(noted_spaces(many.read()).len(), SPACES_NOTED_MAX);
+    }
+
+    #[test]
+    fn claims_read_back_and_garbage_in_their_place_is_passed_over() {
+        let (space, device, long) = (SpaceId([7; 32]), SignPk([5; 32]), "x".repeat(1 << 20));
+        let home = document(|doc| {
+            set_claim(doc, &space, &device, &[3; CLAIM_BYTES]).unwrap();
+            assert!(set_claim(doc, &space, &device, &[3; CLAIM_BYTES + 1]).is_err());
+            // What another's program may write all the same.
+            for key in ["claim/", "claim//", "claim/x"] {
+                doc.put(ROOT, key, long.as_str()).unwrap();
+            }
+            doc.put(ROOT, format!("space/{space}:member"), long.as_bytes().to_vec()).unwrap();
+            doc.put(ROOT, format!("claim/{space}/{}", SignPk([4; 32])), long.as_bytes().to_vec()).unwrap();
+            doc.put(ROOT, format!("claim/{space}/garbage"), vec![3; CLAIM_BYTES]).unwrap();
+            note_space(doc, &space, &[9; 32], None).unwrap();
+        });
+        assert_eq!(claims(home.read(), &space), [(device, vec![3; CLAIM_BYTES])]);
+        assert_eq!(claim_of(home.read(), &space, &device), Some(vec![3; CLAIM_BYTES]));
+        assert_eq!(claims(home.read(), &SpaceId([8; 32])), []);
+        assert_eq!(noted_spaces(home.read())[&space].member, None);
     }
 }

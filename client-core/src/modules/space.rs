@@ -39,6 +39,7 @@ pub fn space_name(doc: &AutoCommit) -> Option<String> {
 }
 
 /// Writes down in a person's home space that there is another one: what its keys are derived from, and where it is.
+/// What else the home says of it, and reading it: [`super::noted`].
 ///
 /// # Errors
 /// [`DocumentError::InvalidValue`].

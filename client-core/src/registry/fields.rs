@@ -8,6 +8,7 @@ use unicode_normalization::is_nfc;
 
 use super::{NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
 use crate::document::{DocumentError, GenesisId};
+use crate::own_devices::CLAIM_BYTES;
 
 /// Longest title, tag, alias or name in characters.
 pub const LINE_CHARS_MAX: usize = 512;
@@ -44,6 +45,8 @@ pub enum FieldType {
     Rank,
     /// A SHA-256.
     Hash,
+    /// Which keys a device has in another space ([`crate::own_devices`]).
+    Claim,
 }
 
 /// How concurrent writes of a field merge.
@@ -146,6 +149,8 @@ pub const FIELDS: &[Field] = &[
     field("space.other.genesis", SPACE_GENESIS, "space/<key>:genesis", FieldType::Line, Crdt::Register, TITLE, false),
     field("space.other.relay", SPACE_GENESIS, "space/<key>:relay", FieldType::Line, Crdt::Register, TITLE, false),
     field("space.other.paper", SPACE_GENESIS, "space/<key>:paper", FieldType::Line, Crdt::Register, TITLE, false),
+    field("space.other.member", SPACE_GENESIS, "space/<key>:member", FieldType::Id, Crdt::Register, Validation::Type, false),
+    field("space.other.device", SPACE_GENESIS, "claim/<key>", FieldType::Claim, Crdt::Register, Validation::Type, false),
     field("space.member.name", SPACE_GENESIS, "member/<id>:name", FieldType::Line, Crdt::Register, TITLE, false),
 ];
 
@@ -167,6 +172,7 @@ impl Field {
             (ScalarValue::Null, _) if self.nullable => None,
             (ScalarValue::Boolean(_), FieldType::Bool) | (ScalarValue::Timestamp(_), FieldType::TimeMs) => None,
             (ScalarValue::Bytes(bytes), FieldType::Hash) if bytes.len() == 32 => None,
+            (ScalarValue::Bytes(bytes), FieldType::Claim) if bytes.len() == CLAIM_BYTES => None,
             (ScalarValue::Str(text), FieldType::Line) => self.check_text(text),
             (ScalarValue::Str(text), FieldType::Raw | FieldType::Json | FieldType::Rank) => self.check_text(text),
             (ScalarValue::Str(text), FieldType::Id) if is_id(text) => None,

@@ -26,6 +26,7 @@ use crate::envelope::{
 };
 use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase};
 use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
+use crate::own_devices::{Place, claim};
 use crate::records::{
     AddDevice, Draft, Founded, Founding, Named, add_device, found_space, open_epochs, open_name, unlock_epochs,
 };
@@ -42,7 +43,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 6] {
+fn files() -> [(&'static str, &'static str, Vectors); 7] {
     [
         (
             "keys.txt",
@@ -80,6 +81,23 @@ fn files() -> [(&'static str, &'static str, Vectors); 6] {
              code: the digits, UTF-8; stream_n: id, u32 seq, id of the last envelope.",
             state_code_vectors(),
         ),
+        (
+            "own_device.txt",
+            "What the device of keys.txt writes into its person's home about its key elsewhere: claim, for the space \
+             and member named here. Its keys at home are `device`, those in the space `device_elsewhere`.",
+            own_device(),
+        ),
+    ]
+}
+
+fn own_device() -> Vectors {
+    let root = DeviceRoot::from_bytes(ROOT);
+    let place = Place { space: SpaceId([0x55; 32]), genesis_random: [0x23; 32], member: MemberId([0x34; 16]) };
+    let (home, keys) = (root.derive_space(&RANDOM), root.derive_space(&place.genesis_random));
+    vec![
+        ("space".to_owned(), place.space.0.to_vec()),
+        ("member".to_owned(), place.member.0.to_vec()),
+        ("claim".to_owned(), claim(&home, &keys, &place)),
     ]
 }
 

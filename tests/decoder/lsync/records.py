@@ -109,6 +109,18 @@ def enrolment_message(genesis_random, member, device):
     return ctx("enrol") + genesis_random + member + bytes([kind]) + sign_key + hpke_key
 
 
+def own_device_claim(space, genesis_random, home, data):
+    """The keys and the member that the device with the key `home` at home claims in another space."""
+    if len(data) != 272:
+        raise Refused("a claim of another length")
+    sign_key, hpke_key, member, proof = data[:32], data[32:64], data[64:80], data[80:144]
+    hpke.check_pk(hpke_key)
+    verify(sign_key, enrolment_message(genesis_random, member, [sign_key, hpke_key, 0, proof]), proof)
+    verify(home, ctx("own-device") + space + sign_key + hpke_key + member, data[144:208])
+    verify(sign_key, ctx("own-device-home") + space + home, data[208:])
+    return sign_key, hpke_key, member
+
+
 class Record:
     """A record that has been parsed and whose signature verified. `fields` is None for an unknown type."""
 

@@ -142,6 +142,7 @@ impl<M: NewSide> Attempt<M> {
                 let member = space.member;
                 client.add_space(space.space, &keys, records, Some(&relay))?.name_space(&member, None)?;
             }
+            client.claim_spaces()?;
             Ok(client)
         };
         tokio::task::spawn_blocking(make).await.map_err(|_| EngineError::Fault)?

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::super::{Source, body, front, history, move_to, pin, restore, set_title, tags, trash, tree};
 use super::*;
 use crate::modules::{noted, space};
+use crate::own_devices::CLAIM_BYTES;
 use crate::registry::{FIELDS, NOTE_TREE_GENESIS, SPACE_GENESIS, field_of};
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
@@ -55,9 +56,10 @@ fn every_operation_writes_declared_fields_only() {
     devices.edit(0, |doc, _| space::set_device_name(doc, &SignPk([1; 32]), "d"));
     devices.edit(0, |doc, _| space::set_member_name(doc, &MemberId([1; 16]), "m"));
     devices.edit(0, |doc, _| space::set_space_name(doc, "s"));
-    devices.edit(0, |doc, _| space::note_space(doc, &SpaceId([1; 32]), &[2; 32], Some("wss://relay.example")));
-    let keys = noted::PaperKeys { space: SignPk([3; 32]), home: SignPk([4; 32]) };
-    devices.edit(0, |doc, _| noted::note_paper_keys(doc, &SpaceId([1; 32]), &keys));
+    let other = SpaceId([1; 32]);
+    devices.edit(0, |doc, _| space::note_space(doc, &other, &[2; 32], Some("wss://relay.example")));
+    devices.edit(0, |doc, _| noted::note_member(doc, &other, &MemberId([3; 16])));
+    devices.edit(0, |doc, _| noted::set_claim(doc, &other, &SignPk([4; 32]), &[5; CLAIM_BYTES]));
     seen.extend(declared(&devices.documents[0]));
     // Every declared field has an operation that writes it; `kind` waits for journals and templates.
     for field in FIELDS.iter().filter(|field| field.id != "note.kind") {
