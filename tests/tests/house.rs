@@ -163,6 +163,7 @@ fn imports_inside_client_core_point_downward() {
         "backup",
         "link",
         "invite",
+        "own_devices",
         "envelope",
         "witness",
         "document",

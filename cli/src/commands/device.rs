@@ -98,9 +98,10 @@ fn list(context: &Context) -> Result<(), Failure> {
 async fn remove(args: &Remove, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
     let (device, reason) = (&args.device, args.reason.into());
-    let report = match args.only_here {
-        true => client.device_remove_here(device, reason).await?,
-        false => client.device_remove(device, reason).await?,
+    let report = if args.only_here {
+        client.device_remove_here(device, reason).await?
+    } else {
+        client.device_remove(device, reason).await?
     };
     context.out.result(&report, |page| {
         draw_removal(page, &report);

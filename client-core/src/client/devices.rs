@@ -60,9 +60,10 @@ impl Client {
         };
         self.may_remove(device, reason)?;
         // The home first: what follows from it is done by whoever comes to it.
-        let of_home = match home.shared.state().membership.may_read(&at_home) {
-            true => home.space_removal_of(&home.remove_found(at_home, reason).await?)?,
-            false => home.space_removal(RemovalOutcome::Absent, None)?,
+        let of_home = if home.shared.state().membership.may_read(&at_home) {
+            home.space_removal_of(&home.remove_found(at_home, reason).await?)?
+        } else {
+            home.space_removal(RemovalOutcome::Absent, None)?
         };
         let mut report = self.remove_found(device, reason).await?;
         report.spaces = vec![of_home];
