@@ -236,13 +236,8 @@ impl Client {
         let wrong = || ClientError::Security { message: "what a relay gave is not this person's space".to_owned() };
         let membership = Membership::evaluate(&space, &records).map_err(|_| wrong())?;
         let added_by = membership.devices.get(&keys.sign_pk()).ok_or_else(wrong)?.added_by;
-        let granted = GrantedSpace {
-            space,
-            member,
-            genesis_random: noted.genesis_random,
-            device_add: added_by,
-            head: added_by,
-        };
+        let granted =
+            GrantedSpace { space, member, genesis_random: noted.genesis_random, device_add: added_by, head: added_by };
         granted.check(&records, &self.shared.root)?;
         if membership.closed.is_some() {
             return Ok(None);
