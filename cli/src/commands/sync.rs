@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use clap::Args;
-use lifeos_client_core::client::{Client, Subscription, SyncHandle, SyncReport};
+use lifeos_client_core::client::{Client, ClientError, Subscription, SyncHandle, SyncReport};
 use lifeos_client_core::event::{Event, Origin, SyncState};
 use serde_json::{Value, json};
 

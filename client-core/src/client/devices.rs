@@ -48,7 +48,7 @@ impl Client {
         }
         let home = self.home_client()?;
         let own = self.own_member()?;
-        if !self.shared.state().membership.devices.get(&device).is_some_and(|device| device.member == own) {
+        if self.shared.state().membership.devices.get(&device).is_none_or(|device| device.member != own) {
             return self.remove_found(device, reason).await;
         }
         home.catch_up().await?;

@@ -183,7 +183,7 @@ impl Standing<'_> {
         let mut to_add: Vec<Claim> = Vec::new();
         for (home, bytes) in self.claims {
             let is_there = tied.iter().any(|tie| tie.home == *home) || to_add.iter().any(|claim| claim.home == *home);
-            if is_there || !self.device_at_home(home).is_some_and(|device| device.removed_by.is_none()) {
+            if is_there || self.device_at_home(home).is_none_or(|device| device.removed_by.is_some()) {
                 continue;
             }
             to_add.extend(self.checked(home, bytes).filter(|claim| self.may_be_added(claim)));

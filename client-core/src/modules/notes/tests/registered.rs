@@ -60,6 +60,8 @@ fn every_operation_writes_declared_fields_only() {
     devices.edit(0, |doc, _| space::note_space(doc, &other, &[2; 32], Some("wss://relay.example")));
     devices.edit(0, |doc, _| noted::note_member(doc, &other, &MemberId([3; 16])));
     devices.edit(0, |doc, _| noted::set_claim(doc, &other, &SignPk([4; 32]), &[5; CLAIM_BYTES]));
+    let keys = noted::PaperKeys { space: SignPk([3; 32]), home: SignPk([4; 32]) };
+    devices.edit(0, |doc, _| noted::note_paper_keys(doc, &SpaceId([1; 32]), &keys));
     seen.extend(declared(&devices.documents[0]));
     // Every declared field has an operation that writes it; `kind` waits for journals and templates.
     for field in FIELDS.iter().filter(|field| field.id != "note.kind") {
