@@ -122,7 +122,16 @@ impl Client {
                 in_force(key) && device.kind != DeviceKind::Recovery && !is_known
             };
             let is_any_untied = state.membership.devices.iter().any(is_untied);
-            let outcome = if is_any_untied { RemovalOutcome::Unknown } else { RemovalOutcome::Absent };
+            // Under another member of the same person, which is not this one's to remove from.
+            let is_elsewhere = |tie: &Tie| {
+                let device = state.membership.devices.get(&tie.key);
+                tie.home == *gone && device.is_some_and(|device| device.removed_by.is_none())
+            };
+            let outcome = if is_any_untied || ties.iter().any(is_elsewhere) {
+                RemovalOutcome::Unknown
+            } else {
+                RemovalOutcome::Absent
+            };
             return self.space_removal(outcome, None);
         }
         let removed_by = home.shared.state().membership.devices.get(gone).and_then(|device| device.removed_by);

@@ -20,9 +20,9 @@ use super::{Client, ClientError};
 use crate::crypto::SystemRandom;
 use crate::engine::{exchange_records, fetch_records, wall_ms};
 use crate::link::{GrantedSpace, LINK_SPACES_MAX};
-use crate::modules::noted::{NotedSpace, claim_of, claims, note_member, set_claim};
+use crate::modules::noted::{NotedSpace, claim_of, claims, note_member, noted_space, set_claim};
 use crate::modules::space::note_space;
-use crate::own_devices::{Asking, CLAIM_BYTES, Claim, Place, Standing, check_claim, claim};
+use crate::own_devices::{Asking, CLAIM_BYTES, Claim, Gone, Place, Standing, check_claim, claim, may_carry};
 use crate::records::{AddDevice, RecordsError, add_device};
 use crate::registry::SPACE_GENESIS;
 use crate::store::{Step, StoreError};
@@ -80,7 +80,7 @@ impl Client {
         let noted = self.noted_spaces()?;
         let rows = self.shared.reader().reads().spaces()?;
         for row in rows.iter().filter(|row| !row.home) {
-            self.note_of_own_space(&row.space, noted.get(&row.space), &mut notes)?;
+            self.note_of_own_space(&row.space, &mut notes)?;
         }
         for space in self.spaces_to_ask(&noted)? {
             if let Some(NotedSpace { genesis_random, member: Some(member), .. }) = noted.get(&space) {
@@ -93,12 +93,9 @@ impl Client {
     }
 
     /// What the home should say of a space that this device is in.
-    fn note_of_own_space(
-        &self,
-        space: &SpaceId,
-        was: Option<&NotedSpace>,
-        notes: &mut Vec<Note>,
-    ) -> Result<(), ClientError> {
+    fn note_of_own_space(&self, space: &SpaceId, notes: &mut Vec<Note>) -> Result<(), ClientError> {
+        // By its name: among more than may be looked at, it may not be one that is.
+        let was = self.read_home(|doc| noted_space(doc, space))?;
         let (membership, relay) = {
             let store = self.shared.store();
             (store.membership(space)?, store.relays(space)?.into_iter().next())
@@ -111,14 +108,17 @@ impl Client {
         let (claims, home) = (self.claims_in(space)?, self.shared.state());
         let home_member = self.own_member()?;
         let standing = Standing { home: &home.membership, home_member, space: &membership, member, claims: &claims };
-        let said_member = was.and_then(|was| was.member).filter(|said| standing.is_person(said));
+        let said_member = was.as_ref().and_then(|was| was.member).filter(|said| standing.is_person(said));
         let should = NotedSpace {
             genesis_random: random,
             // Two requests to join may have made this person two members: either will do.
             member: Some(said_member.unwrap_or(member)),
-            relay: was.and_then(|was| was.relay.clone()).or_else(|| relay.map(|relay| address(&relay.url, relay.key))),
+            relay: was
+                .as_ref()
+                .and_then(|was| was.relay.clone())
+                .or_else(|| relay.map(|relay| address(&relay.url, relay.key))),
         };
-        if was != Some(&should) {
+        if was.as_ref() != Some(&should) {
             notes.push(Note::Space(*space, should));
         }
         notes.extend(self.missing_claim(&Place { space: *space, genesis_random: random, member })?);
@@ -263,6 +263,9 @@ impl Client {
         exchange_records(&self.shared).await?;
         let (to_add, to_remove) = what_to_do(self)?;
         for gone in to_remove {
+            if !home.may_carry(&gone)? {
+                continue;
+            }
             let reason = home.reason_of(&gone.removed_by)?;
             if let Err(error) = self.remove_found(gone.key, reason).await {
                 tracing::debug!(%error, "a device that is gone from home was not removed");
@@ -276,6 +279,12 @@ impl Client {
             }
         }
         if added { Ok(exchange_records(&self.shared).await?) } else { Ok(()) }
+    }
+
+    /// In the home: whether this device carries a removal into other spaces.
+    fn may_carry(&self, gone: &Gone) -> Result<bool, ClientError> {
+        let records = self.shared.store().records(&self.space())?;
+        Ok(may_carry(&self.shared.state().membership, &records, gone, &self.device()))
     }
 
     /// Looks at this space as it stands beside the home.
@@ -356,7 +365,11 @@ impl Client {
             entry: claim.entry.clone(),
             name,
         };
-        let new = add_device(&add, &mut SystemRandom::new())?;
+        let mut new = add_device(&add, &mut SystemRandom::new())?;
+        if !state.membership.may_write(&self.device()) {
+            // A reader grants no more than the DeviceAdd holds; writers see what is lacking.
+            new.truncate(1);
+        }
         records.extend(new.iter().cloned());
         let after = Membership::evaluate(&space, &records).map_err(|_| RecordsError::Full)?;
         if let Some(reason) = new.iter().find_map(|record| after.void.get(&record.id())) {

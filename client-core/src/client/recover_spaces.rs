@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lifeos_sync_protocol::ids::{MemberId, SpaceId};
+use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
 use super::home::{META_RECOVERING, space_doc};
 use super::recovering::{Driver, Scope, Stopped};
@@ -129,7 +129,9 @@ impl Client {
 
     pub(super) fn noted_spaces(&self) -> Result<BTreeMap<SpaceId, NotedSpace>, ClientError> {
         let space = self.space();
-        let noted = self.shared.store().read(&space, &space_doc(&space), |doc| noted_spaces(doc.read()))?;
+        let state = self.shared.state();
+        let counts = |device: &SignPk| state.membership.may_read(device);
+        let noted = self.shared.store().read(&space, &space_doc(&space), |doc| noted_spaces(doc.read(), &counts))?;
         Ok(noted.unwrap_or_default())
     }
 

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeos_sync_protocol::frame::ErrorCode;
-use lifeos_sync_protocol::ids::SpaceId;
-use lifeos_sync_protocol::record::{Body, Record};
+use lifeos_sync_protocol::ids::{SignPk, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
 
 use super::home::{META_DEVICE_NAME, META_RECOVERING, new_space, space_doc};
 use super::{Client, ClientError, Progress, ProgressStep, Recovering};
@@ -216,7 +217,9 @@ impl Driver<'_> {
         match self.scope {
             Scope::Home => {
                 // All content is here: this is every shared space that any device of the person wrote down.
-                let noted = store.read(&space, &space_doc(&space), |doc| noted_spaces(doc.read()))?;
+                let home = Membership::evaluate(&space, records).ok();
+                let counts = |device: &SignPk| home.as_ref().is_some_and(|home| was_there(home, records, device));
+                let noted = store.read(&space, &space_doc(&space), |doc| noted_spaces(doc.read(), &counts))?;
                 let next = noted.unwrap_or_default().into_keys().filter(|other| *other != space).collect();
                 store.finish_recovery(&space, records, META_RECOVERING, &next)?;
             }
@@ -224,4 +227,11 @@ impl Driver<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a device was in force until the words removed it as lost.
+fn was_there(home: &Membership, records: &[Record], device: &SignPk) -> bool {
+    let Some(known) = home.devices.get(device) else { return false };
+    let remover = known.removed_by.and_then(|id| records.iter().find(|record| record.id() == id)).map(Record::author);
+    remover.is_none_or(|author| home.devices.get(&author).is_some_and(|author| author.kind == DeviceKind::Recovery))
 }

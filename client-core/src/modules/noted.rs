@@ -4,14 +4,15 @@
 //! Every own device writes here and nobody else, but what one of them wrote is looked at like anything from outside: what
 //! does not read is left out, and there is a limit. Nothing here is proof: a space's own records are.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{AutoCommit, ROOT, ReadDoc, ScalarValue};
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
 use super::register::{as_text, line, put, scalar, with_prefix};
 use crate::document::DocumentError;
-use crate::own_devices::CLAIM_BYTES;
+use crate::own_devices::{CLAIM_BYTES, check_claim};
 use crate::registry::SPACE_GENESIS;
 
 /// Spaces that a home may name; further ones are not looked at.
@@ -37,18 +38,36 @@ pub struct PaperKeys {
     pub home: SignPk,
 }
 
-/// The spaces that a home names, ascending.
+/// The spaces that a home names, ascending. Of more than may be looked at, those that most devices claim for which
+/// `counts` says so: a device in wrong hands may name as many as it likes.
 #[must_use]
-pub fn noted_spaces(doc: &AutoCommit) -> BTreeMap<SpaceId, NotedSpace> {
-    let noted = registers(doc, ":genesis").filter_map(|(space, text)| Some((space, bytes_32(&text)?)));
-    let mut relays: BTreeMap<SpaceId, String> = registers(doc, ":relay").collect();
-    let mut members: BTreeMap<SpaceId, MemberId> =
-        registers(doc, ":member").filter_map(|(space, text)| Some((space, text.parse().ok()?))).collect();
-    let space = |(space, genesis_random)| {
-        let (relay, member) = (relays.remove(&space), members.remove(&space));
-        (space, NotedSpace { genesis_random, relay, member })
-    };
-    noted.take(SPACES_NOTED_MAX).map(space).collect()
+pub fn noted_spaces(doc: &AutoCommit, counts: &dyn Fn(&SignPk) -> bool) -> BTreeMap<SpaceId, NotedSpace> {
+    let read = |(space, text): (SpaceId, String)| Some((space, bytes_32(&text)?));
+    let mut named: Vec<(SpaceId, [u8; 32])> = registers(doc, ":genesis").filter_map(read).collect();
+    if named.len() > SPACES_NOTED_MAX {
+        named.sort_by_cached_key(|(space, random)| (Reverse(claimants(doc, space, random, counts)), *space));
+        named.truncate(SPACES_NOTED_MAX);
+    }
+    named.into_iter().filter_map(|(space, _)| Some((space, noted_space(doc, &space)?))).collect()
+}
+
+/// How many devices that count claim a space.
+fn claimants(doc: &AutoCommit, space: &SpaceId, random: &[u8; 32], counts: &dyn Fn(&SignPk) -> bool) -> usize {
+    let good = claims(doc, space)
+        .into_iter()
+        .filter(|(device, claim)| counts(device) && check_claim(space, random, device, claim).is_ok());
+    good.map(|(device, _)| device).collect::<BTreeSet<SignPk>>().len()
+}
+
+/// What the home says of one space.
+#[must_use]
+pub fn noted_space(doc: &AutoCommit, space: &SpaceId) -> Option<NotedSpace> {
+    let read = |what: &str| scalar(doc, &format!("space/{space}:{what}")).and_then(|value| value.into_string().ok());
+    Some(NotedSpace {
+        genesis_random: bytes_32(&read("genesis")?)?,
+        relay: read("relay"),
+        member: read("member").and_then(|text| text.parse().ok()),
+    })
 }
 
 /// Writes down where a space is from now on.
@@ -117,7 +136,7 @@ pub fn paper_keys(doc: &AutoCommit) -> BTreeMap<SpaceId, PaperKeys> {
         let (own, home) = text.split_at_checked(2 * SignPk::BYTES)?;
         Some((space, PaperKeys { space: own.parse().ok()?, home: home.parse().ok()? }))
     };
-    registers(doc, ":paper").filter_map(read).take(SPACES_NOTED_MAX).collect()
+    registers(doc, ":paper").filter_map(read).collect()
 }
 
 /// Text registers `space/<id><suffix>`.
@@ -140,7 +159,9 @@ mod tests {
 
     use super::*;
     use crate::document::Document;
+    use crate::keys::{DeviceKeys, DeviceRoot};
     use crate::modules::space::note_space;
+    use crate::own_devices::{Place, claim};
 
     fn document(edit: impl FnOnce(&mut AutoCommit)) -> Document {
         let mut document = Document::new(DocId([1; 16]), SPACE_GENESIS, StreamId([1; 16])).unwrap();
@@ -163,7 +184,7 @@ mod tests {
             note_relay(doc, &space, "wss://relay.example").unwrap();
             note_member(doc, &space, &MemberId([7; 16])).unwrap();
         });
-        let noted = noted_spaces(home.read());
+        let noted = noted_spaces(home.read(), &|_| true);
         assert_eq!(noted.keys().copied().collect::<Vec<_>>(), [SpaceId([2; 32]), space]);
         assert_eq!(
             (noted[&space].genesis_random, noted[&space].relay.as_deref()),
@@ -184,7 +205,7 @@ mod tests {
             put(&format!("space/{}:paper", SpaceId([4; 32])), &"x".repeat(1_000_000));
             doc.put(ROOT, format!("space/{}:genesis", SpaceId([5; 32])), 7_i64).unwrap();
         });
-        assert!(noted_spaces(home.read()).is_empty() && paper_keys(home.read()).is_empty());
+        assert!(noted_spaces(home.read(), &|_| true).is_empty() && paper_keys(home.read()).is_empty());
         let many = document(|doc| {
             for number in 0..SPACES_NOTED_MAX + 9 {
                 let mut space = SpaceId::ZERO;
@@ -192,7 +213,33 @@ mod tests {
                 note_space(doc, &space, &[1; 32], None).unwrap();
             }
         });
-        assert_eq!(noted_spaces(many.read()).len(), SPACES_NOTED_MAX);
+        assert_eq!(noted_spaces(many.read(), &|_| true).len(), SPACES_NOTED_MAX);
+    }
+
+    #[test]
+    fn a_device_in_wrong_hands_hides_no_space_behind_others() {
+        let root = |device: u8| DeviceRoot::from_bytes([device; 32]);
+        let (honest, thief) = (root(1).derive_space(&[0; 32]), root(2).derive_space(&[0; 32]));
+        let (real, member) = (SpaceId([0xff; 32]), MemberId([1; 16]));
+        let claimed = |doc: &mut AutoCommit, home: &DeviceKeys, device: u8, space, random: &[u8; 32]| {
+            let place = Place { space, genesis_random: *random, member };
+            let claim = claim(home, &root(device).derive_space(random), &place);
+            note_space(doc, &space, random, None).unwrap();
+            set_claim(doc, &space, &home.sign_pk(), &claim).unwrap();
+        };
+        let home = document(|doc| {
+            claimed(doc, &honest, 1, real, &[9; 32]);
+            for number in 0..=SPACES_NOTED_MAX {
+                let mut space = SpaceId::ZERO;
+                space.0[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+                claimed(doc, &thief, 2, space, &space.0);
+                set_claim(doc, &space, &honest.sign_pk(), &[7; CLAIM_BYTES]).unwrap();
+            }
+        });
+        let found = noted_spaces(home.read(), &|device| *device == honest.sign_pk());
+        assert!(found.len() == SPACES_NOTED_MAX && found.contains_key(&real));
+        assert!(!noted_spaces(home.read(), &|_| false).contains_key(&real), "what hides it when nobody counts");
+        assert_eq!(noted_space(home.read(), &real).map(|noted| noted.genesis_random), Some([9; 32]));
     }
 
     #[test]
@@ -213,6 +260,6 @@ mod tests {
         assert_eq!(claims(home.read(), &space), [(device, vec![3; CLAIM_BYTES])]);
         assert_eq!(claim_of(home.read(), &space, &device), Some(vec![3; CLAIM_BYTES]));
         assert_eq!(claims(home.read(), &SpaceId([8; 32])), []);
-        assert_eq!(noted_spaces(home.read())[&space].member, None);
+        assert_eq!(noted_spaces(home.read(), &|_| true)[&space].member, None);
     }
 }

@@ -22,7 +22,7 @@ use lifeos_sync_protocol::handshake::verify;
 use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::membership::{Device, Membership};
-use lifeos_sync_protocol::record::{DeviceEntry, DeviceKind};
+use lifeos_sync_protocol::record::{DeviceEntry, DeviceKind, Record};
 
 use crate::keys::DeviceKeys;
 
@@ -167,8 +167,23 @@ pub struct Tie {
 pub struct Gone {
     /// The device in the space.
     pub key: SignPk,
+    /// The same device at home.
+    pub home: SignPk,
     /// The record that removed it at home.
     pub removed_by: RecordId,
+}
+
+/// Whether a removal at home is carried into another space by the device `own`: its own, a recovery key's, that of the
+/// removed device itself, and that of an elder device. Of two devices that remove each other at once the elder stays, and
+/// that may come to be known later; in another space a removal is for good.
+#[must_use]
+pub fn may_carry(home: &Membership, records: &[Record], gone: &Gone, own: &SignPk) -> bool {
+    let find = |id: &RecordId| records.iter().find(|record| record.id() == *id);
+    let age = |device: &SignPk| home.devices.get(device).and_then(|device| find(&device.added_by));
+    let age = |device: &SignPk| age(device).map(|record| (record.depth(), record.id()));
+    let Some(author) = find(&gone.removed_by).map(Record::author) else { return false };
+    let is_recovery = home.devices.get(&author).is_some_and(|device| device.kind == DeviceKind::Recovery);
+    author == *own || author == gone.home || is_recovery || age(&author) < age(&gone.home)
 }
 
 impl Standing<'_> {
@@ -198,7 +213,7 @@ impl Standing<'_> {
             let there = self.space.devices.get(&tie.key)?;
             let is_own = there.removed_by.is_none() && there.member == self.member;
             let removed_by = self.device_at_home(&tie.home)?.removed_by?;
-            is_own.then_some(Gone { key: tie.key, removed_by })
+            is_own.then_some(Gone { key: tie.key, home: tie.home, removed_by })
         });
         gone.collect()
     }

@@ -1,6 +1,6 @@
 //! Claims and what follows from them, without a relay: who may tie what to whom.
 
-use lifeos_sync_protocol::record::{Body, Record, RemoveReason};
+use lifeos_sync_protocol::record::{Body, RemoveReason};
 use proptest::prelude::*;
 
 use super::*;
@@ -208,7 +208,7 @@ fn who_was_removed_at_home_goes_wherever_a_claim_ties_a_key_to_it() {
     let claims = [claimed(&space, 1), claimed(&space, 2), claimed(&space, 3), (home_keys(2).sign_pk(), vec![0; 9])];
     assert_eq!(standing(&home, &space, &claims).devices_to_remove(), []);
     let removed_by = home.remove(home_keys(2).sign_pk());
-    let gone = Gone { key: keys_there(2).sign_pk(), removed_by };
+    let gone = Gone { key: keys_there(2).sign_pk(), home: home_keys(2).sign_pk(), removed_by };
     assert_eq!(standing(&home, &space, &claims).devices_to_remove(), [gone]);
     let kept = standing(&home, &space, &claims).claims_to_keep();
     assert_eq!(kept.len(), 3, "the garbage is not");
@@ -265,4 +265,27 @@ proptest! {
         let home = home_keys(2).sign_pk();
         prop_assert!(check_claim(&SpaceId([1; 32]), &THERE, &home, &bytes).is_err());
     }
+}
+
+#[test]
+fn a_removal_that_an_elder_may_undo_is_left_to_its_author() {
+    let (mut home, _) = ana();
+    let [elder, younger, third] = [1, 2, 3].map(|device| home_keys(device).sign_pk());
+    let carried = |home: &Space, gone: SignPk, removed_by, own: &SignPk| {
+        may_carry(&home.membership, &home.records, &Gone { key: gone, home: gone, removed_by }, own)
+    };
+    let of_elder = home.remove(third);
+    assert!(carried(&home, third, of_elder, &younger), "nobody can undo it any more");
+
+    let (mut home, _) = ana();
+    home.keys = home_keys(3);
+    let of_younger = home.remove(younger);
+    assert!(!carried(&home, younger, of_younger, &elder), "an elder's removal of its author may come yet");
+    assert!(carried(&home, younger, of_younger, &third), "its author has decided");
+    assert!(!carried(&home, younger, RecordId([9; 32]), &elder));
+
+    let (mut home, _) = ana();
+    home.keys = root(99).derive_space(&AT_HOME);
+    let by_words = home.remove(elder);
+    assert!(carried(&home, elder, by_words, &third));
 }

@@ -18,6 +18,8 @@ use crate::keys::{DeviceKeys, EpochSecret};
 const GRANT_SEALS_MAX: usize = 256;
 /// Epochs granted at once; the others follow.
 const EPOCHS_GRANTED_MAX: usize = 16;
+/// Cut-off epochs that are looked after, the newest: who makes more of them costs nobody more than that.
+const CUT_OFF_LOOKED_AT: usize = 32;
 
 /// A key generation about to be made.
 pub(super) struct NewEpoch<'a> {
@@ -95,7 +97,11 @@ fn lacking(
     own: &SignPk,
 ) -> Vec<(EpochRef, Vec<(SignPk, HpkePk)>)> {
     let current = membership.current_epoch().map(|epoch| (epoch, devices_without(membership, records, &epoch)));
-    let cut_off = cut_off.iter().map(|epoch| (*epoch, devices_cut_off(membership, records, epoch, own)));
+    let generation = |epoch: &EpochRef| membership.epochs.get(epoch).map_or(0, |epoch| epoch.generation);
+    let mut newest: Vec<&EpochRef> = cut_off.iter().collect();
+    newest.sort_by_key(|epoch| (std::cmp::Reverse(generation(epoch)), **epoch));
+    newest.truncate(CUT_OFF_LOOKED_AT);
+    let cut_off = newest.into_iter().map(|epoch| (*epoch, devices_cut_off(membership, records, epoch, own)));
     let all = current.into_iter().chain(cut_off).filter(|(_, devices)| !devices.is_empty());
     all.take(EPOCHS_GRANTED_MAX).collect()
 }
