@@ -470,27 +470,23 @@ fn an_export_onto_a_full_disk_leaves_no_half_written_file_and_can_be_done_again(
 /// A home that came into being without its words having been shown would be a trap.
 #[test]
 fn beginning_on_a_full_disk_leaves_nothing_and_can_be_done_again() {
-    let begin = |calls: &str, whens: &[&str]| {
-        for when in whens {
-            let home = Home::empty();
-            let args = ["init", "--name", "laptop", "--person", "tester"];
-            let output = on_full_disk(calls, when, &home.command(&args)).output().unwrap();
-            if output.status.success() {
-                assert!(String::from_utf8_lossy(&output.stdout).contains("Recovery phrase"));
-            } else {
-                said(&output, FREE_SPACE);
-                assert!(home.ok(&args).contains("Recovery phrase"), "failed at {when}");
-            }
-            home.ok(&["note", "add", "--title", "keep me", "--text", "safe and sound"]);
-            home.unharmed();
+    let args = ["init", "--name", "laptop", "--person", "tester"];
+    let fails = |calls: &str, when: &str| {
+        let home = Home::empty();
+        let output = on_full_disk(calls, when, &home.command(&args)).output().unwrap();
+        let failed = !output.status.success();
+        if failed {
+            said(&output, FREE_SPACE);
+            assert!(home.ok(&args).contains("Recovery phrase"), "failed at {when}");
         }
+        home.ok(&["note", "add", "--title", "keep me", "--text", "safe and sound"]);
+        home.unharmed();
+        failed
     };
-    // The first is refused in every case; how many writes a home takes is not of interest here.
-    begin("pwrite64", &["1+", "3+", "20+", "60+", "90+", "120+", "150+"]);
-    begin("write", &["1"]);
-    let full = Home::empty();
-    said(&on_full_disk("pwrite64", "1+", &full.command(&["init"])).output().unwrap(), FREE_SPACE);
-    said(&on_full_disk("write", "1", &full.command(&["init"])).output().unwrap(), FREE_SPACE);
+    assert!(fails("write", "1") && fails("pwrite64", "1+"));
+    // Ever later until it is done before the disk is full, so that every stage of the making is met.
+    let done = (1..100).map(|step| step * 8).find(|when| !fails("pwrite64", &format!("{when}+")));
+    assert!(done.is_some_and(|when| when > 64), "{done:?}");
 }
 
 #[test]
