@@ -217,7 +217,7 @@ impl<R: Borrow<Record>> Ledger<R> {
 impl<R: Borrow<Record>> Ledger<R> {
     /// Whether remembered and grown standings are what a pass over the same records says.
     #[cfg(test)]
-    pub(super) fn assert_standings_agree(&self) {
+    pub(super) fn assert_standings_agree(&self, seed: u64) {
         // Whose device is out of force has no rank: nothing reads what is left there.
         let in_force = |mut standing: Standing| {
             let gone = standing.devices.values_mut().filter(|device| !device.is_live);
@@ -226,7 +226,7 @@ impl<R: Borrow<Record>> Ledger<R> {
         };
         for (key, standing) in &self.standings {
             let (grown, passed) = (in_force(Standing::clone(standing)), in_force(self.standing_by_pass(key)));
-            assert_eq!(grown, passed, "a standing that grew differs from one by a pass");
+            assert_eq!(grown, passed, "seed {seed}: a standing that grew differs from one by a pass");
         }
     }
 }

@@ -221,7 +221,7 @@ fn compare(line: &str) {
             if ready {
                 let judged = ledger.judge(record);
                 assert_eq!(ledger.insert(*record).unwrap(), judged, "seed {seed}");
-                ledger.assert_standings_agree();
+                ledger.assert_standings_agree(seed);
             }
             !ready
         });

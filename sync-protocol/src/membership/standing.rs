@@ -167,6 +167,8 @@ impl Standing {
         let (hpke_pk, kind) = (device.hpke_pk, device.kind);
         let enrolled = Enrolled { member: *member, hpke_pk, kind, is_live: true, since, rank };
         self.devices.insert(device.sign_pk, enrolled);
+        // What was claimed before, by an admission that fell, says nothing any more.
+        self.claimed.remove(&device_ref(&device.sign_pk));
     }
 }
 
