@@ -35,7 +35,12 @@ fn main() -> Result<(), ClientError> {
 /// Edits of one note, one durable commit each; `mark` tells whose they are.
 fn insert(client: &Client, note: &str, count: u32, mark: &str) -> Result<(), ClientError> {
     for index in 0..count {
-        client.note_splice(note, 0, 0, &format!("{mark}{index} "))?;
+        // Whoever waits for the other process for ten seconds is told to try again; nothing was written then.
+        while let Err(error) = client.note_splice(note, 0, 0, &format!("{mark}{index} ")) {
+            if !error.is_transient() {
+                return Err(error);
+            }
+        }
         say(&format!("ACK {mark}{index}"));
     }
     say("DONE");
