@@ -60,10 +60,10 @@ async fn watch(client: &Client, context: &Context) -> Result<(), Failure> {
     clients.push(client.clone());
     let mut live: Vec<_> = clients.iter().map(Client::sync_live).collect();
     // Only the home's own client rings the bell of the home's sync.
-    let home = clients.iter().find(|client| client.is_home().unwrap_or(false)).unwrap_or(client);
+    let home = clients.iter().find(|client| client.is_home().unwrap_or(false)).unwrap_or(client).clone();
     let outcome = tokio::select! {
         outcome = show_events(&mut events, context) => outcome,
-        never = follow(home, &mut live) => match never {},
+        never = follow(&home, &mut clients, &mut live) => match never {},
     };
     // What is under way is stored before the process ends, whatever ended the watching.
     for space in live {
@@ -73,11 +73,14 @@ async fn watch(client: &Client, context: &Context) -> Result<(), Failure> {
 }
 
 /// Comes into the spaces that other devices of this person make meanwhile, and does there what they ask for.
-async fn follow(home: &Client, live: &mut Vec<SyncHandle>) -> Infallible {
+async fn follow(home: &Client, clients: &mut Vec<Client>, live: &mut Vec<SyncHandle>) -> Infallible {
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
-        match home.follow().await {
-            Ok(entered) => live.extend(entered.iter().map(Client::sync_live)),
+        match home.follow(clients).await {
+            Ok(entered) => {
+                live.extend(entered.iter().map(Client::sync_live));
+                clients.extend(entered);
+            }
             Err(error) => tracing::debug!(%error, "this person's spaces were not followed"),
         }
     }

@@ -6,14 +6,15 @@
 
 use lifeos_sync_protocol::ids::SpaceId;
 use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::Record;
 
 use super::home::space_doc;
 use super::{Client, ClientError, PhraseStanding};
-use crate::crypto::SystemRandom;
+use crate::crypto::{Random, SystemRandom};
 use crate::engine::exchange_records;
 use crate::keys::{DeviceKeys, RecoveryPhrase};
 use crate::modules::noted::{PaperKeys, note_paper_keys, paper_keys};
-use crate::records::{RecordsError, cover_records, recovery_keys};
+use crate::records::{Cover, RecordsError, cover_records, recovery_keys};
 use crate::registry::SPACE_GENESIS;
 use crate::store::{SpaceRow, Step, Store};
 
@@ -55,17 +56,22 @@ impl Client {
             // Another device may have made new words: older ones must not take their place.
             exchange_records(&home.shared).await?;
         }
-        if home.phrase_standing(phrase) != PhraseStanding::Current {
+        home.cover_others(phrase).await
+    }
+
+    /// In the home, after its records were exchanged: the words cover the other spaces, if they are the newest.
+    pub(super) async fn cover_others(&self, phrase: &RecoveryPhrase) -> Result<Vec<SpaceCover>, ClientError> {
+        if self.phrase_standing(phrase) != PhraseStanding::Current {
             return Err(ClientError::Security {
                 message: "these are not the newest words of this home's recovery phrase: check every word".to_owned(),
             });
         }
-        let rows = home.shared.reader().reads().spaces()?;
+        let rows = self.shared.reader().reads().spaces()?;
         let mut covers = Vec::new();
         for row in rows.iter().filter(|row| !row.home) {
-            covers.extend(home.cover_space(row, phrase).await);
+            covers.extend(self.cover_space(row, phrase).await);
         }
-        for space in home.shared.reader().reads().spaces_to_recover()? {
+        for space in self.shared.reader().reads().spaces_to_recover()? {
             let why = "is still to be recovered: run `lifeos recover` again, with the words it was covered by";
             covers.push(SpaceCover::new(&space, String::new(), Err(why.to_owned())));
         }
@@ -88,7 +94,7 @@ impl Client {
         // First what others wrote: the new records cite the newest ones.
         exchange_records(&self.shared).await?;
         let recovery = phrase.derive_space(&self.shared.state().membership.genesis_random);
-        let is_new = self.write_cover(&recovery)?;
+        let is_new = self.write_cover(&recovery, cover_records)?;
         if is_new {
             exchange_records(&self.shared).await?;
         }
@@ -96,13 +102,17 @@ impl Client {
         Ok(is_new)
     }
 
-    fn write_cover(&self, recovery: &DeviceKeys) -> Result<bool, ClientError> {
-        let member = self.own_member()?;
-        let state = self.shared.state();
+    /// Writes what `make` says is missing until `recovery` is this person's paper key here; whether anything was.
+    pub(super) fn write_cover(
+        &self,
+        recovery: &DeviceKeys,
+        make: impl FnOnce(&Cover<'_>, &mut dyn Random) -> Result<Vec<Record>, RecordsError>,
+    ) -> Result<bool, ClientError> {
+        let (member, state) = (self.own_member()?, self.shared.state());
         let mut store = self.shared.store();
         let records = store.records(&self.space())?;
-        let own = state.own_keys(&self.shared.keys);
-        let new = cover_records(&state.membership, &records, own, member, recovery, &mut SystemRandom::new())?;
+        let (membership, device) = (&state.membership, state.own_keys(&self.shared.keys));
+        let new = make(&Cover { membership, records: &records, device, member, recovery }, &mut SystemRandom::new())?;
         if !new.is_empty() {
             store.put_records(&self.space(), &new)?;
             self.shared.refresh_state(&store)?;

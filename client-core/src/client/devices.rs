@@ -4,6 +4,7 @@ use lifeos_sync_protocol::ids::{EnvelopeId, MemberId, RecordId, SignPk, SpaceId}
 use lifeos_sync_protocol::membership::Device;
 use lifeos_sync_protocol::record::{Body, DeviceKind, RemoveReason};
 
+use super::follow::reason_of;
 use super::names::PREFIX_MIN;
 use super::{Client, ClientError, RemovalOutcome, RemovalReport, RotationReport, SpaceRemoval};
 use crate::crypto::SystemRandom;
@@ -135,7 +136,8 @@ impl Client {
             return self.space_removal(outcome, None);
         }
         let removed_by = home.shared.state().membership.devices.get(gone).and_then(|device| device.removed_by);
-        let reason = removed_by.map_or(Ok(RemoveReason::Lost), |record| home.reason_of(&record))?;
+        let at_home_records = home.records()?;
+        let reason = removed_by.map_or(RemoveReason::Lost, |removed_by| reason_of(&at_home_records, &removed_by));
         let mut removal = self.space_removal(RemovalOutcome::Removed, None)?;
         for key in keys {
             let of_key = self.space_removal_of(&self.remove_found(key, reason).await?)?;

@@ -10,20 +10,21 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Body, RemoveReason};
+use lifeos_sync_protocol::record::{Body, Record, RemoveReason};
 
 use super::home::space_doc;
 use super::{Client, ClientError};
 use crate::crypto::SystemRandom;
-use crate::engine::{exchange_records, fetch_records, wall_ms};
+use crate::engine::{SpaceState, exchange_records, fetch_records, wall_ms};
 use crate::link::{GrantedSpace, LINK_SPACES_MAX};
 use crate::modules::noted::{NotedSpace, claim_of, claims, note_member, noted_space, set_claim};
 use crate::modules::space::note_space;
-use crate::own_devices::{Asking, CLAIM_BYTES, Claim, Gone, Place, Standing, check_claim, claim, may_carry};
-use crate::records::{AddDevice, RecordsError, add_device};
+use crate::own_devices::{Asking, CLAIM_BYTES, Claim, Gone, Place, Seat, Standing, check_claim, claim, may_carry};
+use crate::records::{AddDevice, enrol_device};
 use crate::registry::SPACE_GENESIS;
 use crate::store::{Step, StoreError};
 use crate::transport::RelayUrl;
@@ -46,18 +47,18 @@ enum Note {
 }
 
 impl Client {
-    /// What [`Client::sync_all`] does for this person's devices and spaces, without the sync: for whoever syncs live.
-    /// Gives the spaces that this device came into.
+    /// What [`Client::sync_all`] does for this person's devices and spaces, without the sync: for whoever syncs live in
+    /// the home and in the `others` of it that are open. Gives the spaces that this device came into.
     /// # Errors
     /// [`ClientError`]; what one space meets stops no other.
-    pub async fn follow(&self) -> Result<Vec<Self>, ClientError> {
+    pub async fn follow(&self, others: &[Self]) -> Result<Vec<Self>, ClientError> {
         let home = self.home_client()?;
         if !home.is_in_force()? {
             return Ok(Vec::new());
         }
-        home.claim_spaces()?;
+        home.claim_spaces(others)?;
         let entered = home.enter_own_spaces().await;
-        for other in home.other_spaces()?.into_iter().filter(|other| other.space() != home.space()) {
+        for other in others.iter().filter(|other| other.space() != home.space()) {
             if let Err(error) = other.align_devices(&home).await {
                 tracing::debug!(%error, "a space's devices were not aligned");
             }
@@ -70,17 +71,16 @@ impl Client {
         Ok(self.own_member().is_ok() && self.shared.reader().reads().refused(&self.space())?.is_none())
     }
 
-    /// Writes into the home what is missing there: spaces that this device is in, and its claim for every other space.
-    /// True when it wrote something.
-    pub(super) fn claim_spaces(&self) -> Result<bool, ClientError> {
+    /// Writes into the home what is missing there: the `others`, which this device is in, and its claim for every space
+    /// that the home names. True when it wrote something.
+    pub(super) fn claim_spaces(&self, others: &[Self]) -> Result<bool, ClientError> {
         if !self.is_in_force()? {
             return Ok(false);
         }
         let mut notes = Vec::new();
         let noted = self.noted_spaces()?;
-        let rows = self.shared.reader().reads().spaces()?;
-        for row in rows.iter().filter(|row| !row.home) {
-            self.note_of_own_space(&row.space, &mut notes)?;
+        for other in others.iter().filter(|other| other.space() != self.space()) {
+            self.note_of_own_space(other, &mut notes)?;
         }
         for space in self.spaces_to_ask(&noted)? {
             if let Some(NotedSpace { genesis_random, member: Some(member), .. }) = noted.get(&space) {
@@ -93,24 +93,20 @@ impl Client {
     }
 
     /// What the home should say of a space that this device is in.
-    fn note_of_own_space(&self, space: &SpaceId, notes: &mut Vec<Note>) -> Result<(), ClientError> {
+    fn note_of_own_space(&self, other: &Self, notes: &mut Vec<Note>) -> Result<(), ClientError> {
+        let Ok(member) = other.own_member() else { return Ok(()) };
+        let (space, there) = (other.space(), other.shared.state());
+        let place = Place { space, genesis_random: there.membership.genesis_random, member };
         // By its name: among more than may be looked at, it may not be one that is.
-        let was = self.read_home(|doc| noted_space(doc, space))?;
-        let (membership, relay) = {
-            let store = self.shared.store();
-            (store.membership(space)?, store.relays(space)?.into_iter().next())
-        };
-        let (random, own) = (membership.genesis_random, self.shared.root.derive_space(&membership.genesis_random));
-        let Some(member) = membership.devices.get(&own.sign_pk()).filter(|own| own.removed_by.is_none()) else {
-            return Ok(());
-        };
-        let member = member.member;
-        let (claims, home) = (self.claims_in(space)?, self.shared.state());
-        let home_member = self.own_member()?;
-        let standing = Standing { home: &home.membership, home_member, space: &membership, member, claims: &claims };
+        let was = self.read_home(|doc| noted_space(doc, &space))?;
+        let relay = other.shared.store().relays(&space)?.into_iter().next();
+        let claims = self.claims_in(&space)?;
+        let (here, home_member) = self.seat_at_home()?;
+        let home = Seat { membership: &here.membership, member: home_member };
+        let standing = Standing::new(home, Seat { membership: &there.membership, member }, &claims);
         let said_member = was.as_ref().and_then(|was| was.member).filter(|said| standing.is_person(said));
         let should = NotedSpace {
-            genesis_random: random,
+            genesis_random: place.genesis_random,
             // Two requests to join may have made this person two members: either will do.
             member: Some(said_member.unwrap_or(member)),
             relay: was
@@ -119,10 +115,10 @@ impl Client {
                 .or_else(|| relay.map(|relay| address(&relay.url, relay.key))),
         };
         if was.as_ref() != Some(&should) {
-            notes.push(Note::Space(*space, should));
+            notes.push(Note::Space(space, should));
         }
-        notes.extend(self.missing_claim(&Place { space: *space, genesis_random: random, member })?);
-        notes.extend(self.spoilt_claims(&standing)?);
+        notes.extend(self.missing_claim(&place)?);
+        notes.extend(self.spoilt_claims(&standing, &place)?);
         Ok(())
     }
 
@@ -136,8 +132,8 @@ impl Client {
     }
 
     /// Claims of other devices that were good and that something else stands in the place of.
-    fn spoilt_claims(&self, standing: &Standing<'_>) -> Result<Vec<Note>, ClientError> {
-        let (space, random) = (standing.space.space, standing.space.genesis_random);
+    fn spoilt_claims(&self, standing: &Standing<'_>, place: &Place) -> Result<Vec<Note>, ClientError> {
+        let (space, random) = (place.space, place.genesis_random);
         let others = standing.claims_to_keep().into_iter().filter(|(device, _)| *device != self.device());
         let mut spoilt: Vec<Note> = Vec::new();
         for (device, claim) in others {
@@ -251,23 +247,21 @@ impl Client {
     pub(super) async fn align_devices(&self, home: &Self) -> Result<(), ClientError> {
         let Ok(member) = self.own_member() else { return Ok(()) };
         let claims = home.claims_in(&self.space())?;
-        self.keep_claims(home, member, &claims)?;
-        let what_to_do = |client: &Self| {
-            client.standing(home, member, &claims, |standing| (standing.devices_to_add(), standing.devices_to_remove()))
-        };
-        let (to_add, to_remove) = what_to_do(self)?;
+        let (to_keep, to_add, to_remove) = self.standing(home, member, &claims, |standing| {
+            (standing.claims_to_keep(), standing.devices_to_add(), standing.devices_to_remove())
+        })?;
+        home.keep_claims(&self.space(), to_keep)?;
         if to_add.is_empty() && to_remove.is_empty() {
             return Ok(());
         }
         // First what others wrote: another device of this person may have done it.
         exchange_records(&self.shared).await?;
-        let (to_add, to_remove) = what_to_do(self)?;
-        for gone in to_remove {
-            if !home.may_carry(&gone)? {
-                continue;
-            }
-            let reason = home.reason_of(&gone.removed_by)?;
-            if let Err(error) = self.remove_found(gone.key, reason).await {
+        let (to_add, to_remove) =
+            self.standing(home, member, &claims, |standing| (standing.devices_to_add(), standing.devices_to_remove()))?;
+        let (at_home, at_home_records) = (home.shared.state(), home.records()?);
+        let carried = |gone: &&Gone| may_carry(&at_home.membership, &at_home_records, gone, &home.device());
+        for gone in to_remove.iter().filter(carried) {
+            if let Err(error) = self.remove_found(gone.key, reason_of(&at_home_records, &gone.removed_by)).await {
                 tracing::debug!(%error, "a device that is gone from home was not removed");
             }
         }
@@ -281,12 +275,6 @@ impl Client {
         if added { Ok(exchange_records(&self.shared).await?) } else { Ok(()) }
     }
 
-    /// In the home: whether this device carries a removal into other spaces.
-    fn may_carry(&self, gone: &Gone) -> Result<bool, ClientError> {
-        let records = self.shared.store().records(&self.space())?;
-        Ok(may_carry(&self.shared.state().membership, &records, gone, &self.device()))
-    }
-
     /// Looks at this space as it stands beside the home.
     pub(super) fn standing<T>(
         &self,
@@ -295,18 +283,28 @@ impl Client {
         claims: &[(SignPk, Vec<u8>)],
         look: impl FnOnce(&Standing<'_>) -> T,
     ) -> Result<T, ClientError> {
-        let (at_home, here) = (home.shared.state(), self.shared.state());
-        // A device that removed itself still says whose it was.
-        let home_member = at_home.membership.devices.get(&home.device()).map(|own| own.member);
-        let home_member = home_member.ok_or_else(|| ClientError::home("this device was never enrolled at home"))?;
-        let standing = Standing { home: &at_home.membership, home_member, space: &here.membership, member, claims };
-        Ok(look(&standing))
+        let ((at_home, home_member), here) = (home.seat_at_home()?, self.shared.state());
+        let home = Seat { membership: &at_home.membership, member: home_member };
+        Ok(look(&Standing::new(home, Seat { membership: &here.membership, member }, claims)))
+    }
+
+    /// In the home: who is enrolled, and whose device this is. One that removed itself still says whose it was.
+    fn seat_at_home(&self) -> Result<(Arc<SpaceState>, MemberId), ClientError> {
+        let state = self.shared.state();
+        let member = state.membership.devices.get(&self.device()).map(|own| own.member);
+        Ok((state, member.ok_or_else(|| ClientError::home("this device was never enrolled at home"))?))
+    }
+
+    pub(super) fn records(&self) -> Result<Vec<Record>, ClientError> {
+        Ok(self.shared.store().records(&self.space())?)
     }
 
     /// What stands or stood as claims in a space: as the home's document has it, and what was good when it was seen.
     pub(super) fn claims_in(&self, space: &SpaceId) -> Result<Vec<(SignPk, Vec<u8>)>, ClientError> {
         let mut all = self.kept_claims(space)?;
-        all.extend(self.read_home(|doc| claims(doc, space))?);
+        let mut standing = self.read_home(|doc| claims(doc, space))?;
+        standing.retain(|claim| !all.contains(claim));
+        all.extend(standing);
         Ok(all)
     }
 
@@ -326,11 +324,10 @@ impl Client {
         Ok(kept.iter().filter_map(split).collect())
     }
 
-    /// Remembers the claims that tie a key which is enrolled here: a device in wrong hands could take its claim back
-    /// before it is removed.
-    fn keep_claims(&self, home: &Self, member: MemberId, claims: &[(SignPk, Vec<u8>)]) -> Result<(), ClientError> {
-        let mut to_keep = self.standing(home, member, claims, |standing| standing.claims_to_keep())?;
-        let mut kept = home.kept_claims(&self.space())?;
+    /// In the home: remembers the claims that tie a key which is enrolled in a space; a device in wrong hands could take
+    /// its claim back before it is removed.
+    fn keep_claims(&self, space: &SpaceId, mut to_keep: Vec<(SignPk, Vec<u8>)>) -> Result<(), ClientError> {
+        let mut kept = self.kept_claims(space)?;
         to_keep.retain(|claim| !kept.contains(claim));
         if to_keep.is_empty() || kept.len() >= CLAIMS_KEPT_MAX {
             return Ok(());
@@ -338,23 +335,13 @@ impl Client {
         kept.extend(to_keep);
         kept.truncate(CLAIMS_KEPT_MAX);
         let bytes: Vec<u8> = kept.iter().flat_map(|(home, claim)| [&home.0[..], claim].concat()).collect();
-        Ok(home.shared.store().put_meta(&meta_claims(&self.space()), &bytes)?)
-    }
-
-    /// Why the home removed a device.
-    pub(super) fn reason_of(&self, removed_by: &RecordId) -> Result<RemoveReason, ClientError> {
-        let records = self.shared.store().records(&self.space())?;
-        let record = records.iter().find(|record| record.id() == *removed_by);
-        Ok(match record.map(lifeos_sync_protocol::record::Record::body) {
-            Some(Body::DeviceRemove { reason, .. } | Body::MemberRemove { reason, .. }) => *reason,
-            _ => RemoveReason::Lost,
-        })
+        Ok(self.shared.store().put_meta(&meta_claims(space), &bytes)?)
     }
 
     fn add_claimed(&self, claim: &Claim, name: &str) -> Result<(), ClientError> {
         let (state, space) = (self.shared.state(), self.space());
         let mut store = self.shared.store();
-        let mut records = store.records(&space)?;
+        let records = store.records(&space)?;
         let name = crate::names::checked(name).unwrap_or("device");
         let add = AddDevice {
             membership: &state.membership,
@@ -365,18 +352,17 @@ impl Client {
             entry: claim.entry.clone(),
             name,
         };
-        let mut new = add_device(&add, &mut SystemRandom::new())?;
-        if !state.membership.may_write(&self.device()) {
-            // A reader grants no more than the DeviceAdd holds; writers see what is lacking.
-            new.truncate(1);
-        }
-        records.extend(new.iter().cloned());
-        let after = Membership::evaluate(&space, &records).map_err(|_| RecordsError::Full)?;
-        if let Some(reason) = new.iter().find_map(|record| after.void.get(&record.id())) {
-            return Err(RecordsError::Void(*reason).into());
-        }
+        let new = enrol_device(&add, &mut SystemRandom::new())?;
         store.put_records(&space, &new)?;
         Ok(self.shared.refresh_state(&store)?)
+    }
+}
+
+/// Why a device was removed by a record among these.
+pub(super) fn reason_of(records: &[Record], removed_by: &RecordId) -> RemoveReason {
+    match records.iter().find(|record| record.id() == *removed_by).map(Record::body) {
+        Some(Body::DeviceRemove { reason, .. } | Body::MemberRemove { reason, .. }) => *reason,
+        _ => RemoveReason::Lost,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::crypto::SystemRandom;
 use crate::keystore::{Passphrase, PassphraseCost, system_keystore};
 use crate::store::{
     CAN_ENCRYPT, DatabaseForm, KeyPlace, KeyProtection, StoreError, convert_database, database_form,
-    protect_device_root, protection, unlock_device_root,
+    protect_device_root, protection,
 };
 
 impl Client {
@@ -65,10 +65,10 @@ impl Client {
                  recovery forget SPACE`, and encrypt afterwards",
             ));
         }
+        let key = client.shared.root.derive_database();
         drop(client);
-        let root = unlock_device_root(home, system_keystore(), options.passphrase.as_ref())?;
         let phase = if to == DatabaseForm::Encrypted { "encrypt" } else { "decrypt" };
         let mut step = |done, total| progress(ProgressStep { phase, done, total });
-        Ok(convert_database(home, &root.derive_database(), to, &mut step)?)
+        Ok(convert_database(home, &key, to, &mut step)?)
     }
 }

@@ -153,26 +153,12 @@ impl Client {
             // First what others wrote: the new records cite the newest ones.
             exchange_records(&home.shared).await?;
         }
-        home.write_recovery_set(phrase)?;
+        home.write_cover(&phrase.derive_home(), replace_recovery_key)?;
+        home.phrase_was_checked()?;
         if has_relay {
             exchange_records(&home.shared).await?;
         }
-        home.cover_spaces(phrase).await
-    }
-
-    fn write_recovery_set(&self, phrase: &RecoveryPhrase) -> Result<(), ClientError> {
-        let state = self.shared.state();
-        let own = state.membership.devices.get(&self.device()).filter(|device| device.removed_by.is_none());
-        let member = own.map(|own| own.member).ok_or_else(|| ClientError::home(NOT_ENROLLED))?;
-        let mut store = self.shared.store();
-        let records = store.records(&self.space())?;
-        let (own_keys, recovery) = (state.own_keys(&self.shared.keys), phrase.derive_home());
-        let random = &mut SystemRandom::new();
-        let new = replace_recovery_key(&state.membership, &records, own_keys, member, &recovery, random)
-            .map_err(|error| ClientError::invalid(error.to_string()))?;
-        store.put_records(&self.space(), &new)?;
-        store.put_meta(META_PHRASE_CHECKED, &[1])?;
-        Ok(self.shared.refresh_state(&store)?)
+        home.cover_others(phrase).await
     }
 
     /// What these words are in this space. Asks nobody.
@@ -200,8 +186,6 @@ impl Client {
         Ok(self.shared.store().reads().meta(META_PHRASE_CHECKED)?.is_some())
     }
 }
-
-pub(super) const NOT_ENROLLED: &str = "this device is not enrolled in its space any more";
 
 /// A new machine, or the one that goes on in a half-recovered home.
 fn begin(home: &Path, device_name: &str) -> Result<Recovery, ClientError> {

@@ -124,15 +124,22 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn other_spaces(&self) -> Result<Vec<Self>, ClientError> {
+        let (others, failed) = self.open_others()?;
+        failed.map_or(Ok(others), Err)
+    }
+
+    /// As [`Self::other_spaces`]; one that cannot be opened stops no other. With the first error met.
+    fn open_others(&self) -> Result<(Vec<Self>, Option<ClientError>), ClientError> {
         let rows = self.shared.reader().reads().spaces()?;
-        let mut others = Vec::new();
+        let (mut others, mut failed) = (Vec::new(), None);
         for row in rows.iter().filter(|row| row.space != self.space()) {
-            let client = self.at(&row.space)?;
-            if row.home || client.own_member().is_ok() {
-                others.push(client);
+            match self.at(&row.space) {
+                Ok(client) if row.home || client.own_member().is_ok() => others.push(client),
+                Ok(_) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(others)
+        Ok((others, failed))
     }
 
     /// Chooses the space that commands work in.
@@ -316,43 +323,50 @@ impl Client {
         let mut total = SyncReport::default();
         let mut failed = self.finish_joins().await.err();
         let home = self.home_client()?;
-        let at_home = home.sync_and_claim(&mut *progress, &mut total).await;
+        let (mut others, unopened) = home.open_others()?;
+        failed = failed.or(unopened);
+        let at_home = home.sync_and_claim(&others, &mut *progress, &mut total).await;
         let is_home_fresh = at_home.is_ok();
         failed = failed.or(at_home.err());
         if is_home_fresh {
-            failed = failed.or(home.enter_own_spaces().await.err());
+            match home.enter_own_spaces().await {
+                Ok(entered) => others.extend(entered),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        let rows = self.shared.reader().reads().spaces()?;
-        for row in rows.iter().filter(|row| !row.home) {
-            let synced = self.sync_other(&home, &row.space, is_home_fresh, &mut *progress, &mut total).await;
+        for other in &others {
+            let synced = other.sync_other(is_home_fresh.then_some(&home), &mut *progress, &mut total).await;
             failed = failed.or(synced.err());
         }
         failed.map_or(Ok(total), Err)
     }
 
     /// The home first; what it says of this device's other spaces goes out with the same round.
-    async fn sync_and_claim(&self, progress: Progress<'_>, total: &mut SyncReport) -> Result<(), ClientError> {
+    async fn sync_and_claim(
+        &self,
+        others: &[Self],
+        progress: Progress<'_>,
+        total: &mut SyncReport,
+    ) -> Result<(), ClientError> {
         add(total, &self.sync(&mut *progress).await?);
-        if self.claim_spaces()? {
+        if self.claim_spaces(others)? {
             add(total, &self.sync(progress).await?);
         }
         Ok(())
     }
 
+    /// With the home if it is up to date: what it does not say yet is done another time.
     async fn sync_other(
         &self,
-        home: &Self,
-        space: &SpaceId,
-        is_home_fresh: bool,
+        home: Option<&Self>,
         progress: Progress<'_>,
         total: &mut SyncReport,
     ) -> Result<(), ClientError> {
-        let client = self.at(space)?;
-        if client.own_member().is_err() {
-            return Ok(());
+        add(total, &self.sync(progress).await?);
+        match home {
+            Some(home) => self.align_devices(home).await,
+            None => Ok(()),
         }
-        add(total, &client.sync(progress).await?);
-        if is_home_fresh { client.align_devices(home).await } else { Ok(()) }
     }
 }
 

@@ -139,18 +139,23 @@ impl Parts {
 }
 
 /// One space as a person's device sees it: who is enrolled at home, who there, and what stands as claims.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Standing<'a> {
-    /// The home space.
-    pub home: &'a Membership,
-    /// The person at home.
-    pub home_member: MemberId,
-    /// The other space.
-    pub space: &'a Membership,
+    home: &'a Membership,
+    home_member: MemberId,
+    space: &'a Membership,
+    member: MemberId,
+    /// The good ones of devices that are or were the person's at home, in the order given, with their bytes.
+    claims: Vec<(Claim, &'a [u8])>,
+}
+
+/// A person, and a space that they are a member of.
+#[derive(Debug, Clone, Copy)]
+pub struct Seat<'a> {
+    /// The space.
+    pub membership: &'a Membership,
     /// The person there.
     pub member: MemberId,
-    /// What stands as claims, by the device at home, in any number and in any state.
-    pub claims: &'a [(SignPk, Vec<u8>)],
 }
 
 /// A key that is or was enrolled in the space and that a good claim ties to a device at home.
@@ -186,7 +191,20 @@ pub fn may_carry(home: &Membership, records: &[Record], gone: &Gone, own: &SignP
     author == *own || author == gone.home || is_recovery || age(&author) < age(&gone.home)
 }
 
-impl Standing<'_> {
+impl<'a> Standing<'a> {
+    /// Looks at what stands as claims, by the device at home, in any number and in any state; each is checked once.
+    #[must_use]
+    pub fn new(home: Seat<'a>, space: Seat<'a>, claims: &'a [(SignPk, Vec<u8>)]) -> Self {
+        let (Seat { membership: home, member: home_member }, Seat { membership: space, member }) = (home, space);
+        let mut standing = Self { home, home_member, space, member, claims: Vec::new() };
+        let checked = |(device, bytes): &'a (SignPk, Vec<u8>)| {
+            standing.device_at_home(device)?;
+            Some((check_claim(&space.space, &space.genesis_random, device, bytes).ok()?, &bytes[..]))
+        };
+        standing.claims = claims.iter().filter_map(checked).collect();
+        standing
+    }
+
     /// Devices to let in: of the person, in force at home, and never enrolled in the space under any key of theirs. Of
     /// several claims of one device the first that is good counts.
     #[must_use]
@@ -196,12 +214,13 @@ impl Standing<'_> {
         }
         let tied = self.ties();
         let mut to_add: Vec<Claim> = Vec::new();
-        for (home, bytes) in self.claims {
-            let is_there = tied.iter().any(|tie| tie.home == *home) || to_add.iter().any(|claim| claim.home == *home);
-            if is_there || self.device_at_home(home).is_none_or(|device| device.removed_by.is_some()) {
-                continue;
+        for (claim, _) in &self.claims {
+            let home = claim.home;
+            let is_there = tied.iter().any(|tie| tie.home == home) || to_add.iter().any(|claim| claim.home == home);
+            let is_at_home = self.device_at_home(&home).is_some_and(|device| device.removed_by.is_none());
+            if !is_there && is_at_home && self.may_be_added(claim) {
+                to_add.push(claim.clone());
             }
-            to_add.extend(self.checked(home, bytes).filter(|claim| self.may_be_added(claim)));
         }
         to_add
     }
@@ -250,17 +269,11 @@ impl Standing<'_> {
     }
 
     fn tying_claims(&self) -> impl Iterator<Item = (Tie, &[u8])> {
-        self.claims.iter().filter_map(|(home, bytes)| {
-            let enrolled = self.space.devices.get(&Parts::split(bytes)?.entry.sign_pk)?;
-            let claim = self.checked(home, bytes).filter(|claim| claim.member == enrolled.member)?;
-            Some((Tie { home: *home, key: claim.entry.sign_pk }, &bytes[..]))
+        self.claims.iter().filter_map(|(claim, bytes)| {
+            let enrolled = self.space.devices.get(&claim.entry.sign_pk)?;
+            let tie = Tie { home: claim.home, key: claim.entry.sign_pk };
+            (claim.member == enrolled.member).then_some((tie, *bytes))
         })
-    }
-
-    /// The claim, if it is good and its device is or was one of the person's at home.
-    fn checked(&self, home: &SignPk, bytes: &[u8]) -> Option<Claim> {
-        self.device_at_home(home)?;
-        check_claim(&self.space.space, &self.space.genesis_random, home, bytes).ok()
     }
 
     fn device_at_home(&self, home: &SignPk) -> Option<&Device> {

@@ -100,7 +100,18 @@ fn claimed(space: &Space, device: u8) -> (SignPk, Vec<u8>) {
 }
 
 fn standing<'a>(home: &'a Space, space: &'a Space, claims: &'a [(SignPk, Vec<u8>)]) -> Standing<'a> {
-    Standing { home: &home.membership, home_member: ANA, space: &space.membership, member: ANA_THERE, claims }
+    seen_as(ANA, ANA_THERE, home, space, claims)
+}
+
+fn seen_as<'a>(
+    at_home: MemberId,
+    there: MemberId,
+    home: &'a Space,
+    space: &'a Space,
+    claims: &'a [(SignPk, Vec<u8>)],
+) -> Standing<'a> {
+    let seat = |space: &'a Space, member| Seat { membership: &space.membership, member };
+    Standing::new(seat(home, at_home), seat(space, there), claims)
 }
 
 fn added(home: &Space, space: &Space, claims: &[(SignPk, Vec<u8>)]) -> Vec<SignPk> {
@@ -239,9 +250,9 @@ fn a_claim_removes_no_device_of_another_member() {
     space.link(2);
     let claims = [claimed(&space, 2)];
     home.remove(home_keys(2).sign_pk());
-    let eyes = Standing { member: EVE, ..standing(&home, &space, &claims) };
+    let eyes = seen_as(ANA, EVE, &home, &space, &claims);
     assert_eq!(eyes.devices_to_remove(), [], "Eve's device removes its own alone");
-    let not_home = Standing { home_member: EVE, ..standing(&home, &space, &claims) };
+    let not_home = seen_as(EVE, ANA_THERE, &home, &space, &claims);
     assert_eq!(not_home.devices_to_remove(), [], "another's device at home says nothing");
     assert_eq!(standing(&home, &space, &claims).devices_to_remove().len(), 1);
 }

@@ -13,7 +13,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{DeviceKind, Record, RemoveReason};
 
 use super::recover::{drafted, may_rotate};
-use super::{AddDevice, RecordsError, add_device, unlock_epochs};
+use super::{AddDevice, RecordsError, enrol_device, unlock_epochs};
 use crate::crypto::Random;
 use crate::keys::{DeviceKeys, OwnKeys};
 
@@ -57,28 +57,36 @@ pub fn plan_cover(
     }
 }
 
-/// The records that are still missing until `recovery` stands for `member`, in order; none when it does.
+/// All that a recovery key is put into a space with.
+pub struct Cover<'a> {
+    /// The space's state.
+    pub membership: &'a Membership,
+    /// All its records.
+    pub records: &'a [Record],
+    /// The keys of the device that does it.
+    pub device: OwnKeys<'a>,
+    /// Whose device that is, and whom the key will stand for.
+    pub member: MemberId,
+    /// The recovery key.
+    pub recovery: &'a DeviceKeys,
+}
+
+/// The records that are still missing until the recovery key stands for the member, in order; none when it does.
 ///
 /// # Errors
 /// [`RecordsError`], those of [`plan_cover`] among them.
-pub fn cover_records(
-    membership: &Membership,
-    records: &[Record],
-    device: OwnKeys<'_>,
-    member: MemberId,
-    recovery: &DeviceKeys,
-    random: &mut dyn Random,
-) -> Result<Vec<Record>, RecordsError> {
-    let plan = plan_cover(membership, &member, recovery)?;
+pub fn cover_records(cover: &Cover<'_>, random: &mut dyn Random) -> Result<Vec<Record>, RecordsError> {
+    let Cover { membership, records, device, member, recovery } = cover;
+    let plan = plan_cover(membership, member, recovery)?;
     let mut all = records.to_vec();
     if plan.enrol {
-        all.extend(enrolment(membership, records, device, member, recovery, random)?);
+        all.extend(enrolment(cover, random)?);
     }
-    let replaced = drafted(&membership.space, &all, device, |draft| {
+    let replaced = drafted(&membership.space, &all, *device, |draft| {
         for old in &plan.stale {
             draft.remove_device(*old, RemoveReason::Replaced, Vec::new())?;
         }
-        if plan.stale.is_empty() || !may_rotate(membership, &member) {
+        if plan.stale.is_empty() || !may_rotate(membership, member) {
             return Ok(());
         }
         match draft.rotate(random) {
@@ -91,52 +99,29 @@ pub fn cover_records(
     Ok(all.split_off(records.len()))
 }
 
-fn enrolment(
-    membership: &Membership,
-    records: &[Record],
-    device: OwnKeys<'_>,
-    member: MemberId,
-    recovery: &DeviceKeys,
-    random: &mut dyn Random,
-) -> Result<Vec<Record>, RecordsError> {
+fn enrolment(cover: &Cover<'_>, random: &mut dyn Random) -> Result<Vec<Record>, RecordsError> {
+    let Cover { membership, records, device, member, recovery } = cover;
     let add = AddDevice {
         membership,
         records,
-        keyring: &unlock_epochs(membership, records, device).keyring,
+        keyring: &unlock_epochs(membership, records, *device).keyring,
         keys: device.device,
-        member,
-        entry: recovery.entry(&membership.genesis_random, &member, DeviceKind::Recovery),
+        member: *member,
+        entry: recovery.entry(&membership.genesis_random, member, DeviceKind::Recovery),
         name: RECOVERY_NAME,
     };
-    let mut added = add_device(&add, random)?;
-    if !may_rotate(membership, &member) {
-        // A reader may write no KeyGrant; the newest epochs, which the DeviceAdd grants, wrap all older ones.
-        added.truncate(1);
-    }
-    let after =
-        Membership::evaluate(&membership.space, records.iter().chain(&added)).map_err(|_| RecordsError::Full)?;
-    match added.iter().find_map(|record| after.void.get(&record.id())) {
-        None => Ok(added),
-        Some(reason) => Err(RecordsError::Void(*reason)),
-    }
+    enrol_device(&add, random)
 }
 
-/// Puts a new recovery key in the place of all recovery keys of `member`: afterwards the old words open nothing new.
+/// Puts a new recovery key in the place of all recovery keys of the member: afterwards the old words open nothing new.
 ///
 /// # Errors
 /// [`RecordsError`]; [`RecordsError::KeyInUse`] when these words were used before.
-pub fn replace_recovery_key(
-    membership: &Membership,
-    records: &[Record],
-    device: OwnKeys<'_>,
-    member: MemberId,
-    recovery: &DeviceKeys,
-    random: &mut dyn Random,
-) -> Result<Vec<Record>, RecordsError> {
-    if membership.devices.contains_key(&recovery.sign_pk()) {
+pub fn replace_recovery_key(cover: &Cover<'_>, random: &mut dyn Random) -> Result<Vec<Record>, RecordsError> {
+    if cover.membership.devices.contains_key(&cover.recovery.sign_pk()) {
         return Err(RecordsError::KeyInUse);
     }
-    cover_records(membership, records, device, member, recovery, random)
+    cover_records(cover, random)
 }
 
 /// The recovery keys of a member that are in force.
@@ -203,8 +188,9 @@ mod tests {
         fn cover(&mut self, device: &DeviceKeys, phrase: &RecoveryPhrase) -> Result<usize, RecordsError> {
             let membership = self.membership();
             let member = membership.devices[&device.sign_pk()].member;
-            let (own, recovery) = (OwnKeys::first(device), phrase.derive_space(&RANDOM));
-            let new = cover_records(&membership, &self.records, own, member, &recovery, &mut self.random)?;
+            let (device, recovery) = (OwnKeys::first(device), &phrase.derive_space(&RANDOM));
+            let cover = Cover { membership: &membership, records: &self.records, device, member, recovery };
+            let new = cover_records(&cover, &mut self.random)?;
             self.records.extend(new.iter().cloned());
             Ok(new.len())
         }

@@ -35,7 +35,7 @@ use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Record
 use crate::crypto::{CryptoError, Random};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
-pub use cover::{CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
+pub use cover::{Cover, CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
 pub use draft::Draft;
 pub use epochs::{devices_without, is_key_lacking};
 pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
@@ -168,8 +168,9 @@ pub struct AddDevice<'a> {
     pub name: &'a str,
 }
 
-/// Makes the DeviceAdd record, and KeyGrant records behind it if there are more epochs than it can hold.
-/// The first record is the DeviceAdd.
+/// Makes the DeviceAdd record, and KeyGrant records behind it if there are more epochs than it can hold. The first
+/// record is the DeviceAdd; of an author who may not write the only one: the newest epochs, which it grants, wrap the
+/// older ones, and writers grant what is lacking.
 ///
 /// # Errors
 /// [`RecordsError`].
@@ -184,7 +185,10 @@ pub fn add_device(add: &AddDevice<'_>, random: &mut dyn Random) -> Result<Vec<Re
     let (newest, secret) = recover::newest_held(membership, add.keyring).ok_or(RecordsError::NoEpoch)?;
     let enc_meta = seal_name(&space, Named::Device(&entry.sign_pk), (newest, secret), add.name, random)?;
     let mut grants = grants(add, random)?;
-    let later = grants.split_off(grants.len().min(DEVICE_ADD_GRANTS_MAX));
+    let mut later = grants.split_off(grants.len().min(DEVICE_ADD_GRANTS_MAX));
+    if !membership.may_write(&keys.sign_pk()) {
+        later.clear();
+    }
 
     let (parents, depth) = cite_heads(membership, add.records);
     let body = Body::DeviceAdd { member: *member, device: entry.clone(), enc_meta, grants };
@@ -195,6 +199,20 @@ pub fn add_device(add: &AddDevice<'_>, random: &mut dyn Random) -> Result<Vec<Re
         records.push(sign(keys, space, depth + 1, &[parent], &Body::KeyGrant { epoch, seals: vec![seal] })?);
     }
     Ok(records)
+}
+
+/// As [`add_device`], for a device that nobody waits for: what would have no effect is not written.
+///
+/// # Errors
+/// As [`add_device`], and [`RecordsError::Void`].
+pub fn enrol_device(add: &AddDevice<'_>, random: &mut dyn Random) -> Result<Vec<Record>, RecordsError> {
+    let added = add_device(add, random)?;
+    let after = Membership::evaluate(&add.membership.space, add.records.iter().chain(&added));
+    let after = after.map_err(|_| RecordsError::Full)?;
+    match added.iter().find_map(|record| after.void.get(&record.id())) {
+        None => Ok(added),
+        Some(reason) => Err(RecordsError::Void(*reason)),
+    }
 }
 
 /// One seal for every held epoch that is in force, newest first.

@@ -112,9 +112,7 @@ pub fn takeover_records(takeover: &Takeover<'_>, random: &mut dyn Random) -> Res
             entry: device.entry(&membership.genesis_random, member, DeviceKind::Normal),
             name: takeover.name,
         };
-        // Only the DeviceAdd: a recovery key may write no KeyGrant, and the newest epochs wrap all older ones.
-        let added = add_device(&add, random)?.into_iter().take(1);
-        all.extend(added);
+        all.extend(add_device(&add, random)?);
     }
     let removed = drafted(&membership.space, &all, OwnKeys::first(recovery), |draft| {
         plan.lost.iter().try_for_each(|lost| {

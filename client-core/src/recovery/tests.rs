@@ -7,7 +7,9 @@ use lifeos_sync_protocol::record::{Body, Role};
 use super::*;
 use crate::crypto::SeededRandom;
 use crate::keys::{PhraseLength, RecoveryPhrase};
-use crate::records::{AddDevice, Draft, Founding, InviteTerms, add_device, cover_records, found_space, open_epochs};
+use crate::records::{
+    AddDevice, Cover, Draft, Founding, InviteTerms, add_device, cover_records, found_space, open_epochs,
+};
 
 const RANDOM: [u8; 32] = [6; 32];
 const MEMBER: MemberId = MemberId([1; 16]);
@@ -148,8 +150,11 @@ impl World {
         relay.extend(add_device(&add, &mut random).unwrap());
         if person != Person::AtHome {
             let membership = Membership::evaluate(&space, &relay).unwrap();
-            let (own, paper) = (OwnKeys::first(&second), person.paper_key(&phrase));
-            relay.extend(cover_records(&membership, &relay, own, person.member(), &paper, &mut random).unwrap());
+            let (device, recovery) = (OwnKeys::first(&second), &person.paper_key(&phrase));
+            let member = person.member();
+            let cover = Cover { membership: &membership, records: &relay, device, member, recovery };
+            let covered = cover_records(&cover, &mut random).unwrap();
+            relay.extend(covered);
         }
         if person.member() == MEMBER {
             let links = links_of(&space, &relay, &second, &mut random);
@@ -481,7 +486,9 @@ fn what_a_home_says_of_a_space_counts_only_where_the_records_say_the_same() {
     assert_ne!(phone, keys.sign_pk());
     let membership = Membership::evaluate(&world.space, &replaced).unwrap();
     let newer = RecoveryPhrase::generate(PhraseLength::Words24, &mut random).derive_space(&RANDOM);
-    let made = cover_records(&membership, &replaced, OwnKeys::first(&keys), MEMBER, &newer, &mut random).unwrap();
+    let (device, recovery) = (OwnKeys::first(&keys), &newer);
+    let cover = Cover { membership: &membership, records: &replaced, device, member: MEMBER, recovery };
+    let made = cover_records(&cover, &mut random).unwrap();
     replaced.extend(made);
     assert_eq!(checked(world.space, RANDOM, &replaced), Err(RecoveryError::Replaced));
 }

@@ -260,10 +260,8 @@ impl Client {
 
     fn offered_space(&self) -> Result<OfferedSpace, ClientError> {
         let state = self.shared.state();
-        let own = state.membership.devices.get(&self.device()).filter(|device| device.removed_by.is_none());
-        let own = own.ok_or_else(|| ClientError::home("this device is not enrolled in its space any more"))?;
         let genesis_random = state.membership.genesis_random;
-        Ok(OfferedSpace { space: self.space(), member: own.member, genesis_random })
+        Ok(OfferedSpace { space: self.space(), member: self.own_member()?, genesis_random })
     }
 
     /// `URL#KEY` of every relay.

@@ -138,11 +138,13 @@ impl<M: NewSide> Attempt<M> {
                 relay: Some(&relay),
             };
             let client = Client::begin(&home, &beginning)?;
+            let mut joined = Vec::new();
             for ((space, keys), records) in others {
-                let member = space.member;
-                client.add_space(space.space, &keys, records, Some(&relay))?.name_space(&member, None)?;
+                let other = client.add_space(space.space, &keys, records, Some(&relay))?;
+                other.name_space(&space.member, None)?;
+                joined.push(other);
             }
-            client.claim_spaces()?;
+            client.claim_spaces(&joined)?;
             Ok(client)
         };
         tokio::task::spawn_blocking(make).await.map_err(|_| EngineError::Fault)?

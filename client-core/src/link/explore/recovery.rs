@@ -13,7 +13,7 @@ use super::{Model, explore, explore_all};
 use crate::crypto::SeededRandom;
 use crate::fault::{Fault, with_fault};
 use crate::keys::{DeviceKeys, DeviceRoot, OwnKeys, PhraseLength, RecoveryPhrase};
-use crate::records::{Draft, Founding, cover_records, found_space, open_epochs, unlock_epochs};
+use crate::records::{Cover, Draft, Founding, cover_records, found_space, open_epochs, unlock_epochs};
 use crate::recovery::{Recovery, RecoveryStep};
 
 const RANDOM: [u8; 32] = [6; 32];
@@ -191,8 +191,9 @@ fn shared_space(phrase: &RecoveryPhrase, is_beside: bool) -> (SpaceId, SignPk, V
     draft.grant_lacking(&mut random).unwrap();
     records.extend(draft.finish());
     let membership = Membership::evaluate(&space, &records).unwrap();
-    let (own, paper) = (OwnKeys::first(&lost), phrase.derive_space(&RANDOM));
-    let covered = cover_records(&membership, &records, own, READER, &paper, &mut random).unwrap();
+    let (device, recovery) = (OwnKeys::first(&lost), &phrase.derive_space(&RANDOM));
+    let cover = Cover { membership: &membership, records: &records, device, member: READER, recovery };
+    let covered = cover_records(&cover, &mut random).unwrap();
     if !is_beside {
         records.extend(covered);
         return (space, lost.sign_pk(), records);
