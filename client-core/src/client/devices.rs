@@ -8,7 +8,7 @@ use super::follow::reason_of;
 use super::names::PREFIX_MIN;
 use super::{Client, ClientError, RemovalOutcome, RemovalReport, RotationReport, SpaceRemoval};
 use crate::crypto::SystemRandom;
-use crate::engine::{exchange_records, wall_ms};
+use crate::engine::{EngineError, exchange_records, wall_ms};
 use crate::own_devices::Tie;
 use crate::records::{Draft, RecordsError};
 use crate::store::Store;
@@ -245,7 +245,7 @@ impl Client {
         write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<T, ClientError>,
     ) -> Result<(T, Written), ClientError> {
         let (value, new_key) = self.store_draft(rotate, write)?;
-        let untold = match exchange_records(&self.shared).await {
+        let untold = match self.tell_records().await {
             // A relay ends the session of a device that removed itself as soon as that is on its disk.
             Err(error) if error.is_stranger() && self.own_member().is_err() => None,
             told => told.err().map(|error| error.to_string()),
@@ -257,10 +257,24 @@ impl Client {
         Ok((value, Written { new_key, untold }))
     }
 
+    /// Hands what was written to the relay. A removal that cuts a stream which has grown meanwhile is written again with
+    /// what a sync brings.
+    pub(super) async fn tell_records(&self) -> Result<(), EngineError> {
+        match exchange_records(&self.shared).await {
+            Err(EngineError::RemovalWaits) => {
+                // What came of it the next exchange tells.
+                let _ = self.sync(&mut |_| {}).await;
+                exchange_records(&self.shared).await
+            }
+            told => told,
+        }
+    }
+
     /// Syncs if it can: offline, or while another process syncs, what is held here has to do.
     pub(super) async fn catch_up(&self) -> Result<(), ClientError> {
         match self.sync(&mut |_| {}).await {
             Err(error) if !error.is_transient() && !matches!(error, ClientError::Invalid { .. }) => Err(error),
+            // What was refused before is taken back, and everything was received all the same.
             _ => Ok(()),
         }
     }

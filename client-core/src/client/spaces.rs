@@ -14,7 +14,7 @@ use super::members::role_name;
 use super::names::given;
 use super::{Client, ClientError, Progress, SpaceSummary, SyncReport};
 use crate::crypto::{SystemRandom, random_bytes};
-use crate::engine::{Shared, exchange_records};
+use crate::engine::{EngineError, Shared, exchange_records};
 use crate::keys::{DeviceKeys, DeviceRoot, RecoveryPhrase};
 use crate::modules::noted::note_member;
 use crate::modules::space::{note_space, set_device_name, set_member_name, set_space_name, space_name};
@@ -266,7 +266,7 @@ impl Client {
             })?;
         }
         // What is written here only has to reach the relay, which answers by closing the door.
-        match exchange_records(&self.shared).await {
+        match self.tell_records().await {
             Err(error) if !error.is_stranger() => Err(error.into()),
             _ => Ok(()),
         }
@@ -308,7 +308,11 @@ impl Client {
         write: impl FnOnce(&mut Draft<'_>) -> Result<T, RecordsError>,
     ) -> Result<T, ClientError> {
         // First what others wrote: the new records cite the newest ones.
-        exchange_records(&self.shared).await?;
+        match exchange_records(&self.shared).await {
+            // What was written before is taken back; this may be a removal.
+            Err(error) if !matches!(error, EngineError::RecordsRefused) => return Err(error.into()),
+            _ => {}
+        }
         let (value, _) = self.store_draft(false, |draft, _| Ok(write(draft)?))?;
         exchange_records(&self.shared).await?;
         Ok(value)

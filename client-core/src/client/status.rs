@@ -271,6 +271,11 @@ const fn warning_text(kind: WarningKind) -> &'static str {
              between your devices, and use another relay if the codes stay different after a sync"
         }
         WarningKind::Misbehaved => "the relay broke the protocol; if it happens again, use another relay",
+        WarningKind::RecordsTakenBack => {
+            "the relay did not take changes to members, devices or keys that were made on this device, e.g. because the \
+             space is full there, and they were taken back; removals were not. Ask the relay's operator for room, then \
+             make them again"
+        }
     }
 }
 

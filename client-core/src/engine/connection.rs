@@ -289,7 +289,10 @@ impl Connection<'_> {
                     self.step("seal", u64::from(tip_seq), u64::from(tip_seq));
                 }
             }
+            // It goes to the relay next; what is pending is sealed then.
+            Done::NotSealed(EngineError::KeyUntaken) if self.unsent.is_none() && self.mode == Mode::Live => {}
             Done::NotSealed(error) => self.cannot_send(error),
+            Done::TakenBack => self.cannot_send(EngineError::RecordsRefused),
             Done::Loaded { bytes } => self.tally.bytes_pushed += bytes,
             Done::Failed(error) => return Err(error),
         }
@@ -316,8 +319,16 @@ impl Connection<'_> {
                 self.send_job(Job::StoreRecords(records));
             }
             Output::LoadRecords { known } => self.send_job(Job::LoadRecords { known }),
-            Output::RecordsEqual if self.mode == Mode::Records => self.finish(),
-            Output::RecordsEqual => self.send_job(Job::RecordsEqual),
+            Output::RecordsEqual { heads, untaken } => {
+                let is_all_taken = untaken.is_empty();
+                self.send_job(Job::RecordsEqual { heads, untaken, may_seal: self.mode != Mode::Records });
+                if self.mode == Mode::Records {
+                    if !is_all_taken {
+                        self.cannot_send(EngineError::RemovalWaits);
+                    }
+                    self.finish();
+                }
+            }
             Output::LogChanged(change) => {
                 self.acked = 0;
                 self.send_job(Job::LogChanged(change));
@@ -354,8 +365,13 @@ impl Connection<'_> {
             // Another copy of this home was faster: its envelope comes with the next page, and a new stream follows.
             Output::PushStopped(PushStop::Fork) if self.mode == Mode::Once => return Err(EngineError::FetchAgain),
             Output::PushStopped(reason) => self.cannot_send(EngineError::PushStopped(reason)),
-            Output::RecordsRefused { .. } if self.mode == Mode::Records => return Err(EngineError::RecordsRefused),
-            Output::RecordsRefused { count } => tracing::warn!(count, "the relay refused records"),
+            Output::RecordsRefused(refused) => {
+                tracing::warn!(count = refused.len(), "the relay refused records");
+                if self.mode == Mode::Records {
+                    self.cannot_send(EngineError::RecordsRefused);
+                }
+                self.send_job(Job::RecordsRefused(refused));
+            }
             Output::CutBehind => self.send_job(Job::CutBehind),
             Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
             Output::Statement(statement) => self.send_job(Job::Statement(statement)),

@@ -27,8 +27,18 @@ pub enum EngineError {
     #[error("{0}; nothing is lost, it will be sent later")]
     PushPaused(PushPause),
     /// The relay does not take the space's records.
-    #[error("the relay refuses the records of the space: update this app or the relay")]
+    #[error(
+        "the relay does not take these changes to members, devices or keys, e.g. because the space is full there; they were taken back, and removals go on: ask the relay's operator for room, then try again"
+    )]
     RecordsRefused,
+    /// The relay holds more of a removed device than the removal says, and waits for one that says so.
+    #[error("the relay does not hold the removal yet: the device wrote meanwhile; sync again")]
+    RemovalWaits,
+    /// The relay does not hold the record of the key to seal under.
+    #[error(
+        "the relay does not take the newest key of this space, so nothing new is sent; it stays here: ask the relay's operator for room, then sync again"
+    )]
+    KeyUntaken,
     /// The keys at hand are not those to seal with; receiving went on.
     #[error(transparent)]
     Key(#[from] KeyFault),

@@ -121,10 +121,14 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
                 }
                 // A space that the relay does not know would be seeded here; this device has nothing to seed with.
                 Output::LoadRecords { .. } => {
-                    session.handle(Input::Records(offered.iter().map(|record| record.bytes().to_vec()).collect()));
+                    let offered = offered.iter().map(|record| (record.id(), record.bytes().to_vec()));
+                    session.handle(Input::Records(offered.collect()));
                 }
-                Output::RecordsRefused { .. } => refused = true,
-                Output::RecordsEqual => {
+                Output::RecordsRefused(_) => {
+                    refused = true;
+                    session.handle(Input::RecordsTakenBack { heads: heads(&space, &records), changed: false });
+                }
+                Output::RecordsEqual { .. } => {
                     sender.close().await;
                     return Ok(Published { records: judged(space, records).await?, refused });
                 }

@@ -78,7 +78,7 @@ impl Shared {
     /// Reads members and keys again if the database holds other records than they were made from: another process
     /// of this home may have stored some. True when it did.
     pub(crate) fn follow_records(&self, store: &Store) -> Result<bool, StoreError> {
-        let changed = store.record_count(&self.space)? != self.state().record_count;
+        let changed = store.records_changed(&self.space)? != self.state().records_changed;
         if changed {
             self.refresh_state(store)?;
         }

@@ -23,15 +23,18 @@ pub(crate) struct SpaceState {
     pub(super) cut_off: BTreeSet<EpochRef>,
     /// HPKE keys of later refreshes, newest last.
     pub(crate) refreshed: Vec<HpkeKey>,
-    /// How many records this was made from.
-    pub(super) record_count: usize,
+    /// The store's count of changes to the records that this was made from.
+    pub(super) records_changed: u64,
 }
 
 impl SpaceState {
     /// Reads the records and opens every epoch that is sealed to this device.
     pub(crate) fn load(store: &Store, space: &SpaceId, keys: &DeviceKeys) -> Result<Self, StoreError> {
+        // Asked first: what another process changes in between is seen the next time.
+        let records_changed = store.records_changed(space)?;
         let records = store.records(space)?;
         let mut state = Self::of(space, &records, keys, store.hpke_keys(space, keys)?)?;
+        state.records_changed = records_changed;
         // Who came in by a link that opens an epoch reads with it until a device of the space has given the key.
         if let Some(secret) = store.invite_secret(space)? {
             let mut needed = false;
@@ -59,7 +62,7 @@ impl SpaceState {
             Membership::evaluate(space, records).map_err(|_| StoreError::Corrupt { what: "the records of a space" })?;
         let own = OwnKeys { refreshed: &refreshed, ..OwnKeys::first(keys) };
         let OpenedEpochs { keyring, troubles, cut_off } = unlock_epochs(&membership, records, own);
-        Ok(Self { membership, keyring, troubles, cut_off, refreshed, record_count: records.len() })
+        Ok(Self { membership, keyring, troubles, cut_off, refreshed, records_changed: 0 })
     }
 
     /// All keys of this device.

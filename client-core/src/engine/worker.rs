@@ -16,7 +16,8 @@ use super::state::records_beyond;
 use super::{EngineError, Shared, SpaceState, rotation};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
-use crate::records::Draft;
+use crate::keys::SealKey;
+use crate::records::{Draft, take_back};
 use crate::session::{Input, LogChange, SessionError, StreamPart};
 use crate::store::{Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
 use crate::witness::Rolls;
@@ -37,7 +38,15 @@ pub(super) enum Job {
     },
     /// Records are equal: pages that waited for them are taken now; then pending changes are sealed, unless that
     /// waits for [`Job::CaughtUp`].
-    RecordsEqual,
+    RecordsEqual {
+        /// The records held here when that was so.
+        heads: Vec<RecordId>,
+        /// What of them the relay was offered and did not store.
+        untaken: Vec<RecordId>,
+        may_seal: bool,
+    },
+    /// The relay did not take these.
+    RecordsRefused(Vec<RecordId>),
     /// The end of the log was reached: from here on sealing is allowed.
     CaughtUp,
     /// Seal what is pending, if anything is.
@@ -82,6 +91,8 @@ pub(super) enum Done {
     Sealed { envelopes: usize, tip_seq: u32 },
     /// Nothing more can be sealed.
     NotSealed(EngineError),
+    /// Records that the relay refused were taken back.
+    TakenBack,
     /// Bytes were handed out for sending.
     Loaded { bytes: u64 },
     /// The connection cannot go on.
@@ -140,9 +151,16 @@ impl Worker<'_> {
             Job::LoadRecords { known } => {
                 let records = self.shared.store().records(&self.shared.space)?;
                 let beyond = records_beyond(&records, &known);
-                self.answer(Input::Records(beyond.into_iter().map(|record| record.bytes().to_vec()).collect()));
+                let beyond = beyond.into_iter().map(|record| (record.id(), record.bytes().to_vec()));
+                self.answer(Input::Records(beyond.collect()));
             }
-            Job::RecordsEqual => self.records_equal()?,
+            Job::RecordsEqual { heads, untaken, may_seal } => {
+                self.note_taken(&heads, &untaken)?;
+                if may_seal {
+                    self.records_equal()?;
+                }
+            }
+            Job::RecordsRefused(refused) => self.take_back(&refused)?,
             Job::CaughtUp => self.catch_up()?,
             Job::Seal => self.seal()?,
             Job::CutBehind => self.cut_behind = true,
@@ -200,11 +218,43 @@ impl Worker<'_> {
             .filter(|record| record.space() == self.shared.space)
             .collect();
         if !parsed.is_empty() {
-            self.shared.store().put_records(&self.shared.space, &parsed)?;
+            self.shared.store().receive_records(&self.shared.space, &parsed)?;
         }
         self.follow_records()?;
         self.tell(Done::Freed { bytes });
         self.answer(Input::RecordsStored { heads: self.shared.state().membership.heads.clone() });
+        Ok(())
+    }
+
+    /// What the relay holds now is not taken back any more.
+    fn note_taken(&self, heads: &[RecordId], untaken: &[RecordId]) -> Result<(), EngineError> {
+        let (mut store, space) = (self.shared.store(), &self.shared.space);
+        let mut taken = store.untaken_records(space)?;
+        if taken.is_empty() {
+            return Ok(());
+        }
+        for record in records_beyond(&store.records(space)?, heads) {
+            taken.remove(&record.id());
+        }
+        taken.retain(|record| !untaken.contains(record));
+        Ok(store.records_taken(space, &Vec::from_iter(taken))?)
+    }
+
+    /// Takes back what the relay refused, so that what is written next does not wait there behind it.
+    fn take_back(&self, refused: &[RecordId]) -> Result<(), EngineError> {
+        let (mut store, space, state) = (self.shared.store(), &self.shared.space, self.shared.state());
+        let (records, untaken) = (store.records(space)?, store.untaken_records(space)?);
+        let opened = state.opened();
+        let back = take_back(space, &records, (&self.shared.keys, &opened), &untaken, refused).unwrap_or_default();
+        let changed = !back.gone.is_empty();
+        if changed {
+            store.warn(self.relay, WarningKind::RecordsTakenBack, wall_ms())?;
+            store.take_back_records(space, &back.gone, &back.instead)?;
+            self.shared.refresh_state(&store)?;
+            self.try_again(&mut store)?;
+            self.tell(Done::TakenBack);
+        }
+        self.answer(Input::RecordsTakenBack { heads: self.shared.state().membership.heads.clone(), changed });
         Ok(())
     }
 
@@ -472,13 +522,22 @@ impl Worker<'_> {
                 let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
                 self.tell(Done::Sealed { envelopes, tip_seq });
             }
-            Err(error @ (EngineError::Key(_) | EngineError::Store(StoreError::StreamForked))) => {
+            Err(
+                error @ (EngineError::Key(_) | EngineError::KeyUntaken | EngineError::Store(StoreError::StreamForked)),
+            ) => {
                 self.tell(Done::NotSealed(error));
             }
             Err(error) => return Err(error),
         }
         self.answer(Input::OutboxChanged);
         Ok(())
+    }
+
+    /// Nothing is sealed under a key whose record no relay holds: it may still be taken back.
+    fn check_taken(&self, membership: &Membership, key: &SealKey) -> Result<(), EngineError> {
+        let untaken = self.shared.store().untaken_records(&self.shared.space)?;
+        let record = membership.epochs.get(&key.epoch()).map(|epoch| epoch.record);
+        if record.is_some_and(|record| untaken.contains(&record)) { Err(EngineError::KeyUntaken) } else { Ok(()) }
     }
 
     /// Seals in small commits, so that a person's edit gets in between.
@@ -488,6 +547,7 @@ impl Worker<'_> {
         }
         let state = self.shared.state();
         let key = state.seal_key(&self.shared.keys)?;
+        self.check_taken(&state.membership, &key)?;
         let (space, keys, mut random) = (&self.shared.space, &self.shared.keys, SystemRandom::new());
         let mut envelopes = 0;
         loop {

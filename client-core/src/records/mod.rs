@@ -13,6 +13,7 @@
 //! | `recover` | what a recovery key writes when all devices are lost |
 //! | `cover` | how words come to stand for a member, and others in their place |
 
+mod back;
 mod cover;
 mod draft;
 mod epochs;
@@ -35,6 +36,7 @@ use lifeos_sync_protocol::record::{Body, DeviceEntry, DeviceKind, Record, Record
 use crate::crypto::{CryptoError, Random};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
+pub use back::{TakenBack, take_back};
 pub use cover::{Cover, CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
 pub use draft::Draft;
 pub use epochs::{devices_without, is_key_lacking};

@@ -6,7 +6,7 @@ use lifeos_sync_protocol::record::{RemoveReason, Role};
 use super::ring::EpochOpener;
 use super::seals::{device_ref, open_seal};
 use super::*;
-use crate::crypto::SeededRandom;
+use crate::crypto::{HpkeKey, SeededRandom};
 use crate::keys::{DeviceRoot, KeyFault, OwnKeys, PhraseLength, RecoveryPhrase, health};
 
 const RANDOM: [u8; 32] = [9; 32];
@@ -314,4 +314,48 @@ fn prints_what_a_rotation_for_200_devices_costs() {
     let took = started.elapsed();
     let made = draft.finish();
     println!("{} readers: {took:?}, {} bytes of record", membership.readers().len(), made[0].bytes().len());
+}
+
+/// What is taken back when `refused` was refused, with the untaken ones of the last `untaken` records.
+fn back(space: &Space, records: &[Record], untaken: usize, refused: &[&Record]) -> TakenBack {
+    let membership = space.membership(records);
+    let opened = unlock_epochs(&membership, records, OwnKeys::first(&space.keys));
+    let untaken = records[records.len() - untaken..].iter().map(Record::id).collect();
+    let refused: Vec<RecordId> = refused.iter().map(|record| record.id()).collect();
+    take_back(&space.founded.space, records, (&space.keys, &opened), &untaken, &refused).unwrap()
+}
+
+#[test]
+fn a_removal_behind_a_refused_record_is_written_again_and_what_a_relay_holds_stays() {
+    let mut space = space();
+    let gone = space.device();
+    let mut records = space.records();
+    records.extend(space.add(&records.clone(), &gone, "tablet").unwrap());
+    let write = |space: &Space, records: &mut Vec<Record>, body: &Body| {
+        let membership = space.membership(records);
+        records.push(next_record(&space.keys, &membership, records, body).unwrap());
+    };
+    let refresh = |byte: u8| Body::HpkeRefresh { hpke_pk: HpkeKey::derive(&[byte; 32]).public() };
+    write(&space, &mut records, &refresh(1));
+    write(
+        &space,
+        &mut records,
+        &Body::DeviceRemove { device: gone.sign_pk(), reason: RemoveReason::Lost, cuts: vec![] },
+    );
+    write(&space, &mut records, &refresh(2));
+    let [.., first, removal, last] = &records[..] else { unreachable!() };
+
+    let taken_back = back(&space, &records, 3, &[first, removal, last]);
+    assert_eq!(taken_back.gone, [first, removal, last].map(Record::id).into());
+    let mut after: Vec<Record> = records[..records.len() - 3].to_vec();
+    assert!(space.membership(&after).devices[&gone.sign_pk()].removed_by.is_none());
+    assert_eq!(taken_back.instead.len(), 1);
+    after.extend(taken_back.instead);
+    assert!(space.membership(&after).devices[&gone.sign_pk()].removed_by.is_some(), "it was removed all along");
+
+    // A relay that held a record, and one that is built upon, keep their own: what it says later changes nothing.
+    assert!(back(&space, &records, 0, &[first, removal, last]).gone.is_empty());
+    assert_eq!(back(&space, &records, 1, &[first, removal, last]).gone, [last.id()].into());
+    // A removal that was refused itself stands, whatever that costs.
+    assert!(back(&space, &records, 2, &[removal]).gone.is_empty());
 }

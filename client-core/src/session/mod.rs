@@ -83,7 +83,14 @@ pub enum Input {
         heads: Vec<RecordId>,
     },
     /// Answer to [`Output::LoadRecords`], parents first.
-    Records(Vec<Vec<u8>>),
+    Records(Vec<(RecordId, Vec<u8>)>),
+    /// Answer to [`Output::RecordsRefused`]: durable.
+    RecordsTakenBack {
+        /// Heads after the commit.
+        heads: Vec<RecordId>,
+        /// Whether the records held here are others than before.
+        changed: bool,
+    },
     /// Records were written on this device (a device was linked): the relay must get them.
     RecordsChanged {
         /// Heads after the commit.
@@ -137,9 +144,14 @@ pub enum Output {
         /// Heads the relay has.
         known: Vec<RecordId>,
     },
-    /// Both sides hold the same records: pages that waited for them can be taken. Once [`Output::Live`] has come
+    /// Both sides hold the same records, but for what the relay did not store: pages that waited for them can be taken. Once [`Output::Live`] has come
     /// too, sealing is allowed; answer [`Input::OutboxChanged`] after it.
-    RecordsEqual,
+    RecordsEqual {
+        /// Those held here.
+        heads: Vec<RecordId>,
+        /// What the relay was offered and did not store.
+        untaken: Vec<RecordId>,
+    },
     /// The relay's log is not the one the cursor lies on: forget cursor and acknowledgements of this relay.
     LogChanged(LogChange),
     /// Store a page and the cursor in one commit, answer [`Input::PageStored`].
@@ -196,11 +208,10 @@ pub enum Output {
     },
     /// Pushing has ended on this connection; receiving goes on.
     PushStopped(PushStop),
-    /// The relay did not take some records.
-    RecordsRefused {
-        /// How many.
-        count: usize,
-    },
+    /// The relay did not take these records, e.g. because the space is full: what was written here and nobody else
+    /// knows of is to be taken back, because the relay cannot place what is written on top of it; then
+    /// [`Input::RecordsTakenBack`].
+    RecordsRefused(Vec<RecordId>),
     /// The relay holds more of a removed device than the removal says: once everything is received, another one
     /// with later cuts is to be written; then [`Input::RecordsChanged`].
     CutBehind,
@@ -495,6 +506,7 @@ impl Session {
             Input::Signed(signature) => self.handle_signed(signature),
             Input::RecordsStored { heads } => self.handle_records_stored(heads),
             Input::Records(records) => self.handle_records_loaded(records),
+            Input::RecordsTakenBack { heads, changed } => self.handle_records_taken_back(heads, changed),
             Input::RecordsChanged { heads } => self.handle_records_changed(heads),
             Input::RecordsWanted => self.records.fetch_again(),
             Input::PageStored => self.handle_page_stored(),

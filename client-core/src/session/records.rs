@@ -1,6 +1,6 @@
 //! Records equal on both sides, before anything else: they decide who may write and which keys exist.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use lifeos_sync_protocol::frame::{Frame, RecordStatus};
 use lifeos_sync_protocol::ids::RecordId;
@@ -25,14 +25,25 @@ enum Step {
     Loading,
     /// RECACK for this request.
     Pushing(u32),
+    /// The store, for what the relay refused.
+    TakingBack,
 }
+
+/// Records with their ids, parents first.
+type Page = Vec<(RecordId, Vec<u8>)>;
 
 /// State of the exchange.
 #[derive(Debug, Default)]
 pub(super) struct RecordSync {
     step: Step,
     relay_heads: Vec<RecordId>,
-    queue: VecDeque<Vec<Vec<u8>>>,
+    queue: VecDeque<Page>,
+    /// Those that RECACK answers, in order.
+    sent: Vec<RecordId>,
+    /// Of all that was sent on this connection, what the relay did not store.
+    untaken: BTreeSet<RecordId>,
+    /// Of these, what it refused and nobody here has heard of yet.
+    refused: Vec<RecordId>,
     stores: u32,
     agreed: bool,
     /// Push what the relay lacks once more.
@@ -141,7 +152,7 @@ impl Session {
         self.outputs.push_back(Output::LoadRecords { known: self.records.relay_heads.clone() });
     }
 
-    pub(super) fn handle_records_loaded(&mut self, records: Vec<Vec<u8>>) {
+    pub(super) fn handle_records_loaded(&mut self, records: Page) {
         if self.records.step != Step::Loading {
             return;
         }
@@ -151,12 +162,32 @@ impl Session {
 
     fn push_next_records(&mut self) {
         match self.records.queue.pop_front() {
-            Some(records) => {
+            Some(page) => {
+                let (sent, records) = page.into_iter().unzip();
+                self.records.sent = sent;
                 let more = !self.records.queue.is_empty() && !matches!(self.phase, Phase::Seeding);
                 let frame = Frame::Rec { session: self.number, records, more };
                 self.records.step = Step::Pushing(self.ask(&frame));
             }
-            None => self.records_are_equal(),
+            None if self.records.refused.is_empty() => self.records_are_equal(),
+            None => {
+                self.records.step = Step::TakingBack;
+                self.outputs.push_back(Output::RecordsRefused(std::mem::take(&mut self.records.refused)));
+            }
+        }
+    }
+
+    pub(super) fn handle_records_taken_back(&mut self, heads: Vec<RecordId>, changed: bool) {
+        self.rec_heads = heads;
+        if self.records.step != Step::TakingBack {
+            return;
+        }
+        if changed {
+            // The heads that the relay was thought to have may be among what is gone.
+            self.records.relay_heads.clear();
+            self.load_missing();
+        } else {
+            self.records_are_equal();
         }
     }
 
@@ -168,10 +199,8 @@ impl Session {
             self.records.cut_behind = true;
             self.outputs.push_back(Output::CutBehind);
         }
-        let is_refused = |status: &&RecordStatus| matches!(status, RecordStatus::Parked | RecordStatus::Refused);
-        let count = if self.records.cut_behind { 0 } else { results.iter().filter(is_refused).count() };
-        if count > 0 {
-            self.outputs.push_back(Output::RecordsRefused { count });
+        for (record, status) in std::mem::take(&mut self.records.sent).into_iter().zip(results) {
+            self.note_status(record, *status);
         }
         if matches!(self.phase, Phase::Seeding) {
             // One frame makes the space known; what is left follows as for any space, after OPEN.
@@ -184,6 +213,20 @@ impl Session {
         Ok(())
     }
 
+    fn note_status(&mut self, record: RecordId, status: RecordStatus) {
+        if matches!(status, RecordStatus::Ok | RecordStatus::Dup) {
+            self.records.untaken.remove(&record);
+            return;
+        }
+        let is_new = self.records.untaken.insert(record);
+        // What is parked behind a removal that cuts too early follows when that was written again.
+        let is_refused =
+            status == RecordStatus::Refused || (status == RecordStatus::Parked && !self.records.cut_behind);
+        if is_new && is_refused {
+            self.records.refused.push(record);
+        }
+    }
+
     fn records_are_equal(&mut self) {
         self.records.step = Step::Quiet;
         self.records.relay_heads.clone_from(&self.rec_heads);
@@ -192,7 +235,8 @@ impl Session {
             return;
         }
         self.records.agreed = true;
-        self.outputs.push_back(Output::RecordsEqual);
+        let (heads, untaken) = (self.rec_heads.clone(), self.records.untaken.iter().copied().collect());
+        self.outputs.push_back(Output::RecordsEqual { heads, untaken });
     }
 }
 
@@ -202,19 +246,19 @@ fn same_heads(left: &[RecordId], right: &[RecordId]) -> bool {
 }
 
 /// Cuts records into frames by count and bytes, order kept.
-fn pages(records: Vec<Vec<u8>>) -> VecDeque<Vec<Vec<u8>>> {
-    let mut pages: VecDeque<Vec<Vec<u8>>> = VecDeque::new();
+fn pages(records: Page) -> VecDeque<Page> {
+    let mut pages: VecDeque<Page> = VecDeque::new();
     let mut bytes = 0;
     for record in records {
-        let fits =
-            |page: &Vec<Vec<u8>>| page.len() < limits::FRAME_RECORDS_MAX && bytes + record.len() <= REC_FRAME_BYTES;
+        let length = record.1.len();
+        let fits = |page: &Page| page.len() < limits::FRAME_RECORDS_MAX && bytes + length <= REC_FRAME_BYTES;
         match pages.back_mut().filter(|page| fits(page)) {
             Some(page) => {
-                bytes += record.len();
+                bytes += length;
                 page.push(record);
             }
             None => {
-                bytes = record.len();
+                bytes = length;
                 pages.push_back(vec![record]);
             }
         }

@@ -80,6 +80,8 @@ struct Relay {
     /// It says that it has everything that is sent, and nothing when asked.
     forgetful: bool,
     /// What it signs instead of the truth.
+    /// The record that it has no room for.
+    full: Option<Vec<u8>>,
     forged: Option<Cursor>,
     connections: Vec<Option<Connection>>,
 }
@@ -107,6 +109,7 @@ impl Relay {
             refuse_next: None,
             forgetful: false,
             forged: None,
+            full: None,
             connections: (0..connections).map(|_| None).collect(),
         }
     }
@@ -180,9 +183,18 @@ impl Relay {
                 assert!(connection.opened || !connection.seeded, "a second REC before OPEN");
                 assert!(records.len() <= limits::FRAME_RECORDS_MAX);
                 connection.seeded = true;
-                let fresh: Vec<_> = records.iter().filter(|record| !self.records.contains(record)).cloned().collect();
-                self.records.extend(fresh);
-                let results = vec![RecordStatus::Ok; records.len()];
+                let mut results = Vec::new();
+                for record in records {
+                    // Records form one line: what comes behind a refused one lacks its parent.
+                    results.push(match self.full.as_deref() {
+                        Some(full) if record == full => RecordStatus::Refused,
+                        Some(_) if results.iter().any(|status| *status != RecordStatus::Ok) => RecordStatus::Parked,
+                        _ => RecordStatus::Ok,
+                    });
+                    if results.last() == Some(&RecordStatus::Ok) && !self.records.contains(&record) {
+                        self.records.push(record);
+                    }
+                }
                 self.send(at, request, &Frame::RecAck { session: 5, results });
             }
             Frame::Pull { from, .. } => {
@@ -337,8 +349,16 @@ impl Device {
                 self.records.extend(fresh);
                 Input::RecordsStored { heads: heads(&self.records) }
             }
-            Output::LoadRecords { known } => Input::Records(missing(&self.records, &known)),
-            Output::RecordsEqual => Input::OutboxChanged,
+            Output::LoadRecords { known } => {
+                let named = |record: Vec<u8>| (heads(std::slice::from_ref(&record))[0], record);
+                Input::Records(missing(&self.records, &known).into_iter().map(named).collect())
+            }
+            Output::RecordsRefused(refused) => {
+                let kept = self.records.iter().position(|record| refused.contains(&record_id(record)));
+                self.records.truncate(kept.unwrap_or(self.records.len()));
+                Input::RecordsTakenBack { heads: heads(&self.records), changed: kept.is_some() }
+            }
+            Output::RecordsEqual { .. } => Input::OutboxChanged,
             Output::LogChanged(_) => {
                 (self.cursor, self.acked) = (None, 0);
                 return true;
@@ -472,6 +492,39 @@ fn a_relay_put_back_behind_the_cursor_gets_the_last_edits_without_a_new_one() {
     settle(&mut relay, &mut devices);
     assert_eq!(relay.log.len(), 5);
     assert!(devices[0].idle && !devices[0].seen.iter().any(|output| matches!(output, Output::LogChanged(_))));
+}
+
+#[test]
+fn what_a_relay_refuses_is_taken_back_once_and_what_comes_after_it_goes() {
+    let (mut relay, mut devices) = pair();
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    let before = devices[0].records.clone();
+    relay.full = Some(b"too much".to_vec());
+    devices[0].records.extend([b"too much".to_vec(), b"upon it".to_vec()]);
+    let written = heads(&devices[0].records);
+    devices[0].tell(Input::RecordsChanged { heads: written });
+    settle(&mut relay, &mut devices);
+    assert_eq!((&devices[0].records, devices[0].idle), (&before, true));
+    let refused = [b"too much".to_vec(), b"upon it".to_vec()].map(|record| record_id(&record)).to_vec();
+    let told: Vec<_> = devices[0].seen.iter().filter(|output| matches!(output, Output::RecordsRefused(_))).collect();
+    assert_eq!(told, [&Output::RecordsRefused(refused.clone())]);
+    // What was not stored is never said to be.
+    let equal = devices[0].seen.iter().rev().find_map(|output| match output {
+        Output::RecordsEqual { heads, untaken } => Some((heads.clone(), untaken.clone())),
+        _ => None,
+    });
+    let (equal, mut untaken) = equal.unwrap();
+    untaken.sort_unstable();
+    let mut expected = refused;
+    expected.sort_unstable();
+    assert_eq!((equal, untaken), (heads(&before), expected));
+    devices[0].records.push(b"removal".to_vec());
+    let written = heads(&devices[0].records);
+    devices[0].tell(Input::RecordsChanged { heads: written });
+    settle(&mut relay, &mut devices);
+    assert_eq!(relay.records, devices[0].records);
+    assert!(devices[0].idle && devices[0].error().is_none());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::records::{admissible, find_space, insert_records, load};
+use super::records::{Source, admissible, find_space, insert_records, load};
 use super::{Store, StoreError, begin, schema};
 use crate::crypto::{HpkeKey, Random, open_once, random_bytes, seal_once};
 use crate::keys::DeviceKeys;
@@ -156,7 +156,7 @@ impl Store {
         materials.extend_from_slice(material);
         write(&tx, space, keys, &materials, random)?;
         let held = load(&tx, row)?;
-        insert_records(&tx, row, admissible(space, &held, records)?)?;
+        insert_records(&tx, row, admissible(space, &held, records)?, Source::Here)?;
         Ok(tx.commit()?)
     }
 

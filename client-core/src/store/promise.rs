@@ -188,30 +188,20 @@ fn is_here(conn: &Connection, space: i64, record: &RecordId) -> Result<bool, Sto
     Ok(select.exists((space, record.as_ref()))?)
 }
 
-/// The newest records that the others have not been told of.
-pub(super) fn untold(conn: &Connection, space: &SpaceId, row: i64) -> Result<Vec<RecordId>, StoreError> {
-    let told =
-        schema::meta(conn, &told_key(space))?.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
-    let sql = "SELECT record FROM record WHERE space = ?1 AND id > ?2 ORDER BY id DESC LIMIT ?3";
+/// The newest records that the others have not been told of: those that a relay could give them.
+pub(super) fn untold(conn: &Connection, row: i64) -> Result<Vec<RecordId>, StoreError> {
+    let sql = "SELECT record FROM record WHERE space = ?1 AND state = 1 ORDER BY id DESC LIMIT ?2";
     let limit = i64::try_from(RECORDS_TOLD_MAX).unwrap_or(i64::MAX);
-    Reads { conn }.all(sql, (row, told, limit), |row| Ok(RecordId(row.get(0)?)))
+    Reads { conn }.all(sql, (row, limit), |row| Ok(RecordId(row.get(0)?)))
 }
 
 /// The newest records are on their way.
-pub(super) fn told(conn: &Connection, space: &SpaceId, row: i64) -> Result<(), StoreError> {
-    let newest = Reads { conn }.one("SELECT max(id) FROM record WHERE space = ?1", [row], |row| row.get(0))?;
-    match newest {
-        Some(Some(newest)) => schema::put_meta(conn, &told_key(space), &i64::to_be_bytes(newest)),
-        _ => Ok(()),
-    }
+pub(super) fn told(conn: &Connection, row: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE record SET state = 2 WHERE space = ?1 AND state = 1")?.execute([row])?;
+    Ok(())
 }
 
 /// Key of the promised records, in the order they were heard of.
 fn promised_key(space: &SpaceId) -> String {
     format!("records_promised/{space}")
-}
-
-/// Key of the row of the newest record that was told of.
-fn told_key(space: &SpaceId) -> String {
-    format!("records_told/{space}")
 }

@@ -3,7 +3,7 @@
 //! A record is judged in its own causal past before it is stored, as relays do: what can never count there would
 //! only fill the space up to the limit beyond which no membership can be made.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use lifeos_sync_protocol::ids::{RecordId, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
@@ -132,22 +132,56 @@ pub(super) fn insert_space(conn: &Connection, new: &NewSpace, home: bool) -> Res
     let sql = "INSERT INTO stream(space, stream, device, seq, tip) VALUES (?1, ?2, ?3, 0, ?4)";
     let stream = conn.prepare_cached(sql)?.insert((space, new.stream.as_ref(), new.device.as_ref(), new.stream_r32))?;
     conn.execute("UPDATE space SET own_stream = ?2 WHERE id = ?1", (space, stream))?;
-    insert_records(conn, space, &new.records)?;
+    insert_records(conn, space, &new.records, Source::Relay)?;
     Ok(())
+}
+
+/// Where records come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Written here: nobody else may know of them yet, and they may be taken back.
+    Here,
+    /// A relay holds them, or they are what a space begins with.
+    Relay,
 }
 
 pub(super) fn insert_records<'r>(
     conn: &Connection,
     space: i64,
     records: impl IntoIterator<Item = &'r Record>,
+    source: Source,
 ) -> Result<usize, StoreError> {
-    let sql = "INSERT OR IGNORE INTO record(space, record, bytes) VALUES (?1, ?2, ?3)";
+    let sql = "INSERT OR IGNORE INTO record(space, record, bytes, state) VALUES (?1, ?2, ?3, ?4)";
     let mut insert = conn.prepare_cached(sql)?;
     let mut new = 0;
     for record in records {
-        new += insert.execute((space, record.id().as_ref(), record.bytes()))?;
+        new += insert.execute((space, record.id().as_ref(), record.bytes(), i64::from(source == Source::Relay)))?;
+    }
+    if new > 0 {
+        note_change(conn, space)?;
     }
     Ok(new)
+}
+
+fn note_change(conn: &Connection, space: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE space SET records_changed = records_changed + 1 WHERE id = ?1";
+    conn.prepare_cached(sql)?.execute([space])?;
+    Ok(())
+}
+
+fn untaken(conn: &Connection, space: i64) -> Result<BTreeSet<RecordId>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT record FROM record WHERE space = ?1 AND state = 0")?;
+    let ids = select.query_map([space], |row| Ok(RecordId(row.get(0)?)))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+fn mark_taken<'r>(conn: &Connection, space: i64, taken: impl Iterator<Item = &'r RecordId>) -> Result<(), StoreError> {
+    let mut update =
+        conn.prepare_cached("UPDATE record SET state = 1 WHERE space = ?1 AND record = ?2 AND state = 0")?;
+    for record in taken {
+        update.execute((space, record.as_ref()))?;
+    }
+    Ok(())
 }
 
 pub(super) fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
@@ -193,18 +227,75 @@ impl Store {
         check_genesis(&self.conn, space, random)
     }
 
-    /// Stores records, durably; returns how many were new. Records of another space, and those whose parents are
-    /// not here, are left out.
+    /// Stores records that were written here, durably; returns how many were new. Records of another space, and those
+    /// whose parents are not here, are left out.
     ///
     /// # Errors
     /// [`StoreError::Records`] when one can never count or there would be too many: then none is stored.
     pub fn put_records(&mut self, space: &SpaceId, records: &[Record]) -> Result<usize, StoreError> {
+        self.insert_admissible(space, records, Source::Here)
+    }
+
+    /// As [`Self::put_records`], for records that a relay gave.
+    ///
+    /// # Errors
+    /// As [`Self::put_records`].
+    pub fn receive_records(&mut self, space: &SpaceId, records: &[Record]) -> Result<usize, StoreError> {
+        self.insert_admissible(space, records, Source::Relay)
+    }
+
+    fn insert_admissible(&mut self, space: &SpaceId, records: &[Record], source: Source) -> Result<usize, StoreError> {
         let tx = begin(&self.conn)?;
         let row = find_space(&tx, space)?.row;
         let held = load(&tx, row)?;
-        let new = insert_records(&tx, row, admissible(space, &held, records)?)?;
+        let new = insert_records(&tx, row, admissible(space, &held, records)?, source)?;
+        if source == Source::Relay {
+            let mut taken = untaken(&tx, row)?;
+            taken.retain(|id| records.iter().any(|record| record.id() == *id));
+            mark_taken(&tx, row, taken.iter())?;
+        }
         tx.commit()?;
         Ok(new)
+    }
+
+    /// The records that were written here and that no relay is known to hold.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn untaken_records(&self, space: &SpaceId) -> Result<BTreeSet<RecordId>, StoreError> {
+        untaken(&self.conn, find_space(&self.conn, space)?.row)
+    }
+
+    /// A relay holds these.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn records_taken(&mut self, space: &SpaceId, taken: &[RecordId]) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        mark_taken(&tx, find_space(&tx, space)?.row, taken.iter())?;
+        Ok(tx.commit()?)
+    }
+
+    /// Takes back records that no relay holds and stores what is written in their place, in one durable commit.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was changed.
+    pub fn take_back_records(
+        &mut self,
+        space: &SpaceId,
+        gone: &BTreeSet<RecordId>,
+        instead: &[Record],
+    ) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        let row = find_space(&tx, space)?.row;
+        let mut delete = tx.prepare_cached("DELETE FROM record WHERE space = ?1 AND record = ?2 AND state = 0")?;
+        for record in gone {
+            delete.execute((row, record.as_ref()))?;
+        }
+        drop(delete);
+        note_change(&tx, row)?;
+        insert_records(&tx, row, admissible(space, &load(&tx, row)?, instead)?, Source::Here)?;
+        Ok(tx.commit()?)
     }
 
     /// All records of a space, in the order they arrived.
@@ -215,15 +306,14 @@ impl Store {
         load(&self.conn, find_space(&self.conn, space)?.row)
     }
 
-    /// How many records of a space are held; records never go, so an equal count means the same records.
+    /// How often the records of a space were changed; an equal number means the same records.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn record_count(&self, space: &SpaceId) -> Result<usize, StoreError> {
+    pub fn records_changed(&self, space: &SpaceId) -> Result<u64, StoreError> {
         let space = find_space(&self.conn, space)?.row;
-        let mut select = self.conn.prepare_cached("SELECT count(*) FROM record WHERE space = ?1")?;
-        let count: i64 = select.query_row([space], |row| row.get(0))?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        let mut select = self.conn.prepare_cached("SELECT records_changed FROM space WHERE id = ?1")?;
+        Ok(select.query_row([space], |row| row.get::<_, i64>(0))?.unsigned_abs())
     }
 
     /// Whether a record is held.

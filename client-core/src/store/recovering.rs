@@ -10,7 +10,7 @@ use lifeos_sync_protocol::ids::SpaceId;
 use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 
-use super::records::{find_space, insert_records, insert_space, load};
+use super::records::{Source, find_space, insert_records, insert_space, load};
 use super::{NewSpace, Reads, Store, StoreError, admissible, begin, schema};
 
 /// Key of the `meta` table: the ids of the spaces that are to be recovered, one after the other.
@@ -54,7 +54,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let tx = begin(&self.conn)?;
         let row = find_space(&tx, space)?.row;
-        insert_records(&tx, row, admissible(space, &load(&tx, row)?, records)?)?;
+        insert_records(&tx, row, admissible(space, &load(&tx, row)?, records)?, Source::Relay)?;
         schema::remove_meta(&tx, mark)?;
         put(&tx, next)?;
         Ok(tx.commit()?)
@@ -95,7 +95,7 @@ impl Store {
     pub fn finish_space_recovery(&mut self, space: &SpaceId, records: &[Record]) -> Result<(), StoreError> {
         let tx = begin(&self.conn)?;
         let row = find_space(&tx, space)?.row;
-        insert_records(&tx, row, admissible(space, &load(&tx, row)?, records)?)?;
+        insert_records(&tx, row, admissible(space, &load(&tx, row)?, records)?, Source::Relay)?;
         let mut left = to_recover(&tx)?;
         left.remove(space);
         put(&tx, &left)?;

@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 3;
+const MIN_READER: u32 = 4;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -182,6 +182,14 @@ CREATE TABLE mention(
     position INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     PRIMARY KEY(stream, position)) WITHOUT ROWID;
+";
+
+/// state of a record 0: written here, and no relay is known to hold it; 1: a relay holds it; 2: others were told that it
+/// exists. records_changed counts the commits that changed the records.
+const V4: &str = "
+ALTER TABLE record ADD COLUMN state INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE space ADD COLUMN records_changed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX record_state ON record(space, state) WHERE state < 2;
 ";
 
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.

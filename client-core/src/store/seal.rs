@@ -87,7 +87,7 @@ impl Store {
         if deltas.is_empty() {
             deltas.push(Delta { frontier, ..Delta::default() });
         }
-        let records = promise::untold(&transaction, space, space_ref.row)?;
+        let records = promise::untold(&transaction, space_ref.row)?;
         if let Some(first) = deltas.first_mut() {
             first.app = encode_app(&witness::untold(&transaction, space_ref.row)?, &records);
         }
@@ -106,7 +106,7 @@ impl Store {
         tell_frontier(&transaction, &deltas, space_ref.row)?;
         witness::told(&transaction, space_ref.row)?;
         if !records.is_empty() {
-            promise::told(&transaction, space, space_ref.row)?;
+            promise::told(&transaction, space_ref.row)?;
         }
         transaction.commit()?;
         Ok(SealReport { envelopes: deltas.len(), changes, more })

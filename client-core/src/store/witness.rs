@@ -30,11 +30,19 @@ pub enum WarningKind {
     Equivocation,
     /// The relay broke the protocol.
     Misbehaved,
+    /// The relay did not take records that were written here, and they were taken back.
+    RecordsTakenBack,
 }
 
 impl WarningKind {
-    const ALL: [Self; 5] =
-        [Self::LogRolledBack, Self::LogReplaced, Self::EquivocationProven, Self::Equivocation, Self::Misbehaved];
+    const ALL: [Self; 6] = [
+        Self::LogRolledBack,
+        Self::LogReplaced,
+        Self::EquivocationProven,
+        Self::Equivocation,
+        Self::Misbehaved,
+        Self::RecordsTakenBack,
+    ];
 
     /// Stable name.
     #[must_use]
@@ -45,6 +53,7 @@ impl WarningKind {
             Self::EquivocationProven => "equivocation_proven",
             Self::Equivocation => "equivocation",
             Self::Misbehaved => "misbehaved",
+            Self::RecordsTakenBack => "records_taken_back",
         }
     }
 }

@@ -75,8 +75,9 @@ impl Connection {
         guests: Option<GuestsJoin>,
     ) -> Result<Vec<RecordStatus>, Refusal> {
         let parked = self.session(session)?.parked.take();
-        // Held until the records are durable: nobody judges against a set that may not come to be.
-        let mut set = space.records.lock().await;
+        // Held until the records are durable: nobody judges against a set that may not come to be. The lock goes with
+        // them to the writer: this connection may end before they are, e.g. because they end it.
+        let mut set = Arc::clone(&space.records).lock_owned().await;
         if let Some(answer) = guests.as_ref().map(|guests| guests.check(&space, &set)).transpose()?.flatten() {
             return Ok(vec![answer]);
         }
@@ -99,20 +100,21 @@ impl Connection {
             let lowered = space.lowered(&view, &accepted);
             let in_force = Box::new({
                 let (space, view, accepted) = (Arc::clone(&space), Arc::clone(&view), accepted.clone());
-                move || space.put_in_force(view, &accepted, reader)
+                move || {
+                    *set = grown;
+                    space.put_in_force(view, &accepted, reader);
+                }
             });
             let target = RecordTarget::Existing(space.no);
             match store_records(&self.relay.store, target, &accepted, view.doors(), lowered, in_force).await? {
-                Recorded::Stored(_) => {
-                    *set = grown;
-                    return Ok(results);
-                }
+                Recorded::Stored(_) => return Ok(results),
                 Recorded::CutBehind(streams) => {
                     let early = space.too_early(&streams, &view, &accepted);
                     if early.is_empty() || !decided.is_empty() {
                         return Err(Refusal::mild(ErrorCode::Internal, "a fault inside the relay"));
                     }
                     decided = early;
+                    set = Arc::clone(&space.records).lock_owned().await;
                 }
             }
         }

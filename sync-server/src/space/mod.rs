@@ -37,7 +37,7 @@ pub(crate) struct Space {
     /// This relay's log of it.
     pub(crate) log_id: LogId,
     /// Records; the lock is held from the evaluation of new ones until they are durable.
-    pub(crate) records: tokio::sync::Mutex<RecordSet>,
+    pub(crate) records: Arc<tokio::sync::Mutex<RecordSet>>,
     view: RwLock<Arc<View>>,
     owners: RwLock<HashMap<StreamId, SignPk>>,
     live: Mutex<Live>,
@@ -55,7 +55,7 @@ impl Space {
             no: loaded.no,
             id,
             log_id: loaded.log_id,
-            records: tokio::sync::Mutex::new(set),
+            records: Arc::new(tokio::sync::Mutex::new(set)),
             view: RwLock::new(Arc::new(view)),
             owners: RwLock::new(loaded.streams.into_iter().collect()),
             live: Mutex::new(Live::new(end, metrics)),
@@ -73,7 +73,7 @@ impl Space {
             no,
             id,
             log_id: LogId::ZERO,
-            records: tokio::sync::Mutex::new(RecordSet::new(id, budget::RecordBudget::default())),
+            records: Arc::new(tokio::sync::Mutex::new(RecordSet::new(id, budget::RecordBudget::default()))),
             view: RwLock::new(Arc::new(View::new(membership))),
             owners: RwLock::default(),
             live: Mutex::new(Live::new(end, Arc::default())),

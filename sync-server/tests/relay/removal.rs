@@ -317,3 +317,23 @@ async fn ten_thousand_records_of_an_editor_leave_room_to_remove_it() {
     assert!(!membership.may_read(&editor.pk));
     assert_eq!(client.last_words().await, Some(ErrorCode::Removed));
 }
+
+/// The connection ends because of the very record that it brought, maybe before its own task goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_ends_the_connection_it_came_by_is_known_to_everybody() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let devices: Vec<Device> = (2..34).map(|seed| space.enrol(seed)).collect();
+    let (mut owner, session) = Client::found(&relay, &space).await;
+    for device in &devices {
+        let (mut leaving, theirs) = Client::join(&relay, &space, device).await;
+        let record = space.sign_as(device, space.records.len(), &removal(device, RemoveReason::Left, &[]));
+        let bytes = vec![record.bytes().to_vec()];
+        leaving.send(&Frame::Rec { session: theirs, records: bytes, more: false }).await;
+        assert_eq!(leaving.last_words().await, Some(ErrorCode::Removed));
+        space.records.push(record);
+        // What is written on top of it is placed, and who opens the space hears of it.
+        space.append(&Body::Policy { rotation_days: 90, grace_days: 7, endorse_k: 1, relays: Vec::new() });
+        assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK]);
+    }
+}
