@@ -11,6 +11,7 @@ use crate::ask;
 use crate::failure::Failure;
 use crate::home;
 use crate::output::Out;
+use crate::page::one_line;
 
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
@@ -67,6 +68,21 @@ impl Context {
             Some(wanted) => home.in_space(wanted)?,
             None => home.in_use()?,
         })
+    }
+
+    /// Opens the space for an edit: says so when it is closed. The edit is made all the same, and sent; nothing is lost.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    pub fn open_to_edit(&self) -> Result<Client, Failure> {
+        let client = self.open()?;
+        if let Some(closing) = client.closing()? {
+            let closing = one_line(&closing.text());
+            self.out.say(&format!(
+                "This space is {closing}. Your edit is kept and sent, but others may not look here any more."
+            ));
+        }
+        Ok(client)
     }
 
     /// Opens the home, in its home space.

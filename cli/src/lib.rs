@@ -15,6 +15,7 @@ pub mod failure;
 pub mod home;
 pub mod output;
 pub mod page;
+mod place;
 pub mod progress;
 
 use std::process::ExitCode;

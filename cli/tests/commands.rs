@@ -6,6 +6,7 @@ mod contract;
 mod database;
 mod keys;
 mod people;
+mod spaces;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -282,7 +283,7 @@ fn what_points_where_and_how_notebooks_lie_is_told() {
     assert!(json(&["status"])["changes_pending"].as_u64().unwrap() > 0);
     let verified = json(&["status", "--verify"]);
     assert_eq!(verified["state_code"], json(&["status"])["state_code"]);
-    assert_eq!(verified.as_object().unwrap().len(), 2, "the code and its space, nothing else: {verified}");
+    assert_eq!((&verified["space_name"], verified.as_object().unwrap().len()), (&json!("home"), 3), "{verified}");
 }
 
 #[test]

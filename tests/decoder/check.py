@@ -216,7 +216,24 @@ def check_hashes(vectors):
     vectors.equal("have_digest_of_nothing", frames.have_digest([]))
     _, _, (_, streams) = frames.decode(of_frames["have"])
     vectors.equal("have_digest_of_the_have_frame", frames.have_digest(streams))
+    check_join_proof(vectors, space, device)
     vectors.equal("join_member_of_invite_71x32", links.joining_member(bytes([0x71] * 32), device))
+
+
+def check_join_proof(vectors, space, author):
+    """The one Join whose proof is real: made with the secret of the invitation in records.txt."""
+    of_records = Vectors.all["records.txt"]
+    invite, member, devices, proof, _ = Record(of_records["join_proven"]).fields
+    invite_pk = Record(of_records["invite"]).fields[0]
+    if member != links.joining_member(invite, author) or devices[0][0] != author:
+        raise Failed("a Join of somebody else")
+    message = links.join_message(space, invite, member, devices)
+    vectors.equal("join_message_of_join_proven", message)
+    verify(invite_pk, message, proof)
+    flips("join message", message, lambda changed: verify(invite_pk, changed, proof))
+    refuses("a Join by another invitation's secret", lambda: verify(author, message, proof))
+    random = Record(of_records["genesis"]).fields[0]
+    verify(author, enrolment_message(random, member, devices[0]), devices[0][3])
 
 
 def pair(seeds):
@@ -511,6 +528,30 @@ def check_sas(vectors):
     pictures, numbers = links.sas_comparison(transcript, vectors["secret"])
     vectors.equal("pictures", " ".join(pictures))
     vectors.equal("numbers", str(numbers))
+    check_sas_messages(vectors, transcript)
+
+
+def check_sas_messages(vectors, transcript):
+    """What is sealed after the comparison: each message under a key that the ones before it go into."""
+    said = {
+        "offer": (links.SAS_OFFER, {1: bytes([0x4E] * 32), 2: vectors["pkE"], 3: [[bytes([0x51] * 32), bytes([0x52] * 16), bytes([0x53] * 32)]]}),
+        "keys": (links.SAS_KEYS, {1: "Ada's phone", 2: [[bytes([0x54] * 32), bytes([0x55] * 32), bytes([0x56] * 64)]]}),
+        "grant": (links.SAS_GRANT, {1: "Ada", 2: ["wss://relay.example"], 3: [[bytes([0x51] * 32), bytes([0x57] * 32), bytes([0x58] * 32)]]}),
+    }
+    before = []
+    for name, (kind, plain) in said.items():
+        message = vectors[name]
+
+        def opened(data, kind=kind, before=tuple(before), secret=vectors["secret"], bound=transcript):
+            return links.open_sas(bound, secret, kind, before, data)
+
+        if opened(message) != plain:
+            raise Failed(f"sas.txt: {name} says something else")
+        flips(f"sas {name}", message, opened)
+        refuses(f"sas {name} of another attempt", lambda: opened(message, bound=bytes(32)))
+        refuses(f"sas {name} under another secret", lambda: opened(message, secret=bytes(32)))
+        refuses(f"sas {name} after other messages", lambda: opened(message, before=(*before, message)))
+        before.append(message)
 
 
 @check("invite.txt")
@@ -561,6 +602,11 @@ def check_device_key(vectors):
         raise Failed("another root")
     flips("device.key", locked, lambda data: files.open_device_key(data, passphrase))
     refuses("device.key under another passphrase", lambda: files.open_device_key(locked, passphrase + " "))
+    refuses("device.key without its passphrase", lambda: files.open_device_key(locked))
+    for version, name, body in ((1, "plain", bytes([6] * 32)), (3, "elsewhere", bytes([4] * 16))):
+        if files.device_key_version(vectors[name]) != version or files.open_device_key(vectors[name]) != body:
+            raise Failed(f"device_key.txt: {name} holds something else")
+        flips(f"device.key, {name}", vectors[name], files.open_device_key)
 
 
 @check("backup.txt")

@@ -4,12 +4,15 @@
 
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use lifeos_sync_protocol::frame::{ErrorCode, Frame};
 use lifeos_tests::process::{Relay, free_port, on_full_disk, program};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 /// What to do about a full disk, as the core says it.
 const FREE_SPACE: &[&str] = &[
@@ -341,6 +344,37 @@ fn a_wrong_relay_key_and_a_missing_relay_are_told_apart() {
     home.refused(&["sync"], &["if its operator confirms the new key, set the relay again as URL#KEY"]);
     home.ok(&["relay", "set", &format!("ws://127.0.0.1:{}", free_port())]);
     home.refused(&["sync"], &["check the address and the network"]);
+    home.ok(&["relay", "set", &relay.url]);
+    home.ok(&["sync"]);
+    home.unharmed();
+}
+
+/// Something that answers every HELLO with ERROR VERSION, at this address.
+fn relay_of_another_version() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("ws://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut socket = tungstenite::accept(stream.unwrap()).unwrap();
+            let Ok(Message::Binary(hello)) = socket.read() else { continue };
+            let (request, _) = Frame::decode(&hello).unwrap();
+            let (code, message) = (ErrorCode::Version, "only version 9".to_owned());
+            let refused = Frame::Error { code, fatal: true, retry_after_ms: 0, message }.encode(request);
+            let _ = socket.send(Message::Binary(refused.into()));
+            // Until the other side has read it and goes.
+            while socket.read().is_ok() {}
+        }
+    });
+    address
+}
+
+#[test]
+fn a_relay_of_another_version_says_what_to_update_and_nothing_is_lost() {
+    let home = Home::new();
+    home.ok(&["relay", "set", &relay_of_another_version()]);
+    home.refused(&["sync"], &["update this app or the relay"]);
+    home.unharmed();
+    let relay = Relay::start(&home.path("relay"), free_port(), None).unwrap();
     home.ok(&["relay", "set", &relay.url]);
     home.ok(&["sync"]);
     home.unharmed();

@@ -133,7 +133,7 @@ async fn new_words_work_and_the_old_ones_are_refused() {
     assert_eq!(laptop.phrase_standing(&old), PhraseStanding::Current);
 
     let new = Client::new_recovery_phrase(PhraseLength::Words24);
-    laptop.replace_recovery_phrase(&new).await.unwrap();
+    laptop.replace_recovery_phrase(&new, true).await.unwrap();
     assert_eq!(laptop.phrase_standing(&old), PhraseStanding::Replaced);
     assert_eq!(laptop.phrase_standing(&new), PhraseStanding::Current);
     let after = titled(&laptop, "After");
@@ -144,8 +144,32 @@ async fn new_words_work_and_the_old_ones_are_refused() {
     assert!(!world.home("thief").exists());
     let (found, _) = recover(&world, "found", &new).await.unwrap();
     assert!(found.note(&before).is_ok() && found.note(&after).is_ok());
-    let twice = found.replace_recovery_phrase(&old).await.unwrap_err();
+    let twice = found.replace_recovery_phrase(&old, true).await.unwrap_err();
     assert!(twice.to_string().contains("enrolled before"), "old words never come back: {twice}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_another_device_replaced_count_as_not_typed_back_here() {
+    let world = World::new().await;
+    let (laptop, old) = world.first_with_phrase();
+    sync(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
+    let standing = |client: &Client| (client.is_phrase_checked().unwrap(), client.status().unwrap().phrase_unchecked);
+    assert_eq!(standing(&laptop), (false, true), "they were made here and never typed");
+    laptop.phrase_was_checked(&old).unwrap();
+    assert_eq!(standing(&laptop), (true, false));
+    assert_eq!(standing(&phone), (false, false), "it has never had to do with them");
+    sync(&phone).await;
+    let new = Client::new_recovery_phrase(PhraseLength::Words12);
+    phone.replace_recovery_phrase(&new, true).await.unwrap();
+    assert_eq!(standing(&phone), (true, false));
+    sync(&laptop).await;
+    assert_eq!(standing(&laptop), (false, true), "other words are in force");
+    laptop.phrase_was_checked(&new).unwrap();
+    assert_eq!(standing(&laptop), (true, false));
+    let newest = Client::new_recovery_phrase(PhraseLength::Words12);
+    laptop.replace_recovery_phrase(&newest, false).await.unwrap();
+    assert_eq!(standing(&laptop), (false, true), "made by a script");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -248,7 +248,7 @@ async fn a_space_whose_relay_is_down_comes_back_with_the_next_run_and_new_words_
 
     // New words meanwhile: the space that is still to come keeps the old ones, and it is told.
     let new = Client::new_recovery_phrase(PhraseLength::Words12);
-    let covers = found.replace_recovery_phrase(&new).await.unwrap();
+    let covers = found.replace_recovery_phrase(&new, true).await.unwrap();
     let cover = |space: &Client| {
         let id = space.space().to_string();
         covers.iter().find(|cover| cover.space == id).unwrap().outcome
@@ -270,7 +270,7 @@ async fn a_space_whose_relay_is_down_comes_back_with_the_next_run_and_new_words_
 
     relay.shutdown().await;
     let newer = Client::new_recovery_phrase(PhraseLength::Words12);
-    let covers = found.replace_recovery_phrase(&newer).await.unwrap();
+    let covers = found.replace_recovery_phrase(&newer, true).await.unwrap();
     let left: Vec<_> = covers.iter().filter(|cover| cover.outcome == CoverOutcome::NotCovered).collect();
     assert!(left.len() == 1 && left[0].text.contains("does not answer"), "{covers:?}");
     assert_eq!(found.status().unwrap().spaces_uncovered, [club.space().to_string()]);
@@ -346,7 +346,7 @@ async fn old_words_open_nothing_in_a_shared_space_after_new_ones() {
     let Two { world, phrase: old, ana, family, club, ben_family, ben_club, .. } = two(Role::Editor, None).await;
     ana.cover_spaces(&old).await.unwrap();
     let new = Client::new_recovery_phrase(PhraseLength::Words24);
-    let covers = ana.replace_recovery_phrase(&new).await.unwrap();
+    let covers = ana.replace_recovery_phrase(&new, true).await.unwrap();
     assert!(covers.iter().all(|cover| cover.outcome == CoverOutcome::CoveredNow), "{covers:?}");
     sync(&ana).await;
     for (space, bens) in [(&family, &ben_family), (&club, &ben_club)] {

@@ -52,10 +52,12 @@ fn keystore() -> Outcome {
     need("gnome-keyring-daemon", "gnome-keyring")?;
     need("secret-tool", "libsecret-tools")?;
     let folder = target().join("keystore");
-    let build = ["build", "-p", "lifeos-cli", "--features", "keystore", "--profile", "ci", "--locked"];
+    let both = ["-p", "lifeos-cli", "-p", "lifeos-sync-server", "--features", "lifeos-cli/keystore"];
+    let build = [&["build", "--profile", "ci", "--locked"], &both[..]].concat();
     run(cargo(&build).env("CARGO_TARGET_DIR", &folder), Duration::from_secs(20 * 60))?;
-    let program = folder.join("ci/lifeos").to_string_lossy().into_owned();
-    run(&mut command("python3", &["tests/keystore/check.py", &program]), Duration::from_secs(5 * 60))
+    let [program, relay] = ["lifeos", "lifeos-relay"].map(|name| folder.join("ci").join(name));
+    let (program, relay) = (program.to_string_lossy(), relay.to_string_lossy());
+    run(&mut command("python3", &["tests/keystore/check.py", &program, &relay]), Duration::from_secs(5 * 60))
 }
 
 /// Changes and documents mutated under a seed that is the day, so that every day tries others.

@@ -159,7 +159,9 @@ pub(crate) fn bench(args: &[&str]) -> Outcome {
 
 fn clippy() -> Outcome {
     everything()?;
-    // The one feature that the workspace leaves out, or nobody would notice that it builds no more.
+    // Of the two features that the workspace leaves out, the one that needs nothing of the machine, or nobody would notice
+    // that it builds no more. `sqlcipher` needs libcrypto with its headers, and minutes to build SQLCipher anew: `deep`
+    // lints it and runs every test with it.
     let keystore = ["-p", "lifeos-client-core", "--features", "keystore"];
     let lint = ["clippy", "--profile", "ci", "--locked", "--quiet"];
     run(&mut cargo(&[&lint[..], &keystore, &["--", "-D", "warnings"]].concat()), minutes(10))

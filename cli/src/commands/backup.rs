@@ -10,6 +10,7 @@ use crate::ask;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{count, time};
+use crate::place;
 
 /// Write everything into one encrypted file.
 #[derive(Debug, Args)]
@@ -77,14 +78,16 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<(), Failure> 
     let mut bar = context.out.bar();
     let restored = Client::restore(&home, &args.file, &key, &mut |step| bar.step(&step));
     bar.finish();
-    let (_, report) = restored?;
+    let (client, report) = restored?;
+    let key_place = place::keep(&client, context);
     let result = json!({
         "home": home, "space": report.space, "device": report.device, "made_ms": report.made_ms,
-        "notes": report.notes, "documents": report.documents,
+        "notes": report.notes, "documents": report.documents, "key_place": key_place,
     });
     context.out.result(&result, |page| {
         page.line(format_args!("Restored {} as of {}.", count(report.notes, "note"), time(report.made_ms)));
         page.line("Run `lifeos sync` to receive what was written since. If the old copy of this device still runs,");
         page.line("remove one of the two, or link this one as a new device.");
+        place::draw(page, key_place);
     })
 }

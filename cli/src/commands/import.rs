@@ -38,7 +38,7 @@ pub struct Markdown {
 
 pub(super) fn run(command: Import, context: &Context) -> Result<(), Failure> {
     let Import::Markdown(args) = command;
-    let client = context.open()?;
+    let client = if args.dry_run { context.open()? } else { context.open_to_edit()? };
     let mut bar = context.out.bar();
     let report = client.import_markdown(&args.path, args.dry_run, &mut |step| bar.step(&step));
     bar.finish();

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::home;
 use crate::page::short;
+use crate::place;
 
 /// Begin on the first device.
 #[derive(Debug, Args)]
@@ -40,6 +41,7 @@ struct Begun<'a> {
     device: String,
     device_name: &'a str,
     recovery_phrase: &'a str,
+    key_place: KeyPlace,
 }
 
 pub(super) fn run(args: Init, context: &Context) -> Result<(), Failure> {
@@ -58,17 +60,19 @@ pub(super) fn run(args: Init, context: &Context) -> Result<(), Failure> {
         ask::words_back(draft.phrase(), &ask::positions(draft.phrase()), context)?;
     }
     let client = draft.create(&home, checked)?;
-    keep_key(&client, context);
+    let key_place = place::keep(&client, context);
     let begun = Begun {
         home: home.display().to_string(),
         space: client.space().to_string(),
         device: client.device().to_string(),
         device_name: &device_name,
         recovery_phrase: &words,
+        key_place,
     };
     context.out.result(&begun, |page| {
         page.line(format_args!("Home     {}", begun.home));
         page.line(format_args!("Device   {} ({})", begun.device_name, short(&begun.device)));
+        place::draw(page, key_place);
         if checked {
             return;
         }
@@ -85,12 +89,3 @@ const SHOWN_ONCE: &str =
     "Your recovery phrase. Write it down on paper now: it is not shown again, and nobody can reset it.";
 const WHAT_THEY_ARE: &str =
     "Whoever has the words can read everything; without them, losing all your devices loses everything.";
-
-/// Into the system's keystore where this program was built with one and it keeps what it is given; else a file.
-fn keep_key(client: &Client, context: &Context) {
-    if cfg!(feature = "keystore")
-        && let Err(error) = client.protect_key(KeyPlace::Keystore, None)
-    {
-        context.out.say(&error.to_string());
-    }
-}

@@ -97,7 +97,7 @@ pub(super) fn run(command: &Key, context: &Context) -> Result<(), Failure> {
             page.line(if kept.passphrase { "Passphrase  asked for by every command" } else { "Passphrase  none" });
             match checked {
                 Some(true) => page.line("Phrase      was typed back and is right"),
-                Some(false) => page.line("Phrase      never typed back: run `lifeos recovery check`"),
+                Some(false) => page.line("Phrase      not typed back on this device: run `lifeos recovery check`"),
                 None => {}
             }
         },

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::home;
 use crate::page::{Page, one_line, short};
+use crate::place;
 
 /// Add a device of yours.
 #[derive(Debug, Subcommand)]
@@ -102,12 +103,14 @@ async fn new_sas(args: New, context: &Context) -> Result<(), Failure> {
 }
 
 fn show_linked(client: &Client, name: &str, context: &Context) -> Result<(), Failure> {
-    let (home, device) = (context.home()?, client.device().to_string());
+    let (home, device, key_place) = (context.home()?, client.device().to_string(), place::keep(client, context));
     let linked = json!({
         "event": "linked", "home": home, "space": client.space().to_string(), "device": device, "device_name": name,
+        "key_place": key_place,
     });
     context.out.result(&linked, |page| {
         page.line(format_args!("Linked. This device is {} ({}).", one_line(name), short(&device)));
+        place::draw(page, key_place);
         page.line("Run `lifeos sync` to receive your notes.");
     })
 }

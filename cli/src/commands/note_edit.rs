@@ -27,7 +27,7 @@ fn change(
     what: &str,
     edit: impl FnOnce(&Client) -> Result<(), ClientError>,
 ) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_to_edit()?;
     edit(&client)?;
     shown(&client, context, id, what)
 }
@@ -49,7 +49,7 @@ pub(super) fn add(args: Add, context: &Context) -> Result<(), Failure> {
     if title.is_empty() && markdown.is_empty() {
         return Err(Failure::usage("an empty note: give a title, --text or --file"));
     }
-    let client = context.open()?;
+    let client = context.open_to_edit()?;
     let notebook = args.notebook.map(|name| notebook::find(&client, &name)).transpose()?;
     let draft = NoteDraft { title, markdown, notebook, tags: args.tags };
     let id = client.note_create(draft)?.to_string();
@@ -57,7 +57,7 @@ pub(super) fn add(args: Add, context: &Context) -> Result<(), Failure> {
 }
 
 pub(super) fn edit(args: &Edit, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = context.open_to_edit()?;
     let note = client.note(&args.id)?;
     let text = match &args.file {
         Some(file) => read_text(file)?,
@@ -88,7 +88,7 @@ pub(super) fn rename(args: &Rename, context: &Context) -> Result<(), Failure> {
 }
 
 pub(super) fn move_to(args: &Move, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let client = if args.to.is_some() { context.open()? } else { context.open_to_edit()? };
     if let Some(to) = &args.to {
         let there = client.in_space(to)?;
         let id = client.note_move_to(&args.id, &there)?.to_string();

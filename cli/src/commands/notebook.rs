@@ -82,7 +82,8 @@ pub struct Remove {
 }
 
 pub(super) fn run(command: NotebookCommand, context: &Context) -> Result<(), Failure> {
-    let client = context.open()?;
+    let is_list = matches!(command, NotebookCommand::List(_));
+    let client = if is_list { context.open()? } else { context.open_to_edit()? };
     match command {
         NotebookCommand::Add(args) => add(&args, &client, context),
         NotebookCommand::List(_) => list(&client, context),

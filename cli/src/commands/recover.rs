@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::home;
 use crate::page::{Page, count, one_line, short};
+use crate::place;
 
 /// Get everything back on a bare machine, from the recovery phrase and a relay's address.
 #[derive(Debug, Args)]
@@ -59,19 +60,23 @@ pub(super) fn run(args: Recover, context: &Context) -> Result<(), Failure> {
         })
     })?;
     bar.finish();
+    // A home that was back before lies as its person chose.
+    let is_new = !report.states.is_empty();
+    let key_place = if is_new { place::keep(&client, context) } else { Client::key_protection(&home)?.place };
     let synced = context.block_on(async { Ok(client.sync_all(&mut |_| {}).await.is_ok()) })?;
     let device_name = if report.states.is_empty() { client.status()?.device_name } else { name };
     let result = json!({
         "home": home, "space": report.space, "device": report.device, "device_name": device_name,
         "devices_removed": report.devices_removed, "members_other": report.members_other,
         "links_open": report.links_open, "notes": report.notes, "documents": report.documents,
-        "states": report.states, "spaces": report.spaces, "synced": synced,
+        "states": report.states, "spaces": report.spaces, "synced": synced, "key_place": key_place,
     });
     context.out.result(&result, |page| {
         if !report.states.is_empty() {
             draw_home(page, &report, &device_name);
         }
         report.spaces.iter().for_each(|space| draw_space(page, space));
+        place::draw(page, key_place);
         page.line("What the lost devices hold already stays readable on them. The same words go on working;");
         page.line("if somebody else may have seen them, run `lifeos recovery new` now.");
     })
@@ -202,7 +207,7 @@ fn new(length: PhraseLength, context: &Context) -> Result<(), Failure> {
         context.out.say(&format!("New recovery phrase:\n\n  {words}\n"));
         ask::words_back(&phrase, &ask::positions(&phrase), context)?;
     }
-    let spaces = context.block_on(async { Ok(client.replace_recovery_phrase(&phrase).await?) })?;
+    let spaces = context.block_on(async { Ok(client.replace_recovery_phrase(&phrase, asked).await?) })?;
     context.out.result(&json!({"recovery_phrase": words, "checked": asked, "spaces": spaces}), |page| {
         if !asked {
             page.line(page.bold("New recovery phrase"));
@@ -253,7 +258,7 @@ fn check(context: &Context) -> Result<(), Failure> {
     let phrase = ask::phrase(context)?;
     let standing = client.phrase_standing(&phrase);
     match standing {
-        PhraseStanding::Current => client.phrase_was_checked()?,
+        PhraseStanding::Current => client.phrase_was_checked(&phrase)?,
         PhraseStanding::Replaced => {
             return Err(Failure::invalid("these words were replaced: only the newest recovery phrase works"));
         }

@@ -105,16 +105,23 @@ pub(super) const NOT_COVERED: &str =
 fn list(context: &Context) -> Result<(), Failure> {
     let spaces = context.open_home()?.spaces()?;
     context.out.result(&json!({"spaces": spaces}), |page| {
-        page.table(&spaces.iter().map(row).collect::<Vec<_>>());
+        page.table(&spaces.iter().map(|space| row(space, &spaces)).collect::<Vec<_>>());
     })
 }
 
-fn row(space: &SpaceSummary) -> Vec<String> {
+fn row(space: &SpaceSummary, all: &[SpaceSummary]) -> Vec<String> {
     let mut marks = Vec::new();
-    marks.extend(space.in_use.then_some("in use"));
-    marks.extend(space.closed.then_some("closed"));
+    marks.extend(space.in_use.then(|| "in use".to_owned()));
+    marks.extend(space.closed.then(|| closed(space, all)));
     let members = count(space.members, "member");
     vec![short(&space.id), one_line(&space.name), space.role.clone(), members, marks.join(", ")]
+}
+
+/// Closed, and where it goes on.
+fn closed(space: &SpaceSummary, all: &[SpaceSummary]) -> String {
+    let Some(successor) = &space.successor else { return "closed".to_owned() };
+    let known = all.iter().find(|other| other.id == *successor).map(|other| one_line(&other.name));
+    format!("closed, goes on in {} {}", known.unwrap_or_default(), short(successor)).replace("  ", " ")
 }
 
 fn choose(wanted: &str, context: &Context) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! `lifeos status`: what is not sent, how far each relay has been read, what was noticed and set aside.
 
 use clap::Args;
-use lifeos_client_core::client::{RelayStatus, Status};
+use lifeos_client_core::client::{RelayStatus, SpaceNotice, Status};
 use serde_json::json;
 
 use super::device;
@@ -19,7 +19,7 @@ pub struct StatusArgs {
     /// Only the six digits that two devices of a space share when they hold the same
     #[arg(long, conflicts_with = "dismiss")]
     verify: bool,
-    /// Forget the warnings about relays
+    /// Forget the warnings about relays; what proves that one lied stays in --json, under `proofs`
     #[arg(long)]
     dismiss: bool,
 }
@@ -31,16 +31,19 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
     }
     let status = client.status()?;
     if args.verify {
-        let code = json!({"space": status.space, "state_code": status.state_code});
+        let code = json!({
+            "space": status.space, "space_name": status.space_name, "state_code": status.state_code,
+        });
         return context.out.result(&code, |page| verify(page, &status));
     }
     context.out.result(&status, |page| draw(page, &status))
 }
 
 fn verify(page: &mut Page, status: &Status) {
-    page.line(format_args!("{} {}", &status.state_code[..3], &status.state_code[3..]));
+    page.line(format_args!("{} {}   {}", &status.state_code[..3], &status.state_code[3..], space(status)));
     page.line("");
-    page.line("Sync both devices, then read this to each other: equal digits mean equal members, keys and edits.");
+    page.line("Sync both devices, then read this to each other, for the same space: equal digits mean equal members,");
+    page.line("keys and edits.");
     page.line("If they stay different after a sync, a relay may be keeping something from one of you.");
 }
 
@@ -55,17 +58,28 @@ fn draw(page: &mut Page, status: &Status) {
     page.table(&[
         vec!["Home".into(), status.home.display().to_string()],
         vec!["Device".into(), format!("{} ({})", one_line(&status.device_name), short(&status.device))],
-        vec!["Space".into(), short(&status.space)],
+        vec!["Space".into(), space(status)],
         vec!["Holds".into(), format!("{}, {}", count(status.notes, "note"), count(status.documents, "document"))],
         vec!["To send".into(), to_send(status)],
         vec!["Keys".into(), keys(status)],
     ]);
+    if let Some(closing) = &status.closed {
+        page.line("");
+        page.line(format_args!("This space is {}.", one_line(&closing.text())));
+    }
+    if status.phrase_unchecked {
+        page.line("");
+        page.line(
+            "Your recovery phrase was not typed back yet: run `lifeos recovery check` with the words in your hand.",
+        );
+    }
     let uncovered = status.spaces_uncovered.len() as u64;
     if uncovered > 0 {
         page.line("");
         let spaces = count(uncovered, "shared space");
         page.line(format_args!("Your recovery phrase does not bring back {spaces}: run `lifeos recovery cover`."));
     }
+    section(page, "Other spaces to look at", &status.other_spaces.iter().map(notice_row).collect::<Vec<_>>());
     section(page, "Look at this", &status.alarms.iter().map(|alarm| vec![one_line(alarm)]).collect::<Vec<_>>());
     section(page, "Relays", &status.relays.iter().map(relay_row).collect::<Vec<_>>());
     section(page, "Devices", &status.devices.iter().map(device::row).collect::<Vec<_>>());
@@ -78,6 +92,24 @@ fn draw(page: &mut Page, status: &Status) {
         })
         .collect();
     section(page, "Set aside", &aside);
+    let proofs = status.proofs.len() as u64;
+    if proofs > 0 {
+        page.line("");
+        let proofs = count(proofs, "earlier proof");
+        page.line(format_args!("Kept: {proofs} that a relay lied; `lifeos status --json` holds what it signed."));
+    }
+}
+
+/// A space by name and beginning of its id.
+fn space(status: &Status) -> String {
+    format!("{} ({})", one_line(&status.space_name), short(&status.space)).trim_start().to_owned()
+}
+
+/// What another space has to look at, and how to look.
+pub(super) fn notice_row(notice: &SpaceNotice) -> Vec<String> {
+    let id = short(&notice.space);
+    let how = format!("see `lifeos status --space {id}`");
+    vec![id, one_line(&notice.name), one_line(&notice.what.join("; ")), how]
 }
 
 /// What needs a person's attention comes first.

@@ -4,16 +4,21 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use clap::Args;
-use lifeos_client_core::client::{Client, ClientError, Subscription, SyncHandle, SyncReport};
+use lifeos_client_core::client::{Client, ClientError, SpaceNotice, SyncHandle, SyncReport};
 use lifeos_client_core::event::{Event, Origin, SyncState};
+use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
+use super::status;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, bytes, count, one_line, short};
 
 /// How often a watching sync looks for spaces and devices of this person.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
+/// Events that wait to be shown; each space holds more back, and says so when some were dropped.
+const EVENTS_WAITING_MAX: usize = 64;
 
 /// Send and receive.
 #[derive(Debug, Args)]
@@ -36,8 +41,36 @@ pub(super) fn run(args: &Sync, context: &Context) -> Result<(), Failure> {
     let mut bar = context.out.bar();
     let report = context.block_on(async { Ok(client.sync_all(&mut |step| bar.step(&step)).await?) });
     bar.finish();
-    let report = report?;
-    context.out.result(&report, |page| draw(page, &report))
+    let notices = client.notices()?;
+    let report = report.inspect_err(|_| say_notices(&notices, context))?;
+    let done = Done { report: &report, notices: &notices };
+    context.out.result(&done, |page| {
+        draw(page, &report);
+        draw_notices(page, &notices);
+    })
+}
+
+/// What a round did, and which spaces have something to look at after it.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(flatten)]
+    report: &'a SyncReport,
+    notices: &'a [SpaceNotice],
+}
+
+fn draw_notices(page: &mut Page, notices: &[SpaceNotice]) {
+    if !notices.is_empty() {
+        page.line("");
+        page.line(page.bold("Look at this"));
+        page.table(&notices.iter().map(status::notice_row).collect::<Vec<_>>());
+    }
+}
+
+/// The same beside an error.
+fn say_notices(notices: &[SpaceNotice], context: &Context) {
+    if !context.out.is_json() {
+        notices.iter().for_each(|notice| context.out.say(&status::notice_row(notice).join("  ")));
+    }
 }
 
 fn draw(page: &mut Page, report: &SyncReport) {
@@ -54,51 +87,84 @@ fn draw(page: &mut Page, report: &SyncReport) {
 }
 
 async fn watch(client: &Client, context: &Context) -> Result<(), Failure> {
-    let mut events = client.subscribe();
-    // The other spaces of this home beside it; what they bring is shown by whoever looks at them.
-    let mut clients = client.other_spaces()?;
-    clients.push(client.clone());
-    let mut live: Vec<_> = clients.iter().map(Client::sync_live).collect();
+    let (sender, mut events) = mpsc::channel(EVENTS_WAITING_MAX);
+    let mut watched = Watched { clients: client.other_spaces()?, live: Vec::new(), sender };
+    watched.clients.push(client.clone());
+    watched.clients.iter().for_each(|client| listen(client, watched.sender.clone()));
+    watched.live = watched.clients.iter().map(Client::sync_live).collect();
     // Only the home's own client rings the bell of the home's sync.
-    let home = clients.iter().find(|client| client.is_home().unwrap_or(false)).unwrap_or(client).clone();
+    let home = watched.clients.iter().find(|client| client.is_home().unwrap_or(false)).unwrap_or(client).clone();
     let outcome = tokio::select! {
-        outcome = show_events(&mut events, context) => outcome,
-        never = follow(&home, &mut clients, &mut live) => match never {},
+        outcome = show_events(client, &mut events, context) => outcome,
+        never = follow(&home, &mut watched) => match never {},
     };
     // What is under way is stored before the process ends, whatever ended the watching.
-    for space in live {
+    for space in watched.live {
         space.stop().await;
     }
     outcome
 }
 
+/// The spaces that are watched.
+struct Watched {
+    clients: Vec<Client>,
+    live: Vec<SyncHandle>,
+    sender: mpsc::Sender<Heard>,
+}
+
+/// An event, and the space that it is of.
+struct Heard {
+    space: String,
+    name: String,
+    event: Event,
+}
+
+/// Hands on what happens in a space until nobody listens any more.
+fn listen(client: &Client, sender: mpsc::Sender<Heard>) {
+    let mut events = client.subscribe();
+    // Asked for once: a space is seldom renamed while somebody watches.
+    let (space, name) = (client.space().to_string(), client.name().unwrap_or_default());
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if sender.send(Heard { space: space.clone(), name: name.clone(), event }).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
 /// Comes into the spaces that other devices of this person make meanwhile, and does there what they ask for.
-async fn follow(home: &Client, clients: &mut Vec<Client>, live: &mut Vec<SyncHandle>) -> Infallible {
+async fn follow(home: &Client, watched: &mut Watched) -> Infallible {
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
-        match home.follow(clients).await {
+        match home.follow(&watched.clients).await {
             Ok(entered) => {
-                live.extend(entered.iter().map(Client::sync_live));
-                clients.extend(entered);
+                entered.iter().for_each(|client| listen(client, watched.sender.clone()));
+                watched.live.extend(entered.iter().map(Client::sync_live));
+                watched.clients.extend(entered);
             }
             Err(error) => tracing::debug!(%error, "this person's spaces were not followed"),
         }
     }
 }
 
-async fn show_events(events: &mut Subscription, context: &Context) -> Result<(), Failure> {
+/// Events of all spaces; only the chosen one ends the watching where waiting cannot help.
+async fn show_events(chosen: &Client, events: &mut mpsc::Receiver<Heard>, context: &Context) -> Result<(), Failure> {
     let stopped = stop_signal();
     tokio::pin!(stopped);
     loop {
-        tokio::select! {
+        let heard = tokio::select! {
             signal = &mut stopped => return signal,
-            event = events.next() => match event {
-                Some(Event::Sync { state: SyncState::Blocked { reason, untrusted, .. }, .. }) => {
-                    return Err(blocked(reason, untrusted));
-                }
-                Some(event) => show_event(&event, context)?,
-                None => return Ok(()),
-            },
+            heard = events.recv() => heard,
+        };
+        let Some(Heard { space, name, event }) = heard else { return Ok(()) };
+        match event {
+            Event::Sync { state: SyncState::Blocked { reason, untrusted, .. }, .. }
+                if space == chosen.space().to_string() =>
+            {
+                return Err(blocked(reason, untrusted));
+            }
+            event => show_event(&event, (&space, &name), context)?,
         }
     }
 }
@@ -124,26 +190,31 @@ async fn stop_signal() -> Result<(), Failure> {
     tokio::signal::ctrl_c().await.map_err(failed)
 }
 
-fn show_event(event: &Event, context: &Context) -> Result<(), Failure> {
-    context.out.result(&event_json(event), |page| page.line(event_text(event)))
+fn show_event(event: &Event, (space, name): (&str, &str), context: &Context) -> Result<(), Failure> {
+    let mut json = event_json(event);
+    if let Some(fields) = json.as_object_mut() {
+        fields.insert("space".to_owned(), space.into());
+        fields.insert("space_name".to_owned(), name.into());
+    }
+    let called = if name.is_empty() { short(space) } else { one_line(name) };
+    context.out.result(&json, |page| page.line(format_args!("{called}: {}", event_text(event))))
 }
 
+/// Without the space, which every event has.
 fn event_json(event: &Event) -> Value {
     match event {
-        Event::DocumentsChanged { space, docs, origin } => json!({
-            "event": "documents_changed", "space": space.to_string(), "origin": origin_name(*origin),
+        Event::DocumentsChanged { docs, origin, .. } => json!({
+            "event": "documents_changed", "origin": origin_name(*origin),
             "docs": docs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
-        Event::Sync { space, state } => {
-            json!({"event": "sync", "space": space.to_string(), "state": state_json(state)})
+        Event::Sync { state, .. } => json!({"event": "sync", "state": state_json(state)}),
+        Event::Quarantined { envelope, reason, .. } => {
+            json!({"event": "quarantined", "envelope": envelope.to_string(), "reason": reason})
         }
-        Event::Quarantined { space, envelope, reason } => json!({
-            "event": "quarantined", "space": space.to_string(), "envelope": envelope.to_string(), "reason": reason,
-        }),
-        Event::DeviceAdded { space, device, by } => json!({
-            "event": "device_added", "space": space.to_string(), "device": device.to_string(), "by": by.to_string(),
-        }),
-        Event::MembershipChanged { space } => json!({"event": "membership_changed", "space": space.to_string()}),
+        Event::DeviceAdded { device, by, .. } => {
+            json!({"event": "device_added", "device": device.to_string(), "by": by.to_string()})
+        }
+        Event::MembershipChanged { .. } => json!({"event": "membership_changed"}),
         Event::Lagged => json!({"event": "lagged"}),
         _ => json!({"event": "other"}),
     }
@@ -152,6 +223,10 @@ fn event_json(event: &Event) -> Value {
 fn state_json(state: &SyncState) -> Value {
     match state {
         SyncState::Waiting { retry_ms, reason } => json!({"name": "waiting", "retry_ms": retry_ms, "reason": reason}),
+        // Of another space than the chosen one, whose blocking ends the watching.
+        SyncState::Blocked { retry_ms, reason, .. } => {
+            json!({"name": "blocked", "retry_ms": retry_ms, "reason": reason})
+        }
         SyncState::Connecting => json!({"name": "connecting"}),
         SyncState::CatchingUp { received, total } => {
             json!({"name": "catching_up", "received": received, "total": total})
@@ -195,6 +270,7 @@ fn state_text(state: &SyncState) -> String {
         SyncState::Waiting { retry_ms, reason } => {
             format!("Not connected ({}); trying again in {:.1} s", one_line(reason), *retry_ms as f64 / 1000.0)
         }
+        SyncState::Blocked { reason, .. } => format!("Not connected: {}", one_line(reason)),
         SyncState::Connecting => "Connecting".into(),
         SyncState::CatchingUp { received, total } => format!("Catching up: {received} of {total}"),
         SyncState::Live => "Up to date, listening".into(),

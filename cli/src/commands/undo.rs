@@ -17,14 +17,14 @@ pub struct Undo {}
 pub struct Redo {}
 
 pub(super) fn undo(context: &Context) -> Result<(), Failure> {
-    let undone = context.open()?.undo()?;
+    let undone = context.open_to_edit()?.undo()?;
     context.out.result(&json!({"undone": undone}), |page| {
         page.line(if undone { "Undone" } else { "Nothing to undo" });
     })
 }
 
 pub(super) fn redo(context: &Context) -> Result<(), Failure> {
-    let redone = context.open()?.redo()?;
+    let redone = context.open_to_edit()?.redo()?;
     context.out.result(&json!({"redone": redone}), |page| {
         page.line(if redone { "Done again" } else { "Nothing to do again" });
     })

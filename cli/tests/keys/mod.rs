@@ -56,6 +56,31 @@ fn words_are_checked_and_the_wrong_one_is_named() {
 }
 
 #[test]
+fn words_that_were_not_typed_back_are_brought_up_until_they_are() {
+    let desk = Desk::new();
+    let words = desk.init("a", None)["recovery_phrase"].as_str().unwrap().to_owned();
+    let standing = |home: &str| {
+        let unchecked = desk.json(home, &["status"])["phrase_unchecked"].clone();
+        (unchecked, desk.json(home, &["key", "show"])["phrase_checked"].clone())
+    };
+    let (brought_up, settled) = ((Value::Bool(true), Value::Bool(false)), (Value::Bool(false), Value::Bool(true)));
+    let page = || text(&run(&desk, "a", &["status"], &[], "").stdout);
+    assert_eq!(standing("a"), brought_up, "nobody was asked");
+    assert!(page().contains("not typed back yet: run `lifeos recovery check`"), "{}", page());
+    json(&desk, "a", &["recovery", "check"], &[], &words);
+    assert_eq!(standing("a"), settled);
+    assert!(!page().contains("recovery check"), "{}", page());
+
+    let new = desk.json("a", &["recovery", "new"]);
+    assert_eq!(new["checked"], false);
+    assert_eq!(standing("a"), brought_up, "the old words were typed back, not these");
+    refused(&desk, "a", &["recovery", "check"], &[], &words);
+    assert_eq!(standing("a"), brought_up, "the old words are no proof of the new ones");
+    json(&desk, "a", &["recovery", "check"], &[], new["recovery_phrase"].as_str().unwrap());
+    assert_eq!(standing("a"), settled);
+}
+
+#[test]
 fn a_passphrase_is_asked_for_by_every_command_until_it_is_removed() {
     let desk = Desk::new();
     desk.init("a", None);
@@ -112,7 +137,9 @@ fn a_backup_comes_back_whole_or_not_at_all() {
     assert!(!bytes.windows(20).any(|window| window == b"long text long text "));
 
     let restored = json(&desk, "words", &["restore", name], &[], &words);
-    assert_eq!(restored["notes"], 40);
+    assert_eq!((&restored["notes"], &restored["key_place"]), (&40.into(), &"file".into()));
+    let said = text(&run(&desk, "said", &["restore", name], &[], &words).stdout);
+    assert!(said.contains("Key      in device.key, readable by you alone"), "it lies in the clear: {said}");
     for id in &ids {
         assert_eq!(
             desk.json("words", &["note", "show", id])["markdown"],

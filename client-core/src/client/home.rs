@@ -26,7 +26,8 @@ pub(super) const META_DEVICE_NAME: &str = "device_name";
 
 /// Key of the `meta` table: a recovery was begun here by this recovery key and is not finished.
 pub(super) const META_RECOVERING: &str = "recovering";
-/// Key of the `meta` table: the words of this space were typed back once.
+/// Key of the `meta` table: the recovery key of the words that were typed back here; empty after words were made here and
+/// not typed back; absent where nobody made or typed any.
 pub(super) const META_PHRASE_CHECKED: &str = "phrase_checked";
 
 /// The document with the names of devices and members.
@@ -84,9 +85,7 @@ impl HomeDraft {
         };
         let store = Client::make_home(home, &beginning)?;
         let begun = Client::furnish(home, store, &beginning).and_then(|client| {
-            if checked {
-                client.phrase_was_checked()?;
-            }
+            client.note_phrase(&recovery.sign_pk(), checked)?;
             Ok(client)
         });
         if begun.is_err() {

@@ -7,7 +7,7 @@
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
-//! | `status`, `doctor` | where things stand, and whether they are sound |
+//! | `status`, `notices`, `doctor` | where things stand, here and in the other spaces, and whether they are sound |
 //! | `recover`, `recover_spaces`, `recovering`, `cover` | back from words: the home, its shared spaces, the steps; which spaces words cover |
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
@@ -31,6 +31,7 @@ mod members;
 mod names;
 mod notebooks;
 mod notes;
+mod notices;
 mod protect;
 mod recover;
 mod recover_spaces;

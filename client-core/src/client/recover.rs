@@ -95,7 +95,7 @@ impl Client {
         let client = Self::open(home)?;
         let member = driver.machine.member()?;
         client.name_device(&member, device_name, "")?;
-        client.shared.store().put_meta(META_PHRASE_CHECKED, &[1])?;
+        client.phrase_was_checked(phrase)?;
         let spaces = client.recover_spaces(phrase, on_state, progress).await?;
         let report = client.recover_report(driver.states, driver.removed, spaces)?;
         Ok((client, report))
@@ -143,10 +143,15 @@ impl Client {
 
     /// Puts new words in the place of the old ones, at home and in every shared space: the old recovery keys are
     /// removed, and new epochs made that they cannot open. What the old words can open stays what it was: everything
-    /// that was sealed before, if somebody kept a copy. Tells which shared spaces the new words cover.
+    /// that was sealed before, if somebody kept a copy. `checked` says that the new words were typed back. Tells which
+    /// shared spaces the new words cover.
     /// # Errors
     /// [`ClientError`]; without a relay the home's records wait here for the next sync.
-    pub async fn replace_recovery_phrase(&self, phrase: &RecoveryPhrase) -> Result<Vec<SpaceCover>, ClientError> {
+    pub async fn replace_recovery_phrase(
+        &self,
+        phrase: &RecoveryPhrase,
+        checked: bool,
+    ) -> Result<Vec<SpaceCover>, ClientError> {
         let home = self.home_client()?;
         let has_relay = !home.shared.store().relays(&home.space())?.is_empty();
         if has_relay {
@@ -154,7 +159,7 @@ impl Client {
             exchange_records(&home.shared).await?;
         }
         home.write_cover(&phrase.derive_home(), replace_recovery_key)?;
-        home.phrase_was_checked()?;
+        home.note_phrase(&phrase.derive_home().sign_pk(), checked)?;
         if has_relay {
             exchange_records(&home.shared).await?;
         }
@@ -172,18 +177,40 @@ impl Client {
         }
     }
 
-    /// Remembers that the words were typed back and found right.
+    /// Remembers that these words were typed back.
     /// # Errors
     /// [`ClientError`].
-    pub fn phrase_was_checked(&self) -> Result<(), ClientError> {
-        Ok(self.shared.store().put_meta(META_PHRASE_CHECKED, &[1])?)
+    pub fn phrase_was_checked(&self, phrase: &RecoveryPhrase) -> Result<(), ClientError> {
+        self.note_phrase(&phrase.derive_home().sign_pk(), true)
     }
 
-    /// Whether the words of this space were ever typed back.
+    pub(super) fn note_phrase(&self, key: &SignPk, checked: bool) -> Result<(), ClientError> {
+        let mark: &[u8] = if checked { key.as_ref() } else { &[] };
+        Ok(self.shared.store().put_meta(META_PHRASE_CHECKED, mark)?)
+    }
+
+    /// Whether the words that are in force were typed back on this device.
     /// # Errors
     /// [`ClientError`].
     pub fn is_phrase_checked(&self) -> Result<bool, ClientError> {
-        Ok(self.shared.store().reads().meta(META_PHRASE_CHECKED)?.is_some())
+        Ok(self.phrase_mark()? == Some(true))
+    }
+
+    /// Whether words were made here, or typed back here and replaced since, and those in force were not typed back. A device
+    /// that never had to do with the words says no: they were shown on another one.
+    pub(super) fn is_phrase_unchecked(&self) -> Result<bool, ClientError> {
+        Ok(self.phrase_mark()? == Some(false))
+    }
+
+    fn phrase_mark(&self) -> Result<Option<bool>, ClientError> {
+        let reader = self.shared.reader();
+        let reads = reader.reads();
+        let Some(mark) = reads.meta(META_PHRASE_CHECKED)? else { return Ok(None) };
+        let home = reads.spaces()?.into_iter().find(|space| space.home);
+        let (Some(key), Some(home)) = (SignPk::from_slice(&mark), home) else { return Ok(Some(false)) };
+        let membership = reads.membership(&home.space)?;
+        let key = membership.devices.get(&key);
+        Ok(Some(key.is_some_and(|key| key.kind == DeviceKind::Recovery && key.removed_by.is_none())))
     }
 }
 

@@ -40,20 +40,29 @@ impl Client {
     }
 
     fn summary_of(&self, row: &SpaceRow, in_use: Option<SpaceId>) -> Result<SpaceSummary, ClientError> {
-        let mut store = self.shared.store();
-        let membership = store.membership(&row.space)?;
-        let name = store.read(&row.space, &space_doc(&row.space), |doc| space_name(doc.read()))?.flatten();
+        let name = self.called(row)?;
+        let membership = self.shared.store().membership(&row.space)?;
         let role = membership.role_of(&row.device);
         Ok(SpaceSummary {
             id: row.space.to_string(),
-            name: name
-                .map(|name| shown(&name))
-                .unwrap_or_else(|| if row.home { "home".to_owned() } else { String::new() }),
+            name,
             home: row.home,
             in_use: in_use.map_or(row.home, |space| space == row.space),
             role: role.map(role_name).unwrap_or("none").to_owned(),
             members: membership.members.len() as u64,
             closed: membership.closed.is_some(),
+            successor: membership.closed.and_then(|closed| closed.successor).map(|space| space.to_string()),
+        })
+    }
+
+    /// What a space is called here; nothing if that is not known.
+    pub(super) fn called(&self, row: &SpaceRow) -> Result<String, ClientError> {
+        let mut store = self.shared.store();
+        let name = store.read(&row.space, &space_doc(&row.space), |doc| space_name(doc.read()))?.flatten();
+        Ok(match name {
+            Some(name) => shown(&name),
+            None if row.home => "home".to_owned(),
+            None => String::new(),
         })
     }
 

@@ -38,14 +38,23 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn status_at(&self, now_ms: i64) -> Result<Status, ClientError> {
+        let mut status = self.status_here(now_ms)?;
+        status.alarms.extend(self.spaces_to_recover()?.iter().map(|space| left_text(space)));
+        status.spaces_uncovered = self.spaces_uncovered()?;
+        status.other_spaces = self.notices_elsewhere(now_ms)?;
+        Ok(status)
+    }
+
+    /// The same without a look at the other spaces.
+    pub(super) fn status_here(&self, now_ms: i64) -> Result<Status, ClientError> {
         let space = self.space();
         let records = self.shared.store().records(&space)?;
         let (names, keys) = (self.names_by(&records)?, self.key_status()?);
-        let spaces_uncovered = self.spaces_uncovered()?;
-        let left: Vec<String> = self.spaces_to_recover()?.iter().map(|space| left_text(space)).collect();
         let state = self.shared.state();
         let new_devices = self.new_devices(now_ms, &names)?;
         let late = beyond_number(&state.membership, &records);
+        let (phrase_unchecked, closed) = (self.is_phrase_unchecked()?, self.closing()?);
+        let space_name = self.name()?;
         let reader = self.shared.reader();
         let reads = reader.reads();
         let relays = reads.relays(&space)?;
@@ -54,6 +63,7 @@ impl Client {
         Ok(Status {
             home: self.shared.home.clone(),
             space: space.to_string(),
+            space_name,
             device: self.device().to_string(),
             device_name: names.device(&self.device()),
             documents: reads.document_count(&space)?,
@@ -68,12 +78,16 @@ impl Client {
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
-            alarms: [alarms(&reads, &space, &state, &names, now_ms)?, late_texts(&late, &names), left].concat(),
-            spaces_uncovered,
+            alarms: [alarms(&reads, &space, &state, &names, now_ms)?, late_texts(&late, &names)].concat(),
+            spaces_uncovered: Vec::new(),
+            phrase_unchecked,
+            closed,
+            other_spaces: Vec::new(),
+            proofs: reads.relay_proofs(&space)?.into_iter().map(relay_warning).collect(),
         })
     }
 
-    /// Forgets the warnings about relays; what relays signed stays.
+    /// Forgets the warnings about relays; what proves that one lied stays in [`Status::proofs`].
     /// # Errors
     /// [`ClientError`].
     pub fn dismiss_warnings(&self) -> Result<usize, ClientError> {
@@ -264,7 +278,8 @@ const fn warning_text(kind: WarningKind) -> &'static str {
              again; sync your other devices too"
         }
         WarningKind::EquivocationProven => {
-            "the relay shows different devices different logs; what it signed proves it. Use another relay"
+            "the relay shows different devices different logs; what it signed proves it: `lifeos status --json` holds \
+             the proof, also after `lifeos status --dismiss`. Use another relay"
         }
         WarningKind::Equivocation => {
             "the relay told another device of another log than it shows here. Compare `lifeos status --verify` \

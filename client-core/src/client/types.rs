@@ -246,8 +246,10 @@ pub struct SyncReport {
 pub struct Status {
     /// Home folder.
     pub home: PathBuf,
-    /// Home space, hex.
+    /// The space, hex.
     pub space: String,
+    /// What it is called, if that is known here.
+    pub space_name: String,
     /// This device's id, hex.
     pub device: String,
     /// Its name.
@@ -280,6 +282,14 @@ pub struct Status {
     pub new_devices: Vec<NewDeviceNotice>,
     /// Shared spaces of this home, hex, that the recovery phrase does not bring back.
     pub spaces_uncovered: Vec<String>,
+    /// The recovery phrase in force was made or replaced since words were last typed back on this device.
+    pub phrase_unchecked: bool,
+    /// The space is closed, and where it goes on.
+    pub closed: Option<Closing>,
+    /// Other spaces of this home in which something is to be looked at.
+    pub other_spaces: Vec<SpaceNotice>,
+    /// Proofs that a relay lied whose warning was dismissed, or whose relay is not used any more.
+    pub proofs: Vec<RelayWarning>,
 }
 
 /// Something a relay did that it should not have done.
@@ -422,6 +432,38 @@ pub struct SpaceSummary {
     /// Members in force.
     pub members: u64,
     /// Nothing new should be begun here.
+    pub closed: bool,
+    /// Where the members of a closed space go on, hex, if who closed it said so.
+    pub successor: Option<String>,
+}
+
+/// A space was closed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Closing {
+    /// Where its members go on, hex, if who closed it said so.
+    pub successor: Option<String>,
+    /// What that space is called; nothing if this home is not in it.
+    pub name: Option<String>,
+}
+
+/// What a person should look at in a space.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SpaceNotice {
+    /// Hex id.
+    pub space: String,
+    /// Its name, if one is known here.
+    pub name: String,
+    /// In words, what there is to look at.
+    pub what: Vec<String>,
+    /// Warnings about its relays.
+    pub warnings: u64,
+    /// Devices of this person that were added lately.
+    pub new_devices: u64,
+    /// What does not heal by itself.
+    pub alarms: u64,
+    /// This device is no member any more, and did not leave by itself.
+    pub removed: bool,
+    /// The space is closed.
     pub closed: bool,
 }
 

@@ -259,13 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn a_golden_locked_file_opens() {
+    fn the_golden_files_of_every_version_are_read_and_written() {
         let text = include_str!("../../vectors/device_key.txt");
-        let line = text.lines().find_map(|line| line.strip_prefix("locked ")).unwrap();
-        let bytes: Vec<u8> =
-            (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect();
+        let golden = |name: &str| -> Vec<u8> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start();
+            (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect()
+        };
         let passphrase = Passphrase::new("correct horse battery").unwrap();
-        let root = KeyFile::decode(&bytes).unwrap().unlock(Some(&passphrase)).unwrap();
-        assert_eq!(*root.to_bytes(), [6; 32]);
+        for (name, passphrase) in [("locked", Some(&passphrase)), ("plain", None)] {
+            let file = KeyFile::decode(&golden(name)).unwrap();
+            assert_eq!(*file.unlock(passphrase).unwrap().to_bytes(), [6; 32]);
+            assert_eq!(*file.encode(), golden(name), "{name}");
+        }
+        let elsewhere = KeyFile::decode(&golden("elsewhere")).unwrap();
+        assert!(matches!(elsewhere, KeyFile::Elsewhere { entry } if entry == [4; 16]));
+        assert_eq!(*elsewhere.encode(), golden("elsewhere"));
     }
 }

@@ -1,11 +1,11 @@
 //! Linking without a camera: both sides against each other, and against somebody in the middle.
 
-use lifeos_sync_protocol::ids::SignPk;
+use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::record::Record;
 use proptest::prelude::*;
 
 use super::fixture::{RELAY, Space, message_of};
-use super::message::Kind;
+use super::message::{Grant, Keys, Kind, Offer};
 use super::sas::{Agreement, Half};
 use super::*;
 use crate::crypto::{AgreementKey, SeededRandom};
@@ -241,7 +241,7 @@ fn a_code_reads_back_in_any_case_and_spacing_and_nothing_else_does() {
     }
 }
 
-/// The golden vector of docs/PROTOCOL.md: from fixed halves to what is shown and the first sealed bytes.
+/// The golden vector of docs/PROTOCOL.md: from fixed halves to what is shown and the three sealed messages.
 #[test]
 fn the_comparison_of_fixed_halves_is_the_vector() {
     let mut random = SeededRandom::new(11);
@@ -250,10 +250,20 @@ fn the_comparison_of_fixed_halves_is_the_vector() {
     let other = Half { key: existing.public(), nonce: [0x22; 32] };
     let code = SasCode::of_bytes([1, 2, 3, 4, 5]);
     let secret = new.agree(&other.key).unwrap();
-    let agreement = Agreement::new((&code.rdv(), &RELAY), (&own.commitment(), &other, &own), &secret);
+    let mut agreement = Agreement::new((&code.rdv(), &RELAY), (&own.commitment(), &other, &own), &secret);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let shown = agreement.comparison();
     let names: Vec<&str> = shown.pictures().iter().map(|(_, name)| *name).collect();
+    let space = SpaceId([0x51; 32]);
+    let offered = OfferedSpace { space, member: MemberId([0x52; 16]), genesis_random: [0x53; 32] };
+    let offer = Offer { relay_pk: RELAY, one_time_pk: other.key, spaces: vec![offered] };
+    let entries = vec![(SignPk([0x54; 32]), HpkePk([0x55; 32]), Signature([0x56; 64]))];
+    let keys = Keys { name: "Ada's phone".to_owned(), entries };
+    let spaces = vec![(space, RecordId([0x57; 32]), RecordId([0x58; 32]))];
+    let grant = Grant { person: "Ada".to_owned(), relays: vec!["wss://relay.example".to_owned()], spaces };
+    let offer = agreement.seal(Kind::SasOffer, offer.encode().unwrap()).unwrap();
+    let keys = agreement.seal(Kind::SasKeys, keys.encode().unwrap()).unwrap();
+    let grant = agreement.seal(Kind::SasGrant, grant.encode().unwrap()).unwrap();
     let vector = [
         format!("pkN {}", hex(&own.key.0)),
         format!("pkE {}", hex(&other.key.0)),
@@ -263,6 +273,9 @@ fn the_comparison_of_fixed_halves_is_the_vector() {
         format!("secret {}", hex(&*secret)),
         format!("pictures {}", names.join(" ")),
         format!("numbers {:?}", shown.numbers),
+        format!("offer {}", hex(&offer)),
+        format!("keys {}", hex(&keys)),
+        format!("grant {}", hex(&grant)),
     ]
     .join("\n");
     assert_eq!(vector, include_str!("../../vectors/sas.txt").trim_end());

@@ -827,6 +827,29 @@ fn a_relay_that_never_answers_is_given_up() {
 }
 
 #[test]
+fn a_relay_of_another_version_is_told_apart_and_not_retried_blindly() {
+    let refusal = |code| {
+        let (mut relay, mut devices) = pair();
+        devices[0].connect(&mut relay);
+        let hello = devices[0].session.as_mut().and_then(Session::poll);
+        let Some(Output::Send(hello)) = hello else { panic!("{hello:?}") };
+        let (request, _) = Frame::decode(&hello).unwrap();
+        let refused = Frame::Error { code, fatal: true, retry_after_ms: 0, message: "the relay's own words".into() };
+        devices[0].tell(Input::Frame(refused.encode(request)));
+        settle(&mut relay, &mut devices);
+        assert!(devices[0].session.as_ref().unwrap().is_closed() && devices[0].pinned.is_none());
+        devices[0].error().cloned().unwrap()
+    };
+    let version = refusal(ErrorCode::Version);
+    assert_eq!(version, SessionError::Refused { code: ErrorCode::Version, retry_after_ms: 0 });
+    assert!(!version.is_transient() && !version.is_trust());
+    let text = version.to_string();
+    assert!(text.contains("update this app or the relay") && !text.contains("own words"), "{text}");
+    // The accepted twin: a relay that is stopping is tried again.
+    assert!(refusal(ErrorCode::GoingAway).is_transient());
+}
+
+#[test]
 fn a_page_that_does_not_match_the_log_is_refused() {
     type Spoil = fn(&mut Vec<Item>, &mut u64, &mut Roll);
     let spoils: [Spoil; 4] = [

@@ -28,6 +28,7 @@ mod notes;
 mod noticed;
 mod outbox;
 mod promise;
+mod proofs;
 mod quarantine;
 mod query;
 mod reads;

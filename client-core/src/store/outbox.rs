@@ -6,7 +6,7 @@ use lifeos_sync_protocol::record::Cut;
 use rusqlite::Connection;
 
 use super::records::find_space;
-use super::{Reads, Store, StoreError, begin, schema, seal};
+use super::{Reads, Store, StoreError, begin, schema, seal, witness};
 use crate::envelope::{SealedEnvelope, StreamTip};
 
 /// A relay of a space, inside this home.
@@ -45,12 +45,15 @@ impl Store {
         Ok(RelayId(id))
     }
 
-    /// Forgets a relay.
+    /// Forgets a relay and the warnings about it; what proves that it lied stays ([`Reads::relay_proofs`]).
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn remove_relay(&mut self, relay: RelayId) -> Result<(), StoreError> {
-        self.conn.execute("DELETE FROM relay WHERE id = ?1", [relay.0])?;
+        let tx = begin(&self.conn)?;
+        witness::put_away(&tx, "r.id = ?1", relay.0)?;
+        tx.execute("DELETE FROM relay WHERE id = ?1", [relay.0])?;
+        tx.commit()?;
         Ok(())
     }
 

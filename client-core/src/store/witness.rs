@@ -7,7 +7,7 @@ use lifeos_sync_protocol::log::Statement;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::records::find_space;
-use super::{Reads, RelayId, Store, StoreError, begin};
+use super::{Reads, RelayId, Store, StoreError, begin, proofs};
 use crate::envelope::StreamTip;
 use crate::witness::{self, Rolls};
 
@@ -101,15 +101,14 @@ impl Store {
         warn(&self.conn, relay.0, kind, &[], now_ms)
     }
 
-    /// The person has read the warnings of a space. Evidence of equivocation stays with the statements.
+    /// The person has read the warnings of a space. What proves that a relay lied stays ([`Reads::relay_proofs`]).
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn dismiss_warnings(&mut self, space: &SpaceId) -> Result<usize, StoreError> {
         let transaction = begin(&self.conn)?;
         let row = find_space(&transaction, space)?.row;
-        let gone =
-            transaction.execute("DELETE FROM warning WHERE relay IN (SELECT id FROM relay WHERE space = ?1)", [row])?;
+        let gone = put_away(&transaction, "r.space = ?1", row)?;
         transaction.commit()?;
         Ok(gone)
     }
@@ -121,9 +120,16 @@ impl Reads<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn warnings(&self, space: &SpaceId) -> Result<Vec<Warning>, StoreError> {
-        let sql = "SELECT w.kind, r.url, w.since_ms, w.times, w.evidence FROM warning w JOIN relay r ON r.id = w.relay
-                   WHERE r.space = ?1 ORDER BY w.since_ms DESC";
-        let rows = self.all(sql, [find_space(self.conn, space)?.row], |row| {
+        self.warnings_where("r.space = ?1", find_space(self.conn, space)?.row)
+    }
+
+    /// Warnings about the relays that a condition on one number picks, newest first.
+    fn warnings_where(&self, which: &'static str, number: i64) -> Result<Vec<Warning>, StoreError> {
+        let sql = format!(
+            "SELECT w.kind, r.url, w.since_ms, w.times, w.evidence FROM warning w JOIN relay r ON r.id = w.relay
+             WHERE {which} ORDER BY w.since_ms DESC"
+        );
+        let rows = self.all(&sql, [number], |row| {
             let name: String = row.get(0)?;
             let kind = WarningKind::ALL.into_iter().find(|kind| kind.name() == name);
             Ok(kind.map(|kind| (kind, row.get(1), row.get(2), row.get::<_, u32>(3), row.get(4))))
@@ -148,6 +154,18 @@ impl Reads<'_> {
             Ok(StreamTip { stream, device, seq: row.get(2)?, id: row.get(3)? })
         })
     }
+}
+
+/// Removes the warnings about the relays that a condition on one number picks; proofs among them are kept elsewhere.
+pub(super) fn put_away(conn: &Connection, which: &'static str, number: i64) -> Result<usize, StoreError> {
+    let spaces = format!("SELECT DISTINCT r.space FROM relay r WHERE {which}");
+    let spaces: Vec<i64> = Reads { conn }.all(&spaces, [number], |row| row.get(0))?;
+    // The relays of one space, or one relay: never of two spaces.
+    if let Some(space) = spaces.first() {
+        proofs::keep(conn, *space, Reads { conn }.warnings_where(which, number)?)?;
+    }
+    let sql = format!("DELETE FROM warning WHERE relay IN (SELECT r.id FROM relay r WHERE {which})");
+    Ok(conn.execute(&sql, [number])?)
 }
 
 /// Keeps the hashes of places that were passed, in the commit that moves the cursor over them.

@@ -6,7 +6,7 @@ use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_has
 use lifeos_sync_protocol::hash::ctx;
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::log::{Statement, have_digest, roll_next, statement_message};
-use lifeos_sync_protocol::record::{DeviceKind, enrol_message, joining_member};
+use lifeos_sync_protocol::record::{Body, DeviceKind, enrol_message, join_message, joining_member};
 
 use super::kit;
 
@@ -86,6 +86,12 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
     let digest = have.unwrap_or_default();
     let statement = kit::frames().into_iter().find_map(|(_, frame)| Statement::from_frame(frame));
     let statement = statement.map(|said| statement_message(&said.space, &said.log, &said.rec_heads, said.time_ms));
+    let joins = kit::bodies().into_iter().find_map(|(name, body)| match body {
+        Body::Join { invite, member, devices, .. } if name == "join_proven" => {
+            Some(join_message(&kit::space(), &invite, &member, &devices))
+        }
+        _ => None,
+    });
     let stream = kit::header(lifeos_sync_protocol::envelope::Kind::Delta).stream;
     [
         ("ctx_hs", ctx("hs")),
@@ -102,6 +108,7 @@ fn hashes() -> Vec<(String, Vec<u8>)> {
         ("statement_message_of_the_frame", statement.unwrap_or_default()),
         ("have_digest_of_nothing", have_digest(&[]).to_vec()),
         ("have_digest_of_the_have_frame", digest.to_vec()),
+        ("join_message_of_join_proven", joins.unwrap_or_default()),
         ("join_member_of_invite_71x32", joining_member(&RecordId([0x71; 32]), &device.sign_pk).0.to_vec()),
     ]
     .into_iter()

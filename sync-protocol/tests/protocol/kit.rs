@@ -11,6 +11,7 @@ use lifeos_sync_protocol::ids::{
 use lifeos_sync_protocol::membership::{Membership, epoch_ref_of};
 use lifeos_sync_protocol::record::{
     Body, Cut, DeviceEntry, DeviceKind, Record, RecordError, RemoveReason, Role, Seal, Unsigned, Wrap, enrol_message,
+    join_message, joining_member,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -145,6 +146,9 @@ fn cut() -> Cut {
 pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
     let other = Keys::new(3);
     let entry = other.entry(&RANDOM, &MEMBER, DeviceKind::Archive);
+    let (invite, joiner) = (RecordId([9; 32]), founder());
+    let joins_as = joining_member(&invite, &joiner.sign_pk);
+    let joining = vec![joiner.entry(&RANDOM, &joins_as, DeviceKind::Normal)];
     let epoch = epoch_ref_of(&first_epoch().id());
     vec![
         ("genesis", genesis_body()),
@@ -208,6 +212,17 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
                 devices: vec![entry],
                 invite_proof: Signature([4; 64]),
                 enc_meta: vec![2; 30],
+            },
+        ),
+        (
+            // By the invitation of `invite`, whose secret signs for who joins.
+            "join_proven",
+            Body::Join {
+                invite,
+                member: joins_as,
+                invite_proof: other.sign(&join_message(&space(), &invite, &joins_as, &joining)),
+                devices: joining,
+                enc_meta: vec![],
             },
         ),
         ("policy", Body::Policy { rotation_days: 30, grace_days: 256, endorse_k: 1, relays: vec![] }),

@@ -304,7 +304,7 @@ fn weak_keys_are_refused_wherever_a_record_enrols_them() {
             uses_max: 1,
             auto_seal: None,
         });
-        assert_eq!(bodies.len(), 5);
+        assert_eq!(bodies.len(), 6, "every type, and two samples of a DeviceAdd and of a Join");
         bodies.iter().for_each(|body| assert_eq!(enrolment_error(body), Some(RecordError::Key), "{weak}"));
     }
     let mut low_order: Vec<HpkePk> = vec![HpkePk([0; 32]), HpkePk([0xff; 32])];

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::frame::Frame;
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::record::{Body, Record};
 
 use super::generate::{files, hex, parse};
 use super::kit;
@@ -46,6 +46,18 @@ fn every_golden_frame_record_and_envelope_is_read() {
         let envelope = Envelope::parse(bytes(envelope)).unwrap();
         assert!(envelope.verify_signature(&kit::space(), &kit::founder().sign_pk).is_ok(), "envelope {name}");
     }
+}
+
+#[test]
+fn the_proof_of_the_golden_join_holds_for_its_invitation_alone() {
+    let records = kit::records();
+    let record = |name: &str| &records.iter().find(|(found, _)| *found == name).unwrap().1;
+    let Body::Invite { invite_pk, .. } = record("invite").body() else { panic!("not an Invite") };
+    assert!(record("join_proven").invite_proof_holds(invite_pk));
+    assert!(!record("join").invite_proof_holds(invite_pk), "its proof is made up");
+    // What holds is remembered for the first key asked about.
+    let again = Record::parse(record("join_proven").bytes().to_vec()).unwrap();
+    assert!(!again.invite_proof_holds(&kit::founder().sign_pk));
 }
 
 /// The second column of the table rows whose first is this byte.

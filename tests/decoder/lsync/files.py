@@ -25,19 +25,37 @@ def _cost(reader):
     return tuple(reader.number(4) for _ in range(3)), reader.take(16)
 
 
-def open_device_key(data, passphrase):
-    """The root seed of a locked device.key."""
+def device_key_version(data):
+    """Which form of device.key this is."""
     reader = Reader(data)
-    if reader.take(8) != b"LSDEVKEY" or reader.number(1) != 2:
-        raise Refused("no locked device.key")
-    cost, salt = _cost(reader)
-    bound = data[: reader.at]
-    wrapped = reader.take(48)
-    check = reader.take(4)
-    reader.end()
-    if sha256(ctx("device-key"), data[9:-4])[:4] != check:
+    if reader.take(8) != b"LSDEVKEY":
+        raise Refused("no device.key")
+    version = reader.number(1)
+    if version not in (1, 2, 3):
+        raise Refused("an unknown version")
+    if len(data) < 13 or sha256(ctx("device-key"), data[9:-4])[:4] != data[-4:]:
         raise Refused("a damaged file")
-    return unseal(passphrase_key(passphrase, cost, salt, "device-key"), bound, wrapped)
+    return version
+
+
+def open_device_key(data, passphrase=None):
+    """The root seed of a device.key that holds it; the name of the keystore's entry of one that does not."""
+    version = device_key_version(data)
+    reader = Reader(data)
+    reader.take(9)
+    if version == 2:
+        cost, salt = _cost(reader)
+        bound = data[: reader.at]
+        wrapped = reader.take(48)
+        reader.take(4)
+        reader.end()
+        if passphrase is None:
+            raise Refused("locked")
+        return unseal(passphrase_key(passphrase, cost, salt, "device-key"), bound, wrapped)
+    body = reader.take(32 if version == 1 else 16)
+    reader.take(4)
+    reader.end()
+    return body
 
 
 def open_backup(data, hpke_secret=None, passphrase=None):

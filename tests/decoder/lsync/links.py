@@ -7,6 +7,7 @@ from .primitives import ctx, hkdf, sha256, unseal
 from .reader import Reader
 
 VERSION, OFFER, KEYS, GRANT = 1, 0, 1, 2
+SAS_OFFER, SAS_KEYS, SAS_GRANT = 6, 7, 8
 
 
 PICTURES = (
@@ -146,6 +147,18 @@ def sas_comparison(transcript_hash, secret):
     bits = f"{int.from_bytes(hkdf(transcript_hash, secret, ctx('sas-compare')), 'big'):0256b}"
     pictures = [PICTURES[int(bits[6 * at : 6 * at + 6], 2)] for at in range(7)]
     return pictures, [1000 + int(bits[48 + 13 * at : 61 + 13 * at], 2) for at in range(3)]
+
+
+def open_sas(transcript_hash, secret, kind, before, message):
+    """What one of the sealed messages says; `before` are those before it."""
+    info = ctx("sas-message") + bytes([kind]) + b"".join(message_hash(sealed) for sealed in before)
+    return _plain(unseal(hkdf(transcript_hash, secret, info), transcript_hash, _body(message, kind)))
+
+
+def join_message(space, invite, member, devices):
+    """What the secret of an invitation signs for who joins."""
+    keys = b"".join(sign_key + hpke_key + bytes([kind]) for sign_key, hpke_key, kind, _ in devices)
+    return ctx("join") + space + invite + member + len(devices).to_bytes(4, "big") + keys
 
 
 def joining_member(invite, author):

@@ -136,6 +136,23 @@ fn two_statements_about_one_place_prove_that_a_relay_shows_two_logs() {
     assert!(
         first.contradicts(&second) && first.verify(&relay_key().0).is_ok() && second.verify(&relay_key().0).is_ok()
     );
+    // Read and dismissed: the proof stays within reach.
+    assert_eq!(b.store.reads().relay_proofs(&b.space).unwrap(), vec![]);
+    assert_eq!(b.store.dismiss_warnings(&b.space.clone()).unwrap(), 1);
+    assert_eq!(kinds(&b), vec![]);
+    let proofs = || b.store.reads().relay_proofs(&b.space).unwrap();
+    assert_eq!(proofs().iter().map(|proof| &proof.evidence).collect::<Vec<_>>(), [&evidence]);
+    assert_eq!((proofs()[0].kind, proofs()[0].since_ms), (WarningKind::EquivocationProven, 77));
+    // A relay that is not used any more leaves it, too.
+    let Pair { mut a, mut b, .. } = pinned_pair();
+    let told = envelopes_telling(&mut a, |space| says(space, 7, 1));
+    b.store.put_statement(&b.space.clone(), b.relay, &says(b.space, 7, 2), 1).unwrap();
+    b.receive(&told);
+    b.store.warn(b.relay, WarningKind::Misbehaved, 2).unwrap();
+    b.store.remove_relay(b.relay).unwrap();
+    assert_eq!(b.store.reads().relay_proofs(&b.space).unwrap().len(), 1);
+    let left: u32 = b.store.conn.query_row("SELECT count(*) FROM warning", (), |row| row.get(0)).unwrap();
+    assert_eq!(left, 0, "no later relay inherits a warning");
     // The accepted twin: the same words twice say nothing.
     let Pair { mut a, mut b, .. } = pinned_pair();
     let told = envelopes_telling(&mut a, |space| says(space, 7, 1));
