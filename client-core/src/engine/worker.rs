@@ -493,9 +493,10 @@ impl Worker<'_> {
             return Ok(false);
         }
         let mut draft = Draft::begin(&state.membership, records, &state.opened(), &self.shared.keys);
-        for (held, other) in evidence {
-            // What proves nothing (a signature that was spoiled on the way) is left where it is.
-            let _ = draft.prove_fork(held, other);
+        for proof in evidence {
+            if let Err(error) = draft.add(&proof) {
+                tracing::warn!(%error, "a fork cannot be proven to the others");
+            }
         }
         let made = draft.finish();
         if made.is_empty() {

@@ -112,14 +112,6 @@ impl<'a> Draft<'a> {
         self.add_at(record.parents(), record.depth(), &again).map(|_| ())
     }
 
-    /// Publishes the proof that one position of a stream was written twice.
-    ///
-    /// # Errors
-    /// [`RecordsError::Void`] when it proves nothing.
-    pub fn prove_fork(&mut self, first: Vec<u8>, second: Vec<u8>) -> Result<RecordId, RecordsError> {
-        self.add(&Body::ForkProof { first, second })
-    }
-
     /// Signs a record on top of everything here, and takes it only if it counts.
     pub(crate) fn add(&mut self, body: &Body) -> Result<RecordId, RecordsError> {
         let (mut parents, depth) = cite_heads(&self.membership, &self.records);

@@ -42,12 +42,15 @@ impl Body {
     }
 
     /// Whether a ForkProof shows a fork and the device signed both sides.
-    pub(super) fn is_fork_proven(&self, space: &SpaceId) -> bool {
+    #[must_use]
+    pub fn is_fork_proven(&self, space: &SpaceId) -> bool {
         let Some((fork, first, second)) = self.fork_envelopes(space) else { return false };
         [first, second].iter().all(|envelope| envelope.verify_signature(space, &fork.device).is_ok())
     }
 
-    fn fork_envelopes(&self, space: &SpaceId) -> Option<(Fork, Envelope, Envelope)> {
+    /// The same with the two envelopes that show it.
+    #[must_use]
+    pub fn fork_envelopes(&self, space: &SpaceId) -> Option<(Fork, Envelope, Envelope)> {
         let Self::ForkProof { first, second } = self else { return None };
         let (device, rest) = first.split_at_checked(SignPk::BYTES)?;
         let (r32, first) = rest.split_at_checked(32)?;

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, MemberId, SignPk, StreamId};
 use lifeos_sync_protocol::membership::{HeldStream, StreamLimit, StreamPoint, accept};
-use lifeos_sync_protocol::record::Body;
 use rusqlite::Connection;
 
 use super::apply::Batch;
@@ -160,13 +159,11 @@ impl Receiver<'_> {
     /// The branch that counts may be held by nobody but the proof of the fork: it lies there whole.
     fn fetch_branch(&mut self, known: &Stored, point: &StreamPoint) -> Result<(), StoreError> {
         for record in records::load(self.context.conn, self.context.row)? {
-            let Body::ForkProof { first, second } = record.body() else { continue };
-            for bytes in [first, second] {
-                let Ok(envelope) = Envelope::parse(bytes.clone()) else { continue };
-                if envelope.id(self.context.space) == point.id {
-                    let origin = Origin { stream: known.stream, seq: point.seq, author: Some(known.device) };
-                    self.quarantine(point.id, origin, &RefusedEnvelope::Fork.to_string(), Some(bytes))?;
-                }
+            let Some((fork, first, second)) = record.body().fork_envelopes(self.context.space) else { continue };
+            let counts = |envelope: &&Envelope| envelope.id(self.context.space) == point.id;
+            if let Some(envelope) = [&first, &second].into_iter().find(counts).filter(|_| fork.stream == known.stream) {
+                let origin = Origin { stream: known.stream, seq: point.seq, author: Some(known.device) };
+                self.quarantine(point.id, origin, &RefusedEnvelope::Fork.to_string(), Some(envelope.bytes()))?;
             }
         }
         Ok(())

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use lifeos_sync_protocol::envelope::stream_id;
-use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
+use lifeos_sync_protocol::envelope::{Envelope, stream_id};
+use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::{Membership, StreamLimit};
+use lifeos_sync_protocol::record::Body;
 use rusqlite::Connection;
 
 use super::accept::{Stored, insert_mention, pending_changes, stored};
@@ -25,9 +26,6 @@ const FORKS_AT_ONCE: u32 = 16;
 /// Positions that a stream has left when it is given up for a new one: plenty for a day on which there is always
 /// something waiting, and the change has to wait, too.
 const POSITIONS_KEPT: u32 = 1 << 16;
-
-/// Two envelopes at one place of a stream: the one held, and the other.
-type ForkEvidence = (Vec<u8>, Vec<u8>);
 
 impl Store {
     /// Tells how far every copy of this home agrees on the own stream, when another copy has gone on writing it:
@@ -91,22 +89,30 @@ impl Store {
         Ok(report)
     }
 
-    /// Pairs of envelopes that prove that a stream was written twice, and are not proven by a record yet.
+    /// Records to be that prove that a stream was written twice, where none does yet.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn fork_evidence(&self, space: &SpaceId, membership: &Membership) -> Result<Vec<ForkEvidence>, StoreError> {
+    pub fn fork_evidence(&self, space: &SpaceId, membership: &Membership) -> Result<Vec<Body>, StoreError> {
         let own = find_space(&self.conn, space)?;
-        let sql = "SELECT q.stream, e.bytes, q.bytes FROM quarantine q
+        let sql = "SELECT q.stream, s.device, f.bytes, e.bytes, q.bytes FROM quarantine q
                    JOIN stream s ON s.space = q.space AND s.stream = q.stream AND s.id <> ?4
+                   JOIN envelope f ON f.position = (s.id << 32 | 1)
                    JOIN envelope e ON e.position = (s.id << 32 | q.seq) AND e.envelope <> q.envelope
                    WHERE q.space = ?1 AND q.reason = ?2 AND q.bytes IS NOT NULL ORDER BY q.seq LIMIT ?3";
         let fork = RefusedEnvelope::Fork.to_string();
         let found = self.reads().all(sql, (own.row, fork, FORKS_AT_ONCE, own.stream_row), |row| {
-            Ok((StreamId(row.get(0)?), row.get(1)?, row.get(2)?))
+            let bytes = |column| row.get::<_, Vec<u8>>(column);
+            Ok((StreamId(row.get(0)?), SignPk(row.get(1)?), [bytes(2)?, bytes(3)?, bytes(4)?]))
         })?;
         let unproven = found.into_iter().filter(|(stream, ..)| !membership.forks.contains_key(stream));
-        Ok(unproven.map(|(_, held, other)| (held, other)).collect())
+        // What stands in the way of a proof (a signature that was spoiled on the way) is left where it is.
+        let proof = |(_, device, envelopes): (StreamId, SignPk, [Vec<u8>; 3])| {
+            let [begin, held, other] = envelopes.map(|bytes| Envelope::parse(bytes).ok());
+            let proof = Body::fork_proof(&device, &begin?.header().prev, &held?, &other?);
+            proof.is_fork_proven(space).then_some(proof)
+        };
+        Ok(unproven.filter_map(proof).collect())
     }
 
     /// Takes in what a removed device wrote up to this envelope and was set aside: the next envelope of this

@@ -315,7 +315,10 @@ fn a_proven_fork_ends_the_same_on_every_device_whichever_branch_it_had() {
     a.receive(&right);
     c.receive(&left);
     let evidence = a.store.fork_evidence(&a.space, &a.membership()).unwrap();
-    assert_eq!(evidence, [(left[0].clone(), right[0].clone())]);
+    let [proof] = &evidence[..] else { panic!("{evidence:?}") };
+    assert_eq!(proof.fork(&a.space).map(|fork| (fork.seq, fork.id)), Some((2, winner)));
+    let shown = proof.fork_envelopes(&a.space).map(|(_, held, other)| [held, other].map(|one| one.bytes().to_vec()));
+    assert_eq!(shown, Some([left[0].clone(), right[0].clone()]));
 
     let mut after = a.membership();
     after.forks.insert(b.point().0, StreamPoint { seq: 2, id: winner });
