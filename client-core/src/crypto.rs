@@ -481,6 +481,13 @@ mod tests {
         assert!(!open(None));
     }
 
+    /// 9 + the field's prime: the libraries would take it, and a device would have two keys.
+    fn base_point_written_in_a_second_way() -> HpkePk {
+        let mut key = HpkePk([0xff; 32]);
+        (key.0[0], key.0[31]) = (0xed + 9, 0x7f);
+        key
+    }
+
     #[test]
     fn two_keys_agree_on_one_secret_and_never_with_a_weak_key() {
         let mut random = SeededRandom::new(1);
@@ -488,7 +495,7 @@ mod tests {
         assert_eq!(a.agree(&b.public()).unwrap(), b.agree(&a.public()).unwrap());
         let mut one = HpkePk::ZERO;
         one.0[0] = 1;
-        for weak in [HpkePk::ZERO, one] {
+        for weak in [HpkePk::ZERO, one, base_point_written_in_a_second_way()] {
             assert!(a.agree(&weak).is_err());
         }
     }
@@ -498,7 +505,7 @@ mod tests {
         let mut random = SeededRandom::new(1);
         let mut one = HpkePk::ZERO;
         one.0[0] = 1;
-        for weak in [HpkePk::ZERO, one] {
+        for weak in [HpkePk::ZERO, one, base_point_written_in_a_second_way()] {
             assert!(hpke_seal(&weak, None, b"", b"", b"secret", &mut random).is_err());
         }
     }

@@ -153,3 +153,27 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err("bytes are left over") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_reserves_nothing_before_its_bytes_are_there() {
+        // Room for as many items as are claimed here is more than any machine has.
+        let mut unread = 0;
+        let mut list = |bytes: &[u8], count_max| {
+            Reader::new(bytes).list(count_max, 1, |_| {
+                unread += 1;
+                Ok([0_u8; 1 << 17])
+            })
+        };
+        assert!(list(&[0xff; 4], usize::MAX).is_err());
+        assert!(list(&[0xff, 0xff, 0xff, 0xff, 1, 2, 3], usize::MAX).is_err());
+        assert!(list(&[0, 0, 0, 3, 1, 2, 3], 2).is_err());
+        assert_eq!(unread, 0);
+        let read = |count_max| Reader::new(&[0, 0, 0, 3, 1, 2, 3]).list(count_max, 1, Reader::u8);
+        assert_eq!(read(3), Ok(vec![1, 2, 3]));
+        assert_eq!(read(2), Err("a count is over its limit"));
+    }
+}

@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
-use crate::{fuzz, stages};
+use crate::{defences, fuzz, stages};
 
 const PARTS: &[&str] =
-    &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore", "together"];
+    &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore", "together", "defences"];
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const FUZZ_S: u64 = 60;
@@ -17,6 +17,7 @@ pub(crate) fn run_parts(args: &[&str]) -> Outcome {
     let part = args.first().copied().unwrap_or("all");
     match part {
         "all" => PARTS.iter().try_for_each(|part| one(part)),
+        "defences" => without_defences(&args[1..]),
         part if PARTS.contains(&part) => one(part),
         _ => Err(format!("no deep part `{part}`: {}", PARTS.join(", "))),
     }
@@ -32,6 +33,7 @@ fn one(part: &str) -> Outcome {
         "membership" => membership(),
         "sqlcipher" => sqlcipher(),
         "together" => together(),
+        "defences" => without_defences(&[]),
         "keystore" => record("keystore", "a real Secret Service", keystore()),
         "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
         _ => record("bench", "all rows in release", stages::bench(&["all"])),
@@ -76,6 +78,13 @@ fn together() -> Outcome {
     let test = ["test", "--profile", "ci", "--locked", "--workspace", "--test", "together"];
     let edits = run(cargo(&test).env("LIFEOS_EDITS", "10000"), Duration::from_secs(30 * 60));
     record("together", "2 processes, 10,000 edits of one note each", edits)
+}
+
+/// Each defence of the table taken away once.
+fn without_defences(numbers: &[&str]) -> Outcome {
+    let report = defences::run(numbers)?;
+    let which = if numbers.is_empty() { String::new() } else { format!("attacks {}: ", numbers.join(" ")) };
+    record("defences", &(which + &report.counts), report.outcome)
 }
 
 /// Histories of the day, none of which CI tries.

@@ -3,6 +3,7 @@
 
 mod decoder;
 mod deep;
+mod defences;
 mod deny;
 mod fuzz;
 mod run;
@@ -24,7 +25,9 @@ const USAGE: &str = "cargo xtask COMMAND
   fuzz TARGET [--seconds N]
                             one fuzz target on the nightly toolchain
   deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
-                            membership, fuzz, sqlcipher; appends to evidence/";
+                            membership, fuzz, sqlcipher; appends to evidence/
+  deep defences [NUMBER...] takes every defence away once (or those of these attacks)
+                            and looks whether the tests notice; goes on where it was";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

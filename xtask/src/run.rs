@@ -48,14 +48,7 @@ pub(crate) fn run(command: &mut Command, cap: Duration) -> Outcome {
 pub(crate) fn capture(command: &mut Command, cap: Duration) -> Result<String, String> {
     let line = describe(command);
     eprintln!("  $ {line}");
-    let log = target().join("xtask-capture.log");
-    let file = |error: std::io::Error| format!("{}: {error}", log.display());
-    let out = std::fs::File::create(&log).map_err(file)?;
-    let errors = out.try_clone().map_err(file)?;
-    let child = command.stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
-    let mut child = child.map_err(|error| format!("cannot start `{line}`: {error}"))?;
-    let status = wait(&mut child, cap);
-    let text = String::from_utf8_lossy(&std::fs::read(&log).map_err(file)?).into_owned();
+    let (status, text) = watch(command, cap)?;
     match status {
         Some(status) if status.success() => Ok(text),
         Some(status) => {
@@ -65,6 +58,20 @@ pub(crate) fn capture(command: &mut Command, cap: Duration) -> Result<String, St
         }
         None => Err(format!("`{line}` did not finish within {} s", cap.as_secs())),
     }
+}
+
+/// Runs to the end, or kills it at the cap; gives how it ended, unless it was killed, and what it printed on both
+/// streams.
+pub(crate) fn watch(command: &mut Command, cap: Duration) -> Result<(Option<ExitStatus>, String), String> {
+    let line = describe(command);
+    let log = target().join("xtask-capture.log");
+    let file = |error: std::io::Error| format!("{}: {error}", log.display());
+    let out = std::fs::File::create(&log).map_err(file)?;
+    let errors = out.try_clone().map_err(file)?;
+    let child = command.stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
+    let mut child = child.map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    let status = wait(&mut child, cap);
+    Ok((status, String::from_utf8_lossy(&std::fs::read(&log).map_err(file)?).into_owned()))
 }
 
 /// Whether a program can be started.

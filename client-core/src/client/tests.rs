@@ -36,6 +36,31 @@ fn a_home_is_created_once_and_opens_again_with_everything_in_it() {
     assert!(status.changes_pending > 0);
 }
 
+#[test]
+fn a_space_that_begins_like_another_one_is_not_opened_wherever_it_came_from() {
+    let (_dir, client) = home();
+    let mut random = crate::crypto::SeededRandom::new(7);
+    let genesis_random = client.shared.store().genesis_random(&client.space()).unwrap();
+    let begun = |genesis_random, random: &mut crate::crypto::SeededRandom| {
+        let keys = client.shared.root.derive_space(&genesis_random);
+        let recovery = crate::keys::RecoveryPhrase::generate(PhraseLength::Words12, random).derive_home();
+        let member = lifeos_sync_protocol::ids::MemberId([9; 16]);
+        let founding =
+            crate::records::Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };
+        let founded = crate::records::found_space(&founding, random).unwrap();
+        let (device, stream_r32) = (keys.sign_pk(), [1; 32]);
+        let stream = lifeos_sync_protocol::envelope::stream_id(&founded.space, &device, &stream_r32);
+        let records = vec![founded.genesis, founded.epoch];
+        let new = crate::store::NewSpace { space: founded.space, device, stream, stream_r32, records };
+        client.shared.store().add_space_unchecked(&new).unwrap();
+        founded.space
+    };
+    let (other, copied) = (begun([3; 32], &mut random), begun(genesis_random, &mut random));
+    assert!(client.at(&other).is_ok());
+    let refused = client.at(&copied).err().unwrap();
+    assert!(matches!(refused, ClientError::Security { .. }), "{refused}");
+}
+
 /// Loses a note as damage would, with what is known of it lying in the device's own stream.
 fn lose(home: &Path, id: &str) {
     let db = rusqlite::Connection::open(home.join("lifeos.db")).unwrap();

@@ -94,11 +94,16 @@ fn inflate(payload: &[u8], raw_len: usize) -> Option<Vec<u8>> {
 /// Inflates a whole stream to at most `bytes_max` bytes and at most 256 times its size.
 pub(crate) fn inflate_at_most(payload: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     let bytes_max = bytes_max.min(payload.len().saturating_mul(INFLATE_RATIO_MAX).saturating_add(INFLATE_RATIO_MAX));
+    inflate_from(payload, payload.len(), bytes_max)
+}
+
+/// Reads no more of the payload than it takes to see that there is too much in it.
+fn inflate_from(payload: impl Read, payload_bytes: usize, bytes_max: usize) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let limit = u64::try_from(bytes_max).ok()?.checked_add(1)?;
     let mut decoder = DeflateDecoder::new(payload);
     decoder.by_ref().take(limit).read_to_end(&mut out).ok()?;
-    let whole = usize::try_from(decoder.total_in()).ok()? == payload.len();
+    let whole = usize::try_from(decoder.total_in()).ok()? == payload_bytes;
     (whole && out.len() <= bytes_max).then_some(out)
 }
 
@@ -155,6 +160,25 @@ mod tests {
             let plaintext = lay_out(DEFLATED, claimed.min(u32::MAX as usize), &bomb).unwrap();
             assert_eq!(unpack(&plaintext, 8 * 1024 * 1024), None, "{claimed}");
         }
+    }
+
+    /// Counts what is read of it.
+    struct Counted<'a>(&'a [u8], &'a mut usize);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.0.read(buffer)?;
+            *self.1 += count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn no_more_is_inflated_than_it_takes_to_see_that_it_is_too_much() {
+        let bomb = deflate(&vec![0; 256 * 1024 * 1024]).unwrap();
+        let mut read = 0;
+        assert_eq!(inflate_from(Counted(&bomb, &mut read), bomb.len(), 1024 * 1024), None);
+        assert!(read < bomb.len() / 2, "{read} of {} bytes read", bomb.len());
     }
 
     #[test]

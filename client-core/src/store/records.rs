@@ -227,6 +227,12 @@ impl Store {
         check_genesis(&self.conn, space, random)
     }
 
+    /// Stores a space without the check of [`Self::add_space`], as somebody who can write the file would.
+    #[cfg(test)]
+    pub(crate) fn add_space_unchecked(&self, new: &NewSpace) -> Result<(), StoreError> {
+        insert_space(&self.conn, new, false)
+    }
+
     /// Stores records that were written here, durably; returns how many were new. Records of another space, and those
     /// whose parents are not here, are left out.
     ///

@@ -1,6 +1,8 @@
 //! Envelopes: no changed bit, cut or size gets past layout and signature.
 
-use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, HEADER_BYTES, Header, Kind, TAG_BYTES, assemble};
+use lifeos_sync_protocol::envelope::{
+    Envelope, EnvelopeError, HEADER_BYTES, Header, Kind, TAG_BYTES, assemble, signing_message,
+};
 use lifeos_sync_protocol::ids::{SignPk, Signature, SpaceId};
 use lifeos_sync_protocol::limits::{CHUNK_CT_BYTES_MAX, DELTA_CT_BYTES_MAX};
 use proptest::prelude::*;
@@ -20,6 +22,11 @@ fn every_kind_is_accepted_from_its_author_in_its_space_only() {
         assert_eq!(elsewhere, Err(EnvelopeError::Signature), "{name} in another space");
         let another = envelope.verify_signature(&kit::space(), &kit::recovery().sign_pk);
         assert_eq!(another, Err(EnvelopeError::Signature), "{name} by another device");
+        // The id names the space, and so does what is signed over it: each would do alone.
+        let (here, there) = (kit::space(), SpaceId([1; 32]));
+        let id = envelope.id(&here);
+        assert_ne!(id, envelope.id(&there), "{name}");
+        assert_ne!(signing_message(&here, &id), signing_message(&there, &id), "{name}");
     }
 }
 

@@ -45,6 +45,7 @@ fn body_of(record: &Record) -> &[u8] {
 
 const OBJECT: u8 = 0x22;
 const CLOSE: u8 = 0x2f;
+const ROLE_SET: u8 = 0x06;
 
 #[test]
 fn every_record_survives_a_round_trip() {
@@ -137,7 +138,7 @@ fn a_record_cut_or_extended_anywhere_is_refused() {
 fn a_second_encoding_of_a_body_is_refused_although_it_is_signed() {
     // Close without successor is {1: null}; Object is {1: id, 2: reason, 3: stream, 4: seq}.
     assert_eq!(body_error(CLOSE, &[0xa1, 0x01, 0xf6]), None);
-    let violations: [(&str, &[u8]); 13] = [
+    let violations: [(&str, &[u8]); 15] = [
         ("empty", &[]),
         ("a surplus byte", &[0xa1, 0x01, 0xf6, 0x00]),
         ("a long map head", &[0xb8, 0x01, 0x01, 0xf6]),
@@ -145,6 +146,8 @@ fn a_second_encoding_of_a_body_is_refused_although_it_is_signed() {
         ("an indefinite map", &[0xbf, 0x01, 0xf6, 0xff]),
         ("a missing field", &[0xa0]),
         ("a surplus field", &[0xa2, 0x01, 0xf6, 0x02, 0xf6]),
+        ("a map that says it has more", &[0xa2, 0x01, 0xf6]),
+        ("a map that says it has less", &[0xa0, 0x01, 0xf6]),
         ("a repeated key", &[0xa2, 0x01, 0xf6, 0x01, 0xf6]),
         ("another key", &[0xa1, 0x02, 0xf6]),
         ("undefined for null", &[0xa1, 0x01, 0xf7]),
@@ -154,6 +157,13 @@ fn a_second_encoding_of_a_body_is_refused_although_it_is_signed() {
     ];
     for (what, body) in violations {
         assert!(body_error(CLOSE, body).is_some(), "{what}");
+    }
+    // RoleSet is {1: member, 2: role, 3: cuts}, a cut [stream, seq, id].
+    let cut = |head| [&[head, 0x50][..], &[3; 16], &[0x05, 0x58, 0x20], &[7; 32]].concat();
+    let role_set = |cut: &[u8]| [&[0xa3, 0x01, 0x50][..], &[4; 16], &[0x02, 0x02, 0x03, 0x81], cut].concat();
+    assert_eq!(body_error(ROLE_SET, &role_set(&cut(0x83))), None);
+    for head in [0x80, 0x82, 0x84] {
+        assert!(body_error(ROLE_SET, &role_set(&cut(head))).is_some(), "a structure that says it has {head:#04x}");
     }
 }
 
@@ -195,6 +205,15 @@ fn deep_nesting_and_huge_heads_cost_nothing() {
                 Ok(Body::Unknown { .. })
             );
             assert_eq!(body_error(kind, body).is_some(), is_known, "type {kind:#04x}");
+        }
+    }
+    // The same heads at every place of every record: lists stand behind other fields.
+    for (_, record) in RECORDS.iter().filter(|(_, record)| record.body().kind() != 0x01) {
+        for at in 1..body_of(record).len() {
+            for head in [&huge_array[2..], &huge_bytes[2..]] {
+                let body = [&body_of(record)[..at], head].concat();
+                assert!(body_error(record.body().kind(), &body).is_some() || body.len() == body_of(record).len());
+            }
         }
     }
 }

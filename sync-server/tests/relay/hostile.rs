@@ -245,6 +245,26 @@ async fn an_auth_fits_one_connection_one_space_and_one_key() {
 }
 
 #[tokio::test]
+async fn a_list_is_for_who_holds_the_key_on_this_very_connection() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    Client::found(&relay, &space).await;
+    let recorded = Client::connect(&relay).await.list_frame(&space.founder);
+    let mut client = Client::connect(&relay).await;
+    let device = space.founder.pk;
+    let Frame::List { signature: by_other, .. } = client.list_frame(&Device::new(9)) else { unreachable!() };
+    let Frame::Auth { signature: of_auth, .. } = client.auth_frame(&space, &space.founder) else { unreachable!() };
+    let lists = [recorded, Frame::List { device, signature: by_other }, Frame::List { device, signature: of_auth }];
+    for (list, last) in lists.iter().zip([false, false, true]) {
+        let answer = client.ask(list).await;
+        assert!(matches!(answer, Frame::Error { code: ErrorCode::AuthFailed, fatal, .. } if fatal == last));
+    }
+    let mut honest = Client::connect(&relay).await;
+    let list = honest.list_frame(&space.founder);
+    assert_eq!(honest.ask(&list).await, Frame::Spaces { spaces: vec![space.id] });
+}
+
+#[tokio::test]
 async fn a_session_of_one_space_does_not_reach_another() {
     let (relay, _dir) = relay().await;
     let (space, other) = (Space::new(1), Space::new(2));
@@ -253,6 +273,12 @@ async fn a_session_of_one_space_does_not_reach_another() {
     // An envelope of one space, pushed into the other by somebody who is in both.
     let results = client.push(session, space.stream(&other.founder, 1).seal_many(1)).await;
     assert!(!results[0].status.is_stored());
+    // Also when it names the stream that its author has in the other.
+    let mut named = space.stream(&other.founder, 1);
+    named.id = other.stream(&other.founder, 1).id;
+    named.epoch = other.stream(&other.founder, 1).epoch;
+    let results = client.push(session, named.seal_many(1)).await;
+    assert_eq!(results[0].status, PushStatus::BadSignature);
     client.send(&Frame::Pull { session: session + 1, from: 1, bytes_max: 1, items_max: 1 }).await;
     assert_eq!(client.last_words().await, Some(ErrorCode::Unexpected));
 }

@@ -66,6 +66,9 @@ async fn only_what_continues_a_stream_is_stored() {
     assert_eq!(statuses(&client.push(session, sealed[..2].to_vec()).await), [PushStatus::Ok; 2]);
     let gap = PushStatus::Gap { expected: 3 };
     assert_eq!(statuses(&client.push(session, sealed[3..].to_vec()).await), [gap]);
+    // Its own author leaves a number out, the predecessor named as it should be.
+    let leap = Stream { seq: 3, prev: ids[1].0, ..empty.clone() }.seal();
+    assert_eq!(statuses(&client.push(session, vec![leap]).await), [gap]);
     let again = client.push(session, sealed[..3].to_vec()).await;
     assert_eq!(statuses(&again), [PushStatus::Dup, PushStatus::Dup, PushStatus::Ok]);
     assert_eq!(again.iter().map(|result| result.pos).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);

@@ -146,6 +146,9 @@ fn an_envelope_belongs_to_one_space() {
     assert_eq!(world.receive(&other, None, &bytes), Err(RefusedEnvelope::UnknownAuthor));
     let before = StreamTip { seq: 0, id: header_of(&bytes).prev, ..world.tip };
     assert_eq!(world.receive(&other, Some(&before), &bytes), Err(RefusedEnvelope::Signature));
+    let envelope = Envelope::parse(bytes).unwrap();
+    assert!(open_delta(&SPACE, &envelope, &world.secret).is_some());
+    assert!(open_delta(&other, &envelope, &world.secret).is_none(), "also where the signature would not tell");
 }
 
 #[test]
@@ -157,6 +160,12 @@ fn a_ciphertext_cannot_be_taken_into_another_devices_stream() {
     let ciphertext = &bytes[HEADER_BYTES..bytes.len() - SIGNATURE_BYTES];
     let stolen = finish(&SPACE, &world.other, &header, ciphertext).unwrap().bytes;
     assert_eq!(world.receive(&SPACE, None, &stolen), Err(RefusedEnvelope::DoesNotOpen));
+    // The key is of the stream, and so is what is authenticated: each would do alone.
+    let (there, here) = (Header { stream: theirs.stream, ..header_of(&bytes) }, header_of(&bytes));
+    assert_ne!(*envelope_key(&world.secret, &there), *envelope_key(&world.secret, &here));
+    let mut buffer = ciphertext.to_vec();
+    let opened = open_once(&envelope_key(&world.secret, &here), &associated_data(&SPACE, &there), &mut buffer);
+    assert!(opened.is_err());
     // The same stream signed by somebody else is not even opened.
     let resigned = finish(&SPACE, &world.other, &header_of(&bytes), ciphertext).unwrap().bytes;
     assert_eq!(world.receive(&SPACE, None, &resigned), Err(RefusedEnvelope::Signature));
@@ -226,6 +235,10 @@ fn an_envelope_continues_its_stream_or_is_refused() {
     let other_branch = StreamTip { id: [0; 32], ..tip(1) };
     assert_eq!(refused(Some(&other_branch), 1), RefusedEnvelope::Fork);
     assert_eq!(refused(Some(&other_branch), 2), RefusedEnvelope::Fork);
+    // Its own author leaves a number out, the predecessor named as it should be.
+    let leap = Header { seq: 4, ..header_of(&sealed[2].bytes) };
+    let leap = world.forge(leap, &plaintext::pack(&delta(b"x").encode().unwrap()).unwrap(), &world.keys);
+    assert_eq!(world.receive(&SPACE, Some(&tip(1)), &leap), Err(RefusedEnvelope::Chain));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use lifeos_sync_protocol::limits::INFLATE_RATIO_MAX;
 
 use super::*;
 use crate::crypto::random_bytes;
@@ -31,7 +32,9 @@ fn an_inflating_chunk_is_stopped_at_the_budget() {
     let small = deflated_zeros(64, Compression::best());
     assert!(small.len() < 66_000, "64 KiB that become 64 MiB");
     let large = deflated_zeros(1024, Compression::fast());
-    for data in [small, large] {
+    let within_the_budget = deflated_zeros(4, Compression::best());
+    assert!(within_the_budget.len() < 4 * MIB / INFLATE_RATIO_MAX, "but far above its own size");
+    for data in [small, large, within_the_budget] {
         assert_eq!(refused(ALICE, &deflated_chunk(&data)), FenceError::TooLarge);
     }
 }

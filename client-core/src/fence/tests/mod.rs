@@ -64,6 +64,13 @@ fn checked(number: u8, stream: StreamId, changes: &[&[u8]]) -> CheckedDelta {
     check(&opened(number, stream, changes)).unwrap().remove(0)
 }
 
+/// A note in one change, as this engine writes it.
+fn new_note(actor: StreamId) -> Vec<u8> {
+    let draft = crate::modules::notes::Draft { title: "whole", markdown: "text\n", ..Default::default() };
+    let parsed = crate::modules::notes::markdown::parse(draft.markdown);
+    WholeNote::new(&draft, &parsed, 5).unwrap().encode(&actor, 5).unwrap().bytes
+}
+
 /// Why one change is refused by `check`.
 fn refused(stream: StreamId, change: &[u8]) -> FenceError {
     check(&opened(1, stream, &[change])).unwrap_err()
@@ -169,6 +176,9 @@ fn a_change_with_the_actor_of_somebody_else_is_refused_and_the_victim_goes_on() 
     let mut forger = document(ALICE);
     let forged = set(&mut forger, "title", "forged");
     assert_eq!(refused(BOB, &forged), FenceError::Actor);
+    let whole = new_note(ALICE);
+    assert!(matches!(check_news(&opened(1, ALICE, &[&whole])).unwrap()[..], [Checked::Whole(_)]));
+    assert_eq!(check_news(&opened(1, BOB, &[&whole])).unwrap_err(), FenceError::Actor, "nor a whole note");
     let real = set(&mut alice, "title", "real");
     let applied = apply(&mut here, vec![checked(1, ALICE, &[&real])]);
     assert_eq!(applied.applied.len(), 1);

@@ -1,0 +1,172 @@
+//! A table of defences, each taken away once: what is removed, and the tests that must then fail.
+//!
+//! A test that holds an attack proves something only if it fails without the defence. `cargo xtask deep defences` tries
+//! that for each entry, in a copy of the sources ([`try_out`]); CI checks that the table still fits the sources.
+
+mod beyond;
+mod cipher;
+mod copy;
+mod documents;
+mod encodings;
+mod envelopes;
+mod epochs;
+mod invitations;
+mod linking;
+mod membership;
+mod records;
+mod recovery;
+mod relay;
+mod session;
+mod streams;
+mod try_out;
+
+pub(crate) use try_out::run;
+
+/// One defence, and what shows that it is there.
+#[derive(Debug, Hash)]
+pub(crate) struct Defence {
+    /// The row of docs/TESTS.md; 0 for what only docs/THREATS.md speaks of, whose row `how` then begins with.
+    attack: u32,
+    /// What is taken away, in a sentence.
+    how: &'static str,
+    /// Where it stands, from the root of the project.
+    file: &'static str,
+    /// Its text, which the file holds exactly once.
+    find: &'static str,
+    /// What compiles in its place.
+    put: &'static str,
+    /// The package of the tests.
+    package: &'static str,
+    /// The program of tests in that package.
+    target: Target,
+    /// Names of tests, all of which must fail; with a module in front where there are two of one name.
+    tests: &'static [&'static str],
+}
+
+/// A program of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Target {
+    /// The units beside the code.
+    Lib,
+    /// The units, built with a feature.
+    LibWith(&'static str),
+    /// A file or folder in `tests/`.
+    Test(&'static str),
+}
+
+/// All entries, by the groups of docs/TESTS.md.
+const TABLES: &[&[Defence]] = &[
+    envelopes::TABLE,
+    encodings::TABLE,
+    streams::TABLE,
+    documents::TABLE,
+    membership::TABLE,
+    records::TABLE,
+    epochs::TABLE,
+    session::TABLE,
+    relay::TABLE,
+    linking::TABLE,
+    invitations::TABLE,
+    recovery::TABLE,
+    beyond::TABLE,
+    cipher::TABLE,
+];
+
+/// Attacks without an entry, each with the reason.
+#[cfg(test)]
+const WITHOUT: &[(u32, &str)] = &[];
+
+fn all() -> impl Iterator<Item = &'static Defence> {
+    TABLES.iter().copied().flatten()
+}
+
+/// The name of a test without its module.
+#[cfg(test)]
+fn short(test: &str) -> &str {
+    test.rsplit("::").next().unwrap_or(test)
+}
+
+/// The folder of a package.
+fn folder(package: &str) -> &str {
+    package.strip_prefix("lifeos-").unwrap_or(package)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::run::root;
+
+    /// All Rust sources below a folder, in one text.
+    fn sources(folder: &Path) -> String {
+        let mut text = String::new();
+        let mut folders = vec![folder.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && !path.ends_with("target") {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    text += &std::fs::read_to_string(path).unwrap();
+                }
+            }
+        }
+        text
+    }
+
+    /// The rows of the table of attacks.
+    fn rows() -> BTreeMap<u32, String> {
+        let text = std::fs::read_to_string(root().join("docs/TESTS.md")).unwrap();
+        let numbered = |line: &str| Some((line.strip_prefix("| ")?.split(' ').next()?.parse().ok()?, line.to_owned()));
+        text.lines().filter_map(numbered).collect()
+    }
+
+    #[test]
+    fn every_entry_changes_one_place_of_the_sources() {
+        for defence in all() {
+            let text = std::fs::read_to_string(root().join(defence.file)).expect(defence.file);
+            assert_eq!(text.matches(defence.find).count(), 1, "{}: `{}`", defence.file, defence.find);
+            assert_ne!(defence.find, defence.put, "{}", defence.how);
+        }
+    }
+
+    #[test]
+    fn every_entry_names_tests_of_its_package() {
+        let mut known = BTreeMap::new();
+        for defence in all() {
+            let folder = root().join(folder(defence.package));
+            let text = known.entry(defence.package).or_insert_with(|| sources(&folder));
+            assert!(!defence.tests.is_empty(), "{}", defence.how);
+            for test in defence.tests {
+                assert!(text.contains(&format!("fn {}(", short(test))), "{} has no test `{test}`", defence.package);
+            }
+        }
+    }
+
+    #[test]
+    fn every_attack_has_a_defence_that_can_be_taken_away() {
+        for attack in (1..=51).chain(58..=75) {
+            let is_tried = all().any(|defence| defence.attack == attack);
+            let reason = WITHOUT.iter().find(|(number, _)| *number == attack).map(|(_, reason)| *reason);
+            assert!(is_tried != reason.is_some_and(|reason| reason.len() > 10), "attack {attack}");
+        }
+    }
+
+    #[test]
+    fn every_entry_names_a_test_of_the_row_it_belongs_to() {
+        let rows = rows();
+        for defence in all() {
+            if defence.attack == 0 {
+                assert!(defence.how.starts_with("THREATS "), "{}", defence.how);
+                continue;
+            }
+            let row = &rows[&defence.attack];
+            let named = defence.tests.iter().any(|test| row.contains(&format!("`{}`", short(test))));
+            assert!(named, "attack {} is not said to be held by any of {:?}", defence.attack, defence.tests);
+        }
+    }
+}
