@@ -8,6 +8,18 @@ use lifeos_client_core::client::{Client, ClientError};
 use lifeos_client_core::event::{Event, Origin, SyncState};
 use lifeos_sync_protocol::record::RemoveReason;
 use lifeos_tests::world::{World, assert_settled, copy, note, sync, titles, try_sync, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How many envelopes the relay has refused.
+async fn refused_envelopes(world: &World) -> u64 {
+    let mut stream = TcpStream::connect(world.relay.addr()).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let counter = text.lines().find_map(|line| line.strip_prefix("lifeos_relay_envelopes_refused_total "));
+    counter.unwrap().parse().unwrap()
+}
 
 /// Every exported file with its bytes.
 fn export(client: &Client, dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -262,7 +274,9 @@ async fn a_copy_of_a_home_forks_nothing_and_goes_on_as_a_stream_of_its_own() {
     sync(&original).await;
     let copied = Client::open(&world.home("copy")).unwrap();
     let mine = note(&copied, "Written in the copy", "kept\n");
+    let refused = refused_envelopes(&world).await;
     sync(&copied).await;
+    assert_eq!(refused_envelopes(&world).await, refused, "it never offers what would fork its stream");
     assert_eq!(copied.note(&mine).unwrap().markdown, "kept\n");
     assert_eq!(copied.note(&id).unwrap().markdown, "one\noriginal\n");
 

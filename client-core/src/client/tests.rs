@@ -43,7 +43,7 @@ fn a_space_that_begins_like_another_one_is_not_opened_wherever_it_came_from() {
     let genesis_random = client.shared.store().genesis_random(&client.space()).unwrap();
     let begun = |genesis_random, random: &mut crate::crypto::SeededRandom| {
         let keys = client.shared.root.derive_space(&genesis_random);
-        let recovery = crate::keys::RecoveryPhrase::generate(PhraseLength::Words12, random).derive_home();
+        let recovery = crate::keys::RecoveryPhrase::generate(crate::keys::PhraseLength::Words12, random).derive_home();
         let member = lifeos_sync_protocol::ids::MemberId([9; 16]);
         let founding =
             crate::records::Founding { genesis_random, member, keys: &keys, recovery: &recovery, relays: Vec::new() };

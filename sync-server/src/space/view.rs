@@ -229,6 +229,7 @@ mod tests {
         assert_eq!(view.may_store(&place(WRITER, 2, EnvelopeId([6; 32])), &WRITER), Ok(false));
         assert_eq!(view.may_store(&place(WRITER, 3, AT_CUT), &WRITER), Ok(false));
         assert_eq!(view.may_store(&place(WRITER, 3, EnvelopeId([6; 32])), &GONE), fork);
+        assert_eq!(view.may_store(&place(GONE, 3, EnvelopeId([6; 32])), &WRITER), fork, "nobody vouches for it");
         assert_eq!(view.may_store(&place(WRITER, 4, EnvelopeId([6; 32])), &WRITER), fork);
     }
 }

@@ -73,6 +73,10 @@ async fn only_what_continues_a_stream_is_stored() {
     assert_eq!(statuses(&again), [PushStatus::Dup, PushStatus::Dup, PushStatus::Ok]);
     assert_eq!(again.iter().map(|result| result.pos).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
 
+    // The next number upon another predecessor.
+    let beside = Stream { seq: 3, prev: [9; 32], ..empty.clone() }.seal();
+    assert_eq!(statuses(&client.push(session, vec![beside]).await), [PushStatus::Fork { existing: ids[2] }]);
+
     // Another second envelope after the same first one, and what is built on it.
     let mut fork = empty.clone();
     fork.seal();

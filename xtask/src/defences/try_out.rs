@@ -79,10 +79,14 @@ impl Tried {
     fn group(&mut self, copy: &Copy, memory: &mut Memory, group: &[&'static Defence]) -> Outcome {
         let Some(first) = group.first() else { return Ok(()) };
         eprintln!("  {} {:?}", first.package, first.target);
-        let whole = Program::build(copy, first).map_err(|error| format!("the sources do not build: {error}"))?;
+        let whole = Program::build(copy, first).map_err(|error| format!("the untouched sources: {error}"));
         let names: BTreeSet<&str> = group.iter().flat_map(|defence| defence.tests).copied().collect();
+        let why_unfit = |name| match &whole {
+            Ok(whole) => whole.unfit(name),
+            Err(error) => Some(error.clone()),
+        };
         let unfit: BTreeMap<&str, String> =
-            names.into_iter().filter_map(|name| Some((name, whole.unfit(name)?))).collect();
+            names.into_iter().filter_map(|name| Some((name, why_unfit(name)?))).collect();
         for defence in group {
             let start = Instant::now();
             let verdict = match defence.tests.iter().find_map(|name| unfit.get(name)) {

@@ -227,7 +227,9 @@ fn a_chunk_must_be_whole_and_alone_and_have_its_checksum() {
     for length in 0..change.len() {
         assert!(check(&opened(1, ALICE, &[&change[..length]])).is_err(), "cut at {length}");
     }
-    assert_eq!(refused(ALICE, &[&change[..], &change[..]].concat()), FenceError::Parse);
+    for first in [&change, &deflated(&change)] {
+        assert_eq!(refused(ALICE, &[&first[..], &change[..]].concat()), FenceError::Parse);
+    }
     let mut wrong = change.clone();
     wrong[4] ^= 1;
     assert_eq!(refused(ALICE, &wrong), FenceError::Parse);

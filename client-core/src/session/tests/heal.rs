@@ -27,8 +27,19 @@ fn a_wiped_relay_gets_everything_again() {
     devices[0].connect(&mut fresh);
     settle(&mut fresh, &mut devices);
     assert_eq!((fresh.log.len(), fresh.records.len()), (5, 1));
+    assert_eq!(sent_of(0, &devices[0]), 2 * 5, "each relay got each envelope once");
     assert!(devices[0].seen.contains(&Output::LogChanged(LogChange::Replaced)));
     assert!(devices[0].idle);
+}
+
+#[test]
+fn what_a_relay_does_not_stand_by_having_taken_is_given_again() {
+    let (mut relay, mut devices) = pair();
+    devices[0].write(5);
+    devices[0].acked = 5;
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert_eq!((relay.log.len(), devices[0].stopped(), devices[0].idle), (5, None, true));
 }
 
 #[test]

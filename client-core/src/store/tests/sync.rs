@@ -247,6 +247,10 @@ fn the_outbox_resumes_after_any_envelope() {
     a.store.acked(a.relay, 2).unwrap();
     let state = a.store.reads().relay(a.relay).unwrap();
     assert_eq!(state.own_acked_seq, 3);
+    let forgotten = a.store.put_relay(&a.space, "wss://other.example", None).unwrap();
+    a.store.acked(forgotten, 4).unwrap();
+    a.store.reset_relay(forgotten).unwrap();
+    assert_eq!(a.store.reads().relay(forgotten).unwrap().own_acked_seq, 0, "another log has nothing yet");
     assert_eq!(a.store.reads().unsent_count(&a.space, state.own_acked_seq).unwrap(), 2);
     let held = a.store.have(&a.space).unwrap();
     assert_eq!((held.len(), held[0].tip), (1, 5));
