@@ -459,7 +459,9 @@ mod tests {
         let mut held = space.held.clone();
         held.extend(records(0..SPACE_RECORDS_MAX - 3));
         let last = records(SPACE_RECORDS_MAX..SPACE_RECORDS_MAX + 2);
+        JUDGED.with(|judged| judged.set(0));
         assert_eq!(admissible(&space.id, &held, &last), Err(RefusedRecords::TooMany));
+        assert_eq!(JUDGED.with(std::cell::Cell::get), 0, "before any is judged");
         assert_eq!(admissible(&space.id, &held, &last[..1]), Ok(vec![&last[0]]));
     }
 }

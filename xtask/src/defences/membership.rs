@@ -35,7 +35,7 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 34,
-        how: "the same, seen by the rules themselves",
+        how: "a device that never could write has a stream of its own, by the rules themselves",
         file: "sync-protocol/src/membership.rs",
         find: r#"let Some(device) = self.devices.get(device).filter(|device| device.is_writer) else {"#,
         put: r#"let Some(device) = self.devices.get(device) else {"#,

@@ -201,16 +201,6 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 20,
-        how: "a relay that holds other things than this device is believed to have taken what it acknowledged",
-        file: "client-core/src/session/push.rs",
-        find: "            self.taken = self.acked.saturating_sub(1);\n",
-        put: "",
-        package: CLIENT,
-        target: Target::Lib,
-        tests: &["what_a_relay_does_not_stand_by_having_taken_is_given_again"],
-    },
-    Defence {
-        attack: 20,
         how: "a relay that lacks what others wrote is not given it",
         file: "client-core/src/session/heal.rs",
         find: "self.heal.ranges = lacking(&held, theirs);",

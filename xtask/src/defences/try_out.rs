@@ -12,7 +12,9 @@ use super::{Defence, Target, all, folder};
 use crate::run::{Outcome, cargo, target, watch};
 
 const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
-const TEST_MAX: Duration = Duration::from_secs(120);
+const TEST_MAX: Duration = Duration::from_secs(5 * 60);
+/// Some tests walk through every state of a machine, which takes long when nothing is wrong.
+const SOUND_TEST_MAX: Duration = Duration::from_secs(20 * 60);
 /// What a spoilt program may take of the machine, in KiB.
 const MEMORY_KIB_MAX: u64 = 8 << 20;
 
@@ -45,9 +47,9 @@ pub(crate) fn run(numbers: &[&str]) -> Result<Report, String> {
         return Err("no entry has such a number".into());
     }
     let copy = Copy::refresh()?;
-    let mut memory = Memory::open(copy.state)?;
+    let mut memory = Memory::open();
     let (known, todo): (Vec<_>, Vec<_>) =
-        chosen.into_iter().partition(|defence| numbers.is_empty() && memory.has_fired(defence));
+        chosen.into_iter().partition(|defence| numbers.is_empty() && memory.has_fired(&copy, defence));
     eprintln!("  {} entries to try, {} have fired on these very sources", todo.len(), known.len());
     let mut tried = Tried { count: todo.len(), ..Tried::default() };
     for group in by_program(&todo) {
@@ -93,18 +95,24 @@ impl Tried {
                 Some(reason) => Verdict::Wrong(reason.clone()),
                 None => without(copy, defence),
             };
-            self.note(memory, defence, &verdict, start.elapsed())?;
+            self.note((copy, &mut *memory), defence, &verdict, start.elapsed())?;
         }
         Ok(())
     }
 
-    fn note(&mut self, memory: &mut Memory, defence: &Defence, verdict: &Verdict, took: Duration) -> Outcome {
+    fn note(
+        &mut self,
+        (copy, memory): (&Copy, &mut Memory),
+        defence: &Defence,
+        verdict: &Verdict,
+        took: Duration,
+    ) -> Outcome {
         self.done += 1;
         let said = match verdict {
             Verdict::Fired => {
                 self.fired += 1;
                 self.tests += defence.tests.len();
-                memory.add(defence)?;
+                memory.add(copy, defence)?;
                 format!("fired ({} tests)", defence.tests.len())
             }
             Verdict::Silent(tests) => format!("NOT NOTICED by {}", tests.join(", ")),
@@ -224,7 +232,7 @@ impl Program {
 
     /// Why a test proves nothing when it fails.
     fn unfit(&self, name: &str) -> Option<String> {
-        match self.passes(name, TEST_MAX) {
+        match self.passes(name, SOUND_TEST_MAX) {
             Ok(true) => None,
             Ok(false) => Some(format!("`{name}` fails with all defences in place")),
             Err(reason) => Some(reason),
@@ -238,30 +246,29 @@ fn name_of(path: &Path) -> String {
 
 /// Which entries have fired on which sources, so that a run that was cut short goes on.
 struct Memory {
-    state: u64,
     path: PathBuf,
     lines: BTreeSet<String>,
 }
 
 impl Memory {
-    fn open(state: u64) -> Result<Self, String> {
+    fn open() -> Self {
         let path = target().join("defences/fired");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        Ok(Self { state, path, lines: text.lines().map(str::to_owned).collect() })
+        Self { path, lines: text.lines().map(str::to_owned).collect() }
     }
 
-    fn line(&self, defence: &Defence) -> String {
+    fn line(copy: &Copy, defence: &Defence) -> String {
         let mut hash = DefaultHasher::new();
-        (self.state, defence).hash(&mut hash);
+        (copy.state(defence.package), defence).hash(&mut hash);
         format!("{:016x}", hash.finish())
     }
 
-    fn has_fired(&self, defence: &Defence) -> bool {
-        self.lines.contains(&self.line(defence))
+    fn has_fired(&self, copy: &Copy, defence: &Defence) -> bool {
+        self.lines.contains(&Self::line(copy, defence))
     }
 
-    fn add(&mut self, defence: &Defence) -> Outcome {
-        let line = self.line(defence);
+    fn add(&mut self, copy: &Copy, defence: &Defence) -> Outcome {
+        let line = Self::line(copy, defence);
         let append = || writeln!(std::fs::File::options().create(true).append(true).open(&self.path)?, "{line}");
         append().map_err(|error: std::io::Error| format!("{}: {error}", self.path.display()))
     }
