@@ -149,6 +149,10 @@ class Space:
                 stop = reach(r["member"], s.members[r["member"]][1])
                 if stop:
                     return stop
+            if not {epoch for epoch, _ in r["grants"]} <= {self.r[e]["id"] for e in self.epochs(self.past[i])}:
+                return "Conflict"
+            if any(device != r["device"]["sign"] for _, device in r["grants"]):
+                return "Recipients"
             return self.check_fresh(s, r["member"], [r["device"]])
         if kind == "device_remove":
             target = s.in_force(r["device"])
@@ -232,6 +236,10 @@ class Space:
             if made is None or not self.saw(i, made) or self.own[made] or self.r[made]["type"] != "checkpoint":
                 return "Conflict"
             return "NoAuthority" if kind == "endorse" and self.fact[made]["member"] == member else None
+        if kind == "fork_proof":
+            if device_kind == RECOVERY:
+                return "NoAuthority"
+            return None if len(set(r["branches"])) == 2 else "Proof"
         raise ValueError(kind)
 
     def check_join(self, s, i):
@@ -653,8 +661,10 @@ def whole(records):
     heads = h.epoch_heads(everything)
     def holders(j):
         """Whoever was given an epoch, with it or afterwards, whatever became of the record that gave it."""
-        grants = [r for i, r in enumerate(h.r) if r["type"] == "key_grant" and h.own[i] is None]
-        return set(h.r[j]["seals"]).union(*(r["seals"] for r in grants if r["epoch"] == h.r[j]["id"]))
+        good = [r for i, r in enumerate(h.r) if h.own[i] is None]
+        granted = [(r["epoch"], seal) for r in good if r["type"] == "key_grant" for seal in r["seals"]]
+        granted += [grant for r in good if r["type"] == "device_add" for grant in map(tuple, r["grants"])]
+        return set(h.r[j]["seals"]).union(device for epoch, device in granted if epoch == h.r[j]["id"])
     clean = [(-h.r[j]["generation"], h.r[j]["id"]) for j in heads.values() if holders(j) <= readers]
     checkpoints = {}
     for i in sorted(s.effective):
@@ -666,6 +676,10 @@ def whole(records):
                         and h.fact[j]["member"] in s.members and s.in_force(h.r[j]["author"])}),
                 ids(j for j in said if h.r[j]["type"] == "object")]
     of = lambda kind: [i for i in s.effective if h.r[i]["type"] == kind]
+    forks = {}
+    for i in of("fork_proof"):
+        places = forks.setdefault(h.r[i]["device"], {})
+        places.setdefault(h.r[i]["seq"], set()).update(h.r[i]["branches"])
     policies = of("policy")
     top = [i for i in policies if not any(h.saw(j, i) for j in policies)]
     expected = {
@@ -682,6 +696,8 @@ def whole(records):
         "policy": h.r[min(top)]["id"] if top else 0,
         "checkpoints": sorted([k, *v] for k, v in checkpoints.items()),
         "closed": h.r[min(of("close"))]["id"] if of("close") else 0,
+        # Which of the branches counts is for hashes to say.
+        "forks": sorted([device, min(places), sorted(places[min(places)])] for device, places in forks.items()),
     }
     return h, s, expected
 
@@ -804,7 +820,8 @@ class Generator:
         kind = kind or rng.choice(
             ["member_add"] * 7 + ["device_add"] * 4 + ["device_remove"] * 4 + ["member_remove"] * 4 + ["role_set"] * 6
             + ["epoch"] * 4 + ["invite"] * 2 + ["join"] * 5 + ["invite_revoke", "hpke_refresh", "key_grant", "policy",
-                                                              "checkpoint", "endorse", "object", "close", "unknown"])
+                                                              "checkpoint", "endorse", "object", "close", "unknown",
+                                                              "fork_proof"])
         out = {"type": kind, "author": device}
         present = [r["member"] for r in seen if r["type"] in ("member_add", "join")]
         strange = kind == "member_add" or not present or rng.random() < 0.1
@@ -827,7 +844,11 @@ class Generator:
             out.update(role=rng.choice([OWNER, ADMIN, ADMIN, EDITOR, EDITOR, READER]))
         elif kind == "device_add":
             target = mine if rng.random() < 0.75 else member
-            out.update(member=target, device=new(rng.choice([NORMAL, NORMAL, NORMAL, RECOVERY, ARCHIVE])))
+            key = new(rng.choice([NORMAL, NORMAL, NORMAL, RECOVERY, ARCHIVE]))
+            epochs = [r["id"] for r in seen if r["type"] == "epoch"] if rng.random() < 0.95 else [1]
+            to = key["sign"] if rng.random() < 0.95 else rng.choice(list(self.known))
+            grants = [[epoch, to] for epoch in rng.sample(epochs, min(len(epochs), rng.randrange(3)))]
+            out.update(member=target, device=key, grants=grants)
         elif kind == "device_remove":
             own = [d for d, m in self.known.items() if m == mine]
             out.update(device=rng.choice(own if rng.random() < 0.5 else list(self.known)), cuts=self.cuts())
@@ -840,6 +861,9 @@ class Generator:
         elif kind == "key_grant":
             epochs = [r["id"] for r in seen if r["type"] == "epoch"] or [1]
             out.update(epoch=rng.choice(epochs), seals=[rng.choice(list(self.known))])
+        elif kind == "fork_proof":
+            branches = [rng.randrange(1, 5), rng.randrange(1, 5)]
+            out.update(device=rng.choice(list(self.known)), seq=rng.randrange(1, 4), branches=branches)
         elif kind == "hpke_refresh":
             out.update(hpke=self.key()["hpke"] if rng.random() < 0.8 else 1000 + rng.choice(list(self.known)))
         elif kind == "invite":

@@ -610,7 +610,7 @@ pub fn joining_member(invite: &RecordId, author: &SignPk) -> MemberId {
 
 #[cfg(test)]
 impl Record {
-    /// A record with a chosen id and no signature, its proofs taken for granted: what a model speaks of.
+    /// A record with a chosen id and no signature, what others signed in it taken for granted: what a model speaks of.
     pub(crate) fn stub(
         id: RecordId,
         space: SpaceId,
@@ -622,7 +622,7 @@ impl Record {
     ) -> Self {
         parents.sort_unstable();
         let (proofs, invite_proof) = (ProofMemo::default(), ProofMemo::default());
-        proofs.ask(&genesis_random, || true);
+        proofs.ask(&genesis_random, || !matches!(body, Body::ForkProof { .. }) || body.fork(&space).is_some());
         if let Body::Join { .. } = body {
             invite_proof.ask(&[0; 32], || true);
         }

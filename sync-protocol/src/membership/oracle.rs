@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Ledger, Membership, epoch_ref_of};
+use super::{Ledger, Membership, StreamPoint, epoch_ref_of};
 use crate::dag;
+use crate::envelope::{Envelope, Header, Kind, TAG_BYTES, assemble, stream_id};
+use crate::hash::sha256;
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
 use crate::record::{Body, Cut, DeviceEntry, DeviceKind, Record, RemoveReason, Role, Seal, Wrap};
 
@@ -78,7 +80,38 @@ fn cuts(value: &Value) -> Vec<Cut> {
     list(value, "cuts").iter().map(cut).collect()
 }
 
-fn body(value: &Value) -> Body {
+/// The device's only stream in the model.
+fn stream_of(space: &SpaceId, device: u64) -> StreamId {
+    stream_id(space, &SignPk(bytes(device)), &RANDOM)
+}
+
+/// One of the envelopes that the device signed for a place of its stream.
+fn branch(space: &SpaceId, device: u64, seq: u64, branch: u64) -> Envelope {
+    let header = Header {
+        kind: Kind::Delta,
+        flags: 0,
+        stream: stream_of(space, device),
+        seq: seq as u32,
+        prev: RANDOM,
+        epoch: EpochRef::ZERO,
+        salt: bytes(branch),
+        ct_len: TAG_BYTES as u32,
+    };
+    Envelope::parse(assemble(&header, &[0; TAG_BYTES], &Signature([0; 64]))).unwrap()
+}
+
+/// Of the places where the model says that streams fork, with the branches proven there, the one branch that counts.
+fn forks(space: &SpaceId, expected: &Value) -> BTreeMap<StreamId, StreamPoint> {
+    let fork = |fork: &Value| {
+        let (device, seq) = (fork[0].as_u64().unwrap(), fork[1].as_u64().unwrap());
+        let branches = fork[2].as_array().unwrap().iter().map(|tag| branch(space, device, seq, tag.as_u64().unwrap()));
+        let id = branches.map(|envelope| envelope.id(space)).min().unwrap();
+        (stream_of(space, device), StreamPoint { seq: seq as u32, id })
+    };
+    expected.as_array().unwrap().iter().map(fork).collect()
+}
+
+fn body(space: &SpaceId, value: &Value) -> Body {
     let member = || MemberId(bytes(int(value, "member")));
     let record = |key| record_id(int(value, key));
     let reason = RemoveReason::Lost;
@@ -90,7 +123,11 @@ fn body(value: &Value) -> Body {
             Body::Genesis { random: RANDOM, member: member(), device, recovery, relays: vec![] }
         }
         "member_add" => Body::MemberAdd { member: member(), role: role(value), enc_meta, devices: entries(value) },
-        "device_add" => Body::DeviceAdd { member: member(), device: entry(&value["device"]), enc_meta, grants: vec![] },
+        "device_add" => {
+            let grant = |grant: &Value| (epoch(grant[0].as_u64().unwrap()), seal(grant[1].as_u64().unwrap()));
+            let grants = list(value, "grants").iter().map(grant).collect();
+            Body::DeviceAdd { member: member(), device: entry(&value["device"]), enc_meta, grants }
+        }
         "device_remove" => {
             Body::DeviceRemove { device: SignPk(bytes(int(value, "device"))), reason, cuts: cuts(value) }
         }
@@ -123,6 +160,11 @@ fn body(value: &Value) -> Body {
         "endorse" => Body::Endorse { checkpoint: record("checkpoint") },
         "object" => Body::Object { checkpoint: record("checkpoint"), reason: 0, stream: StreamId::ZERO, seq: 1 },
         "close" => Body::Close { successor: None },
+        "fork_proof" => {
+            let (device, seq) = (int(value, "device"), int(value, "seq"));
+            let of = |index: usize| branch(space, device, seq, value["branches"][index].as_u64().unwrap());
+            Body::fork_proof(&SignPk(bytes(device)), &RANDOM, &of(0), &of(1))
+        }
         _ => Body::Unknown { kind: 0xee, body: vec![] },
     }
 }
@@ -144,7 +186,7 @@ fn records(history: &Value) -> Vec<Record> {
     let build = |record: &Value| {
         let parents = list(record, "parents").iter().map(|id| record_id(id.as_u64().unwrap())).collect();
         let (id, author) = (int(record, "id"), SignPk(bytes(int(record, "author"))));
-        Record::stub(record_id(id), space, author, depths[&id], parents, body(record), RANDOM)
+        Record::stub(record_id(id), space, author, depths[&id], parents, body(&space, record), RANDOM)
     };
     list(history, "records").iter().map(build).collect()
 }
@@ -165,7 +207,7 @@ fn show(state: &Membership) -> Value {
         .iter()
         .map(|(device, found)| {
             let cuts = found.cuts.as_ref().map(|cuts| {
-                let cut = |(stream, point): (&StreamId, &super::StreamPoint)| {
+                let cut = |(stream, point): (&StreamId, &StreamPoint)| {
                     json!([number(&stream.0), point.seq, number(&point.id.0)])
                 };
                 cuts.iter().map(cut).collect::<Vec<_>>()
@@ -210,8 +252,19 @@ fn compare(line: &str) {
     let genesis = records.iter().find(|record| matches!(record.body(), Body::Genesis { .. })).unwrap();
     let state = Membership::evaluate(&genesis.space(), &records).unwrap();
     let (shown, expected) = (show(&state), &history["expected"]);
-    for (key, value) in expected.as_object().unwrap() {
+    assert_eq!(
+        state.forks,
+        forks(&genesis.space(), &expected["forks"]),
+        "seed {seed}: forks differ from the model\n{line}"
+    );
+    for (key, value) in expected.as_object().unwrap().iter().filter(|(key, _)| *key != "forks") {
         assert_eq!(&shown[key], value, "seed {seed}: {key} differs from the model\n{line}");
+    }
+    // Of the same set any order, with repetitions, gives the same.
+    for shuffle in 0..2 {
+        let mut order: Vec<&Record> = records.iter().chain(&records[..records.len() / 2]).collect();
+        order.sort_by_cached_key(|record| sha256("shuffle", &[&record.id().0, &bytes::<8>(seed ^ (shuffle << 63))]));
+        assert_eq!(Membership::evaluate(&genesis.space(), order).unwrap(), state, "seed {seed}, shuffle {shuffle}");
     }
     let mut ledger = Ledger::new(genesis).unwrap();
     let mut waiting: Vec<&Record> = records.iter().filter(|record| record.id() != genesis.id()).collect();
