@@ -7,6 +7,20 @@ pub(crate) enum Fault {
     CodeUnchecked,
     /// The new device keeps its root before the records have shown its enrolment.
     KeyBeforeProof,
+    /// The new device writes its root to disk when it begins, and its home only once it is linked.
+    #[cfg(test)]
+    RootBeforeHome,
+    /// Saying no to what a device asks does not end its attempt.
+    RefusalIgnored,
+    /// The existing device tells the new one of an enrolment that is on its own disk alone.
+    GrantUnsent,
+    /// The existing device publishes an enrolment before it lies on its own disk.
+    #[cfg(test)]
+    EnrolmentUnsaved,
+    /// A recovery that was begun is not gone on with.
+    ResumeRefused,
+    /// A recovery leaves in force what the lost device let in.
+    StrangerLeft,
     /// A recovery goes on, and saves a key, without having opened the newest epoch.
     EpochUnopened,
     /// A recovery publishes its new device's key before that is saved.

@@ -160,7 +160,7 @@ impl ExistingDevice {
             self.state = State::Publish;
             return Ok(CodeCheck::Right);
         }
-        let wrong = wrong + 1;
+        let wrong = if planted(Fault::RefusalIgnored) { wrong } else { wrong + 1 };
         self.state = if wrong < CODE_TRIES_MAX { State::Code { wrong } } else { State::Over };
         Ok(CodeCheck::Wrong { tries_left: CODE_TRIES_MAX - wrong })
     }

@@ -2,12 +2,12 @@
 
 use lifeos_sync_protocol::ids::{MemberId, SignPk};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::record::{Record, RemoveReason};
 
 use crate::crypto::SeededRandom;
-use crate::keys::{DeviceKeys, DeviceRoot, PhraseLength, RecoveryPhrase};
+use crate::keys::{DeviceKeys, DeviceRoot, OwnKeys, PhraseLength, RecoveryPhrase};
 use crate::link::{GrantedSpaceInput, LinkStep, NewEntry, OfferedSpace};
-use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
+use crate::records::{AddDevice, Draft, Founding, RecordsError, add_device, found_space, open_epochs, unlock_epochs};
 
 /// The relay's key.
 pub(in crate::link) const RELAY: SignPk = SignPk([0x4e; 32]);
@@ -33,7 +33,11 @@ impl Space {
     }
 
     /// The records after this device was enrolled.
-    pub(in crate::link) fn enrol(&self, records: &[Record], new: &NewEntry) -> (Vec<Record>, GrantedSpaceInput) {
+    pub(in crate::link) fn enrol(
+        &self,
+        records: &[Record],
+        new: &NewEntry,
+    ) -> Result<(Vec<Record>, GrantedSpaceInput), RecordsError> {
         let membership = Membership::evaluate(&self.offered.space, records).unwrap();
         let add = AddDevice {
             membership: &membership,
@@ -44,10 +48,26 @@ impl Space {
             entry: new.entry.clone(),
             name: "Phone",
         };
-        let added = add_device(&add, &mut SeededRandom::new(77)).unwrap();
+        let added = add_device(&add, &mut SeededRandom::new(77))?;
         let id = added[0].id();
         let granted = GrantedSpaceInput { space: self.offered.space, device_add: id, head: added.last().unwrap().id() };
-        ([records, &added].concat(), granted)
+        Ok(([records, &added].concat(), granted))
+    }
+
+    /// The founding device takes this one out, and makes a key that it does not hold.
+    pub(in crate::link) fn check_removal(&self, records: &[Record], device: SignPk) -> Result<(), String> {
+        let said = |error: RecordsError| format!("an enrolled device cannot be removed: {error}");
+        let membership = Membership::evaluate(&self.offered.space, records).unwrap();
+        let opened = unlock_epochs(&membership, records, OwnKeys::first(&self.keys));
+        let mut draft = Draft::begin(&membership, records, &opened, &self.keys);
+        draft.remove_device(device, RemoveReason::Lost, Vec::new()).map_err(said)?;
+        draft.rotate(&mut SeededRandom::new(78)).map_err(said)?;
+        let records = [records, &draft.finish()].concat();
+        let membership = Membership::evaluate(&self.offered.space, &records).unwrap();
+        let opened = open_epochs(&membership, &records, &self.keys);
+        let is_mine = membership.current_epoch().is_some_and(|epoch| opened.find(&epoch).is_some());
+        let is_out = !membership.may_read(&device) && membership.may_write(&self.keys.sign_pk());
+        if is_mine && is_out { Ok(()) } else { Err("a removal leaves the device in, or its own side out".into()) }
     }
 }
 

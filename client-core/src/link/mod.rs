@@ -27,6 +27,7 @@ pub(crate) mod explore;
 mod fixture;
 mod message;
 mod new_device;
+mod publish;
 mod sas;
 mod sas_existing;
 mod sas_new;
@@ -46,6 +47,7 @@ use crate::fault::{Fault, planted};
 pub use enrol::{Granted, GrantedSpace, GrantedSpaceInput, NewEntry, Proven};
 pub use existing::{CodeCheck, ExistingDevice};
 pub use new_device::NewDevice;
+pub use publish::{PublishStep, Publishing};
 pub use sas::{Comparison, SasCode};
 pub use sas_existing::SasExistingDevice;
 pub use sas_new::SasNewDevice;
@@ -121,7 +123,9 @@ pub enum LinkError {
     #[error("the messages of the link came in a wrong order; start again with a new code")]
     Order,
     /// The key is not the one that was committed to.
-    #[error("the other side exchanged its key on the way: somebody is between the devices; nothing was linked")]
+    #[error(
+        "the other side exchanged its key on the way: somebody is between the devices; nothing was linked. Start again, and check the relay's address"
+    )]
     Commitment,
     /// The person says that the two devices show different things.
     #[error(

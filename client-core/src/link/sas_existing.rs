@@ -80,6 +80,10 @@ impl SasExistingDevice {
                 self.state = State::SendOffer { agreement, message };
                 Ok(())
             }
+            state @ State::Compare { .. } if planted(Fault::RefusalIgnored) => {
+                self.state = state;
+                Err(LinkError::Mismatch)
+            }
             State::Compare { .. } => Err(LinkError::Mismatch),
             _ => Err(LinkError::Over),
         }

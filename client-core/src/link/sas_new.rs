@@ -84,6 +84,10 @@ impl SasNewDevice {
                 self.state = State::AwaitOffer { agreement };
                 Ok(())
             }
+            state @ State::Compare { .. } if planted(Fault::RefusalIgnored) => {
+                self.state = state;
+                Err(LinkError::Mismatch)
+            }
             State::Compare { .. } => Err(LinkError::Mismatch),
             _ => Err(LinkError::Over),
         }

@@ -74,7 +74,8 @@ impl World {
 
     /// Makes the DeviceAdd and grants; gives all records of the space.
     fn publish(&mut self) -> Vec<Record> {
-        let (records, granted) = self.space.enrol(&self.space.records, &self.existing.new_entries().unwrap()[0]);
+        let (records, granted) =
+            self.space.enrol(&self.space.records, &self.existing.new_entries().unwrap()[0]).unwrap();
         self.existing.grant("Ada", &["wss://relay.example".into()], &[granted]).unwrap();
         records
     }

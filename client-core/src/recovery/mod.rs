@@ -110,7 +110,7 @@ pub enum RecoveryError {
     #[error("this recovery phrase was replaced by a newer one: use the newest words")]
     Replaced,
     /// The key is no recovery key there.
-    #[error("these words are not a recovery phrase of this space")]
+    #[error("these words are not a recovery phrase of this space: check them, and the relay's address")]
     NotRecovery,
     /// No epoch can be opened.
     #[error("these words open no key of the space: nothing was written; ask another device of yours to link this one")]
@@ -235,7 +235,8 @@ impl Recovery {
             Some(random) => phrase.derive_space(random),
             None => phrase.derive_home(),
         };
-        if self.begun_by.is_some_and(|begun_by| begun_by != keys.sign_pk()) {
+        let is_other = self.begun_by.is_some_and(|begun_by| begun_by != keys.sign_pk());
+        if is_other || (self.home_begun && planted(Fault::ResumeRefused)) {
             return Err(RecoveryError::OtherPhrase);
         }
         self.keys = Some(Arc::new(keys));
@@ -488,7 +489,8 @@ impl Recovery {
         let verified = self.verified.as_ref().ok_or(RecoveryError::OutOfStep)?;
         let (_, device) = self.device()?;
         let plan = plan_recovery(&verified.membership, &verified.member, &device.sign_pk());
-        self.state = match (plan.enrol || !plan.lost.is_empty(), plan.rotate || !plan.links.is_empty()) {
+        let is_beset = !plan.lost.is_empty() && !planted(Fault::StrangerLeft);
+        self.state = match (plan.enrol || is_beset, plan.rotate || !plan.links.is_empty()) {
             (true, _) => RecoveryState::DataOk,
             (false, true) => RecoveryState::NewDeviceEnrolled,
             (false, false) => RecoveryState::Rotated,

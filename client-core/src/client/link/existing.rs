@@ -12,7 +12,7 @@ use crate::crypto::SystemRandom;
 use crate::engine::{Mailboxes, exchange_records};
 use crate::link::{
     CodeCheck, Comparison, ExistingDevice, GrantedSpaceInput, LINK_SPACES_MAX, LinkError, LinkStep, LinkText,
-    OfferedSpace, SasCode, SasExistingDevice,
+    OfferedSpace, PublishStep, Publishing, SasCode, SasExistingDevice,
 };
 use crate::records::{AddDevice, add_device};
 use crate::transport::RelayUrl;
@@ -34,8 +34,8 @@ struct Approval<M> {
     carrier: Carrier<M>,
     /// The person's spaces, the home first, in the order of the offer.
     spaces: Vec<Client>,
-    /// Where the new device is enrolled already; what is left is to tell it.
-    enrolled: Vec<GrantedSpaceInput>,
+    /// Where the new device is enrolled already, on this disk and at the relay.
+    publishing: Publishing,
 }
 
 impl LinkApprove {
@@ -99,16 +99,22 @@ impl<M: ExistingSide> Approval<M> {
     /// Enrols the new device here and at the relay, and only then tells it.
     async fn publish(&mut self) -> Result<(), ClientError> {
         if self.carrier.machine.poll() == LinkStep::Publish {
-            for at in self.enrolled.len()..self.spaces.len() {
-                // First what others wrote: the new record cites the newest ones.
-                exchange_records(&self.spaces[at].shared).await?;
-                let granted = self.enrol(at)?;
-                self.enrolled.push(granted);
-                exchange_records(&self.spaces[at].shared).await?;
+            loop {
+                match self.publishing.poll() {
+                    PublishStep::Exchange(at) => {
+                        exchange_records(&self.spaces[at].shared).await?;
+                        self.publishing.exchanged();
+                    }
+                    PublishStep::Enrol(at) => {
+                        let granted = self.enrol(at)?;
+                        self.publishing.enrolled(granted);
+                    }
+                    PublishStep::Grant => break,
+                }
             }
             let relays = self.client.relay_addresses()?;
             let person = self.client.person_name()?;
-            self.carrier.machine.grant(&person, &relays, &self.enrolled)?;
+            self.carrier.machine.grant(&person, &relays, self.publishing.granted())?;
         }
         self.carrier.reconnect().await?;
         match self.carrier.carry(Instant::now() + KEYS_TIMEOUT).await? {
@@ -203,7 +209,8 @@ impl Client {
 
     fn approval<M>(&self, carrier: Carrier<M>, spaces: Vec<Self>) -> Approval<M> {
         let client = Self { shared: Arc::clone(&self.shared) };
-        Approval { client, carrier, spaces, enrolled: Vec::new() }
+        let publishing = Publishing::new(spaces.len());
+        Approval { client, carrier, spaces, publishing }
     }
 
     /// This space, and the person's others at the same relay: a new device is one of theirs everywhere.

@@ -4,19 +4,28 @@
 //! message, delivers to whoever waits any message it has ever seen or can make, as often as it likes, or none, and
 //! says that anything was stored anywhere. So dropping, duplicating, reordering, replacing and replaying are all
 //! one move, *deliver this to that device*. Beside it devices stop at any point (a crash, a timeout, a person who
-//! gives up) and begin anew. A state is left out when its history has been seen: machines are functions of what
-//! they were given, and randomness is drawn from seeds that follow from it.
+//! gives up) and begin anew; disk and network are written in steps of their own, so they also stop between the two. A
+//! state is left out when its history has been seen: machines are functions of what they were given, and randomness
+//! is drawn from seeds that follow from it.
+//!
+//! In every state it is asked whether what must hold does, and whether everybody may leave it for good: see `space`.
+//! Tallies go to the standard output; `cargo xtask ci explore` shows them.
 
 mod qr;
 mod recovery;
 mod sas;
+mod side;
 mod space;
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
 
+use lifeos_sync_protocol::record::Record;
+
+use crate::fault::{Fault, with_fault};
+
 /// A world of devices and an attacker.
-pub(crate) trait Model: Clone {
+trait Model: Clone {
     /// One thing that happens.
     type Move: Clone + Debug;
 
@@ -32,36 +41,41 @@ pub(crate) trait Model: Clone {
     /// What must hold in every state.
     fn check(&self) -> Result<(), String>;
 
-    /// Everybody gives up: what is left behind must be clean.
-    fn abandon(&self) -> Self;
-
-    /// Nobody holds anything half-done.
-    fn is_clean_end(&self) -> bool;
+    /// Everybody may stop here for good, crash or give up: what is left behind is clean, and another try ends well.
+    fn can_be_left(&self) -> Result<(), String>;
 
     /// Everything went well.
     fn is_success(&self) -> bool;
 }
 
+/// What an exploration has to see at least: an honest change of a machine may lower it, one by accident is noticed.
+#[derive(Debug, Clone, Copy)]
+struct Least {
+    states: usize,
+    transitions: usize,
+    depth: usize,
+}
+
 /// What an exploration saw.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Report {
+struct Report {
     /// Distinct states.
-    pub(crate) states: usize,
+    states: usize,
     /// Moves tried.
-    pub(crate) transitions: usize,
+    transitions: usize,
     /// Moves to the farthest state.
-    pub(crate) depth: usize,
+    depth: usize,
     /// States in which everything went well.
-    pub(crate) successes: usize,
+    successes: usize,
 }
 
 /// A state that must not exist, with the way there.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+struct Found {
     /// What does not hold.
-    pub(crate) what: String,
+    what: String,
     /// The moves, in order.
-    pub(crate) path: Vec<String>,
+    path: Vec<String>,
 }
 
 struct Node {
@@ -70,18 +84,16 @@ struct Node {
     depth: usize,
 }
 
-/// Explores everything reachable.
-pub(crate) fn explore<M: Model>(start: M) -> Result<Report, Found> {
+/// Explores everything reachable; ends at the first fault that `is_sought`, and goes on past others.
+fn explore<M: Model>(start: M, is_sought: impl Fn(&str) -> bool) -> Result<Report, Found> {
     let mut report = Report { states: 1, ..Report::default() };
     let mut seen = HashSet::from([start.fingerprint()]);
     let mut nodes = vec![Node { from: 0, step: "start".into(), depth: 0 }];
     let mut open = VecDeque::from([(start, 0_usize)]);
     while let Some((world, at)) = open.pop_front() {
-        let fault = world.check().err().or_else(|| {
-            let left = !world.abandon().is_clean_end();
-            left.then(|| "giving up does not lead to a clean end".to_owned())
-        });
-        if let Some(what) = fault {
+        let left = || world.can_be_left().map_err(|why| format!("{STUCK}: {why}"));
+        let mut faults = [world.check(), left()].into_iter().filter_map(Result::err);
+        if let Some(what) = faults.find(|what| is_sought(what)) {
             return Err(Found { what, path: path(&nodes, at) });
         }
         report.successes += usize::from(world.is_success());
@@ -109,13 +121,35 @@ fn path(nodes: &[Node], mut at: usize) -> Vec<String> {
     path
 }
 
-/// Explores, prints what was seen, and wants at least one way to succeed.
-pub(crate) fn explore_all<M: Model>(name: &str, start: M) -> Report {
-    let report = explore(start).unwrap_or_else(|found| panic!("{name}: {}\n  {}", found.what, found.path.join("\n  ")));
-    println!(
-        "{name}: {} states, {} transitions, depth {}, {} of the states a success",
-        report.states, report.transitions, report.depth, report.successes
-    );
-    assert!(report.successes > 0, "{name}: nothing ever succeeds");
-    report
+/// What the fault of a state that cannot be left begins with.
+const STUCK: &str = "this cannot be left";
+
+/// Explores everything, prints what was seen, and wants a way to succeed and no less than was seen the last time.
+fn explore_all<M: Model>(name: &str, start: M, least: Least) {
+    let report = explore(start, |_| true);
+    let report = report.unwrap_or_else(|found| panic!("{name}: {}\n  {}", found.what, found.path.join("\n  ")));
+    let Report { states, transitions, depth, successes } = report;
+    println!("explored: {name}: {states} states, {transitions} transitions, depth {depth}, {successes} a success");
+    assert!(successes > 0, "{name}: nothing ever succeeds");
+    let found = Least { states, transitions, depth };
+    let is_smaller = states < least.states || transitions < least.transitions || depth < least.depth;
+    assert!(!is_smaller, "{name}: {found:?} is less than {least:?}: what is left out now?");
+}
+
+/// Explores with a fault in place until what it leads to is found, and prints that.
+fn find<M: Model>(name: &str, fault: Option<Fault>, start: impl FnOnce() -> M, what: &str) {
+    let run = || explore(start(), |found| found.contains(what));
+    let found = match fault {
+        Some(fault) => with_fault(fault, run),
+        None => run(),
+    };
+    let found = found.expect_err("the planted fault is not found");
+    println!("planted: {name}: found after {} moves: {}", found.path.len(), found.what);
+}
+
+/// Which records these are; in which order they came does not matter to anybody.
+fn ids(records: &[Record], out: &mut Vec<u8>) {
+    let mut ids: Vec<_> = records.iter().map(|record| record.id().0).collect();
+    ids.sort_unstable();
+    ids.iter().for_each(|id| out.extend_from_slice(id));
 }

@@ -2,14 +2,18 @@
 
 use std::rc::Rc;
 
-use super::space::{Maker, Shown, Target, Trace, root_of};
-use super::{Model, explore, explore_all};
+use super::side::{check_refusal, link_undisturbed};
+use super::space::{Leavings, Maker, Shown, Target, Trace, root_of};
+use super::{Least, Model, STUCK, explore_all, find};
 use crate::crypto::SeededRandom;
-use crate::fault::{Fault, with_fault};
+use crate::fault::Fault;
 use crate::keys::DeviceRoot;
 use crate::link::fixture::{RELAY, Space, message_of};
-use crate::link::{CodeCheck, ExistingDevice, GrantedSpaceInput, LinkStep, LinkText, NewDevice};
+use crate::link::{
+    CodeCheck, ExistingDevice, GrantedSpaceInput, LinkStep, LinkText, NewDevice, PublishStep, Publishing,
+};
 use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::RdvId;
 use lifeos_sync_protocol::record::Record;
 
 const ATTEMPTS: usize = 2;
@@ -22,6 +26,9 @@ struct Stage {
     link_seen: bool,
     /// A second attempt draws the first one's mailbox and keys again.
     rendezvous_again: bool,
+    /// Of every attempt, and of the one after them.
+    mailboxes: Vec<RdvId>,
+    leavings: Leavings,
 }
 
 #[derive(Clone)]
@@ -45,7 +52,7 @@ struct Existing {
     target: Target,
     machine: ExistingDevice,
     taken: Vec<[u8; 32]>,
-    published: Option<GrantedSpaceInput>,
+    publishing: Publishing,
     /// The right code was typed, and the new device showed it at that moment.
     asked: bool,
 }
@@ -54,17 +61,28 @@ struct Existing {
 enum Move {
     NewStarts,
     ExistingTakes(Target),
-    NewSends { at_its_index: bool },
-    ExistingSends { at_its_index: bool },
+    NewSends {
+        at_its_index: bool,
+    },
+    ExistingSends {
+        at_its_index: bool,
+    },
     ToNew(Given),
     ToExisting(Given),
     TypeWhatIsShown,
     TypeAGuess,
-    Publish,
+    /// Records go to the relay and back; the answer may be lost.
+    Exchange {
+        heard: bool,
+    },
+    /// The enrolment goes to the existing device's disk.
+    Enrol,
     Grant,
     Prove(Shown),
     NewStops,
     ExistingStops,
+    /// The existing device runs again and syncs, as devices do.
+    ExistingSyncs,
 }
 
 /// A message that the attacker has or makes.
@@ -103,7 +121,15 @@ fn seeded_by(bytes: &[u8]) -> SeededRandom {
 
 impl World {
     fn new(link_seen: bool, rendezvous_again: bool) -> Self {
-        let stage = Stage { person: Space::found(1), attacker: Space::found(2), link_seen, rendezvous_again };
+        let mut stage = Stage {
+            person: Space::found(1),
+            attacker: Space::found(2),
+            link_seen,
+            rendezvous_again,
+            mailboxes: Vec::new(),
+            leavings: Leavings::default(),
+        };
+        stage.mailboxes = (0..=ATTEMPTS).map(|attempt| start_new(&stage, attempt).rdv()).collect();
         let trace = Trace::new(&stage.person);
         Self { stage: Rc::new(stage), new: None, existing: None, trace }
     }
@@ -131,7 +157,7 @@ impl World {
             impostor.handle(1, message).ok()?;
             let code = impostor.own_code()?;
             impostor.enter_code(&code).ok()?;
-            let (records, granted) = space.enrol(&space.records, impostor.new_entries()?.first()?);
+            let (records, granted) = space.enrol(&space.records, impostor.new_entries()?.first()?).ok()?;
             // Of the person's space it can only point at what is there already.
             let granted = if persons_space {
                 let id = space.records[1].id();
@@ -140,7 +166,10 @@ impl World {
                 granted
             };
             impostor.grant("Mallory", &[], &[granted]).ok()?;
-            Some((message_of(impostor.poll())?, if persons_space { self.trace.records.clone() } else { records }))
+            Some((
+                message_of(impostor.poll())?,
+                if persons_space { self.trace.relays_records().to_vec() } else { records },
+            ))
         })
     }
 
@@ -184,7 +213,10 @@ impl World {
                 };
                 self.trace.crossed |= !own;
             }
-            Err(_) => self.new = None,
+            Err(error) => {
+                self.trace.hear(error);
+                self.new = None;
+            }
         }
     }
 
@@ -201,7 +233,10 @@ impl World {
                 };
                 self.trace.crossed |= !own;
             }
-            Err(_) => self.existing = None,
+            Err(error) => {
+                self.trace.hear(error);
+                self.existing = None;
+            }
         }
     }
 
@@ -221,18 +256,28 @@ impl World {
         }
     }
 
-    fn publish(&mut self) {
+    fn exchange(&mut self, heard: bool) {
+        let Some(existing) = &mut self.existing else { return };
+        self.trace.exchange();
+        if heard {
+            existing.publishing.exchanged();
+        }
+    }
+
+    fn enrol(&mut self) {
         let Some(existing) = &mut self.existing else { return };
         let Some(entry) = existing.machine.new_entries().and_then(<[_]>::first).cloned() else { return };
-        let (records, granted) = self.stage.person.enrol(&self.trace.records, &entry);
-        self.trace.records = records;
-        existing.published = Some(granted);
+        match self.trace.enrol(&self.stage.person, &entry) {
+            Some(granted) => existing.publishing.enrolled(granted),
+            None => self.existing = None,
+        }
     }
 
     fn grant(&mut self) {
         let Some(existing) = &mut self.existing else { return };
-        let Some(granted) = existing.published else { return };
-        existing.machine.grant("Ada", &[], &[granted]).unwrap();
+        let granted: &[GrantedSpaceInput] = existing.publishing.granted();
+        self.trace.tell(granted);
+        existing.machine.grant("Ada", &[], granted).unwrap();
     }
 
     fn prove(&mut self, shown: Shown) {
@@ -240,19 +285,21 @@ impl World {
         let Some(new) = &self.new else { return };
         let Some(granted) = new.machine.granted().and_then(|granted| granted.spaces.first()).copied() else { return };
         let of_person = granted.space == self.stage.person.offered.space;
-        let records = match (shown, of_person) {
-            (Shown::All, true) | (Shown::Other, false) => self.trace.records.clone(),
-            (Shown::All, false) | (Shown::Other, true) => {
-                attackers.unwrap_or_else(|| self.stage.attacker.records.clone())
-            }
-            (Shown::Withheld, true) => self.stage.person.records.clone(),
-            (Shown::Withheld, false) => self.stage.attacker.records.clone(),
-        };
-        if new.machine.prove(std::slice::from_ref(&records)).is_ok() {
-            self.trace.kept.push((new.attempt, records, of_person));
-            self.trace.ended_well |= of_person;
+        let attackers = attackers.unwrap_or_else(|| self.stage.attacker.records.clone());
+        let persons = self.trace.relays_records();
+        let records = if of_person { shown.of(persons, &attackers) } else { shown.of(&attackers, persons) };
+        match new.machine.prove(std::slice::from_ref(&records)) {
+            Ok(_) => self.trace.keep(new.attempt, records, of_person),
+            Err(error) => self.trace.hear(error),
         }
         self.new = None;
+    }
+
+    fn links_again(&self, records: &[Record]) -> Result<(), String> {
+        let new = start_new(&self.stage, ATTEMPTS);
+        let offered = vec![self.stage.person.offered];
+        let existing = ExistingDevice::start(new.link().clone(), RELAY, offered, &mut SeededRandom::new(299)).unwrap();
+        link_undisturbed((new, ATTEMPTS), existing, &self.stage.person, records)
     }
 }
 
@@ -262,7 +309,7 @@ impl Model for World {
     fn moves(&self) -> Vec<Move> {
         let mut moves = Vec::new();
         match &self.new {
-            None if self.trace.new_attempts < ATTEMPTS && self.trace.kept.is_empty() => moves.push(Move::NewStarts),
+            None if self.trace.new_attempts < ATTEMPTS && self.trace.may_begin() => moves.push(Move::NewStarts),
             None => {}
             Some(new) => {
                 moves.push(Move::NewStops);
@@ -278,11 +325,14 @@ impl Model for World {
                         }
                     }
                     LinkStep::Done => {
-                        moves.extend([Shown::All, Shown::Withheld, Shown::Other].map(Move::Prove));
+                        moves.extend(Shown::all(self.trace.relays_records().len()).map(Move::Prove));
                     }
                     _ => {}
                 }
             }
+        }
+        if self.existing.is_none() && !self.trace.is_exchanged() {
+            moves.push(Move::ExistingSyncs);
         }
         match &self.existing {
             None if self.trace.existing_attempts < ATTEMPTS => {
@@ -306,8 +356,11 @@ impl Model for World {
                             moves.push(Move::TypeWhatIsShown);
                         }
                     }
-                    LinkStep::Publish if existing.published.is_none() => moves.push(Move::Publish),
-                    LinkStep::Publish => moves.push(Move::Grant),
+                    LinkStep::Publish => match existing.publishing.poll() {
+                        PublishStep::Exchange(_) => moves.extend([true, false].map(|heard| Move::Exchange { heard })),
+                        PublishStep::Enrol(_) => moves.push(Move::Enrol),
+                        PublishStep::Grant => moves.push(Move::Grant),
+                    },
                     _ => {}
                 }
             }
@@ -319,8 +372,7 @@ impl Model for World {
         let mut next = self.clone();
         match step {
             Move::NewStarts => {
-                let attempt = next.trace.new_attempts;
-                next.trace.new_attempts += 1;
+                let attempt = next.trace.begin();
                 next.new = Some(New { attempt, machine: start_new(&next.stage, attempt), taken: Vec::new() });
             }
             Move::ExistingTakes(target) => {
@@ -330,7 +382,8 @@ impl Model for World {
                 let mut random = SeededRandom::new(200 + attempt as u64);
                 let machine = ExistingDevice::start(next.link(*target), RELAY, offered, &mut random).unwrap();
                 let (taken, target) = (Vec::new(), *target);
-                next.existing = Some(Existing { attempt, target, machine, taken, published: None, asked: false });
+                let publishing = Publishing::new(1);
+                next.existing = Some(Existing { attempt, target, machine, taken, publishing, asked: false });
             }
             Move::NewSends { at_its_index } => {
                 if let Some(new) = &mut next.new {
@@ -346,7 +399,7 @@ impl Model for World {
                 if let Some(existing) = &mut next.existing {
                     let message = message_of(existing.machine.poll()).unwrap();
                     let maker = Maker::Existing(existing.attempt, existing.target);
-                    let index = if existing.published.is_some() { 2 } else { 0 };
+                    let index = if existing.taken.is_empty() { 0 } else { 2 };
                     if existing.machine.sent(if *at_its_index { index } else { index + 1 }).is_err() {
                         next.existing = None;
                     }
@@ -360,11 +413,13 @@ impl Model for World {
                 next.type_code(code.as_deref().map_or("", String::as_str), true);
             }
             Move::TypeAGuess => next.type_code("000000", false),
-            Move::Publish => next.publish(),
+            Move::Exchange { heard } => next.exchange(*heard),
+            Move::Enrol => next.enrol(),
             Move::Grant => next.grant(),
             Move::Prove(shown) => next.prove(*shown),
             Move::NewStops => next.new = None,
             Move::ExistingStops => next.existing = None,
+            Move::ExistingSyncs => next.trace.exchange(),
         }
         next
     }
@@ -380,8 +435,8 @@ impl Model for World {
         }
         out.push(0xfe);
         if let Some(existing) = &self.existing {
-            out.extend([1, u8::from(existing.published.is_some()), u8::from(existing.asked)]);
-            out.extend(format!("{:?}{:?}", existing.target, step_name(&existing.machine.poll())).bytes());
+            out.extend([1, u8::from(existing.asked), step_name(&existing.machine.poll())]);
+            out.extend(format!("{:?}{:?}", existing.target, existing.publishing).bytes());
             existing.taken.iter().for_each(|taken| out.extend_from_slice(taken));
         }
         sha256("explore", &[&out]).to_vec()
@@ -394,25 +449,21 @@ impl Model for World {
         if self.trace.crossed {
             return Err("a message of one attempt was taken in another".into());
         }
-        if !self.stage.link_seen && self.trace.kept.iter().any(|(_, _, of_person)| !of_person) {
+        if !self.stage.link_seen && self.trace.fell_for_attacker() {
             return Err("the new device fell for a space that nobody offered".into());
         }
-        self.trace.check_keys(&self.stage.person, &self.stage.attacker)
+        self.trace.check(&self.stage.person, &self.stage.attacker)
     }
 
-    fn abandon(&self) -> Self {
-        let mut next = self.clone();
-        (next.new, next.existing) = (None, None);
-        next
-    }
-
-    /// No machine lives on; what was kept is enrolled and what is enrolled was asked for.
-    fn is_clean_end(&self) -> bool {
-        self.new.is_none() && self.existing.is_none() && self.check().is_ok()
+    fn can_be_left(&self) -> Result<(), String> {
+        self.new.as_ref().map_or(Ok(()), |new| check_refusal(&new.machine))?;
+        self.existing.as_ref().map_or(Ok(()), |existing| check_refusal(&existing.machine))?;
+        let Stage { person, attacker, mailboxes, leavings, .. } = &*self.stage;
+        self.trace.check_leaving(leavings, (person, attacker), mailboxes, |records| self.links_again(records))
     }
 
     fn is_success(&self) -> bool {
-        self.trace.ended_well
+        self.trace.is_linked()
     }
 }
 
@@ -430,28 +481,52 @@ fn step_name(step: &LinkStep) -> u8 {
 
 #[test]
 fn no_order_of_drops_replays_and_crashes_makes_a_link_unsafe() {
-    explore_all("link", World::new(false, false));
+    explore_all("link", World::new(false, false), Least { states: 1, transitions: 1, depth: 1 });
 }
 
 #[test]
 fn not_even_somebody_who_saw_the_link_gets_a_key_into_the_space() {
-    explore_all("link, seen by the attacker", World::new(true, false));
+    let least = Least { states: 1, transitions: 1, depth: 1 };
+    explore_all("link, seen by the attacker", World::new(true, false), least);
+}
+
+fn found(fault: Fault, what: &str) {
+    find(&format!("link: {fault:?}"), Some(fault), || World::new(false, false), what);
 }
 
 #[test]
 fn a_skipped_code_check_is_found() {
-    let found = with_fault(Fault::CodeUnchecked, || explore(World::new(false, false))).unwrap_err();
-    assert!(found.what.contains("without the code"), "{found:?}");
+    found(Fault::CodeUnchecked, "without the code");
 }
 
 #[test]
 fn a_reused_rendezvous_is_found() {
-    let found = explore(World::new(false, true)).unwrap_err();
-    assert!(found.what.contains("taken in another"), "{found:?}");
+    for what in ["taken in another", "mailbox taken"] {
+        find("link: a reused rendezvous", None, || World::new(false, true), what);
+    }
 }
 
 #[test]
 fn a_key_kept_before_the_proof_is_found() {
-    let found = with_fault(Fault::KeyBeforeProof, || explore(World::new(false, false))).unwrap_err();
-    assert!(found.what.contains("before the records"), "{found:?}");
+    found(Fault::KeyBeforeProof, "before the records");
+}
+
+#[test]
+fn a_home_that_is_half_written_is_found() {
+    found(Fault::RootBeforeHome, &format!("{STUCK}: a key lies"));
+}
+
+#[test]
+fn a_code_that_may_be_guessed_for_ever_is_found() {
+    found(Fault::RefusalIgnored, &format!("{STUCK}: a device"));
+}
+
+#[test]
+fn a_device_told_before_the_relay_knows_it_is_found() {
+    found(Fault::GrantUnsent, "the relay has not got");
+}
+
+#[test]
+fn a_device_that_its_own_side_does_not_know_is_found() {
+    found(Fault::EnrolmentUnsaved, &format!("{STUCK}: the relay enrols"));
 }

@@ -3,17 +3,22 @@
 use std::rc::Rc;
 
 use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::RdvId;
+use lifeos_sync_protocol::record::Record;
 
-use super::space::{Maker, Shown, Target, Trace, root_of};
-use super::{Model, explore, explore_all};
+use super::side::{check_refusal, link_undisturbed};
+use super::space::{Leavings, Maker, Shown, Target, Trace, root_of};
+use super::{Least, Model, STUCK, explore_all, find};
 use crate::crypto::{AgreementKey, SeededRandom};
-use crate::fault::{Fault, with_fault};
+use crate::fault::Fault;
 use crate::keys::DeviceRoot;
 use crate::link::enrol::{answer, make_grant};
 use crate::link::fixture::{RELAY, Space, message_of};
 use crate::link::message::{Kind, Offer, frame};
 use crate::link::sas::{Agreement, Half};
-use crate::link::{Comparison, GrantedSpaceInput, LinkStep, SasCode, SasExistingDevice, SasNewDevice};
+use crate::link::{
+    Comparison, GrantedSpaceInput, LinkStep, PublishStep, Publishing, SasCode, SasExistingDevice, SasNewDevice,
+};
 
 const ATTEMPTS: usize = 2;
 
@@ -23,6 +28,9 @@ struct Stage {
     attacker: Space,
     /// A second attempt draws the first one's mailbox and keys again.
     rendezvous_again: bool,
+    /// Of every attempt, and of the one after them.
+    mailboxes: Vec<RdvId>,
+    leavings: Leavings,
 }
 
 #[derive(Clone)]
@@ -51,7 +59,7 @@ struct Existing {
     taken: Vec<[u8; 32]>,
     shown: Option<Comparison>,
     confirmed: bool,
-    published: Option<GrantedSpaceInput>,
+    publishing: Publishing,
 }
 
 #[derive(Debug, Clone)]
@@ -72,11 +80,18 @@ enum Move {
     /// The person says that they differ although they do not.
     NewDenies,
     ExistingDenies,
-    Publish,
+    /// Records go to the relay and back; the answer may be lost.
+    Exchange {
+        heard: bool,
+    },
+    /// The enrolment goes to the existing device's disk.
+    Enrol,
     Grant,
     Prove(Shown),
     NewStops,
     ExistingStops,
+    /// The existing device runs again and syncs, as devices do.
+    ExistingSyncs,
 }
 
 /// A message that the attacker has or makes.
@@ -114,7 +129,14 @@ fn attackers_half() -> Half {
 
 impl World {
     fn new(rendezvous_again: bool) -> Self {
-        let stage = Stage { person: Space::found(1), attacker: Space::found(2), rendezvous_again };
+        let mut stage = Stage {
+            person: Space::found(1),
+            attacker: Space::found(2),
+            rendezvous_again,
+            mailboxes: Vec::new(),
+            leavings: Leavings::default(),
+        };
+        stage.mailboxes = (0..=ATTEMPTS).map(|attempt| start_new(&stage, attempt).rdv()).collect();
         let trace = Trace::new(&stage.person);
         Self { stage: Rc::new(stage), new: None, existing: None, trace }
     }
@@ -199,7 +221,8 @@ impl World {
     fn give_new(&mut self, given: &Given) {
         let (Some((maker, message)), Some(new)) = (self.given(given), &mut self.new) else { return };
         let LinkStep::Wait(index) = new.machine.poll() else { return };
-        if new.machine.handle(index, &message).is_err() {
+        if let Err(error) = new.machine.handle(index, &message) {
+            self.trace.hear(error);
             self.new = None;
             return;
         }
@@ -213,7 +236,8 @@ impl World {
     fn give_existing(&mut self, given: &Given) {
         let (Some((maker, message)), Some(existing)) = (self.given(given), &mut self.existing) else { return };
         let LinkStep::Wait(index) = existing.machine.poll() else { return };
-        if existing.machine.handle(index, &message).is_err() {
+        if let Err(error) = existing.machine.handle(index, &message) {
+            self.trace.hear(error);
             self.existing = None;
             return;
         }
@@ -231,7 +255,8 @@ impl World {
     fn new_says(&mut self, they_match: bool) {
         let seen = self.both_show_the_same();
         let Some(new) = &mut self.new else { return };
-        if new.machine.confirm(they_match).is_err() {
+        if let Err(error) = new.machine.confirm(they_match) {
+            self.trace.hear(error);
             self.new = None;
             return;
         }
@@ -242,7 +267,8 @@ impl World {
     fn existing_says(&mut self, they_match: bool) {
         let seen = self.both_show_the_same();
         let Some(existing) = &mut self.existing else { return };
-        if existing.machine.confirm(they_match).is_err() {
+        if let Err(error) = existing.machine.confirm(they_match) {
+            self.trace.hear(error);
             self.existing = None;
             return;
         }
@@ -259,26 +285,45 @@ impl World {
         }
     }
 
-    fn publish(&mut self) {
+    fn exchange(&mut self, heard: bool) {
+        let Some(existing) = &mut self.existing else { return };
+        self.trace.exchange();
+        if heard {
+            existing.publishing.exchanged();
+        }
+    }
+
+    fn enrol(&mut self) {
         let Some(existing) = &mut self.existing else { return };
         let Some(entry) = existing.machine.new_entries().and_then(<[_]>::first).cloned() else { return };
-        let (records, granted) = self.stage.person.enrol(&self.trace.records, &entry);
-        self.trace.records = records;
-        existing.published = Some(granted);
+        match self.trace.enrol(&self.stage.person, &entry) {
+            Some(granted) => existing.publishing.enrolled(granted),
+            None => self.existing = None,
+        }
+    }
+
+    fn grant(&mut self) {
+        let Some(existing) = &mut self.existing else { return };
+        let granted: &[GrantedSpaceInput] = existing.publishing.granted();
+        self.trace.tell(granted);
+        existing.machine.grant("Ada", &[], granted).unwrap();
     }
 
     fn prove(&mut self, shown: Shown) {
         let Some(new) = &self.new else { return };
-        let records = match shown {
-            Shown::All => self.trace.records.clone(),
-            Shown::Withheld => self.stage.person.records.clone(),
-            Shown::Other => self.stage.attacker.records.clone(),
-        };
-        if new.machine.prove(std::slice::from_ref(&records)).is_ok() {
-            self.trace.kept.push((new.attempt, records, true));
-            self.trace.ended_well = true;
+        let records = shown.of(self.trace.relays_records(), &self.stage.attacker.records);
+        match new.machine.prove(std::slice::from_ref(&records)) {
+            Ok(_) => self.trace.keep(new.attempt, records, true),
+            Err(error) => self.trace.hear(error),
         }
         self.new = None;
+    }
+
+    fn links_again(&self, records: &[Record]) -> Result<(), String> {
+        let new = start_new(&self.stage, ATTEMPTS);
+        let offered = vec![self.stage.person.offered];
+        let existing = SasExistingDevice::start(new.code(), RELAY, offered, &mut SeededRandom::new(299)).unwrap();
+        link_undisturbed((new, ATTEMPTS), existing, &self.stage.person, records)
     }
 
     fn moves_of_new(&self, new: &New) -> Vec<Move> {
@@ -291,7 +336,7 @@ impl World {
                 moves.extend(own.map(Move::ToNew));
             }
             LinkStep::Compare => moves.extend([Move::NewCompares, Move::NewDenies]),
-            LinkStep::Done => moves.extend([Shown::All, Shown::Withheld, Shown::Other].map(Move::Prove)),
+            LinkStep::Done => moves.extend(Shown::all(self.trace.relays_records().len()).map(Move::Prove)),
             _ => {}
         }
         moves
@@ -309,8 +354,11 @@ impl World {
                 moves.extend(own.map(Move::ToExisting));
             }
             LinkStep::Compare => moves.extend([Move::ExistingCompares, Move::ExistingDenies]),
-            LinkStep::Publish if existing.published.is_none() => moves.push(Move::Publish),
-            LinkStep::Publish => moves.push(Move::Grant),
+            LinkStep::Publish => match existing.publishing.poll() {
+                PublishStep::Exchange(_) => moves.extend([true, false].map(|heard| Move::Exchange { heard })),
+                PublishStep::Enrol(_) => moves.push(Move::Enrol),
+                PublishStep::Grant => moves.push(Move::Grant),
+            },
             _ => {}
         }
         moves
@@ -323,9 +371,12 @@ impl Model for World {
     fn moves(&self) -> Vec<Move> {
         let mut moves = Vec::new();
         match &self.new {
-            None if self.trace.new_attempts < ATTEMPTS && self.trace.kept.is_empty() => moves.push(Move::NewStarts),
+            None if self.trace.new_attempts < ATTEMPTS && self.trace.may_begin() => moves.push(Move::NewStarts),
             None => {}
             Some(new) => moves.extend(self.moves_of_new(new)),
+        }
+        if self.existing.is_none() && !self.trace.is_exchanged() {
+            moves.push(Move::ExistingSyncs);
         }
         match &self.existing {
             None if self.trace.existing_attempts < ATTEMPTS => {
@@ -342,8 +393,7 @@ impl Model for World {
         let mut next = self.clone();
         match step {
             Move::NewStarts => {
-                let attempt = next.trace.new_attempts;
-                next.trace.new_attempts += 1;
+                let attempt = next.trace.begin();
                 let machine = start_new(&next.stage, attempt);
                 next.new = Some(New { attempt, machine, taken: Vec::new(), shown: None, confirmed: false });
             }
@@ -353,8 +403,8 @@ impl Model for World {
                 let offered = vec![next.stage.person.offered];
                 let mut random = SeededRandom::new(200 + attempt as u64);
                 let machine = SasExistingDevice::start(next.code(target), RELAY, offered, &mut random).unwrap();
-                let (taken, shown, confirmed, published) = (Vec::new(), None, false, None);
-                next.existing = Some(Existing { attempt, target, machine, taken, shown, confirmed, published });
+                let (taken, shown, confirmed, publishing) = (Vec::new(), None, false, Publishing::new(1));
+                next.existing = Some(Existing { attempt, target, machine, taken, shown, confirmed, publishing });
             }
             Move::NewSends { at_its_index } => {
                 if let Some(new) = &mut next.new {
@@ -384,15 +434,13 @@ impl Model for World {
             Move::ExistingCompares => next.existing_says(next.both_show_the_same()),
             Move::NewDenies => next.new_says(false),
             Move::ExistingDenies => next.existing_says(false),
-            Move::Publish => next.publish(),
-            Move::Grant => {
-                if let Some(Existing { machine, published: Some(granted), .. }) = &mut next.existing {
-                    machine.grant("Ada", &[], &[*granted]).unwrap();
-                }
-            }
+            Move::Exchange { heard } => next.exchange(*heard),
+            Move::Enrol => next.enrol(),
+            Move::Grant => next.grant(),
             Move::Prove(shown) => next.prove(*shown),
             Move::NewStops => next.new = None,
             Move::ExistingStops => next.existing = None,
+            Move::ExistingSyncs => next.trace.exchange(),
         }
         next.look();
         next
@@ -409,9 +457,9 @@ impl Model for World {
         }
         out.push(0xfe);
         if let Some(existing) = &self.existing {
-            out.extend([1, u8::from(existing.published.is_some()), u8::from(existing.confirmed)]);
+            out.extend([1, u8::from(existing.shown.is_some()), u8::from(existing.confirmed)]);
             let poll = std::mem::discriminant(&existing.machine.poll());
-            out.extend(format!("{:?}{poll:?}", existing.target).bytes());
+            out.extend(format!("{:?}{poll:?}{:?}", existing.target, existing.publishing).bytes());
             existing.taken.iter().for_each(|taken| out.extend_from_slice(taken));
         }
         sha256("explore", &[&out]).to_vec()
@@ -424,43 +472,63 @@ impl Model for World {
         if self.trace.crossed {
             return Err("a sealed message of one attempt was taken in another".into());
         }
-        self.trace.check_keys(&self.stage.person, &self.stage.attacker)
+        self.trace.check(&self.stage.person, &self.stage.attacker)
     }
 
-    fn abandon(&self) -> Self {
-        let mut next = self.clone();
-        (next.new, next.existing) = (None, None);
-        next
-    }
-
-    fn is_clean_end(&self) -> bool {
-        self.new.is_none() && self.existing.is_none() && self.check().is_ok()
+    fn can_be_left(&self) -> Result<(), String> {
+        self.new.as_ref().map_or(Ok(()), |new| check_refusal(&new.machine))?;
+        self.existing.as_ref().map_or(Ok(()), |existing| check_refusal(&existing.machine))?;
+        let Stage { person, attacker, mailboxes, leavings, .. } = &*self.stage;
+        self.trace.check_leaving(leavings, (person, attacker), mailboxes, |records| self.links_again(records))
     }
 
     fn is_success(&self) -> bool {
-        self.trace.ended_well
+        self.trace.is_linked()
     }
 }
 
 #[test]
 fn no_order_of_drops_replays_and_crashes_makes_a_comparison_unsafe() {
-    explore_all("link without a camera", World::new(false));
+    explore_all("link without a camera", World::new(false), Least { states: 1, transitions: 1, depth: 1 });
+}
+
+fn found(fault: Fault, what: &str) {
+    find(&format!("link without a camera: {fault:?}"), Some(fault), || World::new(false), what);
 }
 
 #[test]
 fn a_comparison_that_nobody_makes_is_found() {
-    let found = with_fault(Fault::CodeUnchecked, || explore(World::new(false))).unwrap_err();
-    assert!(found.what.contains("did not see the same"), "{found:?}");
+    found(Fault::CodeUnchecked, "did not see the same");
 }
 
 #[test]
 fn a_reused_code_and_key_are_found() {
-    let found = explore(World::new(true)).unwrap_err();
-    assert!(found.what.contains("taken in another"), "{found:?}");
+    for what in ["taken in another", "mailbox taken"] {
+        find("link without a camera: a reused rendezvous", None, || World::new(true), what);
+    }
 }
 
 #[test]
 fn a_key_kept_before_its_proof_is_found() {
-    let found = with_fault(Fault::KeyBeforeProof, || explore(World::new(false))).unwrap_err();
-    assert!(found.what.contains("before the records"), "{found:?}");
+    found(Fault::KeyBeforeProof, "before the records");
+}
+
+#[test]
+fn a_home_half_written_is_found() {
+    found(Fault::RootBeforeHome, &format!("{STUCK}: a key lies"));
+}
+
+#[test]
+fn a_no_that_does_not_end_it_is_found() {
+    found(Fault::RefusalIgnored, &format!("{STUCK}: a device"));
+}
+
+#[test]
+fn a_device_told_too_early_is_found() {
+    found(Fault::GrantUnsent, "the relay has not got");
+}
+
+#[test]
+fn a_device_unknown_to_its_own_side_is_found() {
+    found(Fault::EnrolmentUnsaved, &format!("{STUCK}: the relay enrols"));
 }
