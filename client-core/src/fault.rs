@@ -19,7 +19,7 @@ pub(crate) enum Fault {
     EnrolmentUnsaved,
     /// A recovery that was begun is not gone on with.
     ResumeRefused,
-    /// A recovery leaves in force what the lost device let in.
+    /// A recovery overlooks the devices that others than the founding record enrolled.
     StrangerLeft,
     /// A recovery goes on, and saves a key, without having opened the newest epoch.
     EpochUnopened,

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use lifeos_client_core::client::{Client, ClientError};
+use lifeos_client_core::link::LinkText;
+use lifeos_sync_protocol::ids::RdvId;
 use lifeos_tests::world::{HANG, World, note, sync};
 use tokio::time::timeout;
 
@@ -56,4 +58,27 @@ async fn a_link_code_works_once_and_a_wrong_one_says_so() {
     assert!(matches!(&refused, ClientError::Invalid { message } if message.contains("ABCD-EF23")), "{refused}");
     let refused = laptop.link_approve_sas("AAAA-AAAA", None).await.err().expect("nobody shows it");
     assert!(refused.to_string().contains("link"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_was_used_or_has_expired_links_nobody_and_says_to_make_a_new_one() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let mut new = Client::link_new(&world.home("phone"), &world.relay.url(), "phone").await.unwrap();
+    let used = new.link().to_owned();
+    let (approve, code) = tokio::join!(laptop.link_approve(&used), new.code());
+    let (mut approve, code) = (approve.unwrap(), code.unwrap());
+    let linking = async { tokio::join!(new.finish(), approve.enter_code(&code)) };
+    let (phone, tries) = timeout(HANG, linking).await.expect("linking hangs");
+    assert_eq!((phone.is_ok(), tries.unwrap()), (true, None));
+    // A mailbox whose time has passed is to a relay what one is that never was.
+    let mut expired: LinkText = used.parse().unwrap();
+    expired.rdv = RdvId([7; 16]);
+    let before = laptop.status().unwrap().devices.len();
+    for link in [used, expired.to_string()] {
+        let refused = timeout(HANG, laptop.link_approve(&link)).await.expect("approving hangs").err();
+        let refused = refused.expect("a link that nobody waits at");
+        assert!(refused.to_string().contains("expired; make a new one"), "{refused}");
+        assert_eq!(laptop.status().unwrap().devices.len(), before);
+    }
 }

@@ -16,6 +16,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "build", what: "everything builds in one profile", run: build },
     Stage { name: "test", what: "units, properties, vectors, house rules, system tests", run: tests },
     Stage { name: "membership", what: "the membership rules agree with their executable model", run: membership },
+    Stage { name: "explore", what: "every state of linking and recovery is explored", run: explore },
     Stage { name: "demo", what: "the main job holds on real input", run: demo },
     Stage { name: "tour", what: "the README's commands work", run: tour::run_readme },
     Stage { name: "crash", what: "kill -9 at random system calls loses nothing", run: crash_short },
@@ -109,6 +110,12 @@ pub(crate) fn histories(count: &str, seed: &str, time_max: Duration) -> Outcome 
     // The whole workspace, so that dependencies keep the features they were built with.
     let args = ["test", "--workspace", "--lib", "--profile", "ci", "--locked", test, "--", "--nocapture"];
     run(cargo(&args).env("LIFEOS_HISTORIES", count).env("LIFEOS_SEED", seed), time_max)
+}
+
+/// As the stage `test` runs it, with what was seen: states, transitions, depth, and each planted fault.
+fn explore() -> Outcome {
+    let args = ["test", "--workspace", "--lib", "--profile", "ci", "--locked", "link::explore", "--", "--nocapture"];
+    run(&mut cargo(&args), minutes(5))
 }
 
 fn demo() -> Outcome {

@@ -17,6 +17,7 @@ use lifeos_sync_protocol::record::{Cut, DeviceKind, Record, RemoveReason, Role};
 use super::seals::device_ref;
 use super::{AddDevice, Draft, RecordsError, add_device, auto_links, open_epochs, unlock_epochs};
 use crate::crypto::Random;
+use crate::fault::{Fault, planted};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring, OwnKeys};
 
 /// What is left to do until a recovered device stands alone beside its recovery key.
@@ -44,6 +45,7 @@ pub fn plan_recovery(membership: &Membership, member: &MemberId, new_device: &Si
                 && device.member == *member
                 && device.kind != DeviceKind::Recovery
                 && device.removed_by.is_none()
+                && !(planted(Fault::StrangerLeft) && device.added_by != device.rank.record)
         })
         .map(|(key, _)| *key)
         .collect();

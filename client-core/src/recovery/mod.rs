@@ -489,8 +489,7 @@ impl Recovery {
         let verified = self.verified.as_ref().ok_or(RecoveryError::OutOfStep)?;
         let (_, device) = self.device()?;
         let plan = plan_recovery(&verified.membership, &verified.member, &device.sign_pk());
-        let is_beset = !plan.lost.is_empty() && !planted(Fault::StrangerLeft);
-        self.state = match (plan.enrol || is_beset, plan.rotate || !plan.links.is_empty()) {
+        self.state = match (plan.enrol || !plan.lost.is_empty(), plan.rotate || !plan.links.is_empty()) {
             (true, _) => RecoveryState::DataOk,
             (false, true) => RecoveryState::NewDeviceEnrolled,
             (false, false) => RecoveryState::Rotated,

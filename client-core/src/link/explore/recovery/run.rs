@@ -37,6 +37,7 @@ pub(super) enum Given {
 }
 
 impl Given {
+    /// Also the order of records: that it does not matter is for the machine to show.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let (kind, space, records): (u8, Option<&SpaceId>, &[Record]) = match self {
             Self::Words => (0, None, &[]),
@@ -51,7 +52,7 @@ impl Given {
         };
         let mut out = vec![kind];
         out.extend(space.iter().flat_map(|space| space.0));
-        ids(records, &mut out);
+        records.iter().for_each(|record| out.extend_from_slice(&record.id().0));
         out
     }
 }
