@@ -137,6 +137,10 @@ pub struct Limits {
     pub parked_bytes_per_connection_max: usize,
     /// Bytes of those records of all connections.
     pub parked_bytes_max: usize,
+    /// Time for which nothing is stored that a device writes, after a removal of it was answered CUT_BEHIND: as long as
+    /// the remover needs to look again. Without it a device that writes without a pause could not be removed but as
+    /// compromised. 0 means no time.
+    pub removal_hold_ms: u64,
     /// Rendezvous mailboxes.
     pub mailboxes_max: usize,
     /// Rendezvous mailboxes made from one address.
@@ -208,6 +212,7 @@ impl Default for Limits {
             records_parked_max: 64,
             parked_bytes_per_connection_max: 2 * 1024 * 1024,
             parked_bytes_max: 64 * 1024 * 1024,
+            removal_hold_ms: 10_000,
             mailboxes_max: 1_024,
             mailboxes_per_address_max: 16,
             mailbox_frames_per_address_minute_max: 600,

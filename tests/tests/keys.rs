@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use lifeos_client_core::client::{Client, ClientError};
+use lifeos_client_core::client::{Client, ClientError, InviteOptions};
 use lifeos_client_core::crypto::SystemRandom;
 use lifeos_client_core::envelope;
 use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
 use lifeos_client_core::keystore::system_keystore;
-use lifeos_client_core::records::unlock_epochs;
+use lifeos_client_core::records::{Draft, next_record, unlock_epochs};
 use lifeos_client_core::store::{Page, SealBudget, Store, Unknown, unlock_device_root};
 use lifeos_client_core::witness::Rolls;
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::frame::Item;
 use lifeos_sync_protocol::ids::{EpochRef, StreamId};
-use lifeos_sync_protocol::record::RemoveReason;
+use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
 use lifeos_tests::world::{
     HANG, NOWHERE, World, assert_equal, assert_settled, copy, sync, sync_each, titled, titles, try_sync,
 };
@@ -374,5 +374,56 @@ async fn a_live_device_makes_the_key_that_a_removal_calls_for() {
     sync_each(&[&laptop, &tablet]).await;
     assert_equal(&[&laptop, &tablet]);
     assert!(holds(&tablet, "under the new key"));
+    world.relay.shutdown().await;
+}
+
+/// A new epoch by this device's member, with noise where it should be sealed to another device.
+fn rotate_with_noise_for(world: &World, client: &Client, home: &str, victim: &Client) {
+    let (space, mut store) = (client.space(), Store::open(&world.home(home)).unwrap());
+    let keys = keys_of(&world.home(home), &store, client);
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+    let mut draft = Draft::begin(&membership, &records, &opened, &keys);
+    draft.rotate(&mut SystemRandom::new()).unwrap();
+    let mut body = draft.finish().remove(0).body().clone();
+    let Body::Epoch { seals, .. } = &mut body else { panic!("{body:?}") };
+    seals.iter_mut().find(|seal| victim.device().0.starts_with(&seal.device_ref)).unwrap().ct = [7; 48];
+    let spoilt = next_record(&keys, &membership, &records, &body).unwrap();
+    store.put_records(&space, &[spoilt]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_was_sealed_noise_asks_and_is_given_the_key_by_a_device_that_may_write() {
+    let world = World::new().await;
+    let ana = world.person("Ana");
+    let family = ana.space_create("Family", None).unwrap();
+    sync_each(&[&ana, &family]).await;
+    let ben = world.person("Ben");
+    let terms = InviteOptions { role: Role::Reader, lives_ms: 3_600_000, uses_max: 1, auto: false };
+    let link = family.invite_create(terms).await.unwrap().to_string();
+    ben.join(&link, "Ben").await.unwrap();
+    let request = family.join_requests().await.unwrap().remove(0).id;
+    family.invite_approve(&request[..8], None).await.unwrap();
+    ben.sync_all(&mut |_| {}).await.unwrap();
+    let with_ben = ben.in_space(&family.space().to_string()).unwrap();
+    sync_each(&[&family, &with_ben]).await;
+
+    rotate_with_noise_for(&world, &family, "Ana", &with_ben);
+    titled(&family, "for Ben, too");
+    sync(&family).await;
+    sync(&with_ben).await;
+    assert!(!holds(&with_ben, "for Ben, too"), "or the noise is none");
+    let alarms = with_ben.status().unwrap().alarms;
+    assert!(alarms.iter().any(|alarm| alarm.contains("this device asks for it when it syncs")), "{alarms:?}");
+
+    sync_each(&[&family, &with_ben]).await;
+    assert!(holds(&with_ben, "for Ben, too"));
+    assert_eq!(with_ben.status().unwrap().alarms, Vec::<String>::new());
+    sync_each(&[&family, &with_ben]).await;
+    let records = Store::open(&world.home("Ana")).unwrap().records(&family.space()).unwrap();
+    let count = |is_meant: fn(&Body) -> bool| records.iter().filter(|record| is_meant(record.body())).count();
+    assert_eq!(count(|body| matches!(body, Body::HpkeRefresh { .. })), 1, "it asks once");
+    let grants = records.iter().rev().take_while(|record| !matches!(record.body(), Body::HpkeRefresh { .. }));
+    assert_eq!(grants.count(), 1, "and is answered once");
     world.relay.shutdown().await;
 }

@@ -136,6 +136,7 @@ pub(super) fn draw_removal(page: &mut Page, report: &RemovalReport) {
     draw_key(page, report);
 }
 
+/// What is left to do for the key and for the links, and whether the relay knows.
 pub(super) fn draw_key(page: &mut Page, report: &RemovalReport) {
     for link in &report.links_open {
         page.line(format_args!(
@@ -143,8 +144,11 @@ pub(super) fn draw_key(page: &mut Page, report: &RemovalReport) {
             short(link)
         ));
     }
-    if !report.new_key {
-        page.line("The new key is not made yet: another of your devices makes it; until then nothing is sent.");
+    if report.key_due {
+        page.line("The new key is not made yet: the next sync of a device that may write makes it.");
+    }
+    if report.sealing_waits {
+        page.line("Until then nothing that is written is sent.");
     }
     if let Some(reason) = &report.untold {
         page.line(format_args!("The relay does not know of it yet ({}): run `lifeos sync`.", one_line(reason)));

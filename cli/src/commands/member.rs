@@ -110,9 +110,7 @@ async fn set_role(args: &SetRole, context: &Context) -> Result<(), Failure> {
     let report = context.open()?.member_set_role(&args.member, args.role.into()).await?;
     context.out.result(&report, |page| {
         page.line(format_args!("{} has the new role.", page.bold(&one_line(&report.name))));
-        if args.role == RoleName::Reader {
-            draw_key(page, &report);
-        }
+        draw_key(page, &report);
     })
 }
 

@@ -132,7 +132,18 @@ fn a_role_and_a_removal_of_somebody_are_told_honestly() {
     desk.json("ben", &["sync"]);
     assert_eq!(desk.json("ben", &["epoch", "show"])["role"], "reader");
     let page = shown(&desk, "ana", &["member", "role", "Ben", "editor"]);
-    assert!(page.starts_with("Ben has the new role."), "{page}");
+    assert!(page.starts_with("Ben has the new role.") && !page.contains("new key"), "{page}");
+    // Who gives up a role makes no key behind it: whoever may write does, and nothing waits for that.
+    desk.json("ben", &["sync"]);
+    let members = desk.json("ben", &["member", "list"])["members"].clone();
+    let own = members.as_array().unwrap().iter().find(|member| member["this"] == json!(true)).unwrap();
+    let page = shown(&desk, "ben", &["member", "role", own["member"].as_str().unwrap(), "reader"]);
+    assert!(page.contains("not made yet: the next sync of a device that may write makes it."), "{page}");
+    assert!(!page.contains("is sent"), "{page}");
+    let generation = || desk.json("ana", &["epoch", "show"])["generation"].as_u64().unwrap();
+    let before = generation();
+    desk.json("ana", &["sync"]);
+    assert_eq!(generation(), before + 1);
 
     let removed = desk.json("ana", &["member", "remove", "Cleo"]);
     assert_eq!((&removed["name"], &removed["told_relay"]), (&json!("Cleo"), &json!(true)));

@@ -1,8 +1,8 @@
 //! Removing devices, taking in what a removed one wrote last, and making new keys.
 
 use lifeos_sync_protocol::ids::{EnvelopeId, MemberId, RecordId, SignPk, SpaceId};
-use lifeos_sync_protocol::membership::Device;
-use lifeos_sync_protocol::record::{Body, DeviceKind, RemoveReason};
+use lifeos_sync_protocol::membership::{Device, Membership};
+use lifeos_sync_protocol::record::{Body, DeviceKind, Record, RemoveReason};
 
 use super::follow::reason_of;
 use super::names::PREFIX_MIN;
@@ -10,7 +10,7 @@ use super::{Client, ClientError, RemovalOutcome, RemovalReport, RotationReport, 
 use crate::crypto::SystemRandom;
 use crate::engine::{EngineError, exchange_records, wall_ms};
 use crate::own_devices::Tie;
-use crate::records::{Draft, RecordsError};
+use crate::records::{Draft, RecordsError, is_before_demotion};
 use crate::store::Store;
 
 /// Envelopes in quarantine among which one is looked for.
@@ -24,10 +24,29 @@ impl From<RecordsError> for ClientError {
 
 /// What writing records came to.
 pub(super) struct Written {
-    /// A new epoch was made with them.
-    pub(super) new_key: bool,
+    /// What became of the key.
+    pub(super) key: KeyMade,
     /// Why the relay does not have them yet.
     pub(super) untold: Option<String>,
+}
+
+/// What became of the key when records were written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyMade {
+    /// A new epoch was made with them.
+    pub(super) is_new: bool,
+    /// One that they call for is not made yet.
+    pub(super) is_due: bool,
+    /// There is none that anything may be sealed under.
+    pub(super) is_lacking: bool,
+}
+
+impl KeyMade {
+    fn of(is_new: bool, membership: &Membership, records: &[Record]) -> Self {
+        let current = membership.current_epoch();
+        let is_due = current.is_none_or(|epoch| is_before_demotion(membership, records, &epoch));
+        Self { is_new, is_due, is_lacking: current.is_none() }
+    }
 }
 
 impl Client {
@@ -244,7 +263,7 @@ impl Client {
         rotate: bool,
         write: impl FnOnce(&mut Draft<'_>, &Store) -> Result<T, ClientError>,
     ) -> Result<(T, Written), ClientError> {
-        let (value, new_key) = self.store_draft(rotate, write)?;
+        let (value, is_new) = self.store_draft(rotate, write)?;
         let untold = match self.tell_records().await {
             // A relay ends the session of a device that removed itself as soon as that is on its disk.
             Err(error) if error.is_stranger() && self.own_member().is_err() => None,
@@ -254,7 +273,8 @@ impl Client {
             // What waited for the new key; that it waits on, if this fails, the status tells.
             let _ = self.sync(&mut |_| {}).await;
         }
-        Ok((value, Written { new_key, untold }))
+        let (state, records) = (self.shared.state(), self.shared.store().records(&self.space())?);
+        Ok((value, Written { key: KeyMade::of(is_new, &state.membership, &records), untold }))
     }
 
     /// Hands what was written to the relay. A removal that cuts a stream which has grown meanwhile is written again with
@@ -291,15 +311,16 @@ impl Client {
         let records = store.records(&space)?;
         let mut draft = Draft::begin(&state.membership, &records, &state.opened(), &self.shared.keys);
         let value = write(&mut draft, &store)?;
-        // A removal stands without a new key, too: nothing is sealed until somebody has made one.
-        let new_key = rotate && draft.rotate(&mut SystemRandom::new()).is_ok();
+        // What was written stands without a new key, too. After a removal nothing is sealed until somebody has made one;
+        // after a demotion whoever may write makes one.
+        let is_new = rotate && draft.rotate(&mut SystemRandom::new()).is_ok();
         store.put_records(&space, &draft.finish())?;
         self.shared.refresh_state(&store)?;
         let state = self.shared.state();
         let report = store.retry_quarantined(&space, &state.membership, &state.keyring, wall_ms())?;
         drop(store);
         self.shared.committed(crate::store::Commit { docs: report.changed });
-        Ok((value, new_key))
+        Ok((value, is_new))
     }
 }
 
@@ -309,7 +330,9 @@ impl RemovalReport {
             name,
             devices: devices.iter().map(ToString::to_string).collect(),
             links_open: links_open.iter().map(ToString::to_string).collect(),
-            new_key: written.new_key,
+            new_key: written.key.is_new,
+            key_due: written.key.is_due,
+            sealing_waits: written.key.is_lacking,
             told_relay: written.untold.is_none(),
             untold: written.untold,
             spaces: Vec::new(),

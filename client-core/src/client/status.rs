@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use lifeos_sync_protocol::ids::{SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{EpochRef, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::DeviceKind;
 
@@ -13,6 +13,7 @@ use super::{
     RelayWarning, Status,
 };
 use crate::engine::{SpaceState, wall_ms};
+use crate::keys::DeviceKeys;
 use crate::records::{Beyond, beyond_number};
 use crate::store::{
     NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState, WaitingChanges, Warning,
@@ -78,7 +79,8 @@ impl Client {
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
-            alarms: [alarms(&reads, &space, &state, &names, now_ms)?, late_texts(&late, &names)].concat(),
+            alarms: [alarms(&reads, &space, (&state, &self.shared.keys), &names, now_ms)?, late_texts(&late, &names)]
+                .concat(),
             spaces_uncovered: Vec::new(),
             phrase_unchecked,
             closed,
@@ -158,7 +160,7 @@ fn left_text(space: &str) -> String {
 fn alarms(
     reads: &Reads<'_>,
     space: &SpaceId,
-    state: &SpaceState,
+    (state, keys): (&SpaceState, &DeviceKeys),
     names: &Names,
     now_ms: i64,
 ) -> Result<Vec<String>, ClientError> {
@@ -172,8 +174,8 @@ fn alarms(
         ));
     }
     for (epoch, trouble) in state.troubles.iter().filter(|(_, trouble)| trouble.is_broken()) {
-        let author = state.membership.epochs.get(epoch).map(|epoch| epoch.generation).unwrap_or_default();
-        alarms.push(format!("key generation {author}: {trouble}; a device that may write makes a new one"));
+        let generation = state.membership.epochs.get(epoch).map(|epoch| epoch.generation).unwrap_or_default();
+        alarms.push(format!("key generation {generation}: {trouble}; {}", remedy(state, keys, epoch)));
     }
     for stream in state.membership.forks.keys() {
         let device = reads.streams(space)?.into_iter().find(|row| row.stream == *stream).map(|row| row.device);
@@ -181,6 +183,21 @@ fn alarms(
         alarms.push(format!("two copies of the home of {name} wrote at once: one of the two is kept; if nobody copied it, remove the device"));
     }
     Ok(alarms)
+}
+
+/// What heals an epoch that this device cannot open.
+fn remedy(state: &SpaceState, keys: &DeviceKeys, epoch: &EpochRef) -> &'static str {
+    let (membership, device) = (&state.membership, keys.sign_pk());
+    let own = membership.devices.get(&device).map(|own| own.hpke_pk);
+    if membership.current_epoch() != Some(*epoch) {
+        "what was written under it cannot be read here until a device that has it gives it to this one at its next sync"
+    } else if !membership.may_write(&device) {
+        "this device asks for it when it syncs, and the next sync of a device that may write after that gives it"
+    } else if own.is_some_and(|own| state.own_keys(keys).holds(&own)) {
+        "this device makes a new one at its next sync"
+    } else {
+        "link this device again"
+    }
 }
 
 /// Who waits for somebody's word.

@@ -367,8 +367,12 @@ pub struct RemovalReport {
     pub devices: Vec<String>,
     /// Links without approval by which they could come in again, and which this device may not withdraw, hex.
     pub links_open: Vec<String>,
-    /// A new key was made with it. If not, another device makes it; until then nothing is sealed.
+    /// A new key was made with it.
     pub new_key: bool,
+    /// One is called for and not made yet: the next sync of a device that may write makes it.
+    pub key_due: bool,
+    /// Nothing is sealed until then.
+    pub sealing_waits: bool,
     /// The relay has the record: from now on it refuses the removed devices.
     pub told_relay: bool,
     /// Why it does not.

@@ -430,7 +430,7 @@ impl Worker<'_> {
             }
             return self.prove_forks(&mut store, &state, &records);
         };
-        if !self.is_due(&state.membership) {
+        if !self.is_due(task, &state.membership) {
             return Ok(false);
         }
         let made = match rotation::perform(task, (&state, keys, &records), wall_ms(), &mut random) {
@@ -440,7 +440,7 @@ impl Worker<'_> {
                 return Ok(false);
             }
         };
-        if task == rotation::KeyTask::RotateAsked {
+        if task.is_asked() {
             store.note_asked(space, wall_ms())?;
         }
         match made.hpke_material {
@@ -452,8 +452,8 @@ impl Worker<'_> {
     }
 
     /// Whether those before this device in rank have had their time.
-    fn is_due(&mut self, membership: &Membership) -> bool {
-        if !self.is_patient {
+    fn is_due(&mut self, task: rotation::KeyTask, membership: &Membership) -> bool {
+        if !self.is_patient || !task.is_for_all() {
             return true;
         }
         let rank = rotation::rank_of(membership, &self.shared.device).unwrap_or(usize::MAX);

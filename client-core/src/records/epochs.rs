@@ -1,6 +1,6 @@
 //! Making key generations: a new epoch for everybody who reads, and grants of the present one to whom it lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lifeos_sync_protocol::ids::{EpochRef, HpkePk, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
@@ -8,6 +8,7 @@ use lifeos_sync_protocol::record::{Body, Record, Seal};
 
 use super::draft::Draft;
 use super::links::beyond_number;
+use super::past::Pasts;
 use super::ring::KeyTrouble;
 use super::seals::{EpochFacts, device_ref, seal_epoch, wrap_epoch};
 use super::{RecordsError, sign};
@@ -20,6 +21,9 @@ const GRANT_SEALS_MAX: usize = 256;
 const EPOCHS_GRANTED_MAX: usize = 16;
 /// Cut-off epochs that are looked after, the newest: who makes more of them costs nobody more than that.
 const CUT_OFF_LOOKED_AT: usize = 32;
+/// New HPKE keys with which a device asks for one epoch: whoever gives it nonsense each time, and the device each time
+/// anew, fill no space with that.
+const ASKS_PER_EPOCH_MAX: usize = 8;
 
 /// A key generation about to be made.
 pub(super) struct NewEpoch<'a> {
@@ -62,13 +66,63 @@ pub(super) fn epoch_record(
     sign(keys, *space, depth, parents, &body)
 }
 
-/// The devices that may read but were given the epoch by nobody: they were added while somebody else rotated. Those
-/// who came by a link beyond its number are left out until somebody sets their role.
+/// The devices that may read but were given the epoch by nobody: they were added while somebody else rotated, or ask
+/// for it anew (see [`is_given`]). Those who came by a link beyond its number are left out until somebody sets their
+/// role.
 #[must_use]
 pub fn devices_without(membership: &Membership, records: &[Record], epoch: &EpochRef) -> Vec<(SignPk, HpkePk)> {
-    let mut given = granted(membership, records, epoch, |_| true);
-    given.extend(membership.epochs.get(epoch).into_iter().flat_map(|epoch| epoch.recipients.iter().copied()));
-    readers_but(membership, records, &given)
+    readers_but(membership, records, &given(membership, records, epoch))
+}
+
+/// Whether a device was given an epoch, as far as records tell: nobody but the device sees whether it opens. A device
+/// that may not write makes no epoch that heals it. It asks with a new HPKE key, and counts as given again when
+/// somebody who had seen that key has sealed the epoch to it: one grant for each new key.
+#[must_use]
+pub fn is_given(membership: &Membership, records: &[Record], epoch: &EpochRef, device: &SignPk) -> bool {
+    given(membership, records, epoch).contains(&device_ref(device))
+}
+
+/// Whether a device that was given an epoch in vain has asked for it so often that it waits for the next one.
+#[must_use]
+pub fn has_asked_enough(membership: &Membership, records: &[Record], epoch: &EpochRef, device: &SignPk) -> bool {
+    let Some(epoch) = membership.epochs.get(epoch) else { return true };
+    let pasts = Pasts::of(records, [epoch.record].into());
+    let is_ask = |record: &&Record| {
+        matches!(record.body(), Body::HpkeRefresh { .. })
+            && record.author() == *device
+            && pasts.knows(&record.id(), &epoch.record)
+    };
+    in_force(membership, records).filter(is_ask).count() >= ASKS_PER_EPOCH_MAX
+}
+
+/// The devices that were given an epoch: it was sealed or granted to them, or they granted it to others.
+fn given(membership: &Membership, records: &[Record], epoch: &EpochRef) -> BTreeSet<[u8; 16]> {
+    let newest = newest_keys_of_readers(membership, records);
+    let pasts = Pasts::of(records, newest.values().copied().collect());
+    let sealed = membership.epochs.get(epoch).map(|epoch| (epoch.record, epoch.recipients.clone()));
+    let granted = grants(membership, records, epoch).map(|(record, devices)| (record.id(), devices));
+    let to_newest =
+        |record: &RecordId, device: &[u8; 16]| newest.get(device).is_none_or(|refresh| pasts.knows(record, refresh));
+    let by_record = |(record, mut devices): (RecordId, Vec<[u8; 16]>)| {
+        devices.retain(|device| to_newest(&record, device));
+        devices
+    };
+    sealed.into_iter().chain(granted).flat_map(by_record).collect()
+}
+
+/// The records that brought the newest HPKE keys of the devices that may read but not write.
+fn newest_keys_of_readers(membership: &Membership, records: &[Record]) -> BTreeMap<[u8; 16], RecordId> {
+    let newest = in_force(membership, records).filter_map(|record| {
+        let (Body::HpkeRefresh { hpke_pk }, author) = (record.body(), record.author()) else { return None };
+        let is_newest = membership.devices.get(&author).is_some_and(|device| device.hpke_pk == *hpke_pk);
+        let is_readers = membership.may_read(&author) && !membership.may_write(&author);
+        (is_newest && is_readers).then(|| (device_ref(&author), record.id()))
+    });
+    newest.collect()
+}
+
+fn in_force<'a>(membership: &'a Membership, records: &'a [Record]) -> impl Iterator<Item = &'a Record> {
+    records.iter().filter(|record| !membership.void.contains_key(&record.id()))
 }
 
 /// The devices other than `own` that may read but were granted a cut-off epoch by nobody, as far as this one believes
@@ -119,22 +173,27 @@ fn granted(
     epoch: &EpochRef,
     counts: impl Fn(&SignPk) -> bool,
 ) -> BTreeSet<[u8; 16]> {
-    let mut given = BTreeSet::new();
-    let good = records.iter().filter(|record| !membership.void.contains_key(&record.id()));
-    for record in good.filter(|record| counts(&record.author())) {
-        match record.body() {
-            Body::KeyGrant { epoch: granted, seals } if granted == epoch => {
-                given.extend(seals.iter().map(|seal| seal.device_ref));
-                given.insert(device_ref(&record.author()));
-            }
-            Body::DeviceAdd { grants, .. } => {
-                let own = grants.iter().filter(|(granted, _)| granted == epoch);
-                given.extend(own.map(|(_, seal)| seal.device_ref));
-            }
-            _ => {}
+    let counted = grants(membership, records, epoch).filter(|(record, _)| counts(&record.author()));
+    counted.flat_map(|(_, devices)| devices).collect()
+}
+
+/// The records that grant an epoch, and to whom; who grants it to others has it.
+fn grants<'a>(
+    membership: &'a Membership,
+    records: &'a [Record],
+    epoch: &'a EpochRef,
+) -> impl Iterator<Item = (&'a Record, Vec<[u8; 16]>)> {
+    in_force(membership, records).filter_map(move |record| match record.body() {
+        Body::KeyGrant { epoch: granted, seals } if granted == epoch => {
+            let devices = seals.iter().map(|seal| seal.device_ref).chain([device_ref(&record.author())]);
+            Some((record, devices.collect()))
         }
-    }
-    given
+        Body::DeviceAdd { grants, .. } => {
+            let own = grants.iter().filter(|(granted, _)| granted == epoch);
+            Some((record, own.map(|(_, seal)| seal.device_ref).collect()))
+        }
+        _ => None,
+    })
 }
 
 /// The readers that were not given an epoch, without those who came by a link beyond its number.

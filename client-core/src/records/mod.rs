@@ -7,6 +7,8 @@
 //! | `epochs` | new key generations, grants of the present one |
 //! | `invite` | invitations, admissions, closing |
 //! | `links` | links without approval that let nobody in any more, and who came all the same |
+//! | `demoted` | whether a key was made since somebody was demoted |
+//! | `past` | which records have seen which |
 //! | `seals` | the cryptography of both |
 //! | `ring` | which secrets this device can open, and what is wrong where it cannot |
 //! | `names` | names of devices and members |
@@ -15,11 +17,13 @@
 
 mod back;
 mod cover;
+mod demoted;
 mod draft;
 mod epochs;
 mod invite;
 mod links;
 mod names;
+mod past;
 mod recover;
 mod ring;
 mod seals;
@@ -38,8 +42,9 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 pub use back::{TakenBack, take_back};
 pub use cover::{Cover, CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
+pub use demoted::is_before_demotion;
 pub use draft::Draft;
-pub use epochs::{devices_without, is_key_lacking};
+pub use epochs::{devices_without, has_asked_enough, is_given, is_key_lacking};
 pub use invite::{InviteTerms, auto_links, devices_of, next_record, open_invite, open_requests};
 #[cfg(feature = "io")]
 pub(crate) use links::{Beyond, beyond_number};

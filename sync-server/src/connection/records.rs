@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, RecordStatus};
-use lifeos_sync_protocol::ids::{LogId, SignPk};
+use lifeos_sync_protocol::ids::{LogId, SignPk, StreamId};
 use lifeos_sync_protocol::record::Record;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::{Connection, Refusal};
-use crate::limits::{Limits, wall_ms};
+use crate::limits::{Limits, ms, wall_ms};
 use crate::rate::Rate;
 use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, View, judge, store_records};
 use crate::store::{RecordTarget, Recorded, StoreError};
@@ -113,11 +113,26 @@ impl Connection {
                     if early.is_empty() || !decided.is_empty() {
                         return Err(Refusal::mild(ErrorCode::Internal, "a fault inside the relay"));
                     }
+                    self.hold(&space, &streams);
                     decided = early;
                     set = Arc::clone(&space.records).lock_owned().await;
                 }
             }
         }
+    }
+
+    /// Lets the devices wait that write these streams. The space stays in memory meanwhile, whoever leaves it.
+    fn hold(&self, space: &Arc<Space>, streams: &[StreamId]) {
+        let (time, id) = (ms(self.relay.limits.removal_hold_ms), space.id);
+        space.hold(streams, time);
+        let (kept, relay) = (Arc::clone(space), Arc::downgrade(&self.relay));
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            drop(kept);
+            if let Some(relay) = relay.upgrade() {
+                relay.spaces.left(id);
+            }
+        });
     }
 
     /// The first records of a space: any device that they enrol may bring them. The founder's may be gone for good

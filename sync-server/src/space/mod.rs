@@ -3,6 +3,7 @@
 //! A space is loaded when the first session names it and dropped with the last; the database is the truth.
 
 mod budget;
+mod hold;
 mod judge;
 mod live;
 mod membership;
@@ -10,7 +11,8 @@ mod view;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::frame::Cursor;
@@ -41,6 +43,7 @@ pub(crate) struct Space {
     view: RwLock<Arc<View>>,
     owners: RwLock<HashMap<StreamId, SignPk>>,
     live: Mutex<Live>,
+    holds: Mutex<hold::Holds>,
     bytes: AtomicU64,
 }
 
@@ -59,6 +62,7 @@ impl Space {
             view: RwLock::new(Arc::new(view)),
             owners: RwLock::new(loaded.streams.into_iter().collect()),
             live: Mutex::new(Live::new(end, metrics)),
+            holds: Mutex::default(),
             bytes: AtomicU64::new(loaded.bytes),
         })
     }
@@ -77,6 +81,7 @@ impl Space {
             view: RwLock::new(Arc::new(View::new(membership))),
             owners: RwLock::default(),
             live: Mutex::new(Live::new(end, Arc::default())),
+            holds: Mutex::default(),
             bytes: AtomicU64::new(0),
         })
     }
@@ -91,6 +96,7 @@ impl Space {
     /// push: nothing is stored under a membership that is over.
     pub(crate) fn put_in_force(&self, view: Arc<View>, records: &[Record], from: Option<ReaderId>) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
+        self.holds().keep(|device| view.membership.may_write(device));
         let mut live = self.live();
         live.publish_records(records, from);
         live.recheck(&view);
@@ -105,6 +111,22 @@ impl Space {
     /// The records that cut these streams too early.
     pub(crate) fn too_early(&self, streams: &[StreamId], view: &View, accepted: &[Record]) -> Decided {
         judge::too_early(streams, view, accepted, |stream| self.owner(stream))
+    }
+
+    /// Stores nothing for so long by the devices that write these streams, whoever brings it. Called before the removal
+    /// that cuts them too early is answered, so that whoever signs it again finds them as they are now.
+    pub(crate) fn hold(&self, streams: &[StreamId], time: Duration) {
+        let devices: Vec<SignPk> = streams.iter().filter_map(|stream| self.owner(stream)).collect();
+        self.holds().hold(devices, Instant::now() + time);
+    }
+
+    /// Whether what a device writes waits now.
+    pub(crate) fn is_held(&self, device: &SignPk) -> bool {
+        self.holds().is_held(device, Instant::now())
+    }
+
+    fn holds(&self) -> MutexGuard<'_, hold::Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who writes a stream, if it is known.
@@ -133,7 +155,7 @@ impl Space {
     }
 
     /// Live readers and the published end of the log.
-    pub(crate) fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

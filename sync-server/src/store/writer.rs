@@ -376,6 +376,10 @@ impl Committer {
         }
         let mut appended = Vec::new();
         for (index, run) in job.runs.iter().enumerate() {
+            if job.space.is_held(&run.device) {
+                run.envelopes.iter().for_each(|envelope| set(&mut job.results, envelope, PushStatus::Rate, None));
+                continue;
+            }
             let fits = |log: &Log, more: Used| {
                 !full
                     && log.held().fits(more, limits.space_bytes_max, limits.space_envelopes_max)

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PushStatus, RecordStatus};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PushResult, PushStatus, RecordStatus};
 use lifeos_sync_protocol::ids::{MemberId, Roll};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Cut, DeviceKind, RemoveReason, Role};
+use lifeos_sync_server::Limits;
 
 use crate::fixture::{Client, Device, Space, Stream, patiently, relay, relay_with};
 
@@ -170,7 +171,7 @@ async fn a_removed_device_that_takes_nothing_is_cut_off_all_the_same() {
 
 #[tokio::test]
 async fn a_removal_that_cuts_behind_waits_until_its_author_has_looked_again() {
-    let (relay, _dir) = relay().await;
+    let (relay, _dir) = relay_with(Limits { removal_hold_ms: 0, ..Limits::default() }).await;
     let mut space = Space::new(1);
     let gone = space.enrol(2);
     let (mut owner, session) = Client::found(&relay, &space).await;
@@ -193,6 +194,67 @@ async fn a_removal_that_cuts_behind_waits_until_its_author_has_looked_again() {
     space.records.push(beside);
     assert_eq!(send_last(&mut owner, session, &space, 2).await, [OK, OK]);
     assert_eq!(writer.last_words().await, Some(ErrorCode::Removed));
+}
+
+#[tokio::test]
+async fn a_device_that_writes_without_a_pause_waits_until_its_removal_is_taken() {
+    // Longer than any test takes: what is asserted is who waits, not for how long.
+    let (relay, _dir) = relay_with(Limits { removal_hold_ms: 600_000, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let gone = space.enrol(2);
+    let (mut owner, session) = Client::found(&relay, &space).await;
+    let (mut writer, theirs) = Client::join(&relay, &space, &gone).await;
+    let mut stream = space.stream(&gone, 5);
+    writer.push(theirs, stream.seal_many(2)).await;
+    let early = removal(&gone, RemoveReason::Lost, &[&stream]);
+    writer.push(theirs, stream.seal_many(1)).await;
+    let late = removal(&gone, RemoveReason::Lost, &[&stream]);
+    space.append(&early);
+    assert_eq!(send_last(&mut owner, session, &space, 1).await, [RecordStatus::CutBehind]);
+
+    // Nothing of it is stored meanwhile: not on top of what is here, in no new stream, and by nobody else's hand.
+    let more = stream.seal_many(2);
+    let waits = |results: Vec<PushResult>| results.iter().all(|result| result.status == PushStatus::Rate);
+    assert!(waits(writer.push(theirs, more.clone()).await));
+    assert!(waits(writer.push(theirs, space.stream(&gone, 6).seal_many(1)).await));
+    assert!(waits(owner.push(session, more.clone()).await));
+    // Everybody else writes on.
+    let own = owner.push(session, space.stream(&space.founder, 1).seal_many(1)).await;
+    assert_eq!(own[0].status, PushStatus::Ok);
+    // Nor when everybody has left the space meanwhile.
+    drop((owner, writer));
+    patiently("no session", async {
+        while crate::fixture::metric(&relay, "sessions_open").await > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (mut writer, theirs) = Client::join(&relay, &space, &gone).await;
+    assert!(waits(writer.push(theirs, more.clone()).await));
+    let (mut owner, session) = Client::join(&relay, &space, &space.founder).await;
+    let beside = space.sign_as(&space.founder, space.records.len() - 1, &late);
+    space.records.push(beside);
+    assert_eq!(send_last(&mut owner, session, &space, 2).await, [OK, OK]);
+    assert_eq!(writer.last_words().await, Some(ErrorCode::Removed));
+    // It waits no longer: who built upon what it wrote vouches for it.
+    assert!(owner.push(session, more).await.iter().all(|result| result.status.is_stored()));
+}
+
+#[tokio::test]
+async fn who_may_not_remove_a_device_keeps_it_from_writing_nothing() {
+    let (relay, _dir) = relay_with(Limits { removal_hold_ms: 600_000, ..Limits::default() }).await;
+    let mut space = Space::new(1);
+    let writes = space.enrol(2);
+    let (editor, _) = admit(&mut space, 3, Role::Editor);
+    let (_owner, _) = Client::found(&relay, &space).await;
+    let (mut writer, theirs) = Client::join(&relay, &space, &writes).await;
+    let (mut other, session) = Client::join(&relay, &space, &editor).await;
+    let mut stream = space.stream(&writes, 5);
+    writer.push(theirs, stream.seal_many(2)).await;
+    let record = space.sign_as(&editor, space.records.len(), &removal(&writes, RemoveReason::Lost, &[]));
+    space.records.push(record);
+    assert_eq!(send_last(&mut other, session, &space, 1).await, [RecordStatus::Refused]);
+    assert_eq!(writer.push(theirs, stream.seal_many(1)).await[0].status, PushStatus::Ok);
 }
 
 #[tokio::test]
