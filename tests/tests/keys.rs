@@ -409,6 +409,9 @@ async fn a_reader_who_was_sealed_noise_asks_and_is_given_the_key_by_a_device_tha
     sync_each(&[&family, &with_ben]).await;
 
     rotate_with_noise_for(&world, &family, "Ana", &with_ben);
+    let space = family.space();
+    drop((ana, family));
+    let family = Client::open(&world.home("Ana")).unwrap().in_space(&space.to_string()).unwrap();
     titled(&family, "for Ben, too");
     sync(&family).await;
     sync(&with_ben).await;
@@ -420,7 +423,7 @@ async fn a_reader_who_was_sealed_noise_asks_and_is_given_the_key_by_a_device_tha
     assert!(holds(&with_ben, "for Ben, too"));
     assert_eq!(with_ben.status().unwrap().alarms, Vec::<String>::new());
     sync_each(&[&family, &with_ben]).await;
-    let records = Store::open(&world.home("Ana")).unwrap().records(&family.space()).unwrap();
+    let records = Store::open(&world.home("Ana")).unwrap().records(&space).unwrap();
     let count = |is_meant: fn(&Body) -> bool| records.iter().filter(|record| is_meant(record.body())).count();
     assert_eq!(count(|body| matches!(body, Body::HpkeRefresh { .. })), 1, "it asks once");
     let grants = records.iter().rev().take_while(|record| !matches!(record.body(), Body::HpkeRefresh { .. }));

@@ -45,6 +45,8 @@ async fn an_edit_that_a_relay_keeps_back_is_told_after_a_minute_and_an_alarm_aft
     assert_eq!(alarm(since_ms + MINUTE_MS), [false]);
     assert_eq!(alarm(since_ms + DAY_MS - 1), [false]);
     assert_eq!(alarm(since_ms + DAY_MS), [true]);
+    assert_eq!(tablet.dismiss_warnings_at(since_ms + MINUTE_MS - 1).unwrap(), 0, "the person was told of nothing yet");
+    assert_eq!(alarm(since_ms + DAY_MS), [true]);
 
     // Through an honest relay it comes, and nothing is missing any more.
     tablet.set_relay(&world.relay.url()).unwrap();
@@ -77,6 +79,8 @@ async fn a_record_that_a_relay_keeps_back_is_told_after_a_minute() {
     assert_eq!(alarms(begun_ms + MINUTE_MS - 1_000), Vec::<String>::new());
     let told = alarms(now_ms() + MINUTE_MS);
     assert!(told.len() == 1 && told[0].starts_with("laptop holds records"), "{told:?}");
+    assert_eq!(phone.dismiss_warnings_at(now_ms() + MINUTE_MS).unwrap(), 1);
+    assert_eq!(alarms(now_ms() + DAY_MS), Vec::<String>::new(), "the person has read it");
 
     middle.withhold_records(false);
     sync(&phone).await;

@@ -19,7 +19,7 @@ pub struct StatusArgs {
     /// Only the six digits that two devices of a space share when they hold the same
     #[arg(long, conflicts_with = "dismiss")]
     verify: bool,
-    /// Forget the warnings about relays; what proves that one lied stays in --json, under `proofs`
+    /// Forget the warnings about relays and about what has not come; what proves that one lied stays in --json, under `proofs`
     #[arg(long)]
     dismiss: bool,
 }

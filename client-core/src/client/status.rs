@@ -89,11 +89,21 @@ impl Client {
         })
     }
 
-    /// Forgets the warnings about relays; what proves that one lied stays in [`Status::proofs`].
+    /// Forgets the warnings about relays, and what is told as missing until it is promised anew; what proves that a relay
+    /// lied stays in [`Status::proofs`].
     /// # Errors
     /// [`ClientError`].
     pub fn dismiss_warnings(&self) -> Result<usize, ClientError> {
-        Ok(self.shared.store().dismiss_warnings(&self.space())?)
+        self.dismiss_warnings_at(wall_ms())
+    }
+
+    /// The same as if it were read at this time (ms UTC): what is not old enough to be told stays.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn dismiss_warnings_at(&self, now_ms: i64) -> Result<usize, ClientError> {
+        let (mut store, space) = (self.shared.store(), self.space());
+        let missing = store.dismiss_promises(&space, now_ms.saturating_sub(MISSING_AFTER_MS))?;
+        Ok(missing + store.dismiss_warnings(&space)?)
     }
 
     /// Devices of this person that are news: the one way to see that somebody else was let in.

@@ -313,8 +313,8 @@ impl Receiver<'_> {
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
         self.report.received += 1;
-        let Context { conn, space, row, now_ms, .. } = self.context;
-        promise::hear(conn, (space, row), &opened.author, &opened.delta, now_ms)?;
+        let Context { conn, space, row, membership, now_ms, .. } = self.context;
+        promise::hear(conn, (space, row), membership, &opened.author, &opened.delta, now_ms)?;
         drop(opened);
         for news in checked {
             match news {

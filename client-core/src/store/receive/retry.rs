@@ -10,10 +10,10 @@ use lifeos_sync_protocol::membership::Membership;
 
 use super::apply::{Batch, DAMAGED};
 use super::verify::Streams;
-use super::{Origin, ReceiveReport, Receiver, Records, Steps, Unknown};
+use super::{Context, Origin, ReceiveReport, Receiver, Records, Steps, Unknown};
 use crate::envelope::{self, RefusedEnvelope, SignatureCheck, StreamTip, VerifiedEnvelope};
 use crate::keys::Keyring;
-use crate::store::{Reads, Store, StoreError, quarantine, seal};
+use crate::store::{Reads, Store, StoreError, promise, quarantine, seal};
 
 /// What became of an envelope of a stream that waited.
 enum Retried {
@@ -53,6 +53,8 @@ impl Store {
 
 impl Receiver<'_> {
     pub(super) fn retry(&mut self, mut streams: Streams) -> Result<(), StoreError> {
+        let Context { conn, space, row, membership, .. } = self.context;
+        promise::forget_gone(conn, (space, row), membership)?;
         self.settle()?;
         let mut batch = Batch::default();
         let mut fetch_again = false;

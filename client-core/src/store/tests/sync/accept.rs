@@ -71,7 +71,7 @@ impl Device {
 }
 
 /// The membership after the device was removed with its stream cut there.
-fn without(membership: &Membership, device: SignPk, cut: (StreamId, StreamPoint)) -> Membership {
+pub(super) fn without(membership: &Membership, device: SignPk, cut: (StreamId, StreamPoint)) -> Membership {
     let mut after = membership.clone();
     let removed_by = after.heads.first().copied();
     let gone = after.devices.get_mut(&device).unwrap();

@@ -1,9 +1,11 @@
 //! What a home notices about its relays: withheld tails, two logs under one name, logs put back.
 
-use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature};
+use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature, StreamId};
 use lifeos_sync_protocol::log::{Statement, statement_message};
+use lifeos_sync_protocol::membership::StreamPoint;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use super::accept::without;
 use super::*;
 use crate::store::{WarningKind, records, witness};
 use crate::witness::{encode_app, read_statement};
@@ -113,13 +115,131 @@ fn a_device_that_promises_records_without_end_is_remembered_for_a_few() {
     for round in 0..5_u8 {
         let records: Vec<_> = (0..4).map(|n| RecordId([0x80 + round * 4 + n; 32])).collect();
         let delta = Delta { app: encode_app(&[], &records), ..Delta::default() };
-        let key = a.key();
-        let sealed =
-            crate::envelope::seal(&a.space, &tip, &a.keys, key.epoch(), key.secret(), &delta, &mut a.random).unwrap();
-        (tip.seq, tip.id) = (sealed.seq, sealed.id.0);
-        b.receive(&[sealed.bytes]);
+        b.receive(&[saying(&mut a, &mut tip, &delta)]);
     }
     assert_eq!(b.store.reads().promised_records(&b.space).unwrap().len(), 8);
+}
+
+/// Takes envelopes in at some time.
+fn receive_at(device: &mut Device, envelopes: &[Vec<u8>], now_ms: i64) {
+    let (page, membership) = (device.page(envelopes, 1), device.store.membership(&device.space).unwrap());
+    device.store.receive(&device.space, page, &membership, &device.keyring, Unknown::Quarantine, now_ms).unwrap();
+}
+
+/// Streams that are missed, how far they were told of, by whom and since when.
+fn missed(device: &Device) -> Vec<(StreamId, u32, SignPk, i64)> {
+    let promises = device.store.reads().promises(&device.space).unwrap();
+    promises.iter().map(|promise| (promise.stream, promise.seq, promise.told_by, promise.since_ms)).collect()
+}
+
+/// What a device says besides its changes, in an envelope at the tip of its stream.
+fn saying(device: &mut Device, tip: &mut StreamTip, delta: &Delta) -> Vec<u8> {
+    let (key, space) = (device.key(), device.space);
+    let sealed =
+        crate::envelope::seal(&space, tip, &device.keys, key.epoch(), key.secret(), delta, &mut device.random).unwrap();
+    (tip.seq, tip.id) = (sealed.seq, sealed.id.0);
+    sealed.bytes
+}
+
+#[test]
+fn a_stream_that_grows_while_it_is_kept_back_is_missed_since_it_was_first_told_of() {
+    let Pair { mut a, mut b, .. } = pair();
+    let (mut other, stream) = (third(&mut a), b.store.own_tip(&b.space).unwrap().stream);
+    let mut withheld = Vec::new();
+    let teller = a.keys.sign_pk();
+    for (round, now_ms) in [(1, 1_000), (2, 24_000), (3, 25_000)] {
+        b.title(round, &doc(2), &format!("kept back {round}"));
+        let written = b.send();
+        a.receive(&written);
+        withheld.extend(written);
+        a.title(round, &doc(1), &format!("shown {round}"));
+        receive_at(&mut other, &a.send(), now_ms);
+        assert_eq!(missed(&other), [(stream, u32::try_from(round).unwrap(), teller, 1_000)]);
+    }
+    // A part of it is not all of it; and what was kept once begins anew.
+    receive_at(&mut other, &withheld[..2], 26_000);
+    assert_eq!(missed(&other), [(stream, 3, teller, 1_000)]);
+    receive_at(&mut other, &withheld[2..], 27_000);
+    assert_eq!(missed(&other), []);
+    b.title(4, &doc(2), "kept back again");
+    a.receive(&b.send());
+    a.title(4, &doc(1), "shown again");
+    receive_at(&mut other, &a.send(), 28_000);
+    assert_eq!(missed(&other), [(stream, 4, teller, 28_000)]);
+}
+
+#[test]
+fn a_device_that_promises_streams_without_end_is_remembered_for_a_number_until_it_is_removed() {
+    let Pair { mut a, mut b, .. } = pair();
+    let mut other = third(&mut a);
+    a.title(1, &doc(1), "known");
+    b.title(1, &doc(2), "known, too");
+    other.receive(&[a.send(), b.send()].concat());
+    let [known, others] = [&a, &b].map(|device| device.store.own_tip(&device.space).unwrap());
+    let invented = |round: u32, n: u32, seq: u32| {
+        let mut stream = [0xEE; 16];
+        stream[..4].copy_from_slice(&round.to_be_bytes());
+        stream[4..8].copy_from_slice(&n.to_be_bytes());
+        (StreamId(stream), seq)
+    };
+    let mut tip = known.clone();
+    for round in 0..3 {
+        let frontier = (0..600).map(|n| invented(round, n, 5)).collect();
+        let lies = saying(&mut a, &mut tip, &Delta { frontier, ..Delta::default() });
+        other.receive(&[lies]);
+    }
+    assert_eq!(missed(&other).len(), 1_024);
+    // What is remembered is told further all the same.
+    let (stream, seq) = invented(0, 7, u32::MAX);
+    let frontier = vec![(stream, seq)];
+    other.receive(&[saying(&mut a, &mut tip, &Delta { frontier, ..Delta::default() })]);
+    assert!(missed(&other).contains(&(stream, seq, a.keys.sign_pk(), 77)));
+    // Of what is here, and of what others say, as much as before.
+    let (records, frontier) = (vec![RecordId([0x99; 32])], vec![(others.stream, 50)]);
+    let told = Delta { frontier, app: encode_app(&[], &records), ..Delta::default() };
+    other.receive(&[saying(&mut a, &mut tip, &told)]);
+    assert!(missed(&other).contains(&(others.stream, 50, a.keys.sign_pk(), 77)));
+    let mut honest = others.clone();
+    let frontier = vec![(StreamId([0xBB; 16]), 2)];
+    other.receive(&[saying(&mut b, &mut honest, &Delta { frontier, ..Delta::default() })]);
+    assert_eq!(missed(&other).len(), 1_026);
+    assert_eq!(other.store.reads().promised_records(&other.space).unwrap().len(), 1);
+
+    // Its word counts no more than it does: what it said goes with it, and what it said in time and comes later, too.
+    let late = saying(&mut a, &mut tip, &told);
+    let point = StreamPoint { seq: tip.seq, id: EnvelopeId(tip.id) };
+    let after = without(&other.store.membership(&other.space).unwrap(), a.keys.sign_pk(), (tip.stream, point));
+    other.store.retry_quarantined(&other.space, &after, &other.keyring, 78).unwrap();
+    let by_b = [(StreamId([0xBB; 16]), 2, b.keys.sign_pk(), 77)];
+    assert_eq!(missed(&other), by_b);
+    let page = other.page(&[late], 1);
+    let report = other.store.receive(&other.space, page, &after, &other.keyring, Unknown::Quarantine, 79).unwrap();
+    assert_eq!((report.received, report.quarantined), (1, vec![]), "it counts");
+    assert_eq!(missed(&other), by_b);
+    assert_eq!(other.store.reads().promised_records(&other.space).unwrap(), []);
+}
+
+#[test]
+fn what_is_missing_is_forgotten_when_the_person_has_read_it_and_missed_again_when_it_is_told_anew() {
+    let Pair { mut a, mut b, .. } = pair();
+    let mut tip = a.store.own_tip(&a.space).unwrap();
+    let promised = |b: &Device| b.store.reads().promised_records(&b.space).unwrap();
+    let teller = a.keys.sign_pk();
+    let [first, second] = [[1; 16], [2; 16]].map(StreamId);
+    for (n, stream, now_ms) in [(1, first, 1_000), (2, second, 2_000)] {
+        let told =
+            Delta { frontier: vec![(stream, 5)], app: encode_app(&[], &[RecordId([n; 32])]), ..Delta::default() };
+        receive_at(&mut b, &[saying(&mut a, &mut tip, &told)], now_ms);
+    }
+    let space = b.space;
+    assert_eq!(b.store.dismiss_promises(&space, 999).unwrap(), 0);
+    assert_eq!((missed(&b).len(), promised(&b).len()), (2, 2));
+    assert_eq!(b.store.dismiss_promises(&space, 1_000).unwrap(), 2);
+    assert_eq!(missed(&b), [(second, 5, teller, 2_000)], "what the person has not read yet stays");
+    assert_eq!(promised(&b).iter().map(|promised| promised.record).collect::<Vec<_>>(), [RecordId([2; 32])]);
+    let told = Delta { frontier: vec![(first, 6)], ..Delta::default() };
+    receive_at(&mut b, &[saying(&mut a, &mut tip, &told)], 3_000);
+    assert_eq!(missed(&b), [(second, 5, teller, 2_000), (first, 6, teller, 3_000)]);
 }
 
 #[test]
