@@ -182,7 +182,7 @@ fn a_device_that_promises_streams_without_end_is_remembered_for_a_number_until_i
         stream[4..8].copy_from_slice(&n.to_be_bytes());
         (StreamId(stream), seq)
     };
-    let mut tip = known.clone();
+    let mut tip = known;
     for round in 0..3 {
         let frontier = (0..600).map(|n| invented(round, n, 5)).collect();
         let lies = saying(&mut a, &mut tip, &Delta { frontier, ..Delta::default() });
@@ -199,7 +199,7 @@ fn a_device_that_promises_streams_without_end_is_remembered_for_a_number_until_i
     let told = Delta { frontier, app: encode_app(&[], &records), ..Delta::default() };
     other.receive(&[saying(&mut a, &mut tip, &told)]);
     assert!(missed(&other).contains(&(others.stream, 50, a.keys.sign_pk(), 77)));
-    let mut honest = others.clone();
+    let mut honest = others;
     let frontier = vec![(StreamId([0xBB; 16]), 2)];
     other.receive(&[saying(&mut b, &mut honest, &Delta { frontier, ..Delta::default() })]);
     assert_eq!(missed(&other).len(), 1_026);
