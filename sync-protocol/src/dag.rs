@@ -140,7 +140,8 @@ impl<R: Borrow<Record>> Dag<R> {
 
     /// The past that a record would have, or why it has no place here.
     pub(crate) fn place(&self, space: &SpaceId, record: &Record) -> Result<IndexSet, VoidReason> {
-        if record.space() != *space || (record.parents().is_empty() && !self.records.is_empty()) {
+        // Of a second Genesis, too: a Genesis is of the space that has its own id.
+        if record.space() != *space {
             return Err(VoidReason::Space);
         }
         let parents: Option<Vec<usize>> = record.parents().iter().map(|id| self.index_of(id)).collect();

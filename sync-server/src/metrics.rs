@@ -66,6 +66,7 @@ metrics! {
     "counter" record_evaluations_total "Evaluations of a space's records, or of a part of them, for records that came.";
     "counter" records_slowed_total "Records that had to wait because their connection brought them too fast.";
     "counter" pushes_slowed_total "PUSH frames that had to wait because their device pushed too fast.";
+    "counter" pulls_slowed_total "Pages after which a device had to wait because it pulled too fast.";
     "counter" commits_total "Transactions committed.";
     "counter" commit_jobs_total "PUSH and REC frames in those transactions.";
     "counter" commit_microseconds_total "Time spent in those transactions, fsync included.";

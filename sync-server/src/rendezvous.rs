@@ -205,6 +205,7 @@ mod tests {
         }
         assert_eq!(mailboxes.put(&MAILBOX, vec![]), Err(Refused::Limit));
         tokio::time::advance(Duration::from_secs(u64::from(RDV_TTL_S_MAX) + 1)).await;
+        assert_eq!(mailboxes.put(&MAILBOX, vec![]), Err(Refused::NoMailbox), "nobody makes one for longer");
         mailboxes.create(RdvId([3; 16]), 60, elsewhere).unwrap();
     }
 }

@@ -269,18 +269,14 @@ async fn accept_loop(listener: TcpListener, relay: Arc<Relay>) {
 }
 
 fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &axum::Router) {
-    let address = counted_address(peer.ip());
-    let Some(guard) = Connections::enter(&relay.connections, address, &relay.limits, &relay.metrics) else {
+    let Some(peer) = Peer::enter(relay, peer.ip()) else {
         relay.metrics.connections_refused_total.increment();
         return;
     };
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let shared = [Arc::clone(&guard.reading), Arc::clone(&relay.reading)];
-    let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max, shared);
-    let peer = Peer { address, budget: Arc::clone(&budget), token: None, _guard: Arc::new(guard) };
-    let io = TokioIo::new(Metered::new(stream, budget));
+    let io = TokioIo::new(Metered::new(stream, Arc::clone(&peer.budget)));
     let service = TowerToHyperService::new(router.clone());
     let header_read = ms(relay.limits.header_read_ms_max);
     let mut phase = relay.phase.clone();
@@ -327,6 +323,17 @@ pub(crate) struct Peer {
     pub(crate) token: Option<TokenHash>,
     /// Held as long as the connection counts.
     _guard: Arc<ConnectionGuard>,
+}
+
+impl Peer {
+    /// A connection from this address, counted; nothing if there are too many.
+    pub(crate) fn enter(relay: &Relay, address: IpAddr) -> Option<Self> {
+        let address = counted_address(address);
+        let guard = Connections::enter(&relay.connections, address, &relay.limits, &relay.metrics)?;
+        let shared = [Arc::clone(&guard.reading), Arc::clone(&relay.reading)];
+        let budget = ReadBudget::new(relay.limits.unauthenticated_frame_bytes_max, shared);
+        Some(Self { address, budget, token: None, _guard: Arc::new(guard) })
+    }
 }
 
 /// Counts open connections, in all and by address.

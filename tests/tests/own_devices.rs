@@ -334,6 +334,27 @@ async fn nothing_is_signed_for_a_space_that_begins_like_another_and_a_false_memb
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_enters_no_space_as_somebody_else_than_its_person() {
+    let world = World::new().await;
+    let (laptop, [phone]) = world.devices(["phone"]).await;
+    let family = laptop.space_create("Family", None).unwrap();
+    for client in [&laptop, &phone, &laptop] {
+        sync_all(client).await;
+    }
+    assert_eq!(devices_in(&family).await, 2, "it was let in and does not know it");
+    let space = family.space();
+    write_home(&world, "phone", &phone, |doc| note_member(doc, &space, &MemberId([0xee; 16])));
+    drop(phone);
+    let phone = Client::open(&world.home("phone")).unwrap();
+    sync_all(&phone).await;
+    assert!(phone.in_space(&space.to_string()).is_err());
+    // The accepted twin: once the home says again who this person is there.
+    rounds(&[&laptop, &phone]).await;
+    assert!(phone.in_space("Family").is_ok());
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_space_is_not_followed() {
     let world = World::new().await;
     let (laptop, [phone]) = world.devices(["phone"]).await;

@@ -8,7 +8,9 @@ use lifeos_client_core::client::{
     Client, ClientError, CoverOutcome, InitOptions, InviteOptions, JoinOutcome, RecoverReport, SpaceOutcome,
     SpaceRecovery,
 };
+use lifeos_client_core::document::singleton_doc_id;
 use lifeos_client_core::keys::{DeviceKeys, PhraseLength, RecoveryPhrase};
+use lifeos_client_core::modules::noted::claim_of;
 use lifeos_client_core::protocol::membership::Membership;
 use lifeos_client_core::protocol::record::{DeviceKind, Role};
 use lifeos_client_core::recovery::RecoveryState;
@@ -88,6 +90,14 @@ fn devices(client: &Client) -> Vec<String> {
 
 fn membership(home: &Path, space: &Client) -> Membership {
     Store::open(home).unwrap().membership(&space.space()).unwrap()
+}
+
+/// Whether the home of this device, in the folder "found", has its claim for a space.
+fn claims_for(world: &World, found: &Client, space: &Client) -> bool {
+    let (home, space, device) = (found.space(), space.space(), found.device());
+    let mut store = Store::open(&world.home("found")).unwrap();
+    let doc = singleton_doc_id(&home, "space", "");
+    store.read(&home, &doc, |doc| claim_of(doc.read(), &space, &device).is_some()).unwrap().unwrap()
 }
 
 /// A relay that comes back on the port where it was.
@@ -244,7 +254,9 @@ async fn a_space_whose_relay_is_down_comes_back_with_the_next_run_and_new_words_
     assert!(down.outcome == SpaceOutcome::RelayDown && down.text.contains("lifeos recover"), "{down:?}");
     sync(&found).await;
     titled(&found, "The home goes on meanwhile");
-    sync(&found).await;
+    found.sync_all(&mut |_| {}).await.unwrap();
+    // Who lets devices in there knows the lost ones alone: this one asks for nothing before it is recovered there.
+    assert!(claims_for(&world, &found, &family) && !claims_for(&world, &found, &club));
 
     // New words meanwhile: the space that is still to come keeps the old ones, and it is told.
     let new = Client::new_recovery_phrase(PhraseLength::Words12);

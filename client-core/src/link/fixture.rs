@@ -1,8 +1,8 @@
 //! A space to link devices into, with real records, and the steps that every test of both ways of linking takes.
 
-use lifeos_sync_protocol::ids::{MemberId, SignPk};
+use lifeos_sync_protocol::ids::{HpkePk, MemberId, SignPk, Signature};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::{Record, RemoveReason};
+use lifeos_sync_protocol::record::{DeviceKind, Record, RemoveReason, enrol_message};
 
 use crate::crypto::SeededRandom;
 use crate::keys::{DeviceKeys, DeviceRoot, OwnKeys, PhraseLength, RecoveryPhrase};
@@ -77,4 +77,29 @@ pub(in crate::link) fn message_of(step: LinkStep) -> Option<Vec<u8>> {
         LinkStep::Send(message) => Some(message),
         _ => None,
     }
+}
+
+/// What a new device answers with for one offered space.
+pub(in crate::link) type Entry = (SignPk, HpkePk, Signature);
+
+/// The right answer, and others of which none may be taken: none at all, one too many, a weak key, and keys that are
+/// proven for another member or another kind.
+pub(in crate::link) fn answers(offered: &OfferedSpace) -> (Vec<Entry>, Vec<Vec<Entry>>) {
+    let (random, member) = (&offered.genesis_random, &offered.member);
+    let keys = DeviceRoot::generate(&mut SeededRandom::new(6)).derive_space(random);
+    let entry = |member: &MemberId, kind| {
+        let entry = keys.entry(random, member, kind);
+        (entry.sign_pk, entry.hpke_pk, entry.proof)
+    };
+    let good = entry(member, DeviceKind::Normal);
+    let weak = HpkePk::ZERO;
+    let proof = keys.sign(&enrol_message(random, member, DeviceKind::Normal, &keys.sign_pk(), &weak));
+    let bad = vec![
+        vec![],
+        vec![good, good],
+        vec![(keys.sign_pk(), weak, proof)],
+        vec![entry(&MemberId([1; 16]), DeviceKind::Normal)],
+        vec![entry(member, DeviceKind::Recovery)],
+    ];
+    (vec![good], bad)
 }

@@ -4,9 +4,9 @@ use lifeos_sync_protocol::ids::{HpkePk, MemberId, RecordId, SignPk, Signature, S
 use lifeos_sync_protocol::record::Record;
 use proptest::prelude::*;
 
-use super::fixture::{RELAY, Space, message_of};
-use super::message::{Grant, Keys, Kind, Offer};
-use super::sas::{Agreement, Half};
+use super::fixture::{Entry, RELAY, Space, answers, message_of};
+use super::message::{Grant, Keys, Kind, Offer, frame};
+use super::sas::{Agreement, Half, Side};
 use super::*;
 use crate::crypto::{AgreementKey, SeededRandom};
 use crate::keys::DeviceRoot;
@@ -227,6 +227,56 @@ fn a_message_at_another_index_means_that_somebody_else_wrote() {
     fresh.existing.handle(0, &commit).unwrap();
     assert_eq!(fresh.existing.sent(2), Err(LinkError::Intruder));
     assert_eq!(fresh.existing.poll(), LinkStep::Over);
+}
+
+/// What the new device says of an offer of these spaces by somebody with whom it has compared.
+fn offered_with(spaces: Vec<OfferedSpace>) -> Result<(), LinkError> {
+    let mut world = world(1);
+    world.commit();
+    let side = Side::new(world.new.code(), RELAY, &mut world.random);
+    let reveal = world.reveal(&side.own.message(Kind::SasShare).unwrap());
+    let new = Half::read(Kind::SasReveal, &reveal).unwrap();
+    let mut agreement = side.agree(&new.commitment(), (&side.own, &new), &new).unwrap();
+    world.new.confirm(true).unwrap();
+    let offer = Offer { relay_pk: RELAY, one_time_pk: side.own.key, spaces };
+    world.new.handle(3, &agreement.seal(Kind::SasOffer, offer.encode().unwrap()).unwrap())
+}
+
+#[test]
+fn an_offer_without_a_camera_names_a_space_and_none_twice_either() {
+    let one = Space::found(9).offered;
+    let other = OfferedSpace { space: SpaceId([8; 32]), ..one };
+    assert_eq!(offered_with(vec![]), Err(LinkError::Message));
+    assert_eq!(offered_with(vec![one, other, one]), Err(LinkError::Message));
+    assert_eq!(offered_with(vec![one, other]), Ok(()));
+}
+
+/// What the existing device says of such an answer by somebody with whom it has compared.
+fn answered_with(offered: OfferedSpace, entries: Vec<Entry>) -> Result<(), LinkError> {
+    let (mut random, code) = (SeededRandom::new(5), SasCode::of_bytes([1, 2, 3, 4, 5]));
+    let mut existing = SasExistingDevice::start(code, RELAY, vec![offered], &mut random).unwrap();
+    let side = Side::new(code, RELAY, &mut random);
+    let commitment = side.own.commitment();
+    existing.handle(0, &frame(Kind::SasCommit, &[&commitment]).unwrap()).unwrap();
+    let share = Half::read(Kind::SasShare, &message(existing.poll())).unwrap();
+    existing.sent(1).unwrap();
+    existing.handle(2, &side.own.message(Kind::SasReveal).unwrap()).unwrap();
+    let mut agreement = side.agree(&commitment, (&share, &side.own), &share).unwrap();
+    existing.confirm(true).unwrap();
+    agreement.open(Kind::SasOffer, &message(existing.poll())).unwrap();
+    existing.sent(3).unwrap();
+    let keys = Keys { name: "Phone".to_owned(), entries }.encode().unwrap();
+    existing.handle(4, &agreement.seal(Kind::SasKeys, keys).unwrap())
+}
+
+#[test]
+fn weak_or_unproven_keys_end_an_attempt_without_a_camera_too() {
+    let offered = Space::found(9).offered;
+    let (good, bad) = answers(&offered);
+    for entries in bad {
+        assert_eq!(answered_with(offered, entries.clone()), Err(LinkError::Keys), "{entries:?}");
+    }
+    assert_eq!(answered_with(offered, good), Ok(()));
 }
 
 #[test]

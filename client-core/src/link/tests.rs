@@ -1,12 +1,12 @@
 //! Both sides of a link against each other, and against a relay that alters, replays and swaps messages.
 
-use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{MemberId, RdvId, RecordId, SignPk, SpaceId};
 use lifeos_sync_protocol::record::Record;
 
-use super::fixture::{RELAY, Space, message_of};
-use super::message::{Kind, Offer, frame, split_hpke};
+use super::fixture::{Entry, RELAY, Space, answers, message_of};
+use super::message::{Keys, Kind, Offer, frame, split_hpke};
 use super::*;
-use crate::crypto::{HpkeKey, SeededRandom, hpke_seal};
+use crate::crypto::{HpkeKey, SeededRandom, hpke_open, hpke_seal};
 use crate::keys::DeviceRoot;
 use crate::records::open_epochs;
 
@@ -214,6 +214,59 @@ fn a_grant_of_another_attempt_does_not_open() {
     assert_eq!(second.new.handle(2, &grant, &mut second.random), Err(LinkError::Message));
 }
 
+/// An offer as anybody can make one who has seen the link.
+fn offer_by_anybody(
+    link: &LinkText,
+    relay_pk: SignPk,
+    spaces: Vec<OfferedSpace>,
+    random: &mut SeededRandom,
+) -> Vec<u8> {
+    let offer = Offer { relay_pk, one_time_pk: HpkeKey::generate(random).public(), spaces };
+    let offer = offer.encode().unwrap();
+    let sealed = hpke_seal(&link.link_pk, None, &offer_info(link), &[], &offer, random).unwrap();
+    frame(Kind::Offer, &[&sealed.enc, &sealed.ct]).unwrap()
+}
+
+#[test]
+fn an_offer_names_a_space_and_none_twice() {
+    let mut world = world();
+    let one = world.space.offered;
+    let other = OfferedSpace { space: SpaceId([8; 32]), ..one };
+    let refused = Err(LinkError::Message);
+    for (spaces, expected) in [(vec![], refused), (vec![one, other, one], refused), (vec![one, other], Ok(()))] {
+        let offer = offer_by_anybody(world.new.link(), RELAY, spaces, &mut world.random);
+        assert_eq!(world.new.clone().handle(0, &offer, &mut world.random), expected);
+    }
+}
+
+/// What the existing device says of such an answer to its offer.
+fn answered_with(offered: OfferedSpace, entries: Vec<Entry>) -> Result<(), LinkError> {
+    let mut random = SeededRandom::new(5);
+    let key = HpkeKey::generate(&mut random);
+    let (rdv, relay_url) = (RdvId([1; 16]), "wss://relay.example".to_owned());
+    let link = LinkText { rdv, relay_pk: RELAY, link_pk: key.public(), relay_url };
+    let mut existing = ExistingDevice::start(link.clone(), RELAY, vec![offered], &mut random).unwrap();
+    let offer = message(existing.poll());
+    existing.sent(0).unwrap();
+    let (enc, ct) = split_hpke(Kind::Offer, &offer).unwrap();
+    let opened = hpke_open(&key, None, &offer_info(&link), &[], enc, ct).unwrap();
+    let one_time_pk = Offer::decode(&opened.plaintext).unwrap().one_time_pk;
+    let keys = Keys { name: "Phone".to_owned(), entries }.encode().unwrap();
+    let info = keys_info(&link, &offer);
+    let sealed = hpke_seal(&one_time_pk, Some(&opened.export), &info, &[], &keys, &mut random).unwrap();
+    existing.handle(1, &frame(Kind::Keys, &[&sealed.enc, &sealed.ct]).unwrap())
+}
+
+#[test]
+fn keys_that_are_weak_or_not_proven_for_the_space_end_the_attempt() {
+    let offered = Space::found(9).offered;
+    let (good, bad) = answers(&offered);
+    for entries in bad {
+        assert_eq!(answered_with(offered, entries.clone()), Err(LinkError::Keys), "{entries:?}");
+    }
+    assert_eq!(answered_with(offered, good), Ok(()));
+}
+
 #[test]
 fn the_two_devices_must_see_the_same_relay() {
     let mut world = world();
@@ -221,14 +274,7 @@ fn the_two_devices_must_see_the_same_relay() {
     let other = SignPk([1; 32]);
     let result = ExistingDevice::start(link.clone(), other, vec![world.space.offered], &mut world.random);
     assert_eq!(result.err(), Some(LinkError::RelayKey));
-    let offer = Offer {
-        relay_pk: other,
-        one_time_pk: HpkeKey::generate(&mut world.random).public(),
-        spaces: vec![world.space.offered],
-    };
-    let offer = offer.encode().unwrap();
-    let sealed = hpke_seal(&link.link_pk, None, &offer_info(&link), &[], &offer, &mut world.random).unwrap();
-    let message = frame(Kind::Offer, &[&sealed.enc, &sealed.ct]).unwrap();
+    let message = offer_by_anybody(&link, other, vec![world.space.offered], &mut world.random);
     assert_eq!(world.new.handle(0, &message, &mut world.random), Err(LinkError::RelayKey));
 }
 

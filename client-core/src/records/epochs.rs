@@ -272,3 +272,57 @@ impl Draft<'_> {
         Ok(seals)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeos_sync_protocol::ids::MemberId;
+    use lifeos_sync_protocol::membership::{Device, Epoch};
+    use lifeos_sync_protocol::record::DeviceKind;
+
+    use super::*;
+    use crate::crypto::SeededRandom;
+    use crate::keys::DeviceRoot;
+
+    /// The older, the earlier in the order of names.
+    const fn named(generation: u8) -> EpochRef {
+        EpochRef([generation; 16])
+    }
+
+    fn cut_off(generation: u8, record: &Record) -> Epoch {
+        // Somebody who does not belong here holds it: it is none to seal under.
+        let (parents, commit, recipients) = (Vec::new(), [3; 32], vec![[0xee; 16]]);
+        let (generation, record, granted) = (generation.into(), record.id(), BTreeSet::new());
+        Epoch { record, generation, parents, commit, recipients, granted }
+    }
+
+    #[test]
+    fn of_many_epochs_that_were_cut_off_the_newest_are_granted_and_no_more_are_looked_after() {
+        let mut random = SeededRandom::new(3);
+        let [own, author, other] = [(); 3].map(|()| DeviceRoot::generate(&mut random).derive_space(&[9; 32]));
+        let space = SpaceId([7; 32]);
+        let write = |keys: &DeviceKeys, body: &Body| sign(keys, space, 1, &[RecordId([7; 32])], body).unwrap();
+        let made = write(&author, &Body::Close { successor: None });
+        let mut membership = Membership::empty(space, [9; 32]);
+        for keys in [&own, &other] {
+            let (member, hpke_pk) = (MemberId([1; 16]), keys.hpke_pk());
+            let device = Device::enrolled(member, hpke_pk, DeviceKind::Normal, made.id());
+            membership.devices.insert(keys.sign_pk(), device);
+        }
+        membership.epochs = (1..=40).map(|generation| (named(generation), cut_off(generation, &made))).collect();
+        let all: BTreeSet<EpochRef> = membership.epochs.keys().copied().collect();
+        let grant = |generation| {
+            let seals = vec![Seal { device_ref: device_ref(&other.sign_pk()), enc: [1; 32], ct: [2; 48] }];
+            write(&own, &Body::KeyGrant { epoch: named(generation), seals })
+        };
+        // What is lacking when those from `first` on were granted.
+        let lacking_from = |first: u8| -> Vec<EpochRef> {
+            let records: Vec<Record> = (first..=40).map(grant).chain([made.clone()]).collect();
+            let lacking = lacking(&membership, &records, &all, &own.sign_pk());
+            assert!(lacking.iter().all(|(_, to)| *to == [(other.sign_pk(), other.hpke_pk())]));
+            lacking.into_iter().map(|(epoch, _)| epoch).collect()
+        };
+        assert_eq!(lacking_from(41), (25..=40).rev().map(named).collect::<Vec<_>>(), "a round's worth, the newest");
+        assert_eq!(lacking_from(10), [named(9)]);
+        assert!(lacking_from(9).is_empty(), "who makes more of them costs nobody more than that");
+    }
+}

@@ -14,6 +14,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use super::*;
 
 mod heal;
+mod lies;
 
 const SPACE: SpaceId = SpaceId([9; 32]);
 

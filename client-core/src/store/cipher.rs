@@ -113,13 +113,6 @@ mod built {
         Ok(transaction.commit()?)
     }
 
-    /// Pages whose checksum does not fit, as SQLCipher names them.
-    pub(in crate::store) fn altered_pages(conn: &Connection) -> Result<Vec<String>, StoreError> {
-        let mut check = conn.prepare("PRAGMA cipher_integrity_check")?;
-        let rows = check.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// The form in which SQLCipher takes 32 bytes for the key itself: `x'64 hex digits'`.
     fn raw(key: &DatabaseKey) -> Zeroizing<String> {
         // Room for all of it, so that no half of a key is left behind by growing.

@@ -93,6 +93,8 @@ pub(super) mod built {
     use std::thread;
     use std::time::Duration;
 
+    use ring::digest;
+    use rusqlite::types::ValueRef;
     use rusqlite::{Connection, OpenFlags};
 
     use super::{
@@ -201,17 +203,20 @@ pub(super) mod built {
         Ok(old)
     }
 
-    /// What lies on the disk opens as the home will be opened, is sound, and has every row.
+    /// What lies on the disk opens as the home will be opened, is sound, and holds what the old file holds. Every page is
+    /// read for that, and of an encrypted file none whose checksum does not fit can be.
     fn compare(old: &Connection, path: &Path, key: Option<&DatabaseKey>) -> Result<(), StoreError> {
         let new = open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY, key)?;
         schema::refuse_foreign(&new)?;
         let sound: String = new.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-        let unaltered = key.is_none() || cipher::altered_pages(&new)?.is_empty();
-        if sound == "ok" && unaltered && rows(old)? == rows(&new)? { Ok(()) } else { Err(StoreError::CopyDiffers) }
+        if sound == "ok" && contents(old)? == contents(&new)? { Ok(()) } else { Err(StoreError::CopyDiffers) }
     }
 
-    /// Everything that the schema names, and how many rows its tables have.
-    pub(in crate::store) fn rows(conn: &Connection) -> Result<Vec<(String, String, i64)>, StoreError> {
+    /// The hashes of rows, added up.
+    pub(in crate::store) type Sum = [u64; 4];
+
+    /// Everything that the schema names, and of tables what they hold, in whatever order it lies there.
+    pub(in crate::store) fn contents(conn: &Connection) -> Result<Vec<(String, String, Sum)>, StoreError> {
         let sql =
             "SELECT name, coalesce(sql, ''), type = 'table' AND rootpage > 0 FROM sqlite_schema ORDER BY type, name";
         let mut select = conn.prepare(sql)?;
@@ -220,10 +225,40 @@ pub(super) mod built {
         found
             .into_iter()
             .map(|(name, sql, is_table)| {
-                let count = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
-                let count = if is_table { conn.query_row(&count, [], |row| row.get(0))? } else { 0 };
-                Ok((name, sql, count))
+                let sum = if is_table { sum_of(conn, &name)? } else { Sum::default() };
+                Ok((name, sql, sum))
             })
             .collect()
+    }
+
+    fn sum_of(conn: &Connection, table: &str) -> Result<Sum, StoreError> {
+        let mut select = conn.prepare(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\"")))?;
+        let columns = select.column_count();
+        let (mut rows, mut sum) = (select.query([])?, Sum::default());
+        while let Some(row) = rows.next()? {
+            let mut hash = digest::Context::new(&digest::SHA256);
+            for column in 0..columns {
+                hash_value(&mut hash, row.get_ref(column)?);
+            }
+            for (sum, part) in sum.iter_mut().zip(hash.finish().as_ref().as_chunks().0) {
+                *sum = sum.wrapping_add(u64::from_be_bytes(*part));
+            }
+        }
+        Ok(sum)
+    }
+
+    fn hash_value(hash: &mut digest::Context, value: ValueRef<'_>) {
+        let mut put = |tag: u8, bytes: &[u8]| {
+            hash.update(&[tag]);
+            hash.update(&(bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        match value {
+            ValueRef::Null => put(0, &[]),
+            ValueRef::Integer(number) => put(1, &number.to_be_bytes()),
+            ValueRef::Real(number) => put(2, &number.to_bits().to_be_bytes()),
+            ValueRef::Text(bytes) => put(3, bytes),
+            ValueRef::Blob(bytes) => put(4, bytes),
+        }
     }
 }

@@ -345,6 +345,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use lifeos_sync_protocol::ids::{EpochRef, MemberId};
+    use lifeos_sync_protocol::limits::RECORD_BODY_BYTES_MAX;
     use lifeos_sync_protocol::record::{DeviceKind, RemoveReason, Unsigned};
 
     use super::*;
@@ -447,6 +448,21 @@ mod tests {
         JUDGED.with(|judged| judged.set(0));
         assert_eq!(admissible(&space.id, &space.held, &beside).map(|taken| taken.len()), Ok(beside.len()));
         assert_eq!(JUDGED.with(std::cell::Cell::get), space.held.len() - 1 + beside.len());
+    }
+
+    #[test]
+    fn records_of_more_bytes_than_a_space_may_have_are_refused() {
+        let space = space();
+        let large = |number: u8| {
+            let body = Body::Unknown { kind: 0x70, body: vec![number; RECORD_BODY_BYTES_MAX] };
+            space.record(&space.founder, space.genesis(), 1, &body)
+        };
+        let (first, next) = (large(1), large(2));
+        let mut held = space.held.clone();
+        held.extend(std::iter::repeat_n(first.clone(), SPACE_RECORD_BYTES_MAX / first.bytes().len() - 1));
+        assert_eq!(admissible(&space.id, &held, std::slice::from_ref(&next)), Ok(vec![&next]));
+        held.push(first);
+        assert_eq!(admissible(&space.id, &held, std::slice::from_ref(&next)), Err(RefusedRecords::TooMany));
     }
 
     #[test]

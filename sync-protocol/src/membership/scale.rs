@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Ledger, Membership, epoch_ref_of};
+use super::{Ledger, Membership, MembershipError, epoch_ref_of};
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId};
+use crate::limits::SPACE_RECORDS_MAX;
 use crate::record::{Body, DeviceEntry, DeviceKind, Record, RemoveReason, Role, Seal, Wrap};
 
 const RANDOM: [u8; 32] = [7; 32];
@@ -233,7 +234,7 @@ fn ten_thousand_removals_side_by_side_by_one_member_are_evaluated() {
 
 #[test]
 fn of_two_epochs_with_one_short_name_the_larger_record_is_void() {
-    let mut life = Life::new();
+    let life = Life::new();
     let seals: Vec<Seal> =
         life.readers.iter().map(|d| Seal { device_ref: bytes(*d), enc: [0; 32], ct: [0; 48] }).collect();
     let epoch = |commit| Body::Epoch { generation: 1, parents: vec![], commit, wraps: vec![], seals: seals.clone() };
@@ -248,13 +249,40 @@ fn of_two_epochs_with_one_short_name_the_larger_record_is_void() {
     let state = Membership::evaluate(&genesis.space(), [&large, &genesis, &small]).unwrap();
     assert_eq!(state.epochs[&epoch_ref_of(&small.id())].record, small.id());
     assert_eq!(state.void[&large.id()], super::VoidReason::Conflict);
-    // One that has seen the other is void at once.
+    // One that has seen the other is void at once, although there is nothing else that is wrong with it.
     let mut id = [9; 32];
     id[31] = 0;
-    let later =
-        Record::stub(RecordId(id), genesis.space(), genesis.author(), 2, vec![small.id()], epoch([0; 32]), RANDOM);
-    life.records.push(small.clone());
+    let (parents, ct) = (vec![epoch_ref_of(&small.id())], [0; 48]);
+    let wraps = vec![Wrap { parent: parents[0], ct }];
+    let body = Body::Epoch { generation: 2, parents, commit: [0; 32], wraps, seals: seals.clone() };
+    let later = Record::stub(RecordId(id), genesis.space(), genesis.author(), 2, vec![small.id()], body, RANDOM);
     let state = Membership::evaluate(&genesis.space(), [&genesis, &small, &later]).unwrap();
     assert_eq!(state.epochs[&epoch_ref_of(&small.id())].record, small.id());
     assert_eq!(state.void[&later.id()], super::VoidReason::Conflict);
+}
+
+/// Records of a later version upon that parent: they are kept, and say nothing.
+fn of_later(genesis: &Record, parent: RecordId, count: usize) -> Vec<Record> {
+    let body = || Body::Unknown { kind: 0x70, body: Vec::new() };
+    let later = |number| {
+        let id = RecordId(bytes(100 + number as u64));
+        Record::stub(id, genesis.space(), genesis.author(), 1, vec![parent], body(), RANDOM)
+    };
+    (0..count).map(later).collect()
+}
+
+#[test]
+fn more_records_than_one_space_may_have_give_no_membership() {
+    let genesis = Life::new().records.remove(0);
+    let records = of_later(&genesis, genesis.id(), SPACE_RECORDS_MAX);
+    let (last, most) = records.split_last().unwrap();
+    let mut ledger = Ledger::new(&genesis).unwrap();
+    most.iter().for_each(|record| assert_eq!(ledger.insert(record), Ok(Err(super::VoidReason::UnknownType))));
+    assert_eq!(ledger.insert(last), Err(MembershipError::TooManyRecords));
+    assert_eq!(ledger.insert(&most[0]), Ok(Err(super::VoidReason::UnknownType)), "it is here already");
+    // Nor may those be more that have no place among the others: they are held all the same.
+    let orphans = of_later(&genesis, RecordId([7; 32]), SPACE_RECORDS_MAX);
+    let evaluate = |count| Membership::evaluate(&genesis.space(), orphans[..count].iter().chain([&genesis]));
+    assert_eq!(evaluate(SPACE_RECORDS_MAX).err(), Some(MembershipError::TooManyRecords));
+    assert_eq!(evaluate(SPACE_RECORDS_MAX - 1).unwrap().void.len(), SPACE_RECORDS_MAX - 1);
 }

@@ -281,15 +281,21 @@ fn devices_of_one_member_remove_each_other_and_at_once_the_elder_stands() {
 
 #[test]
 fn the_paper_key_outranks_every_other_device_of_its_member() {
-    let mut world = World::new();
-    let phone = Keys::new(20);
-    world.write(&founder(), &kit::device_add(&phone));
-    let base = world.last();
-    let by_thief = world.write_after(&phone, &[&base], &remove_device(&recovery()));
-    let by_paper = world.write_after(&recovery(), &[&base], &remove_device(&phone));
-    assert_eq!((world.void(&by_paper), world.void(&by_thief)), (None, REMOVED));
-    assert!(world.state().may_read(&recovery().sign_pk));
-    world.assert_order_does_not_matter();
+    // Also one that came after the device.
+    for paper in [recovery(), Keys::new(21)] {
+        let mut world = World::new();
+        let phone = Keys::new(20);
+        world.write(&founder(), &kit::device_add(&phone));
+        if paper.sign_pk != recovery().sign_pk {
+            world.write(&founder(), &kit::device_add_as(&paper, DeviceKind::Recovery));
+        }
+        let base = world.last();
+        let by_thief = world.write_after(&phone, &[&base], &remove_device(&paper));
+        let by_paper = world.write_after(&paper, &[&base], &remove_device(&phone));
+        assert_eq!((world.void(&by_paper), world.void(&by_thief)), (None, REMOVED));
+        assert!(world.state().may_read(&paper.sign_pk));
+        world.assert_order_does_not_matter();
+    }
     // A new phrase: the old one is removed by whoever holds a device.
     let mut world = World::new();
     let paper = Keys::new(21);
@@ -477,6 +483,8 @@ fn a_withdrawn_invitation_admits_nobody_beside_the_withdrawal() {
     assert_eq!((world.void(&seen), world.void(&beside)), (None, Some(VoidReason::Invite)));
     assert!(world.state().invites[&link.id()].is_revoked);
     world.assert_order_does_not_matter();
+    let behind = Keys::new(62);
+    assert_eq!(world.attempt(&behind, &join(&link, &behind)), Some(VoidReason::Invite), "and it is known beforehand");
 }
 
 #[test]

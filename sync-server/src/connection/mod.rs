@@ -14,6 +14,8 @@ mod parked;
 mod push;
 mod records;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;

@@ -266,6 +266,9 @@ async fn bounded<E>(write: impl Future<Output = Result<(), E>>, limits: &Limits)
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use futures_util::sink::drain;
+
     use super::*;
 
     fn small() -> Arc<Outgoing> {
@@ -293,6 +296,47 @@ mod tests {
         assert_eq!(outgoing.lock().close, Some(close::POLICY));
         outgoing.reply(Bytes::from_static(b"late"));
         assert_eq!(outgoing.lock().count, 1);
+    }
+
+    #[test]
+    fn a_peer_that_leaves_no_room_for_more_records_is_closed_however_small_they_are() {
+        let outgoing = small();
+        (0..6).for_each(|_| outgoing.deliver(Bytes::from_static(b"1")));
+        assert_eq!(outgoing.lock().close, None);
+        outgoing.deliver(Bytes::from_static(b"1"));
+        assert_eq!(outgoing.lock().close, Some(close::POLICY));
+        assert_eq!(outgoing.lock().count, 6);
+    }
+
+    #[tokio::test]
+    async fn many_small_answers_leave_no_room_either() {
+        let outgoing = small();
+        (0..3).for_each(|_| outgoing.reply(Bytes::from_static(b"1")));
+        assert!(outgoing.room().now_or_never().is_none());
+        outgoing.taken(1);
+        assert!(outgoing.room().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_for_too_long_is_given_up_and_one_that_answers_is_not() {
+        let limits = Limits { ping_ms: 25_000, idle_ms_max: 60_000, ..Limits::default() };
+        let silent = Outgoing::new(&limits);
+        let started = Instant::now();
+        let writing = timeout(Duration::from_secs(3_600), write_until_end(&mut drain(), &silent, &limits)).await;
+        assert_eq!(writing, Ok(Ended::Stalled));
+        assert!((60..90).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+
+        let lively = Outgoing::new(&limits);
+        let answering = async {
+            for _ in 0..60 {
+                tokio::time::sleep(Duration::from_secs(59)).await;
+                lively.received();
+            }
+        };
+        tokio::select! {
+            ended = write_until_end(&mut drain(), &lively, &limits) => panic!("{ended:?}"),
+            () = answering => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -381,3 +381,40 @@ fn verify(space: &Space, pusher: &SignPk, sorted: Sorted) -> Checked {
 const fn refused(status: PushStatus) -> PushResult {
     PushResult { status, pos: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::tests::{DEVICE, in_session, relay};
+    use super::*;
+    use crate::Limits;
+
+    #[tokio::test]
+    async fn a_push_waits_while_too_many_bytes_of_its_connection_or_of_all_are_not_durable() {
+        let (push_bytes_in_flight_max, ingest_bytes_in_flight_max) = (8 * 1024, 16 * 1024);
+        let limits = Limits { push_bytes_in_flight_max, ingest_bytes_in_flight_max, ..Limits::default() };
+        let (handle, _dir) = relay(limits).await;
+        let (mut connection, space) = in_session(handle.relay());
+        let windows = [Arc::clone(&connection.window), Arc::clone(&handle.relay().ingest)];
+        assert_eq!(windows.each_ref().map(|window| window.available_permits()), [8, 16]);
+        for (window, kib) in windows.into_iter().zip([8, 16]) {
+            let all = window.acquire_many_owned(kib).await.unwrap();
+            let pushed = || Pushed::new(1, 1, Vec::new(), 4 * 1024);
+            let pushing = connection.push_all(Arc::clone(&space), DEVICE, pushed());
+            assert!(pushing.now_or_never().is_none(), "it does not wait for {kib} KiB");
+            drop(all);
+            connection.push_all(Arc::clone(&space), DEVICE, pushed()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_larger_than_the_window_takes_all_of_it() {
+        let window = Arc::new(Semaphore::new(8));
+        let taken = acquire(&window, 1024 * 1024, 8 * 1024).await.unwrap();
+        assert_eq!(window.available_permits(), 0);
+        assert!(acquire(&window, 1, 8 * 1024).now_or_never().is_none());
+        drop(taken);
+        drop(acquire(&window, 1, 8 * 1024).await.unwrap());
+    }
+}

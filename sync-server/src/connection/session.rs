@@ -272,7 +272,11 @@ impl Connection {
             }
             let device = self.session(session)?.device;
             // Before the next frame is read: whoever pulls too much waits.
-            tokio::time::sleep(self.relay.pulls.take(device, kib, Instant::now())).await;
+            let wait = self.relay.pulls.take(device, kib, Instant::now());
+            if !wait.is_zero() {
+                self.relay.metrics.pulls_slowed_total.increment();
+                tokio::time::sleep(wait).await;
+            }
             return Ok(());
         }
     }

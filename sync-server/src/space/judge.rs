@@ -284,3 +284,77 @@ pub(crate) fn too_early(
         accepted.iter().filter(|record| owners.iter().any(|device| removes(record, device, view) == Some(false)));
     early.map(|record| (record.id(), RecordStatus::CutBehind)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeos_sync_protocol::ids::{HpkePk, MemberId, Signature, SpaceId};
+    use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
+    use lifeos_sync_protocol::record::{DeviceEntry, DeviceKind, Unsigned, enrol_message};
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    use super::*;
+
+    const RANDOM: [u8; 32] = [5; 32];
+    const MEMBER: MemberId = MemberId([5; 16]);
+
+    struct Keys {
+        pair: Ed25519KeyPair,
+        pk: SignPk,
+    }
+
+    impl Keys {
+        fn new(seed: u8) -> Self {
+            let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+            let pk = SignPk::from_slice(pair.public_key().as_ref()).unwrap();
+            Self { pair, pk }
+        }
+
+        fn sign(&self, message: &[u8]) -> Signature {
+            Signature(self.pair.sign(message).as_ref().try_into().unwrap())
+        }
+
+        fn entry(&self, hpke_pk: HpkePk, kind: DeviceKind) -> DeviceEntry {
+            let proof = self.sign(&enrol_message(&RANDOM, &MEMBER, kind, &self.pk, &hpke_pk));
+            DeviceEntry { sign_pk: self.pk, hpke_pk, kind, proof }
+        }
+
+        fn record(&self, space: SpaceId, depth: u64, parents: &[RecordId], body: &Body) -> Record {
+            let unsigned = Unsigned::new(space, self.pk, depth, parents, body).unwrap();
+            let signature = self.sign(&unsigned.message());
+            unsigned.sign_with(&signature).unwrap()
+        }
+    }
+
+    fn genesis(founder: &Keys) -> Record {
+        let body = Body::Genesis {
+            random: RANDOM,
+            member: MEMBER,
+            device: founder.entry(HpkePk([1; 32]), DeviceKind::Normal),
+            recovery: Keys::new(2).entry(HpkePk([2; 32]), DeviceKind::Recovery),
+            relays: Vec::new(),
+        };
+        founder.record(SpaceId::ZERO, 0, &[], &body)
+    }
+
+    /// What becomes of a record that comes alone, and how many evaluations that takes.
+    fn judged(set: &RecordSet, record: &Record) -> (Vec<RecordStatus>, u64) {
+        let frame = [record.bytes().to_vec()];
+        let judged = judge(set, &frame, &[], Decided::new(), None, &Limits::default()).unwrap();
+        (judged.results, judged.evaluations)
+    }
+
+    #[test]
+    fn a_full_set_takes_no_record_and_one_of_another_space_is_refused_before_anything_is_evaluated() {
+        let founder = Keys::new(1);
+        let genesis = genesis(&founder);
+        let body = Body::Unknown { kind: 0x70, body: vec![1] };
+        let next = founder.record(genesis.space(), 1, &[genesis.id()], &body);
+        let elsewhere = founder.record(SpaceId([9; 32]), 1, &[genesis.id()], &body);
+        let mut set = RecordSet::new(genesis.space(), (&Limits::default()).into());
+        (1..SPACE_RECORDS_MAX).for_each(|_| set.insert(genesis.clone()));
+        assert_eq!(judged(&set, &elsewhere), (vec![RecordStatus::Refused], 0));
+        assert_eq!(judged(&set, &next), (vec![RecordStatus::Ok], 1));
+        set.insert(genesis);
+        assert_eq!(judged(&set, &next), (vec![RecordStatus::Refused], 0));
+    }
+}

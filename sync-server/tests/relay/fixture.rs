@@ -238,8 +238,18 @@ pub struct Stream<'a> {
 impl Stream<'_> {
     /// The device's word about what it holds.
     pub fn receipt(&self, count: u32) -> Vec<u8> {
+        self.outside(Kind::Receipt, count)
+    }
+
+    /// What the device shows of itself, and nobody keeps.
+    pub fn presence(&self, count: u32) -> Vec<u8> {
+        self.outside(Kind::Ephemeral, count)
+    }
+
+    /// What has no place in the chain.
+    fn outside(&self, kind: Kind, count: u32) -> Vec<u8> {
         let header = Header {
-            kind: Kind::Receipt,
+            kind,
             flags: 0,
             stream: self.id,
             seq: count,

@@ -163,6 +163,23 @@ async fn in_a_full_space_everybody_can_remove_what_is_theirs_and_a_paper_key_beg
 }
 
 #[tokio::test]
+async fn what_a_paper_key_brings_into_a_full_space_goes_on_with_its_share() {
+    // One for the founder's device and one for the paper key: none is left for a third.
+    let (relay, _dir) = relay_with(limits(2)).await;
+    let mut space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let (founder, recovery, new) = (Device::new(1), space.recovery(), Device::new(55));
+    fill(&mut client, session, &mut space, &founder).await;
+    let (mut recovering, session) = Client::join(&relay, &space, &recovery).await;
+    let added = space.add_own(&recovery, FOUNDERS, &new);
+    assert_eq!(recovering.bring(session, &added).await, RecordStatus::Ok);
+    space.records.push(added);
+    assert_eq!(recovering.write(session, &mut space, &new, &remove(founder.pk)).await, RecordStatus::Ok);
+    let epoch = space.next_epoch();
+    assert_eq!(recovering.write(session, &mut space, &new, &epoch).await, RecordStatus::Ok);
+}
+
+#[tokio::test]
 async fn an_owner_has_a_budget_too_and_removes_beyond_it() {
     let (relay, _dir) = relay_with(Limits { steward_records_max: 8, ..Limits::default() }).await;
     let mut space = Space::new(1);
@@ -180,4 +197,29 @@ async fn an_owner_has_a_budget_too_and_removes_beyond_it() {
     assert_eq!(others.write(session, &mut space, &founder, &remove(lost.pk)).await, RecordStatus::Ok);
     let epoch = space.next_epoch();
     assert_eq!(others.write(session, &mut space, &founder, &epoch).await, RecordStatus::Ok);
+}
+
+#[tokio::test]
+async fn a_share_has_an_epoch_for_each_removal_and_one_more_and_is_one_devices() {
+    // Shares of three records each.
+    let limits = Limits { steward_records_max: 8, record_shares: 800, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let mut space = Space::new(1);
+    let second = space.enrol(2);
+    let lost = [3, 4].map(|seed| space.enrol(seed));
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let founder = Device::new(1);
+    for serial in 0..3 {
+        assert_eq!(client.write(session, &mut space, &founder, &invite(60 + serial)).await, RecordStatus::Ok);
+    }
+    assert_eq!(client.write(session, &mut space, &founder, &invite(63)).await, RecordStatus::Refused, "used up");
+    for (is_removal, expected) in
+        [(false, RecordStatus::Ok), (false, RecordStatus::Refused), (true, RecordStatus::Ok), (false, RecordStatus::Ok)]
+    {
+        let body = if is_removal { remove(lost[0].pk) } else { space.next_epoch() };
+        assert_eq!(client.write(session, &mut space, &founder, &body).await, expected);
+    }
+    // That was the whole share; the next device has its own.
+    assert_eq!(client.write(session, &mut space, &founder, &remove(lost[1].pk)).await, RecordStatus::Refused);
+    assert_eq!(client.write(session, &mut space, &second, &remove(lost[1].pk)).await, RecordStatus::Ok);
 }

@@ -4,7 +4,7 @@
 use futures_util::SinkExt;
 use lifeos_sync_protocol::envelope::{Envelope, HEADER_BYTES, SIGNATURE_BYTES};
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, PeerRole, PushStatus, RecordStatus, Want};
-use lifeos_sync_protocol::ids::{MemberId, Roll};
+use lifeos_sync_protocol::ids::{MemberId, RdvId, Roll, SpaceId};
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
 use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
 use lifeos_sync_server::Limits;
@@ -156,6 +156,12 @@ async fn a_frame_above_the_limit_is_refused_before_it_is_taken_in() {
     let (relay, _dir) = relay().await;
     let space = Space::new(1);
     let (mut honest, session) = Client::found(&relay, &space).await;
+    // The head of one that never comes is enough: no memory is kept for what it claims.
+    let (mut hostile, _) = Client::join(&relay, &space, &space.founder).await;
+    let tokio_tungstenite::MaybeTlsStream::Plain(stream) = hostile.socket.get_mut() else { panic!("tls") };
+    let claimed = (FRAME_BYTES_MAX as u64 + 1).to_be_bytes();
+    stream.write_all(&[&[0x82, 0xff], &claimed[..], &[0; 12]].concat()).await.unwrap();
+    assert_eq!(hostile.last_words().await, Some(ErrorCode::TooLarge));
     let (mut hostile, _) = Client::join(&relay, &space, &space.founder).await;
     // The relay may close while this is still being sent.
     let _ = hostile.socket.send(Message::Binary(vec![0; FRAME_BYTES_MAX + 1].into())).await;
@@ -201,9 +207,8 @@ async fn a_connection_that_never_authenticates_is_closed() {
     assert_eq!(Client::connect(&relay).await.last_words().await, Some(ErrorCode::AuthFailed));
 }
 
-#[tokio::test]
-async fn one_address_cannot_take_all_connections() {
-    let limits = Limits { connections_per_address_max: 2, ..Limits::default() };
+/// With room for two: a third connection comes in when one of them has gone.
+async fn third_waits_for_a_place(limits: Limits) {
     let (relay, _dir) = relay_with(limits).await;
     let first = Client::connect(&relay).await;
     let _second = Client::connect(&relay).await;
@@ -216,6 +221,36 @@ async fn one_address_cannot_take_all_connections() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    third_waits_for_a_place(Limits { connections_per_address_max: 2, ..Limits::default() }).await;
+}
+
+#[tokio::test]
+async fn the_relay_keeps_only_so_many_connections() {
+    third_waits_for_a_place(Limits { connections_max: 2, ..Limits::default() }).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_only_uses_mailboxes_stays_longer_but_not_for_ever() {
+    // The time for AUTH is as good as endless: what ends this connection is the other limit.
+    let limits = Limits { handshake_ms_max: 3_600_000, unauthenticated_ms_max: 100, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let space = Space::new(1);
+    Client::found(&relay, &space).await;
+    let rdv = RdvId([3; 16]);
+    let mut linking = Client::connect(&relay).await;
+    assert!(matches!(linking.ask(&Frame::RdvCreate { rdv, ttl_s: 60 }).await, Frame::RdvItem { .. }));
+    assert_eq!(linking.last_words().await, Some(ErrorCode::AuthFailed));
+    let mut waiting = Client::connect(&relay).await;
+    waiting.send(&Frame::RdvGet { rdv, index: 0 }).await;
+    assert_eq!(waiting.last_words().await, Some(ErrorCode::AuthFailed));
+    let mut listing = Client::connect(&relay).await;
+    let list = listing.list_frame(&space.founder);
+    assert_eq!(listing.ask(&list).await, Frame::Spaces { spaces: vec![space.id] });
+    assert_eq!(listing.last_words().await, Some(ErrorCode::AuthFailed));
 }
 
 #[tokio::test]
@@ -253,7 +288,10 @@ async fn a_list_is_for_who_holds_the_key_on_this_very_connection() {
     let mut client = Client::connect(&relay).await;
     let device = space.founder.pk;
     let Frame::List { signature: by_other, .. } = client.list_frame(&Device::new(9)) else { unreachable!() };
-    let Frame::Auth { signature: of_auth, .. } = client.auth_frame(&space, &space.founder) else { unreachable!() };
+    // Over the very transcript that LIST has.
+    let mut nowhere = Space::new(1);
+    nowhere.id = SpaceId::ZERO;
+    let Frame::Auth { signature: of_auth, .. } = client.auth_frame(&nowhere, &space.founder) else { unreachable!() };
     let lists = [recorded, Frame::List { device, signature: by_other }, Frame::List { device, signature: of_auth }];
     for (list, last) in lists.iter().zip([false, false, true]) {
         let answer = client.ask(list).await;
@@ -456,9 +494,9 @@ async fn a_full_space_refuses_envelopes_but_not_records_or_reads() {
     assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 3);
 }
 
-#[tokio::test]
-async fn an_address_cannot_have_more_read_than_its_budget_at_a_time() {
-    let (relay, _dir) = relay_with(Limits { reading_bytes_per_address_max: 100_000, ..Limits::default() }).await;
+/// With 100,000 bytes to read into: who sends more at once is cut off, and others go on.
+async fn greedy_is_cut_off(limits: Limits) {
+    let (relay, _dir) = relay_with(limits).await;
     let space = Space::new(1);
     let (mut honest, session) = Client::found(&relay, &space).await;
     let mut stream = space.stream(&space.founder, 1);
@@ -474,6 +512,16 @@ async fn an_address_cannot_have_more_read_than_its_budget_at_a_time() {
     assert!(matches!(words, Some(ErrorCode::Unavailable) | None), "{words:?}");
     let results = honest.push(session, vec![stream.seal_sized(50_000)]).await;
     assert_eq!(results[0].status, PushStatus::Ok);
+}
+
+#[tokio::test]
+async fn an_address_cannot_have_more_read_than_its_budget_at_a_time() {
+    greedy_is_cut_off(Limits { reading_bytes_per_address_max: 100_000, ..Limits::default() }).await;
+}
+
+#[tokio::test]
+async fn all_together_cannot_have_more_read_than_the_relays_budget_at_a_time() {
+    greedy_is_cut_off(Limits { reading_bytes_max: 100_000, ..Limits::default() }).await;
 }
 
 #[tokio::test]

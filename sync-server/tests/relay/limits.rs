@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, Quota, RecordStatus};
-use lifeos_sync_protocol::ids::MemberId;
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PushStatus, Quota, RecordStatus};
+use lifeos_sync_protocol::ids::{MemberId, RdvId, Roll};
 use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
 use lifeos_sync_server::{Config, Limits, Server, SpaceCreation, TokenHash};
 
@@ -125,6 +125,109 @@ async fn a_device_that_pushes_too_fast_waits_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_device_that_pulls_too_fast_waits_and_gets_everything() {
+    let limits = Limits { device_pull_kib_per_second_max: 1_000, device_pull_burst_kib_max: 1, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    client.push(session, (0..3).map(|_| stream.seal_sized(20_000)).collect()).await;
+    let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..client.open(session, None).await.0 };
+    assert_eq!(metric(&relay, "pulls_slowed_total").await, 0);
+    assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 3);
+    assert_eq!(metric(&relay, "pulls_slowed_total").await, 1);
+    // And then it goes on.
+    assert_eq!(client.catch_up(&space, session, &mut cursor).await.len(), 0);
+}
+
+#[tokio::test]
+async fn presence_beyond_a_devices_rate_is_dropped() {
+    let limits = Limits { device_presence_per_second_max: 1, device_presence_burst_max: 2, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let mut space = Space::new(1);
+    let other = space.enrol(2);
+    let (mut sender, session) = Client::found(&relay, &space).await;
+    let (mut live, following) = Client::join(&relay, &space, &other).await;
+    let mut cursor = Cursor { pos: 1, roll: Roll::ZERO, ..live.open(following, None).await.0 };
+    live.catch_up(&space, following, &mut cursor).await;
+    let mut stream = space.stream(&space.founder, 1);
+    let shown: Vec<_> = (0..50).map(|count| Frame::Ephemeral { session, envelope: stream.presence(count) }).collect();
+    sender.send_together(shown).await;
+    // The envelope comes behind what is left of them.
+    sender.push(session, stream.seal_many(1)).await;
+    let mut heard = 0;
+    while let (0, Frame::Ephemeral { .. }) = live.next().await.unwrap() {
+        heard += 1;
+    }
+    assert!((2..25).contains(&heard), "{heard} of 50");
+}
+
+#[tokio::test]
+async fn a_relay_takes_only_so_many_spaces() {
+    let (relay, _dir) = relay_with(Limits { spaces_max: 1, ..Limits::default() }).await;
+    let (first, second) = (Space::new(1), Space::new(2));
+    Client::found(&relay, &first).await;
+    let mut client = Client::connect(&relay).await;
+    let session = client.auth(&second, &second.founder).await;
+    let answer = client.ask(&Frame::Rec { session, records: second.record_bytes(), more: false }).await;
+    assert_eq!(code(&answer), Some(ErrorCode::CreateRefused));
+    Client::join(&relay, &first, &first.founder).await;
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_only_so_many_mailbox_messages() {
+    let (relay, _dir) = relay_with(Limits { mailbox_waits_max: 2, ..Limits::default() }).await;
+    let rdv = RdvId([3; 16]);
+    let mut client = Client::connect(&relay).await;
+    assert!(matches!(client.ask(&Frame::RdvCreate { rdv, ttl_s: 60 }).await, Frame::RdvItem { .. }));
+    let first = client.send(&Frame::RdvGet { rdv, index: 0 }).await;
+    client.send(&Frame::RdvGet { rdv, index: 1 }).await;
+    let third = Frame::RdvGet { rdv, index: 2 };
+    assert_eq!(code(&client.ask(&third).await), Some(ErrorCode::Rate));
+    // One that was answered makes room for another.
+    client.ask(&Frame::RdvPut { rdv, message: b"first".to_vec() }).await;
+    assert!(matches!(client.answer(first).await, Frame::RdvItem { message: Some(_), .. }));
+    let again = Frame::RdvGet { rdv, index: 0 };
+    assert!(matches!(client.ask(&again).await, Frame::RdvItem { message: Some(_), .. }));
+}
+
+/// How many of six records without effect a device gets in, one beside the other.
+async fn taken_without_effect(limits: Limits, space: &Space, author: &Device) -> usize {
+    let (relay, _dir) = relay_with(limits).await;
+    Client::found(&relay, space).await;
+    let (mut client, session) = Client::join(&relay, space, author).await;
+    let mut taken = 0;
+    for number in 0..6 {
+        let record = space.sign_as(author, space.records.len(), &of_later(number));
+        taken += usize::from(client.bring(session, &record).await == RecordStatus::Ok);
+    }
+    taken
+}
+
+/// What a later version may understand.
+fn of_later(number: u8) -> Body {
+    Body::Unknown { kind: 0x70, body: vec![number] }
+}
+
+#[tokio::test]
+async fn what_an_author_a_member_and_a_steward_write_is_bounded_in_bytes_too() {
+    let mut space = Space::new(1);
+    let editor = space.admit(50, MemberId([8; 16]), Role::Editor);
+    let founder = Device::new(1);
+    let founders: usize = space.records.iter().map(|record| record.bytes().len()).sum();
+    let each = space.sign_as(&editor, space.records.len(), &of_later(0)).bytes().len();
+    let room = (3 * each + 1) as u64;
+    let all = Limits::default;
+    assert_eq!(taken_without_effect(all(), &space, &editor).await, 6);
+    let limits = Limits { author_idle_record_bytes_max: room, ..all() };
+    assert_eq!(taken_without_effect(limits, &space, &editor).await, 3);
+    let limits = Limits { member_record_bytes_max: room, ..all() };
+    assert_eq!(taken_without_effect(limits, &space, &editor).await, 3);
+    let limits = Limits { steward_record_bytes_max: founders as u64 + room, ..all() };
+    assert_eq!(taken_without_effect(limits, &space, &founder).await, 3);
+}
+
+#[tokio::test]
 async fn an_address_asks_only_so_often_before_it_proves_anything() {
     let limits = Limits {
         lists_per_address_minute_max: 2,
@@ -143,7 +246,7 @@ async fn an_address_asks_only_so_often_before_it_proves_anything() {
     let mut client = Client::connect(&relay).await;
     let list = client.list_frame(&space.founder);
     assert_eq!(code(&client.ask(&list).await), Some(ErrorCode::Rate));
-    let rdv = lifeos_sync_protocol::ids::RdvId([3; 16]);
+    let rdv = RdvId([3; 16]);
     assert!(matches!(client.ask(&Frame::RdvCreate { rdv, ttl_s: 60 }).await, Frame::RdvItem { .. }));
     assert_eq!(code(&client.ask(&Frame::RdvDrop { rdv }).await), Some(ErrorCode::Rate));
     // The second failure of the address, on another connection, ends that one.

@@ -196,4 +196,26 @@ pub(super) const TABLE: &[Defence] = &[
         target: Target::Lib,
         tests: &["only_the_persons_devices_in_force_at_home_are_let_in"],
     },
+    Defence {
+        attack: 0,
+        how: "THREATS 57: a claim is signed for a space that is still to be recovered",
+        file: "client-core/src/client/follow.rs",
+        find: "!begun.contains(space) && held",
+        put: "(!begun.contains(space) || true) && held",
+        package: "lifeos-tests",
+        target: Target::Test("shared_recovery"),
+        tests: &[
+            "a_space_whose_relay_is_down_comes_back_with_the_next_run_and_new_words_say_that_they_do_not_cover_it",
+        ],
+    },
+    Defence {
+        attack: 0,
+        how: "THREATS 59: a device enters a space as whoever the home says",
+        file: "client-core/src/client/follow.rs",
+        find: "        granted.check(&records, &self.shared.root)?;\n",
+        put: "",
+        package: "lifeos-tests",
+        target: Target::Test("own_devices"),
+        tests: &["a_device_enters_no_space_as_somebody_else_than_its_person"],
+    },
 ];

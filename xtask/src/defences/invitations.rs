@@ -319,4 +319,14 @@ pub(super) const TABLE: &[Defence] = &[
         target: Target::Test("protocol"),
         tests: &["an_invitation_is_used_as_often_as_it_says_by_who_holds_its_secret"],
     },
+    Defence {
+        attack: 72,
+        how: "a Join behind a withdrawal is good by itself (the pass still voids it; may_author is what differs)",
+        file: "sync-protocol/src/membership/check.rs",
+        find: "filter(|offer| !offer.is_revoked && offer.uses",
+        put: "filter(|offer| offer.uses",
+        package: "lifeos-sync-protocol",
+        target: Target::Test("protocol"),
+        tests: &["a_withdrawn_invitation_admits_nobody_beside_the_withdrawal"],
+    },
 ];

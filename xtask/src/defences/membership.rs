@@ -202,6 +202,16 @@ pub(super) const TABLE: &[Defence] = &[
         tests: &["the_rules_agree_with_the_executable_model"],
     },
     Defence {
+        attack: 36,
+        how: "a recovery key is no elder than a device that came before it",
+        file: "sync-protocol/src/membership/pass/grant.rs",
+        find: "Some((kind != DeviceKind::Recovery, since,",
+        put: "Some((kind != DeviceKind::Recovery && false, since,",
+        package: "lifeos-sync-protocol",
+        target: Target::Test("protocol"),
+        tests: &["the_paper_key_outranks_every_other_device_of_its_member"],
+    },
+    Defence {
         attack: 37,
         how: "what a removed author did beside the removal stands",
         file: "sync-protocol/src/membership/pass/grant.rs",

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 
 use super::*;
 use crate::keys::DatabaseKey;
-use crate::store::convert::built::{Point, convert, rows};
+use crate::store::convert::built::{Point, contents, convert};
 use crate::store::home::DATABASE_NEW_FILE;
 
 const SECRET: &str = "marmalade";
@@ -48,7 +48,7 @@ fn telling(folder: &Path) -> Vec<PathBuf> {
 
 /// Every row of every table.
 fn everything(store: &Store) -> Vec<(String, Vec<Vec<Value>>)> {
-    let tables = rows(&store.conn).unwrap().into_iter().filter(|(_, sql, _)| sql.starts_with("CREATE TABLE"));
+    let tables = contents(&store.conn).unwrap().into_iter().filter(|(_, sql, _)| sql.starts_with("CREATE TABLE"));
     let read = |name: String| {
         let mut select = store.conn.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
         let columns = select.column_count();
@@ -193,10 +193,7 @@ fn an_altered_page_is_noticed_wherever_it_is() {
 fn a_conversion_that_fails_anywhere_leaves_a_home_that_opens() {
     for to in [DatabaseForm::Encrypted, DatabaseForm::Plain] {
         for point in POINTS {
-            let home = if to == DatabaseForm::Plain { encrypted() } else { tempfile::tempdir().unwrap() };
-            if to == DatabaseForm::Encrypted {
-                drop(written(home.path()));
-            }
+            let home = other_than(to);
             let mut crashed = None;
             let failed = convert(home.path(), &key(), to, &mut |_, _| {}, &mut |at| {
                 if at == point {
@@ -304,19 +301,70 @@ fn the_copy_for_a_backup_is_plain_and_lies_under_no_name_in_the_home() {
     assert_eq!(is_whole(home.path()), DatabaseForm::Encrypted);
 }
 
-#[test]
-fn a_copy_that_lost_a_row_is_thrown_away() {
+/// A home of the other form than this one.
+fn other_than(form: DatabaseForm) -> tempfile::TempDir {
+    if form == DatabaseForm::Plain {
+        return encrypted();
+    }
     let home = tempfile::tempdir().unwrap();
     drop(written(home.path()));
-    let path = home.path().to_owned();
-    let failed = convert(home.path(), &key(), DatabaseForm::Encrypted, &mut |_, _| {}, &mut |at| {
+    home
+}
+
+/// What becomes of a home whose copy is altered before it is compared.
+fn turn_altered(to: DatabaseForm, alter: impl Fn(&Path)) -> Result<(), StoreError> {
+    let home = other_than(to);
+    let outcome = convert(home.path(), &key(), to, &mut |_, _| {}, &mut |at| {
         if at == Point::Copied {
-            let new = rusqlite::Connection::open(path.join(DATABASE_NEW_FILE)).unwrap();
-            crate::store::cipher::unlock(&new, Some(&key())).unwrap();
-            new.execute("DELETE FROM note", []).unwrap();
+            alter(&home.path().join(DATABASE_NEW_FILE));
         }
         Ok(())
     });
+    assert_eq!(is_whole(home.path()) == to, outcome.is_ok(), "{to:?} {outcome:?}");
+    outcome
+}
+
+#[test]
+fn a_copy_that_lost_a_row_or_has_another_one_is_thrown_away() {
+    for to in [DatabaseForm::Encrypted, DatabaseForm::Plain] {
+        let with = |sql: &'static str| {
+            turn_altered(to, move |copy| {
+                let new = rusqlite::Connection::open(copy).unwrap();
+                if to == DatabaseForm::Encrypted {
+                    crate::store::cipher::unlock(&new, Some(&key())).unwrap();
+                }
+                new.execute_batch(sql).unwrap();
+            })
+        };
+        for sql in ["DELETE FROM note", "UPDATE note SET title = 'jam'", "UPDATE meta SET value = x'00'"] {
+            let failed = with(sql);
+            assert!(matches!(failed, Err(StoreError::CopyDiffers)), "{to:?} {sql}: {failed:?}");
+        }
+        with("").unwrap();
+    }
+}
+
+/// Where the first entry of an index ends: entries fill a page from its end on.
+fn end_of_an_index(path: &Path) -> usize {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let page: usize =
+        db.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'note_list'", [], |row| row.get(0)).unwrap();
+    // The header says how many bytes at the end of each page are not SQLite's.
+    page * 4096 - 1 - usize::from(std::fs::read(path).unwrap()[20])
+}
+
+#[test]
+fn a_copy_that_is_not_sound_is_thrown_away_although_every_row_is_there() {
+    let flip = |path: &Path, at: usize| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    // An entry of an index that leads to no row.
+    let failed = turn_altered(DatabaseForm::Plain, |copy| flip(copy, end_of_an_index(copy)));
     assert!(matches!(failed, Err(StoreError::CopyDiffers)), "{failed:?}");
-    assert_eq!(is_whole(home.path()), DatabaseForm::Plain);
+    // Any byte of an encrypted one: its page does not fit its checksum.
+    for at in [100, 4096 + 1000, 3 * 4096 + 7] {
+        assert!(turn_altered(DatabaseForm::Encrypted, |copy| flip(copy, at)).is_err(), "byte {at}");
+    }
 }
