@@ -195,6 +195,16 @@ fn only_the_persons_devices_in_force_at_home_are_let_in() {
 }
 
 #[test]
+fn a_key_that_is_another_members_in_the_space_is_not_let_in() {
+    let (home, mut space) = ana();
+    let claims = [claimed(&space, 2)];
+    assert_eq!(added(&home, &space, &claims), [keys_there(2).sign_pk()]);
+    let enrolled = Device::enrolled(EVE, keys_there(2).hpke_pk(), DeviceKind::Normal, space.records[0].id());
+    space.membership.devices.insert(keys_there(2).sign_pk(), enrolled);
+    assert_eq!(added(&home, &space, &claims), []);
+}
+
+#[test]
 fn a_device_that_was_removed_from_a_space_is_not_let_in_again_under_any_key() {
     let (home, mut space) = ana();
     space.link(2);

@@ -333,8 +333,9 @@ mod tests {
                 lively.received();
             }
         };
+        let mut sink = drain();
         tokio::select! {
-            ended = write_until_end(&mut drain(), &lively, &limits) => panic!("{ended:?}"),
+            ended = write_until_end(&mut sink, &lively, &limits) => panic!("{ended:?}"),
             () = answering => {}
         }
     }

@@ -218,4 +218,14 @@ pub(super) const TABLE: &[Defence] = &[
         target: Target::Test("own_devices"),
         tests: &["a_device_enters_no_space_as_somebody_else_than_its_person"],
     },
+    Defence {
+        attack: 0,
+        how: "THREATS 58: a device is let in by a key that is another member's there",
+        file: "client-core/src/own_devices/mod.rs",
+        find: "claim.member == self.member && !self.space.devices.contains_key(&claim.entry.sign_pk)",
+        put: "claim.member == self.member",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["a_key_that_is_another_members_in_the_space_is_not_let_in"],
+    },
 ];

@@ -45,13 +45,13 @@ fn a_log_that_was_put_back_and_has_grown_past_the_cursor_is_read_anew() {
 
 #[test]
 fn a_relay_that_calls_a_cursor_good_which_cannot_be_is_not_believed() {
+    type Change = fn(&mut Relay);
     let all_is_well = |frame| match frame {
         Frame::State { session, rec_heads, log, have_digest, quota, checkpoints, .. } => {
             Frame::State { session, rec_heads, log, cursor_ok: true, have_digest, quota, checkpoints }
         }
         frame => frame,
     };
-    type Change = fn(&mut Relay);
     let shorter: Change = |relay| relay.log.truncate(2);
     let another: Change = |relay| relay.log_id = LogId([2; 16]);
     for (change, expected) in [(shorter, LogChange::RolledBack), (another, LogChange::Replaced)] {

@@ -203,6 +203,7 @@ fn a_conversion_that_fails_anywhere_leaves_a_home_that_opens() {
                 Ok(())
             });
             assert!(matches!(failed, Err(StoreError::DiskFull)));
+            assert!(!home.path().join(DATABASE_NEW_FILE).exists(), "{to:?} {point:?}: a copy lies about");
             let done = point == Point::Renamed;
             // What a process leaves that died there, and what one leaves that met an error.
             for folder in [crashed.unwrap().path(), home.path()] {
@@ -224,6 +225,10 @@ fn what_a_killed_conversion_left_is_cleared_by_the_next_who_opens_the_home() {
     assert!(left.exists(), "a conversion may be under way");
     drop(running);
     assert_eq!(is_whole(home.path()), DatabaseForm::Encrypted);
+    // Or by the next conversion.
+    std::fs::write(&left, "half a copy").unwrap();
+    assert!(turn(home.path(), DatabaseForm::Plain).unwrap());
+    assert_eq!(is_whole(home.path()), DatabaseForm::Plain);
 }
 
 #[test]
