@@ -26,8 +26,10 @@ const USAGE: &str = "cargo xtask COMMAND
                             one fuzz target on the nightly toolchain
   deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
                             membership, fuzz, sqlcipher; appends to evidence/
-  deep defences [NUMBER...] takes every defence away once (or those of these attacks)
-                            and looks whether the tests notice; goes on where it was";
+  deep defences [--together] [--minutes N] [NUMBER...]
+                            takes every defence away once (or those of these attacks),
+                            or several at once, and looks whether the tests notice;
+                            goes on where it was";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -1,7 +1,6 @@
 //! A copy of the sources that may be spoilt: the working tree as it is, below `target/`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::run::{command, root, target};
@@ -9,22 +8,6 @@ use crate::run::{command, root, target};
 /// The copied sources.
 pub(super) struct Copy {
     folder: PathBuf,
-    /// Hashes over the folders at the top, and over the files there.
-    states: BTreeMap<String, u64>,
-}
-
-/// What tests of a package are built from, besides its own folder and the files at the top.
-fn needs(package: &str) -> &'static [&'static str] {
-    match package {
-        "lifeos-sync-protocol" => &[],
-        "lifeos-client-core" | "lifeos-sync-server" => &["sync-protocol"],
-        _ => &["sync-protocol", "client-core", "sync-server", "cli"],
-    }
-}
-
-/// Files at the top that nothing is built from.
-fn is_prose(name: &str) -> bool {
-    name.ends_with(".md") || name.starts_with('.') || name.starts_with("LICENSE")
 }
 
 fn said<T>(what: &Path, result: std::io::Result<T>) -> Result<T, String> {
@@ -42,14 +25,9 @@ impl Copy {
         if wanted.is_empty() {
             return Err("git lists no file: this needs a checkout of the project".into());
         }
-        let mut hashes: BTreeMap<String, DefaultHasher> = BTreeMap::new();
         for name in &wanted {
             let (from, to) = (root().join(name), folder.join(name));
             let bytes = said(&from, std::fs::read(&from))?;
-            let top = name.split_once('/').map_or("", |(top, _)| top);
-            if !top.is_empty() || !is_prose(name) {
-                (name, &bytes).hash(hashes.entry(top.to_owned()).or_default());
-            }
             if std::fs::read(&to).is_ok_and(|there| there == bytes) {
                 continue;
             }
@@ -57,16 +35,7 @@ impl Copy {
             said(&to, std::fs::write(&to, bytes))?;
         }
         remove_others(&folder, &folder, &wanted)?;
-        let states = hashes.into_iter().map(|(top, hash)| (top, hash.finish())).collect();
-        Ok(Self { folder, states })
-    }
-
-    /// Stands for all that tests of a package are built from.
-    pub(super) fn state(&self, package: &str) -> u64 {
-        let mut hash = DefaultHasher::new();
-        let folders = needs(package).iter().copied().chain(["", super::folder(package)]);
-        folders.for_each(|top| self.states.get(top).hash(&mut hash));
-        hash.finish()
+        Ok(Self { folder })
     }
 
     /// The folder of the copy.

@@ -13,6 +13,8 @@ mod epochs;
 mod invitations;
 mod linking;
 mod membership;
+mod memory;
+mod program;
 mod records;
 mod recovery;
 mod relay;
@@ -81,7 +83,6 @@ fn all() -> impl Iterator<Item = &'static Defence> {
 }
 
 /// The name of a test without its module.
-#[cfg(test)]
 fn short(test: &str) -> &str {
     test.rsplit("::").next().unwrap_or(test)
 }
@@ -96,27 +97,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use std::collections::BTreeMap;
-    use std::path::Path;
 
     use super::*;
     use crate::run::root;
-
-    /// All Rust sources below a folder, in one text.
-    fn sources(folder: &Path) -> String {
-        let mut text = String::new();
-        let mut folders = vec![folder.to_path_buf()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() && !path.ends_with("target") {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    text += &std::fs::read_to_string(path).unwrap();
-                }
-            }
-        }
-        text
-    }
 
     /// The rows of the table of attacks.
     fn rows() -> BTreeMap<u32, String> {
@@ -144,7 +127,11 @@ mod tests {
         let mut missing = Vec::new();
         for defence in all() {
             let folder = root().join(folder(defence.package));
-            let text = known.entry(defence.package).or_insert_with(|| sources(&folder));
+            let text = known.entry(defence.package).or_insert_with(|| {
+                let mut text = String::new();
+                memory::gather(&folder, &mut text);
+                text
+            });
             assert!(!defence.tests.is_empty(), "{}", defence.how);
             let is_missing = |test: &&&str| !text.contains(&format!("fn {}(", short(test)));
             missing.extend(defence.tests.iter().filter(is_missing).map(|test| (defence.package, *test)));

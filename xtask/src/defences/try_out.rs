@@ -1,27 +1,21 @@
-//! Takes the defences away one after the other and looks whether their tests notice.
+//! Takes the defences away, one after the other or some together, and looks whether their tests notice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::copy::Copy;
-use super::{Defence, Target, all, folder};
-use crate::run::{Outcome, cargo, target, watch};
+use super::memory::{Memory, Seen};
+use super::program::Program;
+use super::{Defence, Target, all};
+use crate::run::Outcome;
 
-const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
-const TEST_MAX: Duration = Duration::from_secs(5 * 60);
-/// Some tests walk through every state of a machine, which takes long when nothing is wrong.
-const SOUND_TEST_MAX: Duration = Duration::from_secs(20 * 60);
-/// What a spoilt program may take of the machine, in KiB.
-const MEMORY_KIB_MAX: u64 = 8 << 20;
+/// So few that a test hardly fails because of another entry's change.
+const TOGETHER_MAX: usize = 8;
 
 /// How an entry came out.
 enum Verdict {
     /// Every test named failed.
-    Fired,
+    Fired(Seen),
     /// These passed although the defence was gone.
     Silent(Vec<String>),
     /// The entry does not say what it should.
@@ -36,26 +30,63 @@ pub(crate) struct Report {
     pub(crate) outcome: Outcome,
 }
 
-/// Tries the entries of these attacks, or all that have not fired on these sources yet.
-pub(crate) fn run(numbers: &[&str]) -> Result<Report, String> {
-    let numbers: BTreeSet<u32> = numbers
-        .iter()
-        .map(|number| number.parse().map_err(|_| format!("`{number}` is no number of an attack")))
-        .collect::<Result<_, _>>()?;
-    let chosen: Vec<&Defence> = all().filter(|it| numbers.is_empty() || numbers.contains(&it.attack)).collect();
+/// What to try, and how.
+#[derive(Default)]
+struct Wish {
+    /// Attacks; all when there are none.
+    numbers: BTreeSet<u32>,
+    /// Several in one build first, and alone what was not noticed then.
+    together: bool,
+    /// No entry is begun later.
+    end: Option<Instant>,
+}
+
+impl Wish {
+    fn read(args: &[&str]) -> Result<Self, String> {
+        let mut wish = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let number = |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is no number"));
+            match *arg {
+                "--together" => wish.together = true,
+                "--minutes" => {
+                    let minutes = number(args.next().copied().unwrap_or_default())?;
+                    wish.end = Some(Instant::now() + Duration::from_secs(60 * u64::from(minutes)));
+                }
+                arg => _ = wish.numbers.insert(number(arg)?),
+            }
+        }
+        Ok(wish)
+    }
+
+    fn wants(&self, defence: &Defence) -> bool {
+        self.numbers.is_empty() || self.numbers.contains(&defence.attack)
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+}
+
+/// Tries the entries of these attacks, or all, that have not fired on these texts yet.
+///
+/// `--together` is content with what fired beside others, and `--minutes N` begins no entry after that time.
+pub(crate) fn run(args: &[&str]) -> Result<Report, String> {
+    let wish = Wish::read(args)?;
+    let chosen: Vec<&Defence> = all().filter(|it| wish.wants(it)).collect();
     if chosen.is_empty() {
         return Err("no entry has such a number".into());
     }
     let copy = Copy::refresh()?;
-    let mut memory = Memory::open();
-    let (known, todo): (Vec<_>, Vec<_>) =
-        chosen.into_iter().partition(|defence| numbers.is_empty() && memory.has_fired(&copy, defence));
-    eprintln!("  {} entries to try, {} have fired on these very sources", todo.len(), known.len());
-    let mut tried = Tried { count: todo.len(), ..Tried::default() };
+    let mut memory = Memory::open(copy.folder());
+    let enough = if wish.together { Seen::Together } else { Seen::Alone };
+    let todo: Vec<_> = chosen.iter().copied().filter(|it| memory.seen(it).is_none_or(|seen| seen < enough)).collect();
+    eprintln!("  {} entries to try of {}", todo.len(), chosen.len());
+    let mut tried = Tried { copy, memory, wish, count: todo.len(), done: 0, complaints: Vec::new() };
     for group in by_program(&todo) {
-        tried.group(&copy, &mut memory, &group)?;
+        tried.group(&group)?;
     }
-    Ok(tried.report(known.len()))
+    Ok(tried.report(&chosen))
 }
 
 /// Entries of one program of tests stand together, so that what is built for one helps the next.
@@ -67,79 +98,122 @@ fn by_program<'d>(defences: &[&'d Defence]) -> Vec<Vec<&'d Defence>> {
     groups.into_values().collect()
 }
 
-#[derive(Default)]
 struct Tried {
+    copy: Copy,
+    memory: Memory,
+    wish: Wish,
     count: usize,
     done: usize,
-    fired: usize,
-    tests: usize,
     complaints: Vec<String>,
 }
 
 impl Tried {
     /// Before the first entry the tests must pass, or their failing would prove nothing.
-    fn group(&mut self, copy: &Copy, memory: &mut Memory, group: &[&'static Defence]) -> Outcome {
-        let Some(first) = group.first() else { return Ok(()) };
+    fn group(&mut self, group: &[&'static Defence]) -> Outcome {
+        let Some(first) = group.first().filter(|_| !self.wish.is_over()) else { return Ok(()) };
         eprintln!("  {} {:?}", first.package, first.target);
-        let whole = Program::build(copy, first).map_err(|error| format!("the untouched sources: {error}"));
-        let names: BTreeSet<&str> = group.iter().flat_map(|defence| defence.tests).copied().collect();
-        let why_unfit = |name| match &whole {
-            Ok(whole) => whole.unfit(name),
-            Err(error) => Some(error.clone()),
-        };
-        let unfit: BTreeMap<&str, String> =
-            names.into_iter().filter_map(|name| Some((name, why_unfit(name)?))).collect();
+        let whole = Program::build(&self.copy, first).map_err(|error| format!("the sources do not build: {error}"))?;
+        let unfit = whole.unfit(group.iter().flat_map(|defence| defence.tests).copied())?;
+        let mut rest = Vec::new();
         for defence in group {
+            match defence.tests.iter().find_map(|name| unfit.get(name)) {
+                Some(reason) => self.note(defence, &Verdict::Wrong(reason.clone()), Duration::ZERO)?,
+                None => rest.push(*defence),
+            }
+        }
+        if self.wish.together {
+            rest = self.some_at_once(&whole, rest)?;
+        }
+        for defence in rest {
+            if self.wish.is_over() {
+                break;
+            }
             let start = Instant::now();
-            let verdict = match defence.tests.iter().find_map(|name| unfit.get(name)) {
-                Some(reason) => Verdict::Wrong(reason.clone()),
-                None => without(copy, defence),
-            };
-            self.note((copy, &mut *memory), defence, &verdict, start.elapsed())?;
+            let verdict = without(&self.copy, defence);
+            self.note(defence, &verdict, start.elapsed())?;
         }
         Ok(())
     }
 
-    fn note(
-        &mut self,
-        (copy, memory): (&Copy, &mut Memory),
-        defence: &Defence,
-        verdict: &Verdict,
-        took: Duration,
-    ) -> Outcome {
+    /// Gives those that were not noticed beside others: their tests may have been kept from failing, or not.
+    fn some_at_once(&mut self, whole: &Program, group: Vec<&'static Defence>) -> Result<Vec<&'static Defence>, String> {
+        let mut rest = Vec::new();
+        for batch in batches(whole, group) {
+            if batch.len() < 2 || self.wish.is_over() {
+                rest.extend(batch);
+                continue;
+            }
+            let start = Instant::now();
+            let fired = without_all(&self.copy, &batch).unwrap_or_else(|reason| {
+                eprintln!("  {} together: {reason}", batch.len());
+                vec![false; batch.len()]
+            });
+            let each = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
+            for (defence, fired) in batch.into_iter().zip(fired) {
+                if fired {
+                    self.note(defence, &Verdict::Fired(Seen::Together), each)?;
+                } else {
+                    rest.push(defence);
+                }
+            }
+        }
+        Ok(rest)
+    }
+
+    fn note(&mut self, defence: &Defence, verdict: &Verdict, took: Duration) -> Outcome {
         self.done += 1;
         let said = match verdict {
-            Verdict::Fired => {
-                self.fired += 1;
-                self.tests += defence.tests.len();
-                memory.add(copy, defence)?;
-                format!("fired ({} tests)", defence.tests.len())
+            Verdict::Fired(seen) => {
+                self.memory.add(defence, *seen)?;
+                format!("fired {seen:?} ({} tests)", defence.tests.len()).to_lowercase()
             }
             Verdict::Silent(tests) => format!("NOT NOTICED by {}", tests.join(", ")),
             Verdict::Wrong(reason) => format!("WRONG ENTRY: {reason}"),
         };
         let line = format!("attack {}, {}: {said}", defence.attack, defence.how);
         eprintln!("  [{}/{}] {line}, {} s", self.done, self.count, took.as_secs());
-        if !matches!(verdict, Verdict::Fired) {
+        if !matches!(verdict, Verdict::Fired(_)) {
             self.complaints.push(line);
         }
         Ok(())
     }
 
-    fn report(self, known: usize) -> Report {
-        let Self { count, fired, tests, complaints, .. } = self;
+    fn report(mut self, chosen: &[&Defence]) -> Report {
+        let seen: Vec<_> = chosen.iter().map(|defence| self.memory.seen(defence)).collect();
+        let count = |what: Option<Seen>| seen.iter().filter(|seen| **seen == what).count();
+        let (alone, together) = (count(Some(Seen::Alone)), count(Some(Seen::Together)));
+        let complained = self.complaints.len();
+        let untried = count(None).saturating_sub(complained);
         let counts = format!(
-            "{count} taken away one by one, {fired} noticed by all {tests} tests named, {known} more on the same \
-             sources before"
+            "{} entries: {alone} noticed when taken away alone, {together} when taken away with at most {} others, \
+             {complained} not noticed or wrong, {untried} not tried ({} tried in this run, the others before, on the \
+             same texts of entry, file and tests)",
+            chosen.len(),
+            TOGETHER_MAX - 1,
+            self.done,
         );
-        let outcome = if complaints.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} entries: {}", complaints.len(), complaints.join("; ")))
-        };
+        let outcome = if self.complaints.is_empty() { Ok(()) } else { Err(self.complaints.join("; ")) };
         eprintln!("  {counts}");
         Report { counts, outcome }
     }
+}
+
+/// Puts entries together that change different files and whose tests stand in different modules, each at most
+/// [`TOGETHER_MAX`].
+fn batches(whole: &Program, entries: Vec<&'static Defence>) -> Vec<Vec<&'static Defence>> {
+    let mut batches: Vec<Vec<&Defence>> = Vec::new();
+    let modules = |defence: &Defence| -> BTreeSet<String> {
+        defence.tests.iter().map(|name| whole.module(name).unwrap_or_default()).collect()
+    };
+    for entry in entries {
+        let own = modules(entry);
+        let is_apart = |other: &&Defence| other.file != entry.file && modules(other).is_disjoint(&own);
+        match batches.iter_mut().find(|batch| batch.len() < TOGETHER_MAX && batch.iter().all(is_apart)) {
+            Some(batch) => batch.push(entry),
+            None => batches.push(vec![entry]),
+        }
+    }
+    batches
 }
 
 /// Builds without the defence and runs its tests.
@@ -148,128 +222,27 @@ fn without(copy: &Copy, defence: &Defence) -> Verdict {
         let program = Program::build(copy, defence)?;
         let mut passed = Vec::new();
         for name in defence.tests {
-            if program.passes(name, TEST_MAX)? {
+            if program.passes(name)? {
                 passed.push((*name).to_owned());
             }
         }
         Ok(passed)
     });
     match tried {
-        Ok(passed) if passed.is_empty() => Verdict::Fired,
+        Ok(passed) if passed.is_empty() => Verdict::Fired(Seen::Alone),
         Ok(passed) => Verdict::Silent(passed),
         Err(reason) => Verdict::Wrong(reason),
     }
 }
 
-/// A built program of tests.
-struct Program {
-    path: PathBuf,
-    folder: PathBuf,
-    /// Full names, with their modules.
-    tests: Vec<String>,
-}
-
-impl Program {
-    fn build(copy: &Copy, defence: &Defence) -> Result<Self, String> {
-        let mut args = vec!["test", "--no-run", "--locked", "--package", defence.package];
-        match defence.target {
-            Target::Lib => args.push("--lib"),
-            Target::LibWith(feature) => args.extend(["--lib", "--features", feature]),
-            Target::Test(name) => args.extend(["--test", name]),
-        }
-        let mut build = cargo(&args);
-        build.current_dir(copy.folder()).env("CARGO_TARGET_DIR", target().join("defences/build"));
-        // The quickest build: no symbols for debuggers, and only what changed is compiled again.
-        build.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "1").env("CARGO_TERM_COLOR", "never");
-        let (status, said) = watch(&mut build, BUILD_MAX)?;
-        if !status.is_some_and(|status| status.success()) {
-            let why: Vec<_> =
-                said.lines().skip_while(|line| !line.starts_with("error")).take(2).map(str::trim).collect();
-            let why = if why.is_empty() { "the build took too long".to_owned() } else { why.join(" ") };
-            return Err(format!("it does not compile: {why}"));
-        }
-        let path = said.lines().rev().find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('('));
-        let (_, path) = path.ok_or("cargo names no program of tests")?;
-        let path = PathBuf::from(path.trim_end_matches(')'));
-        let folder = copy.folder().join(folder(defence.package));
-        let mut program = Self { path: copy.folder().join(path), folder, tests: Vec::new() };
-        let (_, listed) = watch(&mut program.command(&["--list", "--format", "terse"]), TEST_MAX)?;
-        program.tests = listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
-        Ok(program)
+/// Builds without all of these defences, and says of each whether all of its tests failed.
+fn without_all(copy: &Copy, batch: &[&'static Defence]) -> Result<Vec<bool>, String> {
+    let mut changed = Vec::new();
+    for defence in batch {
+        changed.push(copy.change(defence.file, defence.find, defence.put)?);
     }
-
-    /// The program under a limit of memory: some defences stand against just that.
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("sh");
-        let limited = format!("ulimit -v {MEMORY_KIB_MAX}; exec \"$0\" \"$@\"");
-        command.args(["-c", &limited]).arg(&self.path).args(args).current_dir(&self.folder);
-        // What failed need not be made small.
-        command.env("CARGO_MANIFEST_DIR", &self.folder).env("PROPTEST_MAX_SHRINK_ITERS", "0");
-        command
-    }
-
-    fn full_name(&self, name: &str) -> Result<&str, String> {
-        let is_it =
-            |full: &&String| full.strip_suffix(name).is_some_and(|module| module.is_empty() || module.ends_with("::"));
-        let mut found = self.tests.iter().filter(is_it);
-        match (found.next(), found.next()) {
-            (Some(full), None) => Ok(full),
-            (None, _) => Err(format!("there is no test `{name}` in {}", name_of(&self.path))),
-            _ => Err(format!("there is more than one test `{name}` in {}", name_of(&self.path))),
-        }
-    }
-
-    /// Whether a test passes. One that is killed by a signal, as for memory or a stack without end, has failed.
-    fn passes(&self, name: &str, cap: Duration) -> Result<bool, String> {
-        let full = self.full_name(name)?;
-        let (status, said) = watch(&mut self.command(&["--exact", full]), cap)?;
-        let status = status.ok_or_else(|| format!("`{name}` did not end within {} s", cap.as_secs()))?;
-        if !said.contains("running 1 test") {
-            return Err(format!("`{name}` did not run"));
-        }
-        Ok(status.success())
-    }
-
-    /// Why a test proves nothing when it fails.
-    fn unfit(&self, name: &str) -> Option<String> {
-        match self.passes(name, SOUND_TEST_MAX) {
-            Ok(true) => None,
-            Ok(false) => Some(format!("`{name}` fails with all defences in place")),
-            Err(reason) => Some(reason),
-        }
-    }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Which entries have fired on which sources, so that a run that was cut short goes on.
-struct Memory {
-    path: PathBuf,
-    lines: BTreeSet<String>,
-}
-
-impl Memory {
-    fn open() -> Self {
-        let path = target().join("defences/fired");
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        Self { path, lines: text.lines().map(str::to_owned).collect() }
-    }
-
-    fn line(copy: &Copy, defence: &Defence) -> String {
-        let mut hash = DefaultHasher::new();
-        (copy.state(defence.package), defence).hash(&mut hash);
-        format!("{:016x}", hash.finish())
-    }
-
-    fn has_fired(&self, copy: &Copy, defence: &Defence) -> bool {
-        self.lines.contains(&Self::line(copy, defence))
-    }
-
-    fn add(&mut self, copy: &Copy, defence: &Defence) -> Outcome {
-        let line = Self::line(copy, defence);
-        let append = || writeln!(std::fs::File::options().create(true).append(true).open(&self.path)?, "{line}");
-        append().map_err(|error: std::io::Error| format!("{}: {error}", self.path.display()))
-    }
+    let Some(first) = batch.first() else { return Ok(Vec::new()) };
+    let program = Program::build(copy, first)?;
+    let has_fired = |defence: &&Defence| defence.tests.iter().all(|name| program.passes(name) == Ok(false));
+    Ok(batch.iter().map(has_fired).collect())
 }
