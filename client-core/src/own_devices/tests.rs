@@ -185,7 +185,7 @@ fn only_the_persons_devices_in_force_at_home_are_let_in() {
     let removed = claimed(&space, 2);
     home.remove(home_keys(2).sign_pk());
     let stranger = claimed(&space, 8);
-    let paper = (home_keys(99).sign_pk(), claim(&home_keys(99), &keys_there(99), &place(&space)));
+    let paper = (home_keys(99).sign_pk(), claim(&home_keys(99), &keys_there(9), &place(&space)));
     let as_eve = Place { member: EVE, ..place(&space) };
     let elsewhere = (home_keys(3).sign_pk(), claim(&home_keys(3), &keys_there(3), &as_eve));
     let garbage = (home_keys(3).sign_pk(), vec![7; CLAIM_BYTES]);

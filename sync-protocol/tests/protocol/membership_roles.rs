@@ -97,6 +97,21 @@ fn of_two_admins_who_remove_each_other_the_senior_stands() {
 }
 
 #[test]
+fn who_was_promoted_by_a_removed_owner_reaches_no_senior_by_that() {
+    let mut world = World::with_people();
+    world.write(&founder(), &admit(6, Role::Owner, &Keys::new(16)));
+    let base = world.last();
+    let promotion = world.write_after(&Keys::new(16), &[&base], &set_role(3, Role::Owner));
+    let reached = world.write_after(&junior_admin(), &[&promotion], &remove(2));
+    assert_eq!((world.void(&reached), world.role(2)), (None, None), "an Owner may");
+    world.write_after(&founder(), &[&base], &remove(6));
+    assert_eq!(world.void(&promotion), REMOVED);
+    assert_eq!(world.void(&reached), SENIORITY, "what is left is an Admin, who is less senior");
+    assert_eq!((world.role(2), world.role(3)), (Some(Role::Admin), Some(Role::Admin)));
+    world.assert_order_does_not_matter();
+}
+
+#[test]
 fn what_a_removed_admin_did_beside_the_removal_is_void_and_what_the_remover_saw_stands() {
     let mut world = World::with_people();
     let base = world.last();

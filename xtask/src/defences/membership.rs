@@ -150,13 +150,13 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 35,
-        how: "what a junior did beside the promotion of its target reaches the target (the pass; the own past is another entry)",
+        how: "whoever was promoted by somebody who is removed keeps what the promotion let them reach",
         file: "sync-protocol/src/membership/pass/grant.rs",
         find: r#"&& self.is_all_taken(index, &target)"#,
         put: r#"&& false && self.is_all_taken(index, &target)"#,
         package: "lifeos-sync-protocol",
-        target: Target::Lib,
-        tests: &["the_rules_agree_with_the_executable_model"],
+        target: Target::Test("protocol"),
+        tests: &["who_was_promoted_by_a_removed_owner_reaches_no_senior_by_that"],
     },
     Defence {
         attack: 36,

@@ -11,6 +11,8 @@ use crate::run::{cargo, target, watch};
 
 const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
 const TEST_MAX: Duration = Duration::from_secs(5 * 60);
+/// For a test among several: what takes longer is tried alone anyway.
+const TEST_SOON_MAX: Duration = Duration::from_secs(45);
 /// Some tests walk through every state of a machine, which takes long when nothing is wrong.
 const SOUND_TESTS_MAX: Duration = Duration::from_secs(20 * 60);
 /// What a spoilt program may take of the machine, in KiB.
@@ -78,6 +80,11 @@ impl Program {
     /// Whether a test passes. One that is killed by a signal, as for memory or a stack without end, has failed.
     pub(super) fn passes(&self, name: &str) -> Result<bool, String> {
         self.passes_within(name, TEST_MAX)
+    }
+
+    /// The same, but an error for a test that takes long.
+    pub(super) fn passes_soon(&self, name: &str) -> Result<bool, String> {
+        self.passes_within(name, TEST_SOON_MAX)
     }
 
     fn passes_within(&self, name: &str, cap: Duration) -> Result<bool, String> {

@@ -243,6 +243,6 @@ fn without_all(copy: &Copy, batch: &[&'static Defence]) -> Result<Vec<bool>, Str
     }
     let Some(first) = batch.first() else { return Ok(Vec::new()) };
     let program = Program::build(copy, first)?;
-    let has_fired = |defence: &&Defence| defence.tests.iter().all(|name| program.passes(name) == Ok(false));
+    let has_fired = |defence: &&Defence| defence.tests.iter().all(|name| program.passes_soon(name) == Ok(false));
     Ok(batch.iter().map(has_fired).collect())
 }
