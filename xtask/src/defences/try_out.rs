@@ -89,13 +89,16 @@ pub(crate) fn run(args: &[&str]) -> Result<Report, String> {
     Ok(tried.report(&chosen))
 }
 
-/// Entries of one program of tests stand together, so that what is built for one helps the next.
+/// Entries of one program of tests stand together, so that what is built for one helps the next; the program with the
+/// most comes last, so that a run that is cut short has tried something of each.
 fn by_program<'d>(defences: &[&'d Defence]) -> Vec<Vec<&'d Defence>> {
     let mut groups: BTreeMap<(&str, Target), Vec<&Defence>> = BTreeMap::new();
     for defence in defences {
         groups.entry((defence.package, defence.target)).or_default().push(defence);
     }
-    groups.into_values().collect()
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(Vec::len);
+    groups
 }
 
 struct Tried {
