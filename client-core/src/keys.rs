@@ -22,7 +22,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{HpkeKey, Prk, Random, SigningKey, random_bytes};
 
-pub use health::{KeyFault, SealKey, health};
+pub use health::{KeyFault, ReceiptKey, SealKey, health, receipt_key};
 pub use own::OwnKeys;
 pub use phrase::{PhraseError, PhraseLength, RecoveryPhrase};
 

@@ -22,6 +22,7 @@ pub mod modules;
 pub mod names;
 pub mod own_devices;
 pub mod projection;
+pub mod receipt;
 pub mod records;
 pub mod recovery;
 pub mod registry;

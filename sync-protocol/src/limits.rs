@@ -4,6 +4,8 @@
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024 + 256 * 1024;
 /// Largest ciphertext (tag included) of a Delta, BlobPart, Receipt or Ephemeral envelope.
 pub const DELTA_CT_BYTES_MAX: usize = 1024 * 1024;
+/// Largest ciphertext of a Receipt that a relay keeps: one of each device, told to everybody with each OPEN.
+pub const RECEIPT_CT_BYTES_MAX: usize = 16 * 1024;
 /// Largest ciphertext (tag included) of a Chunk envelope.
 pub const CHUNK_CT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest inflated body of a Delta.

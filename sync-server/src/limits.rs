@@ -75,6 +75,8 @@ pub struct Limits {
     pub device_pull_kib_per_second_max: u32,
     /// KiB that a device may pull at once before that.
     pub device_pull_burst_kib_max: u32,
+    /// Receipts of one device in a minute: each is written to disk and told to everybody, and takes no quota.
+    pub device_receipts_per_minute_max: u32,
     /// Presence messages of one device in a second; what is more is dropped, as presence may be.
     pub device_presence_per_second_max: u32,
     /// Presence messages at once before that.
@@ -186,6 +188,7 @@ impl Default for Limits {
             device_push_burst_kib_max: 256 * 1024,
             device_pull_kib_per_second_max: 256 * 1024,
             device_pull_burst_kib_max: 1024 * 1024,
+            device_receipts_per_minute_max: 120,
             device_presence_per_second_max: 32,
             device_presence_burst_max: 128,
             spaces_per_address_hour_max: 64,

@@ -53,6 +53,7 @@ pub(crate) struct Relay {
     /// KiB pulled, by device.
     pub(crate) pulls: KeyedRate<SignPk>,
     /// Presence messages, by device.
+    pub(crate) receipts: KeyedRate<SignPk>,
     pub(crate) presence: KeyedRate<SignPk>,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.
@@ -179,6 +180,7 @@ impl Relay {
             mailbox_frames: KeyedRate::per_minute(limits.mailbox_frames_per_address_minute_max),
             pushes: KeyedRate::per_second(limits.device_push_kib_per_second_max, limits.device_push_burst_kib_max),
             pulls: KeyedRate::per_second(limits.device_pull_kib_per_second_max, limits.device_pull_burst_kib_max),
+            receipts: KeyedRate::per_minute(limits.device_receipts_per_minute_max),
             presence: KeyedRate::per_second(limits.device_presence_per_second_max, limits.device_presence_burst_max),
             reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),

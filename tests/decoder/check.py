@@ -410,6 +410,28 @@ def check_delta(body):
         refuses(f"delta cut at {at}", lambda: envelopes.delta(body[:at]))
 
 
+@check("receipt.txt")
+def check_receipt(vectors):
+    of_space = Vectors.all["space.txt"]
+    space, secret = Record(of_space["genesis"]).id, of_space["epoch_1.secret"]
+    envelope, device = Envelope(vectors["receipt"]), vectors["device"]
+    envelope.verify(space, device)
+    vectors.equal("receipt.id", envelope.id(space))
+    body = envelope.open(space, secret)
+    vectors.equal("receipt.body", body)
+    r32, said_ms, held, app, aside = envelopes.receipt(body)
+    vectors.equal("r32", r32)
+    vectors.equal("said_ms", said_ms.to_bytes(8, "big"))
+    vectors.equal("held", b"".join(stream + seq.to_bytes(4, "big") for stream, seq in held))
+    vectors.equal("record", b"".join(envelopes.advice(app)[1]))
+    vectors.equal("set_aside", aside.to_bytes(4, "big"))
+    # Whose it is nothing but the stream id says.
+    if envelope.kind != envelopes.RECEIPT or envelope.stream != envelopes.stream_id(space, device, r32):
+        raise Failed("receipt.txt: another device's stream")
+    for at in range(len(body)):
+        refuses(f"receipt cut at {at}", lambda: envelopes.receipt(body[:at]))
+
+
 @check("advice.txt")
 def check_advice(vectors):
     app, relay, statement = vectors["app"], vectors["relay_pk"], vectors["statement"]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::page::{Page, count, one_line, short};
+use crate::page::{Page, count, one_line, short, time};
 
 /// The devices of this space.
 #[derive(Debug, Subcommand)]
@@ -164,7 +164,72 @@ fn adopt(args: &Adopt, context: &Context) -> Result<(), Failure> {
 }
 
 pub(super) fn row(device: &DeviceStatus) -> Vec<String> {
-    let this = if device.this { "this device" } else { "" };
+    let has = if device.this { "this device".to_owned() } else { has(device) };
     let held = format!("{} here", count(device.envelopes, "envelope"));
-    vec![short(&device.device), one_line(&device.name), device.kind.clone(), held, this.to_owned()]
+    vec![short(&device.device), one_line(&device.name), device.kind.clone(), held, has]
+}
+
+fn of_others(envelopes: u64) -> String {
+    format!("{} of others", count(envelopes, "envelope"))
+}
+
+/// What another device has of what is here, by its own word.
+fn has(device: &DeviceStatus) -> String {
+    let Some(said) = &device.receipt else {
+        // Words hold nothing; a device says something once it has synced with this version.
+        return if device.kind == "recovery" { String::new() } else { "not known what it has".into() };
+    };
+    let up_to = said.complete_ms.map(|ms| format!("has everything up to {}", time(ms)));
+    let lacks = match (said.unconfirmed_own, said.unconfirmed) {
+        (0, 0) => up_to.is_none().then(|| "has all that was sent".to_owned()),
+        (0, others) => Some(format!("has all of this device, and has not confirmed {}", of_others(others))),
+        (own, _) => Some(format!("has not confirmed {} of this device yet", count(own, "envelope"))),
+    };
+    let aside = (said.set_aside > 0).then(|| format!("{} set aside there", said.set_aside));
+    up_to.into_iter().chain(lacks).chain(aside).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeos_client_core::client::DeviceReceipt;
+
+    use super::*;
+
+    #[test]
+    fn what_a_device_has_is_said_in_words_and_never_more_than_it_confirmed() {
+        let nothing = DeviceReceipt {
+            complete: true,
+            complete_ms: None,
+            unconfirmed_own: 0,
+            unconfirmed: 0,
+            set_aside: 0,
+            said_ms: None,
+            heard_ms: 0,
+        };
+        let words = |receipt| {
+            let (device, name, kind) = (String::new(), String::new(), "normal".to_owned());
+            has(&DeviceStatus { device, name, this: false, kind, envelopes: 0, receipt })
+        };
+        let up_to = "has everything up to 1970-01-01 00:00:01Z";
+        let at = DeviceReceipt { complete_ms: Some(1_000), ..nothing };
+        let behind = DeviceReceipt { complete: false, unconfirmed_own: 2, unconfirmed: 3, ..at };
+        for (receipt, expected) in [
+            (None, "not known what it has".to_owned()),
+            (Some(nothing), "has all that was sent".to_owned()),
+            (Some(at), up_to.to_owned()),
+            (Some(behind), format!("{up_to}; has not confirmed 2 envelopes of this device yet")),
+            (
+                Some(DeviceReceipt { unconfirmed_own: 0, set_aside: 1, ..behind }),
+                format!(
+                    "{up_to}; has all of this device, and has not confirmed 3 envelopes of others; 1 set aside there"
+                ),
+            ),
+            (
+                Some(DeviceReceipt { complete_ms: None, unconfirmed_own: 1, ..behind }),
+                "has not confirmed 1 envelope of this device yet".to_owned(),
+            ),
+        ] {
+            assert_eq!(words(receipt), expected);
+        }
+    }
 }

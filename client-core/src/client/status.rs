@@ -9,15 +9,15 @@ use lifeos_sync_protocol::record::DeviceKind;
 
 use super::names::Names;
 use super::{
-    Client, ClientError, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice, QuarantineEntry, RelayStatus,
-    RelayWarning, Status,
+    Client, ClientError, DeviceReceipt, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice,
+    QuarantineEntry, RelayStatus, RelayWarning, Status,
 };
 use crate::engine::{SpaceState, wall_ms};
 use crate::keys::DeviceKeys;
 use crate::records::{Beyond, beyond_number};
 use crate::store::{
-    NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState, WaitingChanges, Warning,
-    WarningKind,
+    Confirmation, NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState, WaitingChanges,
+    Warning, WarningKind,
 };
 use crate::witness::state_code;
 
@@ -75,7 +75,7 @@ impl Client {
             relays: relays.into_iter().map(relay_status).collect(),
             devices: self.device_statuses(&reads, &state.membership, &names)?,
             warnings: reads.warnings(&space)?.into_iter().map(relay_warning).collect(),
-            missing: missing(reads.promises(&space)?, &names, now_ms),
+            missing: missing(reads.promises(&space)?, &state.membership, &names, now_ms),
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
@@ -132,6 +132,8 @@ impl Client {
         for stream in reads.streams(&self.space())? {
             *envelopes.entry(stream.device).or_default() += u64::from(stream.seq);
         }
+        let confirmed: BTreeMap<SignPk, Confirmation> =
+            reads.confirmations(&self.space())?.into_iter().map(|said| (said.device, said)).collect();
         let in_force = membership.devices.iter().filter(|(_, device)| device.removed_by.is_none());
         Ok(in_force
             .map(|(key, device)| DeviceStatus {
@@ -143,6 +145,7 @@ impl Client {
                 this: *key == self.device(),
                 kind: kind_name(device.kind).to_owned(),
                 envelopes: envelopes.get(key).copied().unwrap_or(0),
+                receipt: confirmed.get(key).filter(|_| *key != self.device()).map(device_receipt),
             })
             .collect())
     }
@@ -265,9 +268,19 @@ const MISSING_AFTER_MS: i64 = 60_000;
 /// Nothing honest takes this long.
 const MISSING_ALARM_MS: i64 = 24 * 60 * 60 * 1000;
 
-fn missing(promises: Vec<Promise>, names: &Names, now_ms: i64) -> Vec<MissingEnvelopes> {
+/// The word of a device that was removed counts no more. Of several about one stream the furthest is told, and since
+/// when any of them has been ahead.
+fn missing(promises: Vec<Promise>, membership: &Membership, names: &Names, now_ms: i64) -> Vec<MissingEnvelopes> {
     let age_ms = |promise: &Promise| now_ms.saturating_sub(promise.since_ms);
-    promises
+    let mut furthest: Vec<Promise> = Vec::new();
+    for promise in promises.into_iter().filter(|promise| membership.may_read(&promise.told_by)) {
+        match furthest.iter_mut().find(|known| known.stream == promise.stream) {
+            Some(known) if known.seq >= promise.seq => {}
+            Some(known) => *known = Promise { since_ms: known.since_ms, ..promise },
+            None => furthest.push(promise),
+        }
+    }
+    furthest
         .into_iter()
         .filter(|promise| age_ms(promise) >= MISSING_AFTER_MS)
         .map(|promise| MissingEnvelopes {
@@ -278,6 +291,18 @@ fn missing(promises: Vec<Promise>, names: &Names, now_ms: i64) -> Vec<MissingEnv
             alarm: age_ms(&promise) >= MISSING_ALARM_MS,
         })
         .collect()
+}
+
+const fn device_receipt(said: &Confirmation) -> DeviceReceipt {
+    DeviceReceipt {
+        complete: said.unconfirmed == 0,
+        complete_ms: said.complete_ms,
+        unconfirmed_own: said.unconfirmed_own,
+        unconfirmed: said.unconfirmed,
+        set_aside: said.set_aside,
+        said_ms: said.said_ms,
+        heard_ms: said.heard_ms,
+    }
 }
 
 fn relay_warning(warning: Warning) -> RelayWarning {

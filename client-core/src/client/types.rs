@@ -591,6 +591,27 @@ pub struct DeviceStatus {
     pub kind: String,
     /// Envelopes of it that are applied here.
     pub envelopes: u64,
+    /// What it said of what it holds; `None`: nothing yet, or it is this one.
+    pub receipt: Option<DeviceReceipt>,
+}
+
+/// What another device said of what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct DeviceReceipt {
+    /// Everything that this device ever sent has been confirmed, and so has all else that is here.
+    pub complete: bool,
+    /// When it had last confirmed everything that was here (ms UTC).
+    pub complete_ms: Option<i64>,
+    /// Envelopes of this device that it has not confirmed.
+    pub unconfirmed_own: u64,
+    /// Envelopes held here that it has not confirmed, whoever wrote them.
+    pub unconfirmed: u64,
+    /// Envelopes that it set aside.
+    pub set_aside: u32,
+    /// When its newest receipt was made, by its own clock (ms UTC).
+    pub said_ms: Option<i64>,
+    /// When it was last heard of here (ms UTC).
+    pub heard_ms: i64,
 }
 
 /// What the doctor found.

@@ -14,6 +14,7 @@ use super::worker::{self, Done, Job};
 use super::{EngineError, Shared, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
+use crate::receipt;
 use crate::session::{Input, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
 use crate::store::RelayState;
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
@@ -124,16 +125,19 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
 
 fn begin(shared: &Shared, relay: &RelayState) -> Result<Session, EngineError> {
     let have_digest = have_digest(&shared.store().have(&shared.space)?);
+    let (state, mut random) = (shared.state(), SystemRandom::new());
+    let devices = state.membership.devices.values().filter(|device| device.removed_by.is_none()).count();
     Ok(Session::new(SessionConfig {
         space: shared.space,
         device: shared.device,
         relay_key: relay.key,
         relay_address: relay.url.clone(),
-        nonce: random_bytes(&mut SystemRandom::new()),
-        rec_heads: shared.state().membership.heads.clone(),
+        nonce: random_bytes(&mut random),
+        rec_heads: state.membership.heads.clone(),
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
         have_digest,
+        receipt_every_ms: receipt::every_ms(devices, u64::from_be_bytes(random_bytes(&mut random))),
         now_ms: 0,
     }))
 }
@@ -344,6 +348,12 @@ impl Connection<'_> {
             }
             Output::LoadHeld => self.send_job(Job::LoadHeld),
             Output::LoadStream(part) => self.send_job(Job::LoadStream(part)),
+            Output::LoadReceipt => self.send_job(Job::SealReceipt),
+            Output::ReceiptTaken => self.send_job(Job::ReceiptTaken),
+            Output::Receipt(bytes) => {
+                self.store_bytes += bytes.len();
+                self.send_job(Job::HearReceipt(bytes));
+            }
             Output::Given { envelopes } => {
                 self.busy_at = Instant::now();
                 self.tally.given += envelopes;

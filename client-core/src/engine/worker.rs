@@ -16,10 +16,10 @@ use super::state::records_beyond;
 use super::{EngineError, Shared, SpaceState, rotation};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
-use crate::keys::SealKey;
+use crate::keys::{SealKey, receipt_key};
 use crate::records::{Draft, take_back};
 use crate::session::{Input, LogChange, SessionError, StreamPart};
-use crate::store::{Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
+use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
 use crate::witness::Rolls;
 
 /// Bytes of pages that may wait for records.
@@ -74,6 +74,12 @@ pub(super) enum Job {
     },
     LoadHeld,
     LoadStream(StreamPart),
+    /// Say what is on the disk, if the relay has not been told.
+    SealReceipt,
+    /// The relay keeps it.
+    ReceiptTaken,
+    /// What another device says of itself.
+    HearReceipt(Vec<u8>),
     LogChanged(LogChange),
     Synced,
 }
@@ -106,9 +112,18 @@ pub(super) fn run(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: &mpsc::UnboundedSender<Done>,
 ) {
-    let (held, rotate_at) = (VecDeque::new(), None);
-    let mut worker =
-        Worker { shared, relay, done, held, held_bytes: 0, caught_up: false, is_patient, rotate_at, cut_behind: false };
+    let mut worker = Worker {
+        shared,
+        relay,
+        done,
+        held: VecDeque::new(),
+        held_bytes: 0,
+        caught_up: false,
+        is_patient,
+        rotate_at: None,
+        cut_behind: false,
+        said: None,
+    };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
             worker.tell(Done::Failed(error));
@@ -132,6 +147,8 @@ struct Worker<'a> {
     rotate_at: Option<Instant>,
     /// The relay holds more of a removed device than the removal says.
     cut_behind: bool,
+    /// What the receipt says that is on its way.
+    said: Option<Vec<u8>>,
 }
 
 impl Worker<'_> {
@@ -187,6 +204,13 @@ impl Worker<'_> {
                 self.tell(Done::Loaded { bytes });
                 self.answer(Input::Stream { stream, envelopes });
             }
+            Job::SealReceipt => self.seal_receipt()?,
+            Job::ReceiptTaken => {
+                if let Some(said) = self.said.take() {
+                    self.shared.store().receipt_taken(self.relay, &said)?;
+                }
+            }
+            Job::HearReceipt(bytes) => self.hear_receipt(bytes)?,
             Job::Acked { through_seq } => self.shared.store().acked(self.relay, through_seq)?,
             Job::LogChanged(change) => {
                 let mut store = self.shared.store();
@@ -358,6 +382,37 @@ impl Worker<'_> {
         } else {
             self.answer(Input::PageStored);
         }
+        Ok(())
+    }
+
+    /// Without a sound key nothing is said: what is sealed then, a removed device may read.
+    fn seal_receipt(&mut self) -> Result<(), EngineError> {
+        let (state, keys) = (self.shared.state(), &self.shared.keys);
+        let key = receipt_key(&self.shared.device, state.own_keys(keys), &state.membership, &state.keyring);
+        let made = match key {
+            Ok(key) => {
+                let (space, mut random) = (&self.shared.space, SystemRandom::new());
+                self.shared.store().seal_receipt(space, self.relay, (keys, &key), wall_ms(), &mut random)?
+            }
+            Err(fault) => {
+                tracing::debug!(%fault, "no receipt is given");
+                None
+            }
+        };
+        let (envelope, said) = made.map(|made| (made.envelope, made.said)).unzip();
+        self.said = said;
+        self.answer(Input::OwnReceipt(envelope));
+        Ok(())
+    }
+
+    fn hear_receipt(&self, bytes: Vec<u8>) -> Result<(), EngineError> {
+        let (state, freed) = (self.shared.state(), bytes.len());
+        let records = (&state.membership, &state.keyring);
+        let heard = self.shared.store().hear_receipt(&self.shared.space, bytes, records, wall_ms())?;
+        if let HeardReceipt::Refused(refused) = heard {
+            tracing::debug!(%refused, "a receipt is passed over");
+        }
+        self.tell(Done::Freed { bytes: freed });
         Ok(())
     }
 

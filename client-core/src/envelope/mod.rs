@@ -6,7 +6,9 @@ pub(crate) mod plaintext;
 #[cfg(test)]
 mod tests;
 
-pub use object::{ObjectPlace, OpenedObject, VerifiedObject, open_object, seal_object, verify_object};
+pub use object::{
+    ObjectPlace, OpenedObject, VerifiedObject, open_object, open_then_verify, seal_object, verify_object,
+};
 
 use lifeos_sync_protocol::envelope::{
     Envelope, FLAG_PADME, Header, Kind, assemble, associated_data, signing_message, stream_id,
@@ -238,8 +240,12 @@ pub(crate) fn find_author(
     if header.seq != 1 {
         return Err(RefusedEnvelope::Chain);
     }
-    let writes = |device: &&SignPk| stream_id(space, device, &header.prev) == header.stream;
-    membership.devices.keys().find(writes).copied().ok_or(RefusedEnvelope::UnknownAuthor)
+    writer_of(space, membership, &header.stream, &header.prev).ok_or(RefusedEnvelope::UnknownAuthor)
+}
+
+/// The enrolled device whose key and these random bytes give the stream's id.
+pub(crate) fn writer_of(space: &SpaceId, membership: &Membership, stream: &StreamId, r32: &[u8; 32]) -> Option<SignPk> {
+    membership.devices.keys().find(|device| stream_id(space, device, r32) == *stream).copied()
 }
 
 /// Whether the signature is checked now or is covered by a verified descendant in the same page.

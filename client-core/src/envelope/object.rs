@@ -137,6 +137,27 @@ pub fn open_object(
     Ok(OpenedObject { id: object.id, place, author: object.author, body })
 }
 
+/// Opens an envelope outside streams whose author only its body tells: `author_of` reads it there, and only what that
+/// device signed comes out. Opened first, because only who holds the epoch's key can make anybody read on.
+///
+/// # Errors
+/// [`RefusedEnvelope`].
+pub fn open_then_verify(
+    space: &SpaceId,
+    membership: &Membership,
+    keyring: &Keyring,
+    envelope: Envelope,
+    author_of: impl FnOnce(&Header, &[u8]) -> Option<SignPk>,
+) -> Result<OpenedObject, RefusedEnvelope> {
+    let header = *envelope.header();
+    let secret = keyring.find(&header.epoch).ok_or(RefusedEnvelope::UnknownEpoch)?;
+    let body = open_body(space, &envelope, secret).ok_or(RefusedEnvelope::DoesNotOpen)?;
+    let author = author_of(&header, &body).ok_or(RefusedEnvelope::UnknownAuthor)?;
+    let verified = verify_object(space, membership, &author, envelope)?;
+    let place = ObjectPlace { kind: header.kind, stream: header.stream, seq: header.seq, epoch: header.epoch };
+    Ok(OpenedObject { id: verified.id, place, author, body })
+}
+
 impl VerifiedObject {
     /// Content address.
     #[must_use]

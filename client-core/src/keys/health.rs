@@ -68,6 +68,25 @@ impl SealKey {
     }
 }
 
+/// The epoch that a receipt is to be sealed under, with its secret: nothing else goes under it, so that a device that
+/// only reads never seals content. Only [`receipt_key`] makes one.
+#[derive(Debug, Clone)]
+pub struct ReceiptKey(SealKey);
+
+impl ReceiptKey {
+    /// The epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> EpochRef {
+        self.0.epoch
+    }
+
+    /// Its secret.
+    #[must_use]
+    pub const fn secret(&self) -> &EpochSecret {
+        &self.0.secret
+    }
+}
+
 /// Checks that the keys at hand are those the space knows `device` by and that it may write, and gives the epoch to
 /// seal under. The secret is compared with its record's commitment each time: it may have come from a cache.
 ///
@@ -79,6 +98,31 @@ pub fn health(
     membership: &Membership,
     keyring: &Keyring,
 ) -> Result<SealKey, KeyFault> {
+    check_enrolled(device, keys, membership)?;
+    if !membership.may_write(device) {
+        return Err(KeyFault::ReadOnly);
+    }
+    current_secret(membership, keyring)
+}
+
+/// The same for a receipt, which a reader's device gives, too.
+///
+/// # Errors
+/// [`KeyFault`].
+pub fn receipt_key(
+    device: &SignPk,
+    keys: OwnKeys<'_>,
+    membership: &Membership,
+    keyring: &Keyring,
+) -> Result<ReceiptKey, KeyFault> {
+    check_enrolled(device, keys, membership)?;
+    if !membership.may_read(device) {
+        return Err(KeyFault::NotEnrolled);
+    }
+    current_secret(membership, keyring).map(ReceiptKey)
+}
+
+fn check_enrolled(device: &SignPk, keys: OwnKeys<'_>, membership: &Membership) -> Result<(), KeyFault> {
     if keys.sign_pk() != *device {
         return Err(KeyFault::WrongDevice);
     }
@@ -89,9 +133,10 @@ pub fn health(
     if !keys.holds(&enrolled.hpke_pk) {
         return Err(KeyFault::WrongHpkeKey);
     }
-    if !membership.may_write(device) {
-        return Err(KeyFault::ReadOnly);
-    }
+    Ok(())
+}
+
+fn current_secret(membership: &Membership, keyring: &Keyring) -> Result<SealKey, KeyFault> {
     let current = membership.current_epoch().ok_or(KeyFault::NeedRotation)?;
     let (epoch, secret) = membership.epochs.get(&current).zip(keyring.find(&current)).ok_or(KeyFault::NoEpochSecret)?;
     if secret.commitment() != epoch.commit {

@@ -11,12 +11,15 @@
 //! The next PULL leaves only after the page before it is on disk, so at most one page waits for the store.
 //! A relay that lost its log (another log id, or a roll that differs) is pulled from position 1 and gets
 //! this device's own envelopes again from sequence 1; it answers DUP for those it has. What it then still lacks of
-//! any stream, whoever wrote it, it is given, too ([`heal`]).
+//! any stream, whoever wrote it, it is given, too ([`heal`]). What is on disk is told to the other devices ([`receipt`]).
 
 mod handshake;
 mod heal;
 mod pull;
 mod push;
+mod receipt;
+#[cfg(test)]
+mod receipt_tests;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -34,6 +37,7 @@ pub use handshake::{Challenged, Handshake};
 use heal::Heal;
 use pull::Pull;
 use push::Push;
+use receipt::Receipts;
 use records::RecordSync;
 
 /// Time for the whole handshake.
@@ -66,6 +70,8 @@ pub struct SessionConfig {
     pub acked_seq: u32,
     /// Digest of all streams held here; if the relay's differs, it is asked whether it still has the own stream.
     pub have_digest: [u8; 32],
+    /// Time between two receipts while the connection lasts ([`crate::receipt::every_ms`]).
+    pub receipt_every_ms: u64,
     /// Now, in milliseconds of any steady clock.
     pub now_ms: u64,
 }
@@ -117,6 +123,8 @@ pub enum Input {
         /// From the sequence asked for.
         envelopes: Vec<SealedEnvelope>,
     },
+    /// Answer to [`Output::LoadReceipt`]; `None`: there is nothing new to say.
+    OwnReceipt(Option<SealedEnvelope>),
     /// The sealer has run: the outbox may hold something new. Nothing is pushed before the first of these.
     OutboxChanged,
     /// The time, at least every few seconds.
@@ -183,6 +191,12 @@ pub enum Output {
     LoadHeld,
     /// Answer [`Input::Stream`].
     LoadStream(StreamPart),
+    /// Everything received is on disk: say so, if it was not said; answer [`Input::OwnReceipt`].
+    LoadReceipt,
+    /// The relay keeps the last own receipt, durably.
+    ReceiptTaken,
+    /// What another device says of itself, or this one said once. The relay's word for it is worth nothing.
+    Receipt(Vec<u8>),
     /// The relay lacked so many envelopes, and has them now, durably.
     Given {
         /// How many.
@@ -260,7 +274,7 @@ pub enum LogChange {
     Replaced,
 }
 
-/// The relay's statement about its log, asked for once a connection.
+/// The relay's statement about its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     No,
@@ -436,7 +450,10 @@ pub struct Session {
     pull: Pull,
     push: Push,
     heal: Heal,
+    receipts: Receipts,
     statement: Asked,
+    /// The place that the relay's newest statement is about.
+    stated_pos: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -471,7 +488,9 @@ impl Session {
             pull: Pull::new(config.space, config.cursor),
             push: Push::new(config.acked_seq),
             heal: Heal::new(),
+            receipts: Receipts::new(config.receipt_every_ms),
             statement: Asked::No,
+            stated_pos: 0,
             outputs: VecDeque::new(),
         };
         session.outputs.push_back(Output::Send(hello));
@@ -513,6 +532,7 @@ impl Session {
             Input::Outbox { after_seq, envelopes } => self.handle_outbox(after_seq, envelopes),
             Input::Held(held) => self.handle_held(held),
             Input::Stream { stream, envelopes } => self.handle_stream(stream, envelopes),
+            Input::OwnReceipt(receipt) => self.handle_own_receipt(receipt),
             Input::OutboxChanged => self.push.reopen(),
             Input::Tick(now_ms) => self.handle_tick(now_ms)?,
             Input::Disconnected => return Err(SessionError::Disconnected),
@@ -530,12 +550,14 @@ impl Session {
             self.drive_pull();
             self.drive_push();
             self.drive_heal();
+            self.drive_receipts();
         }
         let quiet = self.records.is_agreed()
             && self.records.is_quiet()
             && self.pull.is_quiet()
             && self.push.is_quiet()
             && self.heal.is_done()
+            && self.receipts.is_quiet()
             && self.statement == Asked::Done;
         if quiet && !self.idle && !self.save_cursor() {
             self.idle = true;
@@ -606,14 +628,20 @@ impl Session {
                 if self.heal.is_in_flight(request) {
                     return self.handle_heal_ack(request, &results);
                 }
+                if self.receipts.is_in_flight(request) {
+                    return self.handle_receipt_ack(&results);
+                }
                 self.handle_push_ack(request, &results)
             }
             Frame::Have { session, streams } => {
                 self.expect_session(session)?;
                 self.handle_have(request, &streams)
             }
-            // Presence has no reader yet; it is legal, so it is passed over.
-            Frame::Ephemeral { .. } => Ok(()),
+            Frame::Ephemeral { session, envelope } => {
+                self.expect_session(session)?;
+                self.handle_ephemeral(envelope);
+                Ok(())
+            }
             statement @ Frame::LogStatement { .. } => self.handle_statement(request, statement),
             _ => Err(SessionError::Misbehaved("a frame before its time")),
         }
@@ -637,7 +665,7 @@ impl Session {
         Ok(())
     }
 
-    /// Once a connection, at the end of the log: what the relay shows here, it signs.
+    /// At the end of the log, and again with later receipts: what the relay shows here, it signs.
     fn ask_for_statement(&mut self) {
         if self.statement == Asked::No {
             self.statement = Asked::Yes(self.ask(&Frame::LogStatementWant { session: self.number }));
@@ -657,6 +685,7 @@ impl Session {
             return Err(SessionError::Misbehaved("a statement about another log than it shows"));
         }
         self.statement = Asked::Done;
+        self.stated_pos = said.log.pos;
         self.outputs.push_back(Output::Statement(said));
         Ok(())
     }
@@ -680,6 +709,10 @@ impl Session {
         }
         if let (false, Some(_), true) = (fatal, pause, self.heal.is_in_flight(request)) {
             self.heal.give_up(request);
+            return Ok(());
+        }
+        if let (false, Some(_), true) = (fatal, pause, self.receipts.is_in_flight(request)) {
+            self.receipts.give_up(self.now_ms);
             return Ok(());
         }
         Err(SessionError::Refused { code, retry_after_ms })
@@ -710,6 +743,7 @@ impl Session {
             && !self.pull.is_waiting()
             && !self.push.is_waiting()
             && !self.heal.is_waiting()
+            && !self.receipts.is_waiting()
             && !matches!(self.statement, Asked::Yes(_))
     }
 

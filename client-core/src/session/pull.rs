@@ -98,6 +98,11 @@ impl Pull {
         log.log_id == reached.log_id && (log.pos != reached.pos || log.roll == reached.roll)
     }
 
+    /// Whether this is the place reached.
+    pub(super) const fn is_at(&self, pos: u64) -> bool {
+        self.received.pos == pos
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.step == Step::Live && self.stores == 0 && !self.again
     }
@@ -277,6 +282,9 @@ impl Session {
         self.pull.stores += 1;
         self.pull.unsaved = false;
         let rolls = std::mem::take(&mut self.pull.rolls);
+        if !items.is_empty() {
+            self.receipts.note_news(items.len(), self.now_ms);
+        }
         self.outputs.push_back(Output::StorePage { items, cursor: self.pull.received, rolls });
     }
 

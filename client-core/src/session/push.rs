@@ -103,6 +103,11 @@ impl Push {
         }
     }
 
+    /// Whether nothing more goes out now: all is acknowledged, or pushing has ended or rests.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_quiet() || (self.flight.is_empty() && self.paused_until_ms.is_some())
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         let drained = self.queue.is_empty() && !self.more && self.loading.is_none() && self.paused_until_ms.is_none();
         self.flight.is_empty() && (self.stop.is_some() || (self.open && drained))

@@ -126,6 +126,9 @@ impl Session {
         }
         // An empty page has nothing to store, yet its answer moves the exchange on; so it takes the same way.
         self.records.stores += 1;
+        if !records.is_empty() {
+            self.receipts.note_news(records.len(), self.now_ms);
+        }
         self.outputs.push_back(Output::StoreRecords(records));
         Ok(())
     }

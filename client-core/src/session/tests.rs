@@ -71,7 +71,7 @@ fn have(held: impl Iterator<Item = (u8, u32)>) -> Vec<Have> {
 }
 
 /// A relay with one space, as protocol §4.2 says.
-struct Relay {
+pub(super) struct Relay {
     keys: Ed25519KeyPair,
     origin: &'static str,
     records: Vec<Vec<u8>>,
@@ -79,13 +79,15 @@ struct Relay {
     log: Vec<Vec<u8>>,
     echo: bool,
     page_items: usize,
-    refuse_next: Option<PushStatus>,
+    pub(super) refuse_next: Option<PushStatus>,
     /// It says that it has everything that is sent, and nothing when asked.
     forgetful: bool,
     /// The record that it has no room for.
     full: Option<Vec<u8>>,
     /// What it signs instead of the truth.
     forged: Option<Cursor>,
+    /// Receipts that it was given, whoever gave them.
+    pub(super) receipts: Vec<Vec<u8>>,
     connections: Vec<Option<Connection>>,
 }
 
@@ -113,6 +115,7 @@ impl Relay {
             forgetful: false,
             forged: None,
             full: None,
+            receipts: Vec::new(),
             connections: (0..connections).map(|_| None).collect(),
         }
     }
@@ -231,6 +234,15 @@ impl Relay {
         if let Some(status) = self.refuse_next.take() {
             return PushResult { status, pos: None };
         }
+        if crate::receipt::looks_like_one(&bytes) {
+            for at in (0..self.connections.len()).filter(|at| *at != from) {
+                if self.connections[at].as_ref().is_some_and(|connection| connection.subscribed) {
+                    self.send(at, 0, &Frame::Ephemeral { session: 5, envelope: bytes.clone() });
+                }
+            }
+            self.receipts.push(bytes);
+            return PushResult { status: PushStatus::Ok, pos: None };
+        }
         let (device, seq) = place(&bytes);
         if self.forgetful {
             return PushResult { status: PushStatus::Dup, pos: None };
@@ -262,18 +274,20 @@ impl Relay {
 }
 
 /// A device: what is on its disk, and perhaps a session.
-struct Device {
-    number: u8,
+pub(super) struct Device {
+    pub(super) number: u8,
     keys: Ed25519KeyPair,
-    records: Vec<Vec<u8>>,
+    pub(super) records: Vec<Vec<u8>>,
     stream: Vec<SealedEnvelope>,
     received: Vec<(u8, u32)>,
     cursor: Option<Cursor>,
     acked: u32,
     pinned: Option<SignPk>,
-    session: Option<Session>,
-    idle: bool,
-    seen: Vec<Output>,
+    pub(super) session: Option<Session>,
+    pub(super) idle: bool,
+    /// What the store will say when it is asked for one.
+    pub(super) receipt: Option<SealedEnvelope>,
+    pub(super) seen: Vec<Output>,
 }
 
 impl Device {
@@ -289,6 +303,7 @@ impl Device {
             pinned: None,
             session: None,
             idle: false,
+            receipt: None,
             seen: Vec::new(),
         }
     }
@@ -297,7 +312,7 @@ impl Device {
         have(self.stream.iter().map(|own| (self.number, own.seq)).chain(self.received.iter().copied()))
     }
 
-    fn write(&mut self, count: u32) {
+    pub(super) fn write(&mut self, count: u32) {
         for _ in 0..count {
             self.stream.push(envelope(self.number, self.stream.len() as u32 + 1));
         }
@@ -311,7 +326,7 @@ impl Device {
         }
     }
 
-    fn connect(&mut self, relay: &mut Relay) {
+    pub(super) fn connect(&mut self, relay: &mut Relay) {
         relay.connections[usize::from(self.number)] = Some(Connection::default());
         self.idle = false;
         self.session = Some(Session::new(SessionConfig {
@@ -324,6 +339,7 @@ impl Device {
             cursor: self.cursor,
             acked_seq: self.acked,
             have_digest: have_digest(&self.have()),
+            receipt_every_ms: 60_000,
             now_ms: 0,
         }));
     }
@@ -334,7 +350,7 @@ impl Device {
     }
 
     /// Does one output; false when there was none.
-    fn step(&mut self, relay: &mut Relay) -> bool {
+    pub(super) fn step(&mut self, relay: &mut Relay) -> bool {
         let Some(output) = self.session.as_mut().and_then(Session::poll) else { return false };
         self.seen.push(output.clone());
         let answer = match output {
@@ -396,6 +412,7 @@ impl Device {
                 self.acked = through_seq;
                 return true;
             }
+            Output::LoadReceipt => Input::OwnReceipt(self.receipt.take()),
             Output::Idle => {
                 self.idle = true;
                 return true;
@@ -406,14 +423,14 @@ impl Device {
         true
     }
 
-    fn receive(&mut self, relay: &mut Relay) -> bool {
+    pub(super) fn receive(&mut self, relay: &mut Relay) -> bool {
         let Some(connection) = relay.connections[usize::from(self.number)].as_mut() else { return false };
         let Some(bytes) = connection.out.pop_front() else { return false };
         self.tell(Input::Frame(bytes));
         true
     }
 
-    fn error(&self) -> Option<&SessionError> {
+    pub(super) fn error(&self) -> Option<&SessionError> {
         self.seen.iter().find_map(|output| match output {
             Output::Close(error) => Some(error),
             _ => None,
@@ -428,7 +445,7 @@ impl Device {
     }
 }
 
-fn settle(relay: &mut Relay, devices: &mut [Device]) {
+pub(super) fn settle(relay: &mut Relay, devices: &mut [Device]) {
     for _ in 0..10_000 {
         let mut moved = false;
         for device in devices.iter_mut() {
@@ -444,7 +461,7 @@ fn settle(relay: &mut Relay, devices: &mut [Device]) {
     panic!("the session and the relay never come to rest");
 }
 
-fn pair() -> (Relay, Vec<Device>) {
+pub(super) fn pair() -> (Relay, Vec<Device>) {
     let mut devices = vec![Device::new(0), Device::new(1)];
     devices.iter_mut().for_each(|device| device.records = vec![b"genesis".to_vec()]);
     (Relay::new(2), devices)

@@ -71,7 +71,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn reset_relay(&mut self, relay: RelayId) -> Result<(), StoreError> {
-        let sql = "UPDATE relay SET log_id = NULL, pos = NULL, roll = NULL, own_acked_seq = 0 WHERE id = ?1";
+        let sql = "UPDATE relay SET log_id = NULL, pos = NULL, roll = NULL, own_acked_seq = 0, receipt = NULL
+                   WHERE id = ?1";
         self.conn.execute(sql, [relay.0])?;
         Ok(())
     }

@@ -1,21 +1,19 @@
 //! What this home was promised and has not got (protocol §8.4).
 //!
-//! An accepted envelope promises what its author holds besides: envelopes of other streams, in its frontier, and the
-//! newest records, in its advice. A promise stands until what it names is here, its teller is in the space no more, or
-//! the person has read of it. A change that waits for another one of which nobody has told is shown as well, because
-//! its author left it out of its frontier.
+//! An accepted envelope or receipt promises what its author holds besides: envelopes of other streams, in its frontier,
+//! and the newest records, in its advice. A promise stands until what it names is here, its teller is in the space no
+//! more, or the person has read of it. A change that waits for another one of which nobody has told is shown as well,
+//! because its author left it out of its frontier.
 
 use lifeos_sync_protocol::ids::{RecordId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
 
 use super::records::find_space;
-use super::{Reads, Store, StoreError, begin, schema, witness};
+use super::{Reads, Store, StoreError, begin, receipt, schema, witness};
 use crate::delta::Delta;
 use crate::witness::{RECORDS_TOLD_MAX, decode_app};
 
-/// Streams promised by one device that are remembered although nothing of them is here: it can invent them.
-const UNKNOWN_STREAMS_OF_ONE_MAX: u64 = 1_024;
 /// Records promised by one device that are remembered, so that none can push out what others said.
 const RECORDS_OF_ONE_MAX: usize = 8;
 /// Bytes of a remembered record: id, who told of it, since when.
@@ -61,14 +59,16 @@ pub struct WaitingChanges {
 }
 
 impl Reads<'_> {
-    /// Promised envelopes that are not here, oldest promise first.
+    /// Promised envelopes that are not here, one for each stream and device that tells of it, oldest promise first. What the
+    /// person has read of is left out.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn promises(&self, space: &SpaceId) -> Result<Vec<Promise>, StoreError> {
-        let sql = "SELECT p.stream, s.device, p.told_by, p.seq, coalesce(s.seq, 0), p.since_ms FROM promise p
-                   LEFT JOIN stream s ON s.space = p.space AND s.stream = p.stream
-                   WHERE p.space = ?1 AND p.seq > coalesce(s.seq, 0) ORDER BY p.since_ms";
+        let sql = "SELECT c.stream, s.device, c.device, c.seq, coalesce(s.seq, 0), c.since_ms FROM confirmed c
+                   LEFT JOIN stream s ON s.space = c.space AND s.stream = c.stream
+                   WHERE c.space = ?1 AND c.seq > max(c.read_seq, coalesce(s.seq, 0))
+                   ORDER BY c.since_ms, c.stream, c.device";
         self.all(sql, [find_space(self.conn, space)?.row], |row| {
             Ok(Promise {
                 stream: StreamId(row.get(0)?),
@@ -109,16 +109,16 @@ impl Reads<'_> {
 }
 
 impl Store {
-    /// The person has read what is missing: what was promised until then, and is not here, is forgotten. Told further,
-    /// it is missing anew. Returns how much it was.
+    /// The person has read what is missing: what was promised until then, and is not here, is told no more. Promised
+    /// further, it is missing anew. Returns how much it was.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn dismiss_promises(&mut self, space: &SpaceId, until_ms: i64) -> Result<usize, StoreError> {
         let transaction = begin(&self.conn)?;
         let row = find_space(&transaction, space)?.row;
-        let sql = "DELETE FROM promise WHERE space = ?1 AND since_ms <= ?2 AND seq >
-                   coalesce((SELECT s.seq FROM stream s WHERE s.space = ?1 AND s.stream = promise.stream), 0)";
+        let sql = "UPDATE confirmed SET read_seq = seq WHERE space = ?1 AND since_ms <= ?2 AND seq > max(read_seq,
+                   coalesce((SELECT s.seq FROM stream s WHERE s.space = ?1 AND s.stream = confirmed.stream), 0))";
         let streams = transaction.prepare_cached(sql)?.execute((row, until_ms))?;
         let records = keep_records(&transaction, space, row, |promised| promised.since_ms > until_ms)?;
         transaction.commit()?;
@@ -136,51 +136,26 @@ pub(super) fn hear(
     delta: &Delta,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let advice = decode_app(space, &delta.app);
     if membership.may_read(told_by) {
-        hear_streams(conn, row, told_by, &delta.frontier, now_ms)?;
+        receipt::confirm(conn, row, told_by, &delta.frontier, now_ms)?;
+    }
+    hear_advice(conn, (space, row), membership, told_by, &delta.app, now_ms)
+}
+
+/// Takes in what a device tells of records and relays.
+pub(super) fn hear_advice(
+    conn: &Connection,
+    (space, row): (&SpaceId, i64),
+    membership: &Membership,
+    told_by: &SignPk,
+    app: &[u8],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let advice = decode_app(space, app);
+    if membership.may_read(told_by) {
         hear_records(conn, (space, row), told_by, &advice.records, now_ms)?;
     }
     witness::hear(conn, row, told_by, &advice.statements, now_ms)
-}
-
-fn hear_streams(
-    conn: &Connection,
-    row: i64,
-    told_by: &SignPk,
-    frontier: &[(StreamId, u32)],
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    // As long as a stream is further than here it is so since the first time it was said: one that grows while it is
-    // kept back is missed as long as one that does not.
-    let sql = "INSERT INTO promise(space, stream, seq, told_by, since_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT(space, stream) DO UPDATE SET seq = excluded.seq, told_by = excluded.told_by,
-                   since_ms = CASE WHEN promise.seq > ?6 THEN promise.since_ms ELSE excluded.since_ms END
-               WHERE excluded.seq > promise.seq";
-    let mut promise = conn.prepare_cached(sql)?;
-    let mut held = conn.prepare_cached("SELECT max(seq) FROM stream WHERE space = ?1 AND stream = ?2")?;
-    let mut promised = conn.prepare_cached("SELECT 1 FROM promise WHERE space = ?1 AND stream = ?2")?;
-    let mut unknown = None;
-    for (stream, seq) in frontier {
-        let here: Option<u32> = held.query_row((row, stream.as_ref()), |row| row.get(0))?;
-        if here.is_none() && !promised.exists((row, stream.as_ref()))? {
-            let so_far = unknown.map_or_else(|| unknown_streams(conn, row, told_by), Ok)?;
-            let is_remembered = so_far < UNKNOWN_STREAMS_OF_ONE_MAX;
-            unknown = Some(so_far + u64::from(is_remembered));
-            if !is_remembered {
-                continue;
-            }
-        }
-        promise.execute((row, stream.as_ref(), seq, told_by.as_ref(), now_ms, here.unwrap_or(0)))?;
-    }
-    Ok(())
-}
-
-/// Streams that a device has promised and of which nothing is here.
-fn unknown_streams(conn: &Connection, row: i64, told_by: &SignPk) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) FROM promise p WHERE p.space = ?1 AND p.told_by = ?2 AND NOT EXISTS
-               (SELECT 1 FROM stream s WHERE s.space = p.space AND s.stream = p.stream)";
-    Reads { conn }.count(sql, (row, told_by.as_ref()))
 }
 
 /// Forgets what devices promised that are in the space no more.
@@ -189,10 +164,15 @@ pub(super) fn forget_gone(
     (space, row): (&SpaceId, i64),
     membership: &Membership,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT DISTINCT told_by FROM promise WHERE space = ?1";
+    let sql = "SELECT device FROM confirmed WHERE space = ?1 UNION SELECT device FROM receipt WHERE space = ?1";
     let tellers = Reads { conn }.all(sql, [row], |row| Ok(SignPk(row.get(0)?)))?;
     for gone in tellers.iter().filter(|teller| !membership.may_read(teller)) {
-        conn.prepare_cached("DELETE FROM promise WHERE space = ?1 AND told_by = ?2")?.execute((row, gone.as_ref()))?;
+        for sql in [
+            "DELETE FROM confirmed WHERE space = ?1 AND device = ?2",
+            "DELETE FROM receipt WHERE space = ?1 AND device = ?2",
+        ] {
+            conn.prepare_cached(sql)?.execute((row, gone.as_ref()))?;
+        }
     }
     keep_records(conn, space, row, |promised| membership.may_read(&promised.told_by))?;
     Ok(())

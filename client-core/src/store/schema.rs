@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 4;
+const MIN_READER: u32 = 5;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -190,6 +190,34 @@ const V4: &str = "
 ALTER TABLE record ADD COLUMN state INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE space ADD COLUMN records_changed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX record_state ON record(space, state) WHERE state < 2;
+";
+
+/// What each device says that it holds, in the place of the furthest that any said of a stream; of what is not here, and
+/// is no more than read_seq, the person has read. `relay.receipt`: what
+/// this device's newest receipt there says.
+const V5: &str = "
+CREATE TABLE confirmed(
+    space INTEGER NOT NULL,
+    device BLOB NOT NULL,
+    stream BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    read_seq INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(space, device, stream)) WITHOUT ROWID;
+INSERT INTO confirmed(space, device, stream, seq, since_ms) SELECT space, told_by, stream, seq, since_ms FROM promise;
+DROP TABLE promise;
+
+-- The newest receipt of each device; said_ms NULL: only its envelopes were heard.
+CREATE TABLE receipt(
+    space INTEGER NOT NULL,
+    device BLOB NOT NULL,
+    count INTEGER NOT NULL,
+    said_ms INTEGER,
+    heard_ms INTEGER NOT NULL,
+    complete_ms INTEGER,
+    set_aside INTEGER NOT NULL,
+    PRIMARY KEY(space, device)) WITHOUT ROWID;
+ALTER TABLE relay ADD COLUMN receipt BLOB;
 ";
 
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.

@@ -169,10 +169,17 @@ pub(super) fn put_away(conn: &Connection, which: &'static str, number: i64) -> R
 }
 
 /// Keeps the hashes of places that were passed, in the commit that moves the cursor over them.
-pub(super) fn note_rolls(conn: &Connection, relay: RelayId, log: &LogId, rolls: &Rolls) -> Result<(), StoreError> {
+pub(super) fn note_rolls(
+    conn: &Connection,
+    relay: RelayId,
+    log: &LogId,
+    rolls: &Rolls,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     if rolls.rolls.is_empty() {
         return Ok(());
     }
+    hold_to_word(conn, relay, log, rolls, now_ms)?;
     let bytes: Vec<u8> = rolls.rolls.iter().flat_map(|roll| roll.0).collect();
     let sql = "INSERT OR REPLACE INTO roll(relay, log, first, rolls) VALUES (?1, ?2, ?3, ?4)";
     conn.prepare_cached(sql)?.execute((relay.0, log.as_ref(), place(rolls.first), bytes))?;
@@ -182,6 +189,22 @@ pub(super) fn note_rolls(conn: &Connection, relay: RelayId, log: &LogId, rolls: 
         log.as_ref(),
         oldest,
     ))?;
+    Ok(())
+}
+
+/// Holds a relay to what it had signed for others about places that were reached only now.
+fn hold_to_word(conn: &Connection, relay: RelayId, log: &LogId, rolls: &Rolls, now_ms: i64) -> Result<(), StoreError> {
+    let sql = "SELECT s.pos, s.roll, s.bytes FROM relay r JOIN statement s ON s.space = r.space AND s.relay_key = r.key
+               WHERE r.id = ?1 AND s.log = ?2 AND s.pos BETWEEN ?3 AND ?4";
+    let last = rolls.first.saturating_add(rolls.rolls.len() as u64);
+    let range = (relay.0, log.as_ref(), place(rolls.first), place(last));
+    let said: Vec<(i64, Roll, Vec<u8>)> =
+        Reads { conn }.all(sql, range, |row| Ok((row.get(0)?, Roll(row.get(1)?), row.get(2)?)))?;
+    for (pos, roll, bytes) in said {
+        if rolls.at(u64::try_from(pos).unwrap_or(0)).is_some_and(|seen| seen != roll) {
+            warn(conn, relay.0, WarningKind::Equivocation, &bytes, now_ms)?;
+        }
+    }
     Ok(())
 }
 
@@ -219,6 +242,13 @@ pub(super) fn untold(conn: &Connection, space: i64) -> Result<Vec<(SignPk, Vec<u
                LIMIT ?2";
     let limit = i64::try_from(witness::STATEMENTS_MAX).unwrap_or(i64::MAX);
     Reads { conn }.all(sql, (space, limit), |row| Ok((SignPk(row.get(0)?), row.get(1)?)))
+}
+
+/// What a relay signed last for this device, with the relay's key.
+pub(super) fn newest(conn: &Connection, space: i64, relay: RelayId) -> Result<Vec<(SignPk, Vec<u8>)>, StoreError> {
+    let sql = "SELECT relay_key, bytes FROM statement WHERE space = ?1 AND told_by IS NULL
+               AND relay_key = (SELECT key FROM relay WHERE id = ?2) ORDER BY id DESC LIMIT 1";
+    Reads { conn }.all(sql, (space, relay.0), |row| Ok((SignPk(row.get(0)?), row.get(1)?)))
 }
 
 /// The own statements are on their way.

@@ -17,16 +17,17 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-use crate::crypto::{HpkeKey, Random as _, SeededRandom};
+use crate::crypto::{HpkeKey, Random as _, SeededRandom, random_bytes};
 use crate::delta::{Delta, DocDelta};
 use crate::document::{GenesisId, singleton_doc_id};
 use crate::envelope::{
     ObjectPlace, SealedEnvelope, SignatureCheck, StreamTip, envelope_key, open, open_object, seal, seal_object, verify,
     verify_object,
 };
-use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase};
+use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase, receipt_key};
 use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
 use crate::own_devices::{Place, claim};
+use crate::receipt::{self, Receipt};
 use crate::records::{
     AddDevice, Draft, Founded, Founding, Named, add_device, found_space, open_epochs, open_name, unlock_epochs,
 };
@@ -43,7 +44,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 7] {
+fn files() -> [(&'static str, &'static str, Vectors); 8] {
     [
         (
             "keys.txt",
@@ -68,6 +69,13 @@ fn files() -> [(&'static str, &'static str, Vectors); 7] {
              content address, .key the single-use key, .body what opens. What DEFLATE makes may differ between \
              versions of a library, so delta_deflated is held by opening it.",
             sealed(),
+        ),
+        (
+            "receipt.txt",
+            "A receipt of the second device of space.txt, sealed under epoch_1, and what it says: r32, u64 said_ms, held \
+             (stream, u32 seq) twice, one record as advice, u32 set_aside. device: its sign_pk; .id and .body as in \
+             sealed.txt.",
+            receipt(),
         ),
         (
             "advice.txt",
@@ -290,6 +298,36 @@ fn sealed() -> Vectors {
         world.push(&mut out, name, &sealed, body);
     }
     out
+}
+
+fn receipt() -> Vectors {
+    let World { founded, new, membership, keyring, mut random, .. } = world();
+    let (space, device) = (founded.space, new.sign_pk());
+    let tip = StreamTip::start(&space, &device, &mut random);
+    let mut held = [7, u32::MAX].map(|seq| (StreamId(random_bytes(&mut random)), seq)).to_vec();
+    held.sort_unstable();
+    let record = RecordId(random_bytes(&mut random));
+    let app = encode_app(&[], &[record]);
+    let said = Receipt { r32: tip.id, said_ms: 1_700_000_000_123, held, app, set_aside: 2 };
+    let own = OwnKeys::first(&new);
+    let key = receipt_key(&device, own, &membership, &keyring).unwrap();
+    let sealed = receipt::seal(&space, (tip.stream, 6), &new, &key, &said, &mut random).unwrap();
+    let opened = receipt::open(&space, &membership, &keyring, sealed.bytes.clone()).unwrap();
+    assert_eq!((opened.device, opened.count, &opened.receipt), (device, 6, &said));
+    let held = said.held.iter().flat_map(|(stream, seq)| [stream.0.to_vec(), seq.to_be_bytes().to_vec()].concat());
+    [
+        ("device", device.0.to_vec()),
+        ("r32", said.r32.to_vec()),
+        ("said_ms", said.said_ms.to_be_bytes().to_vec()),
+        ("held", held.collect()),
+        ("record", record.0.to_vec()),
+        ("set_aside", said.set_aside.to_be_bytes().to_vec()),
+        ("receipt", sealed.bytes),
+        ("receipt.id", sealed.id.0.to_vec()),
+        ("receipt.body", said.encode()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .to_vec()
 }
 
 fn advice() -> Vectors {

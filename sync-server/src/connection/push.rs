@@ -20,7 +20,7 @@ use futures_util::stream::SplitStream;
 use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, Header, Kind};
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EpochRef, SignPk, StreamId};
-use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX};
+use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, RECEIPT_CT_BYTES_MAX};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -33,8 +33,6 @@ use crate::store::{Job, PushJob, Receipt, Run, Sealed, StoreError};
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Signatures that are checked where the frame arrived; each costs about 50 µs, a hand-over about a fifth of that.
 const INLINE_SIGNATURES_MAX: usize = 4;
-/// Largest ciphertext of a receipt; one per device is kept and told to everybody.
-const RECEIPT_CT_BYTES_MAX: u32 = 16 * 1024;
 /// What an envelope costs in an ITEMS frame beside its bytes.
 const ITEM_OVERHEAD_BYTES: usize = 16;
 
@@ -151,7 +149,13 @@ impl Connection {
             answer(&outgoing, session, parts, results);
             drop(permits);
         });
-        let Checked { view, runs, receipt, results } = checked;
+        let Checked { view, runs, mut receipt, mut results } = checked;
+        let is_too_fast = |_: &mut Receipt| !self.relay.receipts.try_take(pusher, Instant::now());
+        if let Some(receipt) = receipt.take_if(is_too_fast)
+            && let Some(result) = results.get_mut(receipt.index)
+        {
+            *result = refused(PushStatus::Rate);
+        }
         // Also when nothing is left to store: acknowledgements keep the order of the frames.
         let job = PushJob { space, view, pusher, runs, receipt, results, bytes: frame_bytes, reply };
         self.relay.store.submit(Job::Push(job));
@@ -262,7 +266,7 @@ impl Sorter<'_> {
 
     /// A receipt says something about the device that brings it, readers too; one of a frame is the latest.
     fn take_receipt(&mut self, index: usize, envelope: Envelope) -> Result<(), PushStatus> {
-        if envelope.header().ct_len > RECEIPT_CT_BYTES_MAX {
+        if envelope.header().ct_len as usize > RECEIPT_CT_BYTES_MAX {
             return Err(PushStatus::TooLarge);
         }
         self.view.is_stale(&envelope.header().epoch)?;

@@ -238,16 +238,21 @@ pub struct Stream<'a> {
 impl Stream<'_> {
     /// The device's word about what it holds.
     pub fn receipt(&self, count: u32) -> Vec<u8> {
-        self.outside(Kind::Receipt, count)
+        self.receipt_of(count, 272)
+    }
+
+    /// The same with a ciphertext of so many bytes.
+    pub fn receipt_of(&self, count: u32, ct_len: usize) -> Vec<u8> {
+        self.outside(Kind::Receipt, count, ct_len)
     }
 
     /// What the device shows of itself, and nobody keeps.
     pub fn presence(&self, count: u32) -> Vec<u8> {
-        self.outside(Kind::Ephemeral, count)
+        self.outside(Kind::Ephemeral, count, 272)
     }
 
     /// What has no place in the chain.
-    fn outside(&self, kind: Kind, count: u32) -> Vec<u8> {
+    fn outside(&self, kind: Kind, count: u32, ct_len: usize) -> Vec<u8> {
         let header = Header {
             kind,
             flags: 0,
@@ -256,9 +261,9 @@ impl Stream<'_> {
             prev: [0; 32],
             epoch: self.epoch,
             salt: [8; 16],
-            ct_len: 272,
+            ct_len: u32::try_from(ct_len).unwrap(),
         };
-        self.sign(assemble(&header, &[6; 272], &Signature([0; 64])))
+        self.sign(assemble(&header, &vec![6; ct_len], &Signature([0; 64])))
     }
 
     fn sign(&self, mut envelope: Vec<u8>) -> Vec<u8> {

@@ -2,8 +2,10 @@
 
 use lifeos_sync_protocol::frame::{Cursor, Frame, PushStatus};
 use lifeos_sync_protocol::ids::{EpochRef, Roll};
+use lifeos_sync_protocol::limits::RECEIPT_CT_BYTES_MAX;
+use lifeos_sync_server::Limits;
 
-use crate::fixture::{Client, Space, relay};
+use crate::fixture::{Client, Space, relay, relay_with};
 
 async fn push_one(client: &mut Client, session: u32, envelope: Vec<u8>) -> PushStatus {
     client.push(session, vec![envelope]).await[0].status
@@ -62,4 +64,31 @@ async fn a_device_gives_receipts_only_for_itself() {
     // Each costs a signature and its own row, so a frame has one.
     let results = writer.push(session, vec![stream.receipt(1), stream.receipt(2)]).await;
     assert_eq!(results.iter().map(|result| result.status).collect::<Vec<_>>(), [PushStatus::Ok, PushStatus::Rate]);
+}
+
+#[tokio::test]
+async fn a_device_that_gives_receipts_without_end_is_slowed_down_and_its_edits_are_not() {
+    let limits = Limits { device_receipts_per_minute_max: 3, ..Limits::default() };
+    let (relay, _dir) = relay_with(limits).await;
+    let space = Space::new(1);
+    let (mut writer, session) = Client::found(&relay, &space).await;
+    let mut stream = space.stream(&space.founder, 1);
+    for count in 1..=3 {
+        assert_eq!(push_one(&mut writer, session, stream.receipt(count)).await, PushStatus::Ok);
+    }
+    assert_eq!(push_one(&mut writer, session, stream.receipt(4)).await, PushStatus::Rate);
+    let edit = stream.seal();
+    assert_eq!(push_one(&mut writer, session, edit).await, PushStatus::Ok);
+}
+
+#[tokio::test]
+async fn a_receipt_above_its_own_limit_is_refused() {
+    let (relay, _dir) = relay().await;
+    let space = Space::new(1);
+    let (mut writer, session) = Client::found(&relay, &space).await;
+    let stream = space.stream(&space.founder, 1);
+    for (bytes, status) in [(RECEIPT_CT_BYTES_MAX, PushStatus::Ok), (RECEIPT_CT_BYTES_MAX + 1, PushStatus::TooLarge)] {
+        let receipt = stream.receipt_of(u32::try_from(bytes).unwrap(), bytes);
+        assert_eq!(push_one(&mut writer, session, receipt).await, status, "{bytes}");
+    }
 }

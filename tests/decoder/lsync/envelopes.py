@@ -133,6 +133,23 @@ def advice(app):
     return [tuple(one) for one in statements], records
 
 
+def receipt(body):
+    """(r32, time in ms, [(stream, seq)], advice, number set aside) of a Receipt."""
+    value = cbor.decode(body)
+    if not isinstance(value, dict) or not {1, 2, 3} <= value.keys():
+        raise Refused("a Receipt is a map with who, when and what")
+    r32, said_ms, held = value[1], value[2], [tuple(one) for one in value[3]]
+    app, aside = value.get(4, b""), value.get(5, 0)
+    if not isinstance(r32, bytes) or len(r32) != 32 or not isinstance(app, bytes) or len(app) > 1024:
+        raise Refused("a field of another size")
+    if len(held) > 600 or any(len(one) != 2 for one in held):
+        raise Refused("streams beyond the limit")
+    _ascending([stream for stream, _ in held], 16)
+    if any(not isinstance(n, int) for n in [said_ms, aside, *(seq for _, seq in held)]):
+        raise Refused("not a number")
+    return r32, said_ms, held, app, aside
+
+
 def _ascending(ids, size):
     if any(not isinstance(one, bytes) or len(one) != size for one in ids):
         raise Refused("not an id")

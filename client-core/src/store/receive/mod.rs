@@ -15,7 +15,7 @@ mod stream;
 mod suspect;
 mod verify;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SignPk, SpaceId, StreamId};
@@ -29,7 +29,8 @@ pub(super) use self::apply::Steps;
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::{
-    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, promise, quarantine, records, schema, seal, witness,
+    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, promise, quarantine, receipt, records, schema, seal,
+    witness,
 };
 use crate::envelope::{self, SealedEnvelope, StreamTip, VerifiedEnvelope};
 use crate::fence::{self, Checked};
@@ -178,6 +179,7 @@ impl Store {
             many: false,
             limits,
             unsettled: false,
+            heard: BTreeSet::new(),
         };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
@@ -215,6 +217,8 @@ struct Receiver<'p> {
     limits: BTreeMap<StreamId, u32>,
     /// Something was said that may carry a limit further, or a stream is new.
     unsettled: bool,
+    /// Whose envelopes were opened.
+    heard: BTreeSet<SignPk>,
 }
 
 impl Receiver<'_> {
@@ -241,7 +245,8 @@ impl Receiver<'_> {
         if let (Some(relay), None) = (page.relay, verified.held) {
             move_cursor(self.context.conn, relay, page.next, first, streams.own_seen)?;
             if let Some(next) = page.next {
-                witness::note_rolls(self.context.conn, relay, &next.log_id, &page.rolls)?;
+                let Context { conn, now_ms, .. } = self.context;
+                witness::note_rolls(conn, relay, &next.log_id, &page.rolls, now_ms)?;
             }
         }
         Ok(())
@@ -253,6 +258,8 @@ impl Receiver<'_> {
         if self.unsettled {
             self.settle()?;
         }
+        let Context { conn, row, now_ms, .. } = self.context;
+        std::mem::take(&mut self.heard).iter().try_for_each(|device| receipt::note_heard(conn, row, device, now_ms))?;
         self.report.changed.sort_unstable();
         self.report.changed.dedup();
         self.report.own_stream_ahead = streams.own_ahead;
@@ -315,6 +322,7 @@ impl Receiver<'_> {
         self.report.received += 1;
         let Context { conn, space, row, membership, now_ms, .. } = self.context;
         promise::hear(conn, (space, row), membership, &opened.author, &opened.delta, now_ms)?;
+        self.heard.insert(opened.author);
         drop(opened);
         for news in checked {
             match news {

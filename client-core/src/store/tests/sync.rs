@@ -16,6 +16,7 @@ use crate::witness::Rolls;
 
 mod accept;
 mod faults;
+mod receipt;
 mod witness;
 
 const RANDOM: [u8; 32] = [9; 32];

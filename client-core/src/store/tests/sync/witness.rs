@@ -16,7 +16,7 @@ fn relay_key() -> (SignPk, Ed25519KeyPair) {
 }
 
 /// A third device, linked by the first.
-fn third(first: &mut Device) -> Device {
+pub(super) fn third(first: &mut Device) -> Device {
     let root = DeviceRoot::generate(&mut SeededRandom::new(33));
     let (space, records) = (first.space, first.store.records(&first.space).unwrap());
     let membership = first.store.membership(&space).unwrap();
@@ -29,7 +29,7 @@ fn third(first: &mut Device) -> Device {
 }
 
 /// What the relay signs about a place of the log.
-fn says(space: SpaceId, pos: u64, roll: u8) -> Statement {
+pub(super) fn says(space: SpaceId, pos: u64, roll: u8) -> Statement {
     let log = Cursor { log_id: LOG, pos, roll: Roll([roll; 16]) };
     let heads = vec![RecordId([5; 32])];
     let signature = relay_key().1.sign(&statement_message(&space, &log, &heads, 3));
@@ -38,7 +38,7 @@ fn says(space: SpaceId, pos: u64, roll: u8) -> Statement {
 }
 
 /// A pair that knows the relay's key.
-fn pinned_pair() -> Pair {
+pub(super) fn pinned_pair() -> Pair {
     let mut pair = pair();
     for device in [&mut pair.a, &mut pair.b] {
         device.relay = device.store.put_relay(&device.space.clone(), "ws://127.0.0.1:1", Some(&relay_key().0)).unwrap();
@@ -46,7 +46,7 @@ fn pinned_pair() -> Pair {
     pair
 }
 
-fn kinds(device: &Device) -> Vec<WarningKind> {
+pub(super) fn kinds(device: &Device) -> Vec<WarningKind> {
     device.store.reads().warnings(&device.space).unwrap().into_iter().map(|warning| warning.kind).collect()
 }
 
