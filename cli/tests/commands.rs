@@ -329,6 +329,24 @@ fn two_devices_are_linked_across_processes_and_exchange_notes() {
         3,
         "two and the paper key"
     );
+    desk.json("phone", &["sync"]);
+    desk.json("laptop", &["sync"]);
+    for command in [["device", "list"].as_slice(), &["status"]] {
+        let shown = text(&desk.run("laptop", command).stdout);
+        assert!(shown.contains("has everything up to 2"), "{shown}");
+    }
+    desk.add("laptop", "Not there yet", "soon");
+    desk.json("laptop", &["sync"]);
+    let shown = text(&desk.run("laptop", &["status"]).stdout);
+    assert!(shown.contains("; has not confirmed 1 envelope of this device yet"), "{shown}");
+    let receipt = desk.json("laptop", &["status"])["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|device| device["name"] == "phone")
+        .unwrap()["receipt"]
+        .clone();
+    assert_eq!((&receipt["complete"], &receipt["unconfirmed_own"]), (&Value::Bool(false), &Value::from(1)));
 }
 
 #[test]

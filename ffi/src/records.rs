@@ -53,6 +53,12 @@ macro_rules! mirror {
                 self.into_iter().map(Into::into).collect()
             }
         }
+
+        impl Cross<Option<$name>> for Option<core::$name> {
+            fn cross(self) -> Option<$name> {
+                self.map(Into::into)
+            }
+        }
     )* };
 }
 
@@ -272,6 +278,25 @@ mirror! {
         kind: String,
         /// Envelopes of it that are applied here.
         envelopes: i64,
+        /// What it said of what it holds; nothing yet, or it is this one.
+        receipt: Option<DeviceReceipt>,
+    }
+    /// What another device said of what it holds.
+    DeviceReceipt {
+        /// Everything that was sent and is here has been confirmed.
+        complete: bool,
+        /// When it had last confirmed everything that was here (ms UTC).
+        complete_ms: Option<i64>,
+        /// Envelopes of this device that it has not confirmed.
+        unconfirmed_own: i64,
+        /// Envelopes held here that it has not confirmed, whoever wrote them.
+        unconfirmed: i64,
+        /// Envelopes that it set aside.
+        set_aside: i64,
+        /// When its newest receipt was made, by its own clock (ms UTC).
+        said_ms: Option<i64>,
+        /// When it was last heard of here (ms UTC).
+        heard_ms: i64,
     }
     /// What the doctor found.
     DoctorReport {

@@ -2,10 +2,13 @@
 //! says anything because somebody else did.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::{Path, PathBuf};
+
 use lifeos_client_core::client::{Client, DeviceReceipt, InviteOptions, JoinOutcome};
 use lifeos_client_core::protocol::record::{RemoveReason, Role};
-use lifeos_tests::world::{World, note, sync, sync_each, titled};
+use lifeos_tests::world::{HANG, World, copy, note, relay_in, sync, sync_each, titled, titles, try_sync};
 use rusqlite::Connection;
+use tokio::time::timeout;
 
 /// What one device's status says that the others confirmed, by their names.
 fn receipts(client: &Client) -> Vec<(String, Option<DeviceReceipt>)> {
@@ -23,11 +26,15 @@ fn only(client: &Client) -> Option<DeviceReceipt> {
     found[0].1
 }
 
-/// The counts of all receipts that the relay keeps.
-fn counts(world: &World) -> Vec<u32> {
-    let files = std::fs::read_dir(world.home("relay")).unwrap().map(|file| file.unwrap().path());
-    let database = files.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "db")).unwrap();
-    let relay = Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+/// The database of the relay whose data lies in this folder.
+fn database_of(folder: &Path) -> PathBuf {
+    let mut files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|ending| ending == "db")).unwrap()
+}
+
+/// The counts of all receipts that a relay keeps.
+fn counts(folder: &Path) -> Vec<u32> {
+    let relay = Connection::open(database_of(folder)).unwrap();
     let mut select = relay.prepare("SELECT seq FROM receipt ORDER BY space, device").unwrap();
     select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
@@ -68,7 +75,7 @@ async fn a_readers_receipt_reaches_the_writer_and_the_status_says_what_the_reade
     reader.note_set_title(&plan, "smuggled").unwrap();
     family.note_set_title(&plan, "Plan C").unwrap();
     sync(&family).await;
-    let _ = lifeos_tests::world::try_sync(&reader).await;
+    let _ = try_sync(&reader).await;
     sync(&family).await;
     assert_eq!(only(&family).unwrap().unconfirmed_own, 0);
     world.relay.shutdown().await;
@@ -80,10 +87,10 @@ async fn idle_devices_give_no_receipts_whatever_they_hear() {
     let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
     titled(&laptop, "one");
     sync_each(&[&laptop, &phone, &tablet]).await;
-    let before = counts(&world);
+    let before = counts(&world.home("relay"));
     assert!(!before.is_empty());
     sync_each(&[&laptop, &phone, &tablet]).await;
-    assert_eq!(counts(&world), before);
+    assert_eq!(counts(&world.home("relay")), before);
     for (name, receipt) in receipts(&laptop) {
         assert!(receipt.is_some_and(|said| said.complete), "{name}");
     }
@@ -91,18 +98,18 @@ async fn idle_devices_give_no_receipts_whatever_they_hear() {
     let live = [laptop.sync_live(), phone.sync_live(), tablet.sync_live()];
     titled(&phone, "two");
     let has_two = async {
-        while lifeos_tests::world::titles(&tablet).len() < 2 {
+        while titles(&tablet).len() < 2 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(lifeos_tests::world::HANG, has_two).await.expect("the note never comes");
+    timeout(HANG, has_two).await.expect("the note never comes");
     for handle in live {
         handle.stop().await;
     }
     sync_each(&[&laptop, &phone, &tablet]).await;
-    let after = counts(&world);
+    let after = counts(&world.home("relay"));
     sync_each(&[&laptop, &phone, &tablet]).await;
-    assert_eq!(counts(&world), after);
+    assert_eq!(counts(&world.home("relay")), after);
     assert!(after.iter().sum::<u32>() <= before.iter().sum::<u32>() + 6, "{before:?} {after:?}");
     world.relay.shutdown().await;
 }
@@ -119,16 +126,53 @@ async fn a_relay_that_began_anew_is_told_again_and_a_removed_device_is_heard_no_
         client.set_relay(&world.relay.url()).unwrap();
     }
     sync_each(&[&laptop, &phone]).await;
-    let relay = world.home("another relay");
-    let database = std::fs::read_dir(relay).unwrap().map(|file| file.unwrap().path());
-    let database = database.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "db")).unwrap();
-    let kept = Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let rows: u32 = kept.query_row("SELECT count(*) FROM receipt", [], |row| row.get(0)).unwrap();
-    assert_eq!(rows, 2, "one of each device");
-    drop(kept);
+    assert_eq!(counts(&world.home("another relay")).len(), 2, "one of each device");
     let id = laptop.status().unwrap().devices.into_iter().find(|device| device.name == "phone").unwrap().device;
     laptop.device_remove(&id, RemoveReason::Lost).await.unwrap();
     sync(&laptop).await;
     assert_eq!(receipts(&laptop), []);
     world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_shows_two_logs_is_found_out_by_the_receipt_of_a_device_that_wrote_nothing() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    titled(&laptop, "common past");
+    sync_each(&[&laptop, &phone, &tablet]).await;
+    let World { dir, relay } = world;
+    relay.shutdown().await;
+    // From here on the relay shows the laptop one log, and the others another.
+    let (one, other) = (dir.path().join("relay"), dir.path().join("other face"));
+    copy(&one, &other);
+    let (relay, face) = (relay_in(&one).await, relay_in(&other).await);
+    laptop.set_relay(&relay.url()).unwrap();
+    phone.set_relay(&face.url()).unwrap();
+    tablet.set_relay(&face.url()).unwrap();
+    titled(&laptop, "shown to the laptop");
+    titled(&tablet, "shown to the others");
+    for client in [&laptop, &laptop, &tablet, &phone] {
+        sync(client).await;
+    }
+    let kinds = || laptop.status().unwrap().warnings.into_iter().map(|warning| warning.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(), Vec::<String>::new());
+    relay.shutdown().await;
+    face.shutdown().await;
+    // The phone's receipt is all that it passes on from there.
+    let ours = Connection::open(database_of(&one)).unwrap();
+    ours.execute("ATTACH ?1 AS face", [database_of(&other).to_str().unwrap()]).unwrap();
+    let moved = "INSERT OR REPLACE INTO receipt SELECT * FROM face.receipt";
+    assert!(ours.execute(moved, []).unwrap() >= 1);
+    drop(ours);
+    let relay = relay_in(&one).await;
+    laptop.set_relay(&relay.url()).unwrap();
+    sync(&laptop).await;
+    assert_eq!(titles(&laptop), ["common past", "shown to the laptop"]);
+    assert_eq!(kinds(), ["equivocation_proven"]);
+    assert!(!laptop.status().unwrap().warnings[0].evidence.is_empty());
+    // What it says it has is missed here, too.
+    let later_ms = i64::MAX;
+    let missing = laptop.status_at(later_ms).unwrap().missing;
+    assert_eq!(missing.iter().map(|one| one.author.as_str()).collect::<Vec<_>>(), ["tablet"]);
+    relay.shutdown().await;
 }
