@@ -166,6 +166,7 @@ fn imports_inside_client_core_point_downward() {
         "own_devices",
         "envelope",
         "witness",
+        "receipt",
         "document",
         "registry",
         "modules",

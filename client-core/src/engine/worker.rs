@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk};
+use lifeos_sync_protocol::ids::{DocId, EpochRef, RecordId, SignPk};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
@@ -16,7 +16,7 @@ use super::state::records_beyond;
 use super::{EngineError, Shared, SpaceState, rotation};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
-use crate::keys::{SealKey, receipt_key};
+use crate::keys::receipt_key;
 use crate::records::{Draft, take_back};
 use crate::session::{Input, LogChange, SessionError, StreamPart};
 use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
@@ -389,13 +389,15 @@ impl Worker<'_> {
     fn seal_receipt(&mut self) -> Result<(), EngineError> {
         let (state, keys) = (self.shared.state(), &self.shared.keys);
         let key = receipt_key(&self.shared.device, state.own_keys(keys), &state.membership, &state.keyring);
-        let made = match key {
+        let key = key.map_err(EngineError::from);
+        let made = match key.and_then(|key| self.check_taken(&state.membership, key.epoch()).map(|()| key)) {
+            Err(EngineError::Store(error)) => return Err(error.into()),
             Ok(key) => {
                 let (space, mut random) = (&self.shared.space, SystemRandom::new());
                 self.shared.store().seal_receipt(space, self.relay, (keys, &key), wall_ms(), &mut random)?
             }
-            Err(fault) => {
-                tracing::debug!(%fault, "no receipt is given");
+            Err(error) => {
+                tracing::debug!(%error, "no receipt is given");
                 None
             }
         };
@@ -590,9 +592,9 @@ impl Worker<'_> {
     }
 
     /// Nothing is sealed under a key whose record no relay holds: it may still be taken back.
-    fn check_taken(&self, membership: &Membership, key: &SealKey) -> Result<(), EngineError> {
+    fn check_taken(&self, membership: &Membership, epoch: EpochRef) -> Result<(), EngineError> {
         let untaken = self.shared.store().untaken_records(&self.shared.space)?;
-        let record = membership.epochs.get(&key.epoch()).map(|epoch| epoch.record);
+        let record = membership.epochs.get(&epoch).map(|epoch| epoch.record);
         if record.is_some_and(|record| untaken.contains(&record)) { Err(EngineError::KeyUntaken) } else { Ok(()) }
     }
 
@@ -603,7 +605,7 @@ impl Worker<'_> {
         }
         let state = self.shared.state();
         let key = state.seal_key(&self.shared.keys)?;
-        self.check_taken(&state.membership, &key)?;
+        self.check_taken(&state.membership, key.epoch())?;
         let (space, keys, mut random) = (&self.shared.space, &self.shared.keys, SystemRandom::new());
         let mut envelopes = 0;
         loop {

@@ -281,7 +281,7 @@ fn a_record_that_a_relay_keeps_back_is_shown_by_a_receipt() {
     let Pair { mut a, mut b, .. } = pair();
     let tablet = third(&mut a);
     let records = tablet.store.records(&a.space).unwrap();
-    a.store.put_records(&a.space.clone(), &records).unwrap();
+    a.store.receive_records(&a.space.clone(), &records).unwrap();
     let receipt = a.give_receipt(500);
     b.hear(&receipt, 600);
     let missed = b.store.reads().promised_records(&b.space).unwrap();
