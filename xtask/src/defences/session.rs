@@ -302,9 +302,9 @@ pub(super) const TABLE: &[Defence] = &[
     Defence {
         attack: 62,
         how: "what others say to hold is not remembered",
-        file: "client-core/src/store/promise.rs",
-        find: r#"promise.execute((row, stream.as_ref(), seq, told_by.as_ref(), now_ms, here.unwrap_or(0)))?;"#,
-        put: r#"promise.execute((row, stream.as_ref(), seq.min(&0), told_by.as_ref(), now_ms, here.unwrap_or(0)))?;"#,
+        file: "client-core/src/store/receipt.rs",
+        find: r#"upsert.execute((space, teller.as_ref(), stream.as_ref(), seq, now_ms, here.unwrap_or(0)))?;"#,
+        put: r#"upsert.execute((space, teller.as_ref(), stream.as_ref(), seq.min(&0), now_ms, here.unwrap_or(0)))?;"#,
         package: "lifeos-client-core",
         target: Target::Lib,
         tests: &["an_envelope_that_another_device_has_and_the_relay_keeps_back_is_missed_until_it_comes"],
@@ -312,8 +312,8 @@ pub(super) const TABLE: &[Defence] = &[
     Defence {
         attack: 62,
         how: "a stream that grows is missed since the last word of it",
-        file: "client-core/src/store/promise.rs",
-        find: r#"THEN promise.since_ms ELSE"#,
+        file: "client-core/src/store/receipt.rs",
+        find: r#"THEN confirmed.since_ms ELSE"#,
         put: r#"THEN excluded.since_ms ELSE"#,
         package: "lifeos-client-core",
         target: Target::Lib,
