@@ -164,9 +164,10 @@ async fn in_a_full_space_everybody_can_remove_what_is_theirs_and_a_paper_key_beg
 
 #[tokio::test]
 async fn what_a_paper_key_brings_into_a_full_space_goes_on_with_its_share() {
-    // One for the founder's device and one for the paper key: none is left for a third.
+    // One for the founder's first device and one for the paper key: none is left for those that come later.
     let (relay, _dir) = relay_with(limits(2)).await;
     let mut space = Space::new(1);
+    let second = space.enrol(2);
     let (mut client, session) = Client::found(&relay, &space).await;
     let (founder, recovery, new) = (Device::new(1), space.recovery(), Device::new(55));
     fill(&mut client, session, &mut space, &founder).await;
@@ -174,7 +175,9 @@ async fn what_a_paper_key_brings_into_a_full_space_goes_on_with_its_share() {
     let added = space.add_own(&recovery, FOUNDERS, &new);
     assert_eq!(recovering.bring(session, &added).await, RecordStatus::Ok);
     space.records.push(added);
-    assert_eq!(recovering.write(session, &mut space, &new, &remove(founder.pk)).await, RecordStatus::Ok);
+    for lost in [founder, second] {
+        assert_eq!(recovering.write(session, &mut space, &new, &remove(lost.pk)).await, RecordStatus::Ok);
+    }
     let epoch = space.next_epoch();
     assert_eq!(recovering.write(session, &mut space, &new, &epoch).await, RecordStatus::Ok);
 }
