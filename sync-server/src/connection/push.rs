@@ -400,9 +400,10 @@ mod tests {
         let limits = Limits { push_bytes_in_flight_max, ingest_bytes_in_flight_max, ..Limits::default() };
         let (handle, _dir) = relay(limits).await;
         let (mut connection, space) = in_session(handle.relay());
-        let windows = [Arc::clone(&connection.window), Arc::clone(&handle.relay().ingest)];
-        assert_eq!(windows.each_ref().map(|window| window.available_permits()), [8, 16]);
-        for (window, kib) in windows.into_iter().zip([8, 16]) {
+        // The larger one first: what the first push still holds of both leaves room in it for the second.
+        let windows = [Arc::clone(&handle.relay().ingest), Arc::clone(&connection.window)];
+        assert_eq!(windows.each_ref().map(|window| window.available_permits()), [16, 8]);
+        for (window, kib) in windows.into_iter().zip([16, 8]) {
             let all = window.acquire_many_owned(kib).await.unwrap();
             let pushed = || Pushed::new(1, 1, Vec::new(), 4 * 1024);
             let pushing = connection.push_all(Arc::clone(&space), DEVICE, pushed());
