@@ -115,7 +115,13 @@ impl Tried {
     fn group(&mut self, group: &[&'static Defence]) -> Outcome {
         let Some(first) = group.first().filter(|_| !self.wish.is_over()) else { return Ok(()) };
         eprintln!("  {} {:?}", first.package, first.target);
-        let whole = Program::build(&self.copy, first).map_err(|error| format!("the sources do not build: {error}"))?;
+        let whole = match Program::build(&self.copy, first) {
+            Ok(whole) => whole,
+            Err(reason) => {
+                let verdict = Verdict::Wrong(format!("the sources as they are: {reason}"));
+                return group.iter().try_for_each(|defence| self.note(defence, &verdict, Duration::ZERO));
+            }
+        };
         let unfit = whole.unfit(group.iter().flat_map(|defence| defence.tests).copied())?;
         let mut rest = Vec::new();
         for defence in group {

@@ -352,10 +352,10 @@ fn a_copy_that_lost_a_row_or_has_another_one_is_thrown_away() {
 /// Where the first entry of an index ends: entries fill a page from its end on.
 fn end_of_an_index(path: &Path) -> usize {
     let db = rusqlite::Connection::open(path).unwrap();
-    let page: usize =
+    let page: i64 =
         db.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'note_list'", [], |row| row.get(0)).unwrap();
     // The header says how many bytes at the end of each page are not SQLite's.
-    page * 4096 - 1 - usize::from(std::fs::read(path).unwrap()[20])
+    usize::try_from(page).unwrap() * 4096 - 1 - usize::from(std::fs::read(path).unwrap()[20])
 }
 
 #[test]
