@@ -280,6 +280,11 @@ fn what_points_where_and_how_notebooks_lie_is_told() {
     let names: Vec<_> = left["notebooks"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
     assert_eq!(names, ["Cooking", "Soups"]);
     json(&["relay", "set", &relay.url()]);
+    assert_eq!(json(&["relay", "add", "ws://127.0.0.1:9"])["added"], true);
+    let urls: Vec<_> =
+        json(&["relay", "list"])["relays"].as_array().unwrap().iter().map(|one| one["url"].clone()).collect();
+    assert_eq!(urls, [relay.address(), "ws://127.0.0.1:9".to_owned()]);
+    json(&["relay", "remove", "ws://127.0.0.1:9", "--force"]);
     assert!(json(&["status"])["changes_pending"].as_u64().unwrap() > 0);
     let verified = json(&["status", "--verify"]);
     assert_eq!(verified["state_code"], json(&["status"])["state_code"]);

@@ -62,6 +62,8 @@ pub enum Event {
     Sync {
         /// Which space.
         space: SpaceId,
+        /// Address of the relay; empty when it is about none.
+        relay: String,
         /// To what.
         state: SyncState,
     },

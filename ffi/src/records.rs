@@ -214,6 +214,15 @@ mirror! {
         quarantined: i64,
         /// Wall time.
         duration_ms: i64,
+        /// Relays with which it did not go well, while it did with another.
+        failed: Vec<RelayFailure>,
+    }
+    /// A relay with which a sync did not go well.
+    RelayFailure {
+        /// Its address.
+        relay: String,
+        /// Why, and what to do next.
+        message: String,
     }
     /// Where things stand.
     Status {
@@ -265,6 +274,8 @@ mirror! {
         position: i64,
         /// When the last sync ended well (ms UTC).
         synced_ms: Option<i64>,
+        /// Sealed envelopes of this device that it has not acknowledged yet.
+        envelopes_unsent: i64,
     }
     /// One device of the space.
     DeviceStatus {

@@ -150,8 +150,13 @@ fn keys(status: &Status) -> String {
     format!("generation {}, {}: {}", keys.generation, keys.role, one_line(&keys.text))
 }
 
-fn relay_row(relay: &RelayStatus) -> Vec<String> {
+pub(super) fn relay_row(relay: &RelayStatus) -> Vec<String> {
     let synced = relay.synced_ms.map_or_else(|| "never synced".to_owned(), |ms| format!("synced {}", time(ms)));
     let key = relay.key.as_deref().map_or_else(|| "key not known yet".to_owned(), |key| format!("key {}", short(key)));
-    vec![one_line(&relay.url), key, format!("position {}", relay.position), synced]
+    let unsent = if relay.envelopes_unsent == 0 {
+        "has everything of this device".to_owned()
+    } else {
+        format!("lacks {} of this device", count(relay.envelopes_unsent, "envelope"))
+    };
+    vec![one_line(&relay.url), key, format!("position {}", relay.position), synced, unsent]
 }

@@ -84,6 +84,9 @@ fn draw(page: &mut Page, report: &SyncReport) {
         let aside = count(report.quarantined, "envelope");
         page.line(format_args!("Set aside {aside} that could not be trusted; see `lifeos status`"));
     }
+    for failed in &report.failed {
+        page.line(format_args!("Not with {}: {}", one_line(&failed.relay), one_line(&failed.message)));
+    }
 }
 
 async fn watch(client: &Client, context: &Context) -> Result<(), Failure> {
@@ -207,7 +210,7 @@ fn event_json(event: &Event) -> Value {
             "event": "documents_changed", "origin": origin_name(*origin),
             "docs": docs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
-        Event::Sync { state, .. } => json!({"event": "sync", "state": state_json(state)}),
+        Event::Sync { state, relay, .. } => json!({"event": "sync", "relay": relay, "state": state_json(state)}),
         Event::Quarantined { envelope, reason, .. } => {
             json!({"event": "quarantined", "envelope": envelope.to_string(), "reason": reason})
         }
@@ -249,7 +252,8 @@ fn event_text(event: &Event) -> String {
             let from = if *origin == Origin::Local { "here" } else { "elsewhere" };
             format!("{} changed {from}", count(docs.len() as u64, "document"))
         }
-        Event::Sync { state, .. } => state_text(state),
+        Event::Sync { state, relay, .. } if relay.is_empty() => state_text(state),
+        Event::Sync { state, relay, .. } => format!("{}: {}", one_line(relay), state_text(state)),
         Event::Quarantined { envelope, reason, .. } => {
             format!("Set aside {}: {}", short(&envelope.to_string()), one_line(reason))
         }

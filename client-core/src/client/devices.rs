@@ -239,7 +239,7 @@ impl Client {
         let changed = report.changed.len() as u64;
         let commit = crate::store::Commit { docs: report.changed };
         self.shared.committed(commit);
-        self.shared.edited.notify_one();
+        self.shared.ring();
         Ok(changed)
     }
 

@@ -221,7 +221,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Adds or replaces the relay address (`#key` pins its key).
+    /// Uses this relay, and no other (`#key` pins its key).
     /// # Errors
     /// [`ClientError`].
     pub fn set_relay(&self, url: &str) -> Result<(), ClientError> {
@@ -232,12 +232,57 @@ impl Client {
             store.remove_relay(other.id)?;
         }
         drop(store);
-        if self.is_home()? {
-            return Ok(());
+        self.note_first_relay()
+    }
+
+    /// Uses this relay, too (`#key` pins its key): the next sync gives it everything that is held here. False if it was
+    /// used already.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn add_relay(&self, url: &str) -> Result<bool, ClientError> {
+        let url: RelayUrl = url.parse()?;
+        let mut store = self.shared.store();
+        let before = store.relays(&self.space())?;
+        store.put_relay(&self.space(), url.address(), url.key().as_ref())?;
+        drop(store);
+        if before.is_empty() {
+            self.note_first_relay()?;
         }
-        // The person's other devices, and a recovery, look for it there from now on.
+        Ok(!before.iter().any(|known| known.url == url.address()))
+    }
+
+    /// Uses this relay no more. What it holds stays there, unreadable as before.
+    /// # Errors
+    /// [`ClientError::NotFound`] when it is not used, and when no other holds all that was sent to it
+    /// [`ClientError::Invalid`], unless `even_if_last`.
+    pub fn remove_relay(&self, url: &str, even_if_last: bool) -> Result<(), ClientError> {
+        let url: RelayUrl = url.parse()?;
+        let mut store = self.shared.store();
+        let relays = store.relays(&self.space())?;
+        let gone = relays
+            .iter()
+            .find(|known| known.url == url.address())
+            .ok_or_else(|| ClientError::not_found("relay of this space at that address: see `lifeos relay list`"))?;
+        let others = || relays.iter().filter(|known| known.id != gone.id);
+        if !even_if_last
+            && !others().any(|other| other.own_acked_seq >= gone.own_acked_seq && other.synced_ms.is_some())
+        {
+            return Err(ClientError::invalid(
+                "no other relay of this space holds all that this device sent to that one: add one with \
+                 `lifeos relay add URL` and sync first, or say --force",
+            ));
+        }
+        store.remove_relay(gone.id)?;
+        drop(store);
+        self.note_first_relay()
+    }
+
+    /// The person's other devices, and a recovery, look for a shared space at its first relay.
+    fn note_first_relay(&self) -> Result<(), ClientError> {
+        let Some(relay) = self.relay_addresses()?.into_iter().next().filter(|_| !self.is_home().unwrap_or(true)) else {
+            return Ok(());
+        };
         let (home, space) = (self.home_client()?, self.space());
-        let relay = url.to_string();
         home.edit(&space_doc(&home.space()), SPACE_GENESIS, Step::None, |doc| Ok(note_relay(doc, &space, &relay)?))
     }
 }

@@ -392,4 +392,5 @@ fn add(total: &mut SyncReport, report: &SyncReport) {
     total.documents_changed += report.documents_changed;
     total.quarantined += report.quarantined;
     total.duration_ms += report.duration_ms;
+    total.failed.extend(report.failed.iter().cloned());
 }

@@ -72,7 +72,7 @@ impl Client {
             changes_pending: reads.pending_count(&space)?,
             envelopes_unsent: reads.unsent_count(&space, acked)?,
             quarantine: quarantine.into_iter().map(|entry| quarantine_entry(entry, &names)).collect(),
-            relays: relays.into_iter().map(relay_status).collect(),
+            relays: relays.into_iter().map(|relay| relay_status(&reads, &space, relay)).collect::<Result<_, _>>()?,
             devices: self.device_statuses(&reads, &state.membership, &names)?,
             warnings: reads.warnings(&space)?.into_iter().map(relay_warning).collect(),
             missing: missing(reads.promises(&space)?, &state.membership, &names, now_ms),
@@ -346,13 +346,14 @@ const fn warning_text(kind: WarningKind) -> &'static str {
     }
 }
 
-fn relay_status(relay: RelayState) -> RelayStatus {
-    RelayStatus {
+fn relay_status(reads: &Reads<'_>, space: &SpaceId, relay: RelayState) -> Result<RelayStatus, ClientError> {
+    Ok(RelayStatus {
+        envelopes_unsent: reads.unsent_count(space, relay.own_acked_seq)?,
         url: relay.url,
         key: relay.key.map(|key| key.to_string()),
         position: relay.cursor.map_or(0, |cursor| cursor.pos.saturating_sub(1)),
         synced_ms: relay.synced_ms,
-    }
+    })
 }
 
 const fn kind_name(kind: DeviceKind) -> &'static str {

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Client, ClientError, Progress, SyncReport};
-use crate::engine::{EngineError, Tally, rest, run_live, sync_once, sync_over};
+use super::{Client, ClientError, Progress, RelayFailure, SyncReport};
+use crate::engine::{EngineError, Failed, Tally, rest, run_live, sync_once, sync_over};
 use crate::transport::{FrameReceiver, FrameSender};
 
 /// A sync that goes on in the background until it is stopped or dropped.
@@ -25,9 +25,17 @@ impl SyncHandle {
     }
 }
 
+impl From<Failed> for RelayFailure {
+    fn from(Failed { relay, error }: Failed) -> Self {
+        Self { relay, message: error.to_string() }
+    }
+}
+
 impl Client {
-    /// One round: send everything, receive everything, then return.
+    /// One round with every relay of the space: send everything, receive everything, then return. What went wrong with
+    /// some of them is in the report.
     /// # Errors
+    /// That of the first relay, when it went well with none:
     /// [`ClientError::Network`], [`ClientError::Security`].
     pub async fn sync(&self, progress: Progress<'_>) -> Result<SyncReport, ClientError> {
         let started = Instant::now();
@@ -47,19 +55,19 @@ impl Client {
     ) -> Result<SyncReport, ClientError> {
         let started = Instant::now();
         let mut tally = Tally::default();
-        let result = sync_over(&self.shared, transport, progress, &mut tally).await;
+        let result = sync_over(&self.shared, transport, progress, &mut tally).await.map(|()| Vec::new());
         self.report(started, result, tally).await
     }
 
     async fn report(
         &self,
         started: Instant,
-        result: Result<(), EngineError>,
+        result: Result<Vec<Failed>, EngineError>,
         tally: Tally,
     ) -> Result<SyncReport, ClientError> {
         let shared = Arc::clone(&self.shared);
         let upkeep = tokio::task::spawn_blocking(move || rest(&shared)).await;
-        result?;
+        let failed = result?;
         if let Ok(upkeep) = upkeep {
             upkeep?;
         }
@@ -71,6 +79,7 @@ impl Client {
             bytes_pulled: tally.bytes_pulled,
             documents_changed: tally.changed.len() as u64,
             quarantined: tally.quarantined,
+            failed: failed.into_iter().map(Into::into).collect(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         })
     }

@@ -239,6 +239,17 @@ pub struct SyncReport {
     pub quarantined: u64,
     /// Wall time.
     pub duration_ms: u64,
+    /// Relays with which it did not go well, while it did with another.
+    pub failed: Vec<RelayFailure>,
+}
+
+/// A relay with which a sync did not go well.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RelayFailure {
+    /// Its address.
+    pub relay: String,
+    /// Why, and what to do next.
+    pub message: String,
 }
 
 /// Where things stand, truthfully.
@@ -260,7 +271,7 @@ pub struct Status {
     pub notes: u64,
     /// Local changes that are not sealed yet.
     pub changes_pending: u64,
-    /// Sealed envelopes the relay has not acknowledged yet.
+    /// Sealed envelopes that no relay has acknowledged yet.
     pub envelopes_unsent: u64,
     /// Envelopes in quarantine, with reasons.
     pub quarantine: Vec<QuarantineEntry>,
@@ -576,6 +587,8 @@ pub struct RelayStatus {
     pub position: u64,
     /// When the last sync ended well.
     pub synced_ms: Option<i64>,
+    /// Sealed envelopes of this device that it has not acknowledged yet.
+    pub envelopes_unsent: u64,
 }
 
 /// One device of the space.

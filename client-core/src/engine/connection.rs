@@ -10,13 +10,13 @@ use lifeos_sync_protocol::log::have_digest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::worker::{self, Done, Job};
+use super::worker::{self, Begun, Done, Job};
 use super::{EngineError, Shared, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
 use crate::receipt;
 use crate::session::{Input, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
-use crate::store::RelayState;
+use crate::store::{RelayId, RelayState};
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
 /// Frames received and not handled yet.
@@ -34,6 +34,8 @@ const RESTED: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the session is told the time.
 const TICK: Duration = Duration::from_secs(1);
+/// After news from another relay, so long is waited for more before it is given to this one.
+const GIVE_AFTER: Duration = Duration::from_secs(2);
 /// Nothing happened for so long: time for upkeep.
 const UPKEEP_AFTER: Duration = Duration::from_secs(3);
 
@@ -63,6 +65,20 @@ pub(crate) struct Tally {
     pub(crate) was_live: bool,
 }
 
+impl Tally {
+    /// Adds what a connection to another relay did. What is sent to several is counted once.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.pushed = self.pushed.max(other.pushed);
+        self.given += other.given;
+        self.pulled += other.pulled;
+        self.bytes_pushed += other.bytes_pushed;
+        self.bytes_pulled += other.bytes_pulled;
+        self.changed.extend(other.changed);
+        self.quarantined += other.quarantined;
+        self.was_live |= other.was_live;
+    }
+}
+
 /// Who wants to know.
 pub(crate) type OnProgress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
 
@@ -72,14 +88,14 @@ pub(crate) type OnProgress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
 /// [`EngineError`]; everything that was answered as stored is stored.
 pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     shared: &Arc<Shared>,
-    relay: &RelayState,
+    relay: RelayId,
     (sender, receiver): (S, R),
     mode: Mode,
     tally: &mut Tally,
     progress: OnProgress<'_>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
-    let session = begin(shared, relay)?;
+    let (session, relay, begun) = begin(shared, relay)?;
     let waiting = Arc::new(AtomicUsize::new(0));
     let (to_writer, frames_out) = mpsc::unbounded_channel();
     let writer = tokio::spawn(write_frames(sender, frames_out, Arc::clone(&waiting)));
@@ -89,12 +105,13 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     let (done_out, done) = mpsc::unbounded_channel();
     let worker = tokio::task::spawn_blocking({
         let (shared, relay) = (Arc::clone(shared), relay.id);
-        move || worker::run(&shared, (relay, mode == Mode::Live), jobs_in, &done_out)
+        move || worker::run(&shared, (relay, mode == Mode::Live, begun), jobs_in, &done_out)
     });
 
     let mut connection = Connection {
         shared,
         session,
+        relay: relay.url.clone(),
         mode,
         tally,
         progress,
@@ -112,6 +129,10 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         rested: false,
         finished: false,
         unsent: None,
+        news_seen: *shared.news.borrow(),
+        news: shared.news.subscribe(),
+        news_own: 0,
+        give_at: None,
     };
     let result = connection.run(frames_in, done, stop).await;
     drop(connection);
@@ -123,11 +144,18 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     result
 }
 
-fn begin(shared: &Shared, relay: &RelayState) -> Result<Session, EngineError> {
-    let have_digest = have_digest(&shared.store().have(&shared.space)?);
-    let (state, mut random) = (shared.state(), SystemRandom::new());
+fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun), EngineError> {
+    // Another process of this home may have written records.
+    let is_news = shared.follow_records(&shared.store())?;
+    if is_news {
+        shared.retry_quarantined()?;
+    }
+    let (store, mut random) = (shared.store(), SystemRandom::new());
+    let state = shared.state();
+    let (relay, held, own) = (store.reads().relay(relay)?, store.have(&shared.space)?, store.own_tip(&shared.space)?);
+    drop(store);
     let devices = state.membership.devices.values().filter(|device| device.removed_by.is_none()).count();
-    Ok(Session::new(SessionConfig {
+    let session = Session::new(SessionConfig {
         space: shared.space,
         device: shared.device,
         relay_key: relay.key,
@@ -136,10 +164,11 @@ fn begin(shared: &Shared, relay: &RelayState) -> Result<Session, EngineError> {
         rec_heads: state.membership.heads.clone(),
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
-        have_digest,
+        have_digest: have_digest(&held),
         receipt_every_ms: receipt::every_ms(devices, u64::from_be_bytes(random_bytes(&mut random))),
         now_ms: 0,
-    }))
+    });
+    Ok((session, relay, Begun { stream: own.stream, records_seen: state.records_changed }))
 }
 
 async fn write_frames<S: FrameSender>(
@@ -171,6 +200,8 @@ async fn read_frames<R: FrameReceiver>(mut receiver: R, frames: mpsc::Sender<Res
 struct Connection<'a> {
     shared: &'a Arc<Shared>,
     session: Session,
+    /// Address of the relay.
+    relay: String,
     mode: Mode,
     tally: &'a mut Tally,
     progress: OnProgress<'a>,
@@ -191,6 +222,13 @@ struct Connection<'a> {
     finished: bool,
     /// Why not everything could be sent: told when everything was received.
     unsent: Option<EngineError>,
+    /// Counts what came by all relays.
+    news: watch::Receiver<u64>,
+    news_seen: u64,
+    /// What came by this one since.
+    news_own: u64,
+    /// When this relay is given what came by another.
+    give_at: Option<Instant>,
 }
 
 impl Connection<'_> {
@@ -201,6 +239,7 @@ impl Connection<'_> {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
         let shared = Arc::clone(self.shared);
+        let mut edited = shared.edited.subscribe();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.emit(SyncState::Connecting);
@@ -217,7 +256,9 @@ impl Connection<'_> {
                 done = done.recv() => self.handle_done(done.ok_or(EngineError::Fault)?)?,
                 _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),
                 () = tokio::time::sleep_until(seal_at), if self.seal_at.is_some() => self.seal(),
-                () = shared.edited.notified(), if self.mode == Mode::Live && self.tally.was_live => self.plan_seal(),
+                // The senders live as long as the home is open.
+                _ = edited.changed(), if self.mode == Mode::Live && self.tally.was_live => self.plan_seal(),
+                _ = self.news.changed(), if self.mode == Mode::Live => self.hear_news(),
                 frame = frames.recv(), if self.store_bytes < STORE_BYTES_MAX => self.handle_frame(frame)?,
                 _ = ticks.tick() => self.tick(),
             }
@@ -238,6 +279,10 @@ impl Connection<'_> {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.session.handle(Input::Tick(now_ms));
         if self.mode == Mode::Live && self.tally.was_live {
+            if self.give_at.is_some_and(|give_at| give_at <= Instant::now()) {
+                self.give_at = None;
+                self.session.handle(Input::HeldChanged);
+            }
             if self.looked_at.elapsed() >= LOOK_EVERY {
                 self.looked_at = Instant::now();
                 self.send_job(Job::Seal);
@@ -248,6 +293,14 @@ impl Connection<'_> {
                 let shared = Arc::clone(self.shared);
                 tokio::task::spawn_blocking(move || upkeep::rest(&shared));
             }
+        }
+    }
+
+    /// What came by another relay, this one may lack.
+    fn hear_news(&mut self) {
+        let (now, count) = (Instant::now(), *self.news.borrow_and_update());
+        if count > std::mem::replace(&mut self.news_seen, count).saturating_add(std::mem::take(&mut self.news_own)) {
+            self.give_at.get_or_insert(now + GIVE_AFTER);
         }
     }
 
@@ -282,6 +335,10 @@ impl Connection<'_> {
             Done::Freed { bytes } => self.store_bytes = self.store_bytes.saturating_sub(bytes),
             Done::Page { received, changed, quarantined } => {
                 self.touch();
+                if received > 0 {
+                    self.news_own += received;
+                    self.shared.news.send_modify(|count| *count += received);
+                }
                 self.tally.pulled += received;
                 self.tally.changed.extend(changed);
                 self.tally.quarantined += quarantined as u64;
@@ -453,6 +510,6 @@ impl Connection<'_> {
     }
 
     fn emit(&self, state: SyncState) {
-        self.shared.emit(Event::Sync { space: self.shared.space, state });
+        self.shared.emit(Event::Sync { space: self.shared.space, relay: self.relay.clone(), state });
     }
 }

@@ -1,45 +1,94 @@
-//! One round of sync, and sync that never ends: lock, connect, run, wait, again.
+//! One round of sync, and sync that never ends: lock, connect to every relay of the space, run, wait, again.
+//!
+//! Relays know nothing of each other. What one of them gave is given to the others by whoever hears it: in a round the
+//! earlier ones are visited once more, and live connections look again at what their relay lacks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 
 use super::connection::{OnProgress, run};
-use super::lock::SpaceLock;
 use super::{Backoff, EngineError, Mode, Shared, Tally};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
-use crate::store::{RelayState, StoreError};
+use crate::store::{RelayId, RelayState, StoreError};
 use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
 
-/// How often the lock is tried while another process syncs.
-const LOCK_EVERY: Duration = Duration::from_secs(5);
+/// How often the lock is tried while another process syncs, and the list of relays is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Connections made anew in one round because of what was learned on the one before.
 const FETCHES_MAX: usize = 3;
 
-/// Sends and receives everything once.
+/// A relay with which a round failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// Its address.
+    pub(crate) relay: String,
+    /// Why.
+    pub(crate) error: EngineError,
+}
+
+/// Sends and receives everything once, with every relay of the space. Those that failed are told if another did not.
 ///
 /// # Errors
-/// [`EngineError`]; what was done until then stays done.
+/// [`EngineError`] of the first relay, when it went well with none; what was done until then stays done.
 pub(crate) async fn sync_once(
     shared: &Arc<Shared>,
     progress: OnProgress<'_>,
     tally: &mut Tally,
-) -> Result<(), EngineError> {
+) -> Result<Vec<Failed>, EngineError> {
     let _lock = shared.lock.acquire(shared.space)?;
-    let (stop_sender, stop) = watch::channel(false);
-    let mut result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
+    let (mut failed, mut done, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+    for relay in relays(shared)? {
+        let heads = shared.state().membership.heads.clone();
+        let mut with_one = Tally::default();
+        let result = round(shared, relay.id, &mut with_one, &mut *progress).await;
+        if with_one.pulled > 0 || shared.state().membership.heads != heads {
+            behind.clone_from(&done);
+        }
+        tally.add(with_one);
+        match result {
+            Ok(()) => done.push(relay.id),
+            Err(error) => failed.push(Failed { relay: relay.url, error }),
+        }
+    }
+    for relay in behind {
+        let mut with_one = Tally::default();
+        // It went well a moment ago: what does not go now, the next round does.
+        if let Err(error) = round(shared, relay, &mut with_one, &mut *progress).await {
+            tracing::info!(%error, "a relay was not given at once what another one had");
+        }
+        tally.add(with_one);
+    }
+    if done.is_empty() && !failed.is_empty() {
+        let error = failed.swap_remove(0).error;
+        return Err(note_refusal(shared, error)?);
+    }
+    shared.store().note_refusal(&shared.space, None)?;
+    Ok(failed)
+}
+
+/// One relay, with new connections where what was learned asks for them.
+async fn round(
+    shared: &Arc<Shared>,
+    relay: RelayId,
+    tally: &mut Tally,
+    progress: OnProgress<'_>,
+) -> Result<(), EngineError> {
+    let (_stop_sender, stop) = watch::channel(false);
+    let mut result = attempt(shared, relay, Mode::Once, tally, &mut *progress, stop.clone()).await;
     for _ in 0..FETCHES_MAX {
         if !matches!(result, Err(EngineError::FetchAgain)) {
             break;
         }
         tally.was_live = false;
-        result = attempt(shared, Mode::Once, tally, &mut *progress, stop.clone()).await;
+        result = attempt(shared, relay, Mode::Once, tally, &mut *progress, stop.clone()).await;
     }
-    drop(stop_sender);
     result
 }
 
@@ -55,103 +104,173 @@ pub(crate) async fn sync_over<S: FrameSender, R: FrameReceiver>(
 ) -> Result<(), EngineError> {
     let _lock = shared.lock.acquire(shared.space)?;
     let (stop_sender, stop) = watch::channel(false);
-    let result = run(shared, &first_relay(shared)?, transport, Mode::Once, tally, progress, stop).await;
+    let relay = relays(shared)?.swap_remove(0);
+    let result = run(shared, relay.id, transport, Mode::Once, tally, progress, stop).await;
     drop(stop_sender);
-    note_refusal(shared, &result)?;
-    result
+    match result {
+        Ok(()) => Ok(shared.store().note_refusal(&shared.space, None)?),
+        Err(error) => Err(note_refusal(shared, error)?),
+    }
 }
 
-/// Makes the records equal with the relay's, and nothing else.
+/// Makes the records equal with those of the first relay, which links and invitations name, and nothing else.
 ///
 /// # Errors
 /// [`EngineError`].
 pub(crate) async fn exchange_records(shared: &Arc<Shared>) -> Result<(), EngineError> {
-    let (stop_sender, stop) = watch::channel(false);
-    let result = attempt(shared, Mode::Records, &mut Tally::default(), &mut |_| {}, stop).await;
-    drop(stop_sender);
-    result
+    let (_stop_sender, stop) = watch::channel(false);
+    let relay = relays(shared)?.swap_remove(0);
+    match attempt(shared, relay.id, Mode::Records, &mut Tally::default(), &mut |_| {}, stop).await {
+        Ok(()) => Ok(shared.store().note_refusal(&shared.space, None)?),
+        Err(error) => Err(note_refusal(shared, error)?),
+    }
 }
 
-/// Syncs until `stop` says so (or its sender is gone).
+/// Syncs with every relay until `stop` says so (or its sender is gone).
 pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let mut backoff = Backoff::default();
-    let mut lock = None;
+    let (mut lock, mut backoff) = (None, Backoff::default());
+    let mut running = Running::default();
     while !is_stopped(&stop) {
-        let error = match hold_lock(&shared, &mut lock) {
-            Ok(()) => {
-                let mut tally = Tally::default();
-                let ended = attempt(&shared, Mode::Live, &mut tally, &mut |_| {}, stop.clone()).await;
-                if tally.was_live {
-                    backoff.reset();
-                }
-                ended.err().unwrap_or(EngineError::Stopped)
+        if lock.is_none() {
+            lock =
+                shared.lock.acquire(shared.space).map_err(|error| tell_waiting(&shared, "", &error, LOOK_EVERY)).ok();
+        }
+        let found = if lock.is_some() { relays(&shared) } else { Ok(Vec::new()) };
+        let wait = match found {
+            Ok(relays) => {
+                running.follow(&shared, &relays);
+                backoff.reset();
+                LOOK_EVERY
             }
-            Err(error) => error,
+            Err(error) => {
+                running.follow(&shared, &[]);
+                let wait = Duration::from_millis(backoff.next_ms(&error, random()));
+                tell_waiting(&shared, "", &error, wait);
+                wait
+            }
         };
-        if is_stopped(&stop) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = running.ended(), if !running.tasks.is_empty() => {}
+        }
+    }
+    running.follow(&shared, &[]);
+    while !running.tasks.is_empty() {
+        running.ended().await;
+    }
+}
+
+/// Relays that are synced with, each by a task of its own.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    relays: HashMap<Id, (RelayId, watch::Sender<bool>)>,
+}
+
+impl Running {
+    /// Begins with those that are new, and ends with those that are there no more.
+    fn follow(&mut self, shared: &Arc<Shared>, relays: &[RelayState]) {
+        for (relay, stop) in self.relays.values() {
+            if !relays.iter().any(|known| known.id == *relay) {
+                stop.send_replace(true);
+            }
+        }
+        for relay in relays {
+            if !self.relays.values().any(|(known, _)| *known == relay.id) {
+                let (stop, stopped) = watch::channel(false);
+                let task = self.tasks.spawn(keep_live(Arc::clone(shared), relay.id, stopped));
+                self.relays.insert(task.id(), (relay.id, stop));
+            }
+        }
+    }
+
+    /// Waits until a task has ended; [`Self::follow`] begins another, if it should go on, after a fault a little later.
+    async fn ended(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(Ok((task, ()))) => drop(self.relays.remove(&task)),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the sync with a relay stopped by a fault");
+                self.relays.remove(&error.id());
+                sleep(LOOK_EVERY).await;
+            }
+            None => {}
+        }
+    }
+}
+
+/// Syncs with one relay until `stop` says so, or it is not a relay of this space any more.
+async fn keep_live(shared: Arc<Shared>, relay: RelayId, mut stop: watch::Receiver<bool>) {
+    let mut backoff = Backoff::default();
+    while !is_stopped(&stop) {
+        let mut tally = Tally::default();
+        let ended = attempt(&shared, relay, Mode::Live, &mut tally, &mut |_| {}, stop.clone()).await;
+        if tally.was_live {
+            backoff.reset();
+        }
+        let error = ended.err().unwrap_or(EngineError::Stopped);
+        if is_stopped(&stop) || matches!(error, EngineError::Store(StoreError::UnknownRelay)) {
             return;
         }
-        let wait_ms = match error {
-            EngineError::Locked => u64::try_from(LOCK_EVERY.as_millis()).unwrap_or(u64::MAX),
-            ref error => backoff.next_ms(error, u64::from_be_bytes(random_bytes(&mut SystemRandom::new()))),
-        };
-        let (retry_ms, reason) = (wait_ms, error.to_string());
-        let state = if error.needs_relay_set() {
-            SyncState::Blocked { retry_ms, reason, untrusted: error.is_trust() }
-        } else {
-            SyncState::Waiting { retry_ms, reason }
-        };
-        shared.emit(Event::Sync { space: shared.space, state });
+        let wait = Duration::from_millis(backoff.next_ms(&error, random()));
+        let url = shared.store().reads().relay(relay).map_or(String::new(), |relay| relay.url);
+        tell_waiting(&shared, &url, &error, wait);
+        if let Err(error) = note_refusal(&shared, error) {
+            tracing::warn!(%error, "that the relay lets nobody in is not kept");
+        }
         tokio::select! {
-            () = sleep(Duration::from_millis(wait_ms)) => {}
+            () = sleep(wait) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+fn tell_waiting(shared: &Shared, relay: &str, error: &EngineError, wait: Duration) {
+    let (retry_ms, reason) = (u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), error.to_string());
+    let state = if error.needs_relay_set() {
+        SyncState::Blocked { retry_ms, reason, untrusted: error.is_trust() }
+    } else {
+        SyncState::Waiting { retry_ms, reason }
+    };
+    shared.emit(Event::Sync { space: shared.space, relay: relay.to_owned(), state });
+}
+
+fn random() -> u64 {
+    u64::from_be_bytes(random_bytes(&mut SystemRandom::new()))
 }
 
 fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
 }
 
-/// Takes the lock if it is not held yet; it stays held between connections.
-fn hold_lock(shared: &Shared, lock: &mut Option<SpaceLock>) -> Result<(), EngineError> {
-    if lock.is_none() {
-        *lock = Some(shared.lock.acquire(shared.space)?);
-    }
-    Ok(())
-}
-
 async fn attempt(
     shared: &Arc<Shared>,
+    relay: RelayId,
     mode: Mode,
     tally: &mut Tally,
     progress: OnProgress<'_>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
-    let relay = first_relay(shared)?;
+    let relay = shared.store().reads().relay(relay)?;
     let url: RelayUrl = relay.url.parse()?;
     let transport = tokio::select! {
         transport = connect(&url) => transport?,
         _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),
     };
-    let result = run(shared, &relay, transport, mode, tally, progress, stop).await;
-    note_refusal(shared, &result)?;
-    result
+    run(shared, relay.id, transport, mode, tally, progress, stop).await
 }
 
 /// A removed device learns of it from the relay's refusal; the status then says so, also when nothing runs.
-fn note_refusal(shared: &Shared, result: &Result<(), EngineError>) -> Result<(), StoreError> {
-    match result {
-        Err(error) if error.is_stranger() => {
-            shared.store().note_refusal(&shared.space, Some(&format!("{error}; what is here stays readable")))
-        }
-        Ok(()) => shared.store().note_refusal(&shared.space, None),
-        Err(_) => Ok(()),
+fn note_refusal(shared: &Shared, error: EngineError) -> Result<EngineError, StoreError> {
+    if error.is_stranger() {
+        let reason = format!("{error}; what is here stays readable");
+        shared.store().note_refusal(&shared.space, Some(&reason))?;
     }
+    Ok(error)
 }
 
-/// The relay to sync with. State is kept for each relay, so that more can follow.
-fn first_relay(shared: &Shared) -> Result<RelayState, EngineError> {
-    let relays: Result<_, StoreError> = shared.store().relays(&shared.space);
-    relays?.into_iter().next().ok_or(EngineError::NoRelay)
+/// The relays of the space, in the order they were added; at least one.
+fn relays(shared: &Shared) -> Result<Vec<RelayState>, EngineError> {
+    let relays = shared.store().relays(&shared.space)?;
+    if relays.is_empty() { Err(EngineError::NoRelay) } else { Ok(relays) }
 }

@@ -30,7 +30,7 @@ pub use backoff::Backoff;
 pub(crate) use connection::{Mode, Tally};
 pub(crate) use directory::list_spaces;
 pub use error::EngineError;
-pub(crate) use live::{exchange_records, run_live, sync_once, sync_over};
+pub(crate) use live::{Failed, exchange_records, run_live, sync_once, sync_over};
 pub(crate) use lock::HomeLock;
 pub(crate) use records::{Published, fetch_records, offer_record, publish_records};
 pub(crate) use rendezvous::Mailboxes;

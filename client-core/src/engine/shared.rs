@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lifeos_sync_protocol::ids::{SignPk, SpaceId};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{broadcast, watch};
 
 use super::{HomeLock, SpaceState};
 use crate::event::{Event, Origin};
@@ -26,8 +26,10 @@ pub(crate) struct Shared {
     pub(crate) keys: DeviceKeys,
     /// Who syncs; the spaces of a home share it.
     pub(crate) lock: Arc<HomeLock>,
-    /// Rings after every local commit: there may be something to seal.
-    pub(crate) edited: Notify,
+    /// Counts local commits: there may be something to seal.
+    pub(crate) edited: watch::Sender<u64>,
+    /// Counts envelopes received: what came by one relay, others may lack.
+    pub(crate) news: watch::Sender<u64>,
     store: Mutex<Store>,
     reader: Mutex<Reader>,
     state: RwLock<Arc<SpaceState>>,
@@ -52,7 +54,8 @@ impl Shared {
             device,
             root,
             keys,
-            edited: Notify::new(),
+            edited: watch::Sender::new(0),
+            news: watch::Sender::new(0),
             store: Mutex::new(store),
             reader: Mutex::new(reader),
             state: RwLock::new(Arc::new(state)),
@@ -122,8 +125,13 @@ impl Shared {
     pub(crate) fn committed(&self, commit: Commit) {
         if !commit.docs.is_empty() {
             self.emit(Event::DocumentsChanged { space: self.space, docs: commit.docs, origin: Origin::Local });
-            self.edited.notify_one();
+            self.ring();
         }
+    }
+
+    /// Every connection looks whether there is something to send.
+    pub(crate) fn ring(&self) {
+        self.edited.send_modify(|count| *count += 1);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, EpochRef, RecordId, SignPk};
+use lifeos_sync_protocol::ids::{DocId, EpochRef, RecordId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
@@ -108,7 +108,7 @@ pub(super) enum Done {
 /// Runs until the jobs end. Blocking: call on a thread of its own.
 pub(super) fn run(
     shared: &Arc<Shared>,
-    (relay, is_patient): (RelayId, bool),
+    (relay, is_patient, begun): (RelayId, bool, Begun),
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: &mpsc::UnboundedSender<Done>,
 ) {
@@ -123,6 +123,9 @@ pub(super) fn run(
         rotate_at: None,
         cut_behind: false,
         said: None,
+        begun,
+        told_seq: 0,
+        had_cursor: false,
     };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
@@ -149,6 +152,21 @@ struct Worker<'a> {
     cut_behind: bool,
     /// What the receipt says that is on its way.
     said: Option<Vec<u8>>,
+    /// What the session began with.
+    begun: Begun,
+    /// The tip of the own stream that the session was told of.
+    told_seq: u32,
+    /// The relay's log was read somewhere.
+    had_cursor: bool,
+}
+
+/// What a session begins with, and other connections may change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    /// The own stream.
+    pub(super) stream: StreamId,
+    /// The records, as the session last heard of them.
+    pub(super) records_seen: u64,
 }
 
 impl Worker<'_> {
@@ -181,9 +199,15 @@ impl Worker<'_> {
             Job::CaughtUp => self.catch_up()?,
             Job::Seal => self.seal()?,
             Job::CutBehind => self.cut_behind = true,
-            Job::Keys => drop(self.caught_up && self.keep_keys()?),
+            Job::Keys => {
+                self.follow_others()?;
+                if self.caught_up {
+                    self.keep_keys()?;
+                }
+            }
             Job::StorePage { items, cursor, rolls } => self.store_page(items, cursor, rolls)?,
             Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
+                self.stay_in_stream()?;
                 let store = self.shared.store();
                 let envelopes = store.outbox(&self.shared.space, after_seq, bytes_max, envelopes_max)?;
                 drop(store);
@@ -211,8 +235,12 @@ impl Worker<'_> {
                 }
             }
             Job::HearReceipt(bytes) => self.hear_receipt(bytes)?,
-            Job::Acked { through_seq } => self.shared.store().acked(self.relay, through_seq)?,
+            Job::Acked { through_seq } => {
+                self.stay_in_stream()?;
+                self.shared.store().acked(self.relay, through_seq)?;
+            }
             Job::LogChanged(change) => {
+                self.had_cursor = false;
                 let mut store = self.shared.store();
                 store.warn(self.relay, warning_of(change), wall_ms())?;
                 store.reset_relay(self.relay)?;
@@ -291,6 +319,28 @@ impl Worker<'_> {
         self.try_again(&mut store)
     }
 
+    /// What another process stored, or the connection to another relay: this relay may lack it.
+    fn follow_others(&mut self) -> Result<(), EngineError> {
+        self.follow_records()?;
+        let state = self.shared.state();
+        if std::mem::replace(&mut self.begun.records_seen, state.records_changed) != state.records_changed {
+            self.answer(Input::RecordsChanged { heads: state.membership.heads.clone() });
+        }
+        // What was learned elsewhere may ask for this log to be read again.
+        let has_cursor = self.shared.store().reads().relay(self.relay)?.cursor.is_some();
+        if self.had_cursor && !has_cursor {
+            return Err(EngineError::FetchAgain);
+        }
+        self.had_cursor = has_cursor;
+        Ok(())
+    }
+
+    /// Another connection may have begun a new stream, of which this session knows nothing.
+    fn stay_in_stream(&self) -> Result<(), EngineError> {
+        let own = self.shared.store().own_tip(&self.shared.space)?.stream;
+        if own == self.begun.stream { Ok(()) } else { Err(EngineError::FetchAgain) }
+    }
+
     /// Tries again what was set aside, by the records as they are now.
     fn try_again(&self, store: &mut Store) -> Result<(), EngineError> {
         let (state, space) = (self.shared.state(), &self.shared.space);
@@ -329,6 +379,7 @@ impl Worker<'_> {
     /// Only now is it known how far the own stream goes: a home put back from a backup has written more than it
     /// remembers, and must learn of it before it seals anything at a place that is taken.
     fn catch_up(&mut self) -> Result<(), EngineError> {
+        self.shared.store().note_refusal(&self.shared.space, None)?;
         if std::mem::replace(&mut self.caught_up, true) {
             return Ok(());
         }
@@ -430,9 +481,19 @@ impl Worker<'_> {
     }
 
     /// For the bell and for edits of another process: looks before it takes the write lock.
-    fn seal(&self) -> Result<(), EngineError> {
-        if self.caught_up && (self.waits_for_seal()? || self.stream_to_leave()?.is_some()) {
+    fn seal(&mut self) -> Result<(), EngineError> {
+        if !self.caught_up {
+            return Ok(());
+        }
+        self.stay_in_stream()?;
+        let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
+        if self.waits_for_seal()? || self.stream_to_leave()?.is_some() {
             self.seal_all()?;
+        } else if tip_seq > self.told_seq {
+            // Sealed for another relay; this one gets it, too.
+            self.told_seq = tip_seq;
+            self.tell(Done::Sealed { envelopes: 0, tip_seq });
+            self.answer(Input::OutboxChanged);
         }
         Ok(())
     }
@@ -442,37 +503,36 @@ impl Worker<'_> {
         Ok(reader.reads().pending_count(space)? > 0 || reader.reads().vouched_count(space)? > 0)
     }
 
-    /// How far all copies of this home agree on its stream, if there are several.
-    fn shared_stream(&self) -> Result<Option<u32>, StoreError> {
-        let state = self.shared.state();
-        self.shared.store().own_stream_shared(&self.shared.space, &state.membership)
-    }
-
     /// Up to where the own stream stays as it is, if it is to be left: another copy writes it, too, or it is full.
     fn stream_to_leave(&self) -> Result<Option<u32>, StoreError> {
-        match self.shared_stream()? {
-            None => self.shared.store().own_stream_full(&self.shared.space),
-            agreed => Ok(agreed),
-        }
+        let (state, store) = (self.shared.state(), self.shared.store());
+        stream_to_leave(&store, &self.shared.space, &state.membership)
     }
 
     /// Leaves a stream that another copy of this home writes, too, or that is full. The connection begins anew with the
     /// new one.
     fn leave_stream(&self) -> Result<(), EngineError> {
-        let Some(agreed_seq) = self.stream_to_leave()? else { return Ok(()) };
-        let state = self.shared.state();
+        let (state, space) = (self.shared.state(), &self.shared.space);
+        let mut store = self.shared.store();
+        // Under one lock: another connection may be about to leave it, too.
+        let Some(agreed_seq) = stream_to_leave(&store, space, &state.membership)? else { return Ok(()) };
         let records = (&state.membership, &state.keyring);
-        let (space, mut random) = (&self.shared.space, SystemRandom::new());
-        let report = self.shared.store().begin_new_stream(space, agreed_seq, records, wall_ms(), &mut random)?;
+        let report = store.begin_new_stream(space, agreed_seq, records, wall_ms(), &mut SystemRandom::new())?;
+        drop(store);
         self.tell_page(report);
         Err(EngineError::FetchAgain)
     }
 
     /// Makes what keys are due and this device's to make, and tells the relay; whether there was anything.
     fn keep_keys(&mut self) -> Result<bool, EngineError> {
-        let (state, space, keys) = (self.shared.state(), &self.shared.space, &self.shared.keys);
+        let (space, keys) = (&self.shared.space, &self.shared.keys);
         let mut random = SystemRandom::new();
         let mut store = self.shared.store();
+        // Under the lock: the connection to another relay may have made them.
+        if self.shared.follow_records(&store)? {
+            self.try_again(&mut store)?;
+        }
+        let state = self.shared.state();
         let records = store.records(space)?;
         if std::mem::take(&mut self.cut_behind) && self.cut_later(&mut store, &state, &records)? {
             return Ok(true);
@@ -573,11 +633,12 @@ impl Worker<'_> {
     }
 
     /// What cannot be sealed stays pending; receiving goes on, and what is sealed already is sent.
-    fn seal_all(&self) -> Result<(), EngineError> {
+    fn seal_all(&mut self) -> Result<(), EngineError> {
         self.leave_stream()?;
         match self.seal_pending() {
             Ok(envelopes) => {
                 let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
+                self.told_seq = tip_seq;
                 self.tell(Done::Sealed { envelopes, tip_seq });
             }
             Err(
@@ -628,4 +689,12 @@ const fn warning_of(change: LogChange) -> WarningKind {
 
 fn page_bytes(items: &[Item]) -> usize {
     items.iter().map(|item| item.envelope.len()).sum()
+}
+
+/// Up to where the own stream stays as it is, if it is to be left.
+fn stream_to_leave(store: &Store, space: &SpaceId, membership: &Membership) -> Result<Option<u32>, StoreError> {
+    match store.own_stream_shared(space, membership)? {
+        None => store.own_stream_full(space),
+        agreed => Ok(agreed),
+    }
 }

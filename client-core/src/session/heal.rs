@@ -6,9 +6,10 @@
 //!   → what is held here → HAVE → the relay's HAVE → for each stream: what lies beyond the relay's tip → PUSH
 //! ```
 //!
-//! It happens once a connection. A DUP says that another device heals the relay, too: then it is asked again what it
+//! It happens once a connection, and again when another relay brought something. A DUP says that another device heals the relay, too: then it is asked again what it
 //! holds, so that two devices do not send everything twice. What it refuses is left to the author: a stream is
-//! given up for this connection, and there is no reason to send it again.
+//! given up for this connection, and there is no reason to send it again. What was sent once on a connection is not sent
+//! again on it, whatever the relay says that it holds.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -71,10 +72,14 @@ pub(super) struct Heal {
     /// Somebody else heals the relay.
     is_overtaken: bool,
     rounds: u8,
+    /// Of each stream, how far it was sent on this connection, or given up.
+    sent: HashMap<StreamId, u32>,
+    /// When the relay may have room or time again.
+    again_ms: Option<u64>,
 }
 
 impl Heal {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             step: Step::Waiting,
             digest: [0; 32],
@@ -83,6 +88,17 @@ impl Heal {
             flight: VecDeque::new(),
             is_overtaken: false,
             rounds: 0,
+            sent: HashMap::new(),
+            again_ms: None,
+        }
+    }
+
+    /// There may be more to give than the relay was asked about.
+    pub(super) fn look_again(&mut self) {
+        (self.digest, self.rounds) = ([0; 32], 0);
+        match self.step {
+            Step::Done => self.step = Step::Waiting,
+            _ => self.is_overtaken = true,
         }
     }
 
@@ -110,8 +126,12 @@ impl Heal {
         self.flight.iter().any(|flight| flight.envelopes.contains(id))
     }
 
-    /// The relay has no room or no time for more: the next connection goes on.
-    pub(super) fn give_up(&mut self, request: u32) {
+    /// The relay has no room or no time for more: the next connection goes on, or this one later.
+    pub(super) fn give_up(&mut self, request: u32, again_ms: u64) {
+        self.again_ms = Some(again_ms);
+        for refused in self.flight.iter().filter(|flight| flight.request == request) {
+            self.sent.remove(&refused.stream);
+        }
         self.flight.retain(|flight| flight.request != request);
         self.ranges.clear();
         self.settle();
@@ -125,12 +145,27 @@ impl Heal {
     }
 }
 
-/// What `ours` holds beyond `theirs`, stream by stream. Where the other side holds as much or more there is nothing
+/// Whether the relay will not take more of a stream, whatever it is asked on this connection.
+const fn is_final(status: PushStatus) -> bool {
+    matches!(
+        status,
+        PushStatus::Fork { .. }
+            | PushStatus::NotMember
+            | PushStatus::NotWriter
+            | PushStatus::Removed
+            | PushStatus::BadFormat
+            | PushStatus::BadSignature
+            | PushStatus::TooLarge
+    )
+}
+
+/// What `ours` holds beyond `theirs` and what was sent, stream by stream. Where the other side holds as much or more there is nothing
 /// to give, also when its envelopes are others: that is a fork, which records settle.
-fn lacking(ours: &[Have], theirs: &[Have]) -> VecDeque<Range> {
+fn lacking(ours: &[Have], theirs: &[Have], sent: &HashMap<StreamId, u32>) -> VecDeque<Range> {
     let tips: HashMap<StreamId, u32> = theirs.iter().map(|have| (have.stream, have.tip.max(have.floor))).collect();
     let beyond = ours.iter().filter_map(|have| {
-        let from = tips.get(&have.stream).map_or(1, |tip| tip.saturating_add(1)).max(have.floor.saturating_add(1));
+        let reached = |tips: &HashMap<StreamId, u32>| tips.get(&have.stream).copied().unwrap_or(0);
+        let from = reached(&tips).max(reached(sent)).max(have.floor).saturating_add(1);
         (from <= have.tip).then_some(Range { stream: have.stream, from, to: have.tip })
     });
     beyond.collect()
@@ -138,12 +173,17 @@ fn lacking(ours: &[Have], theirs: &[Have]) -> VecDeque<Range> {
 
 impl Session {
     pub(super) fn drive_heal(&mut self) {
+        if self.heal.is_done() && self.heal.again_ms.is_some_and(|again_ms| again_ms <= self.now_ms) {
+            self.heal.again_ms = None;
+            self.heal.look_again();
+        }
         let others_rest = self.records.is_quiet() && self.pull.is_quiet() && self.push.is_quiet();
         if matches!(self.heal.step, Step::Waiting) && others_rest {
             self.begin_heal();
         }
         let Some(range) = self.heal.ranges.front().filter(|_| !self.heal.is_loading) else { return };
-        if self.heal.flight.len() < FLIGHTS_MAX {
+        // An envelope before the record of its key would be refused.
+        if self.records.is_quiet() && self.heal.flight.len() < FLIGHTS_MAX {
             let Range { stream, from, to } = *range;
             self.heal.is_loading = true;
             let envelopes_max = usize::from(self.peer.frame_envelopes_max).min(limits::FRAME_ENVELOPES_MAX);
@@ -178,7 +218,7 @@ impl Session {
     pub(super) fn handle_have(&mut self, request: u32, theirs: &[Have]) -> Result<(), SessionError> {
         match std::mem::replace(&mut self.heal.step, Step::Giving) {
             Step::Asked(asked, held) if asked == request => {
-                self.heal.ranges = lacking(&held, theirs);
+                self.heal.ranges = lacking(&held, theirs, &self.heal.sent);
                 self.heal.settle();
                 Ok(())
             }
@@ -195,7 +235,8 @@ impl Session {
                 Some(last) if last < range.to => range.from = last.saturating_add(1),
                 _ => drop(self.heal.ranges.pop_front()),
             }
-            if last.is_some() {
+            if let Some(last) = last {
+                self.heal.sent.insert(stream, last);
                 let ids = envelopes.iter().map(|envelope| envelope.id).collect();
                 let bytes = envelopes.into_iter().map(|envelope| envelope.bytes).collect();
                 let request = self.ask(&Frame::Push { session: self.number, envelopes: bytes });
@@ -223,6 +264,10 @@ impl Session {
         }
         if results.iter().any(|result| !result.status.is_stored()) {
             self.heal.ranges.retain(|range| range.stream != flight.stream);
+            self.heal.sent.remove(&flight.stream);
+        }
+        if results.iter().any(|result| is_final(result.status)) {
+            self.heal.sent.insert(flight.stream, u32::MAX);
         }
         if given > 0 {
             self.outputs.push_back(Output::Given { envelopes: given });

@@ -40,6 +40,8 @@ use push::Push;
 use receipt::Receipts;
 use records::RecordSync;
 
+/// Healing that a relay had no room or time for is begun again no sooner.
+const HEAL_AGAIN_MS_MIN: u64 = 30_000;
 /// Time for the whole handshake.
 pub const HANDSHAKE_MS_MAX: u64 = 15_000;
 /// Silence after which the peer is asked whether it is there.
@@ -123,6 +125,8 @@ pub enum Input {
         /// From the sequence asked for.
         envelopes: Vec<SealedEnvelope>,
     },
+    /// Another way brought envelopes that this relay may lack: look again.
+    HeldChanged,
     /// Answer to [`Output::LoadReceipt`]; `None`: there is nothing new to say.
     OwnReceipt(Option<SealedEnvelope>),
     /// The sealer has run: the outbox may hold something new. Nothing is pushed before the first of these.
@@ -532,6 +536,7 @@ impl Session {
             Input::Outbox { after_seq, envelopes } => self.handle_outbox(after_seq, envelopes),
             Input::Held(held) => self.handle_held(held),
             Input::Stream { stream, envelopes } => self.handle_stream(stream, envelopes),
+            Input::HeldChanged => self.heal.look_again(),
             Input::OwnReceipt(receipt) => self.handle_own_receipt(receipt),
             Input::OutboxChanged => self.push.reopen(),
             Input::Tick(now_ms) => self.handle_tick(now_ms)?,
@@ -708,7 +713,7 @@ impl Session {
             return Ok(());
         }
         if let (false, Some(_), true) = (fatal, pause, self.heal.is_in_flight(request)) {
-            self.heal.give_up(request);
+            self.heal.give_up(request, self.now_ms.saturating_add(u64::from(retry_after_ms).max(HEAL_AGAIN_MS_MIN)));
             return Ok(());
         }
         if let (false, Some(_), true) = (fatal, pause, self.receipts.is_in_flight(request)) {

@@ -9,6 +9,9 @@ use super::records::find_space;
 use super::{Reads, Store, StoreError, begin, schema, seal, witness};
 use crate::envelope::{SealedEnvelope, StreamTip};
 
+/// Key of the `meta` table: the largest number that a relay was given.
+const LAST_RELAY: &str = "last_relay";
+
 /// A relay of a space, inside this home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayId(pub i64);
@@ -38,9 +41,16 @@ impl Store {
     pub fn put_relay(&mut self, space: &SpaceId, url: &str, key: Option<&SignPk>) -> Result<RelayId, StoreError> {
         let tx = begin(&self.conn)?;
         let space = find_space(&tx, space)?.row;
-        let sql = "INSERT INTO relay(space, url, key) VALUES (?1, ?2, ?3)
+        // A number is used once: a connection to a relay that was removed must not speak for the one that came after it.
+        let last = schema::meta(&tx, LAST_RELAY)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+        let sql = "INSERT INTO relay(id, space, url, key)
+                   VALUES ((SELECT 1 + max(?4, ifnull(max(id), 0)) FROM relay), ?1, ?2, ?3)
                    ON CONFLICT(space, url) DO UPDATE SET key = coalesce(excluded.key, key) RETURNING id";
-        let id = tx.prepare_cached(sql)?.query_row((space, url, key.map(SignPk::as_bytes)), |row| row.get(0))?;
+        let id: i64 =
+            tx.prepare_cached(sql)?.query_row((space, url, key.map(SignPk::as_bytes), last), |row| row.get(0))?;
+        if id > last {
+            schema::put_meta(&tx, LAST_RELAY, &id.to_be_bytes())?;
+        }
         tx.commit()?;
         Ok(RelayId(id))
     }

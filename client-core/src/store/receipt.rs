@@ -21,7 +21,7 @@ use crate::crypto::Random;
 use crate::envelope::SealedEnvelope;
 use crate::keys::{DeviceKeys, Keyring, ReceiptKey};
 use crate::receipt::{self, RECEIPT_APP_BYTES_MAX, RECEIPT_STREAMS_MAX, Receipt, RefusedReceipt};
-use crate::witness::{RECORDS_TOLD_MAX, encode_app};
+use crate::witness::{RECORDS_TOLD_MAX, decode_app, encode_app};
 
 /// Streams that are remembered of one device although nothing of them is here: it can invent them.
 const UNKNOWN_OF_ONE_MAX: u64 = 1_024;
@@ -133,8 +133,15 @@ impl Store {
             let is_own = teller == own_device(&transaction, space_ref)?;
             let known =
                 if is_own { own_count(&transaction, space)? } else { count_of(&transaction, space_ref.row, &teller)? };
+            if opened.count <= known && is_own {
+                return Ok(HeardReceipt::Own);
+            }
             if opened.count <= known {
-                return Ok(if is_own { HeardReceipt::Own } else { HeardReceipt::Refused(RefusedReceipt::Older) });
+                // Each relay is given a receipt of its own: what another one signed may be in an older one only.
+                let advice = decode_app(space, &opened.receipt.app);
+                witness::hear(&transaction, space_ref.row, &teller, &advice.statements, now_ms)?;
+                transaction.commit()?;
+                return Ok(HeardReceipt::Refused(RefusedReceipt::Older));
             }
             if is_own {
                 // Of this home before it was put back from a copy: the relay takes only higher counts.

@@ -117,6 +117,7 @@ impl<M: NewSide> Attempt<M> {
         // From here on, and not before, the root may be kept.
         let root = DeviceRoot::from_bytes(*machine.prove(&records)?.root.to_bytes());
         let (keys, device_name) = (machine.keys(&space), machine.device_name().to_owned());
+        let other_relays: Vec<String> = granted.relays.iter().skip(1).cloned().collect();
         let others: Vec<_> = granted
             .spaces
             .iter()
@@ -138,6 +139,9 @@ impl<M: NewSide> Attempt<M> {
                 relay: Some(&relay),
             };
             let client = Client::begin(&home, &beginning)?;
+            for relay in &other_relays {
+                client.add_relay(relay)?;
+            }
             let mut joined = Vec::new();
             for ((space, keys), records) in others {
                 let other = client.add_space(space.space, &keys, records, Some(&relay))?;
