@@ -35,13 +35,8 @@ pub fn records_after<'a>(records: impl IntoIterator<Item = &'a Record>, heads: &
         }
     }
     let mut lacking: Vec<&Record> = lacking.into_values().collect();
-    lacking.sort_unstable_by_key(|record| order(record));
+    lacking.sort_unstable_by_key(|record| record.order());
     lacking
-}
-
-/// The order in which records are judged: every parent before its children, equal everywhere.
-pub(crate) fn order(record: &Record) -> (u64, RecordId) {
-    (record.depth(), record.id())
 }
 
 /// A set of records by their number in a [`Dag`]. Equal sets have equal words: the last one is never zero.
@@ -190,7 +185,7 @@ impl<R: Borrow<Record>> Dag<R> {
 
     /// The order of (depth, id).
     pub(crate) fn order(&self, index: usize) -> (u64, RecordId) {
-        order(self.record(index))
+        self.record(index).order()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -172,7 +172,7 @@ impl Membership {
         let genesis = by_id.remove(&RecordId(space.0)).ok_or(MembershipError::NoGenesis)?;
         let mut ledger = Ledger::new(genesis)?;
         let mut ordered: Vec<&Record> = by_id.values().copied().collect();
-        ordered.sort_unstable_by_key(|record| dag::order(record));
+        ordered.sort_unstable_by_key(|record| record.order());
         by_id.insert(genesis.id(), genesis);
         let mut unsound = BTreeMap::new();
         for record in ordered {

@@ -467,6 +467,12 @@ impl Record {
         self.author
     }
 
+    /// The order in which records are judged: every parent before its children, equal everywhere.
+    #[must_use]
+    pub const fn order(&self) -> (u64, RecordId) {
+        (self.depth, self.id)
+    }
+
     /// 0 for Genesis, else 1 + the largest parent depth (claimed; `eval` checks it).
     #[must_use]
     pub const fn depth(&self) -> u64 {

@@ -52,8 +52,9 @@ pub(crate) struct Relay {
     pub(crate) pushes: KeyedRate<SignPk>,
     /// KiB pulled, by device.
     pub(crate) pulls: KeyedRate<SignPk>,
-    /// Presence messages, by device.
+    /// Receipts, by device.
     pub(crate) receipts: KeyedRate<SignPk>,
+    /// Presence messages, by device.
     pub(crate) presence: KeyedRate<SignPk>,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.

@@ -17,7 +17,7 @@ use super::{Client, ClientError};
 use crate::keys::Keyring;
 use crate::names::shown;
 use crate::projection::Value;
-use crate::records::{Named, open_name};
+use crate::records::{Named, in_force, open_name};
 use crate::registry::{DEVICE_NAME, MEMBER_NAME};
 
 /// Letters of an id that have to be given at least.
@@ -95,9 +95,8 @@ impl Names {
 
     /// Names from records that have effect, the last for each. The records of one device or person are few.
     fn approved(&mut self, records: &[Record], membership: &Membership, keyring: &Keyring) {
-        let mut with_effect: Vec<_> =
-            records.iter().filter(|record| !membership.void.contains_key(&record.id())).collect();
-        with_effect.sort_by_key(|record| (record.depth(), record.id()));
+        let mut with_effect: Vec<_> = in_force(membership, records).collect();
+        with_effect.sort_by_key(|record| record.order());
         let open = |named, enc_meta: &[u8]| {
             let text = open_name(&membership.space, named, enc_meta, keyring)?;
             Some(Name { text, is_approved: true })

@@ -10,6 +10,7 @@ use lifeos_sync_protocol::log::have_digest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::shared::random_u64;
 use super::worker::{self, Begun, Done, Job};
 use super::{EngineError, Shared, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
@@ -111,7 +112,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     let mut connection = Connection {
         shared,
         session,
-        relay: relay.url.clone(),
+        relay: relay.url,
         mode,
         tally,
         progress,
@@ -150,8 +151,7 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun)
     if is_news {
         shared.retry_quarantined()?;
     }
-    let (store, mut random) = (shared.store(), SystemRandom::new());
-    let state = shared.state();
+    let (store, state) = (shared.store(), shared.state());
     let (relay, held, own) = (store.reads().relay(relay)?, store.have(&shared.space)?, store.own_tip(&shared.space)?);
     drop(store);
     let devices = state.membership.devices.values().filter(|device| device.removed_by.is_none()).count();
@@ -160,12 +160,12 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun)
         device: shared.device,
         relay_key: relay.key,
         relay_address: relay.url.clone(),
-        nonce: random_bytes(&mut random),
+        nonce: random_bytes(&mut SystemRandom::new()),
         rec_heads: state.membership.heads.clone(),
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
         have_digest: have_digest(&held),
-        receipt_every_ms: receipt::every_ms(devices, u64::from_be_bytes(random_bytes(&mut random))),
+        receipt_every_ms: receipt::every_ms(devices, random_u64()),
         now_ms: 0,
     });
     Ok((session, relay, Begun { stream: own.stream, records_seen: state.records_changed }))
@@ -224,6 +224,7 @@ struct Connection<'a> {
     unsent: Option<EngineError>,
     /// Counts what came by all relays.
     news: watch::Receiver<u64>,
+    /// How many when this was last looked at.
     news_seen: u64,
     /// What came by this one since.
     news_own: u64,
@@ -298,9 +299,9 @@ impl Connection<'_> {
 
     /// What came by another relay, this one may lack.
     fn hear_news(&mut self) {
-        let (now, count) = (Instant::now(), *self.news.borrow_and_update());
+        let count = *self.news.borrow_and_update();
         if count > std::mem::replace(&mut self.news_seen, count).saturating_add(std::mem::take(&mut self.news_own)) {
-            self.give_at.get_or_insert(now + GIVE_AFTER);
+            self.give_at.get_or_insert_with(|| Instant::now() + GIVE_AFTER);
         }
     }
 

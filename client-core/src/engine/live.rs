@@ -12,8 +12,8 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 
 use super::connection::{OnProgress, run};
+use super::shared::random_u64;
 use super::{Backoff, EngineError, Mode, Shared, Tally};
-use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, SyncState};
 use crate::store::{RelayId, RelayState, StoreError};
 use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
@@ -69,7 +69,6 @@ pub(crate) async fn sync_once(
         let error = failed.swap_remove(0).error;
         return Err(note_refusal(shared, error)?);
     }
-    shared.store().note_refusal(&shared.space, None)?;
     Ok(failed)
 }
 
@@ -103,14 +102,10 @@ pub(crate) async fn sync_over<S: FrameSender, R: FrameReceiver>(
     tally: &mut Tally,
 ) -> Result<(), EngineError> {
     let _lock = shared.lock.acquire(shared.space)?;
-    let (stop_sender, stop) = watch::channel(false);
+    let (_stop_sender, stop) = watch::channel(false);
     let relay = relays(shared)?.swap_remove(0);
     let result = run(shared, relay.id, transport, Mode::Once, tally, progress, stop).await;
-    drop(stop_sender);
-    match result {
-        Ok(()) => Ok(shared.store().note_refusal(&shared.space, None)?),
-        Err(error) => Err(note_refusal(shared, error)?),
-    }
+    result.or_else(|error| Err(note_refusal(shared, error)?))
 }
 
 /// Makes the records equal with those of the first relay, which links and invitations name, and nothing else.
@@ -120,10 +115,8 @@ pub(crate) async fn sync_over<S: FrameSender, R: FrameReceiver>(
 pub(crate) async fn exchange_records(shared: &Arc<Shared>) -> Result<(), EngineError> {
     let (_stop_sender, stop) = watch::channel(false);
     let relay = relays(shared)?.swap_remove(0);
-    match attempt(shared, relay.id, Mode::Records, &mut Tally::default(), &mut |_| {}, stop).await {
-        Ok(()) => Ok(shared.store().note_refusal(&shared.space, None)?),
-        Err(error) => Err(note_refusal(shared, error)?),
-    }
+    let result = attempt(shared, relay.id, Mode::Records, &mut Tally::default(), &mut |_| {}, stop).await;
+    result.or_else(|error| Err(note_refusal(shared, error)?))
 }
 
 /// Syncs with every relay until `stop` says so (or its sender is gone).
@@ -144,7 +137,7 @@ pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool
             }
             Err(error) => {
                 running.follow(&shared, &[]);
-                let wait = Duration::from_millis(backoff.next_ms(&error, random()));
+                let wait = Duration::from_millis(backoff.next_ms(&error, random_u64()));
                 tell_waiting(&shared, "", &error, wait);
                 wait
             }
@@ -179,7 +172,7 @@ impl Running {
         for relay in relays {
             if !self.relays.values().any(|(known, _)| *known == relay.id) {
                 let (stop, stopped) = watch::channel(false);
-                let task = self.tasks.spawn(keep_live(Arc::clone(shared), relay.id, stopped));
+                let task = self.tasks.spawn(keep_live(Arc::clone(shared), relay.id, relay.url.clone(), stopped));
                 self.relays.insert(task.id(), (relay.id, stop));
             }
         }
@@ -200,7 +193,7 @@ impl Running {
 }
 
 /// Syncs with one relay until `stop` says so, or it is not a relay of this space any more.
-async fn keep_live(shared: Arc<Shared>, relay: RelayId, mut stop: watch::Receiver<bool>) {
+async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, mut stop: watch::Receiver<bool>) {
     let mut backoff = Backoff::default();
     while !is_stopped(&stop) {
         let mut tally = Tally::default();
@@ -212,8 +205,7 @@ async fn keep_live(shared: Arc<Shared>, relay: RelayId, mut stop: watch::Receive
         if is_stopped(&stop) || matches!(error, EngineError::Store(StoreError::UnknownRelay)) {
             return;
         }
-        let wait = Duration::from_millis(backoff.next_ms(&error, random()));
-        let url = shared.store().reads().relay(relay).map_or(String::new(), |relay| relay.url);
+        let wait = Duration::from_millis(backoff.next_ms(&error, random_u64()));
         tell_waiting(&shared, &url, &error, wait);
         if let Err(error) = note_refusal(&shared, error) {
             tracing::warn!(%error, "that the relay lets nobody in is not kept");
@@ -233,10 +225,6 @@ fn tell_waiting(shared: &Shared, relay: &str, error: &EngineError, wait: Duratio
         SyncState::Waiting { retry_ms, reason }
     };
     shared.emit(Event::Sync { space: shared.space, relay: relay.to_owned(), state });
-}
-
-fn random() -> u64 {
-    u64::from_be_bytes(random_bytes(&mut SystemRandom::new()))
 }
 
 fn is_stopped(stop: &watch::Receiver<bool>) -> bool {

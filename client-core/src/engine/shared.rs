@@ -9,6 +9,7 @@ use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use tokio::sync::{broadcast, watch};
 
 use super::{HomeLock, SpaceState};
+use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
 use crate::keys::{DeviceKeys, DeviceRoot};
 use crate::store::{Commit, Reader, Store, StoreError};
@@ -133,6 +134,11 @@ impl Shared {
     pub(crate) fn ring(&self) {
         self.edited.send_modify(|count| *count += 1);
     }
+}
+
+/// A random number, to spread what many devices would do at once.
+pub(super) fn random_u64() -> u64 {
+    u64::from_be_bytes(random_bytes(&mut SystemRandom::new()))
 }
 
 /// Wall time (ms UTC), as written into changes; never used to order anything.

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, EpochRef, RecordId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{DocId, EpochRef, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::mpsc;
 
+use super::shared::random_u64;
 use super::shared::wall_ms;
 use super::state::records_beyond;
 use super::{EngineError, Shared, SpaceState, rotation};
-use crate::crypto::{SystemRandom, random_bytes};
+use crate::crypto::SystemRandom;
+use crate::envelope::StreamTip;
 use crate::event::{Event, Origin};
 use crate::keys::receipt_key;
 use crate::records::{Draft, take_back};
@@ -190,6 +192,8 @@ impl Worker<'_> {
                 self.answer(Input::Records(beyond.collect()));
             }
             Job::RecordsEqual { heads, untaken, may_seal } => {
+                // It lets this device in, whatever it said before.
+                self.shared.store().note_refusal(&self.shared.space, None)?;
                 self.note_taken(&heads, &untaken)?;
                 if may_seal {
                     self.records_equal()?;
@@ -207,7 +211,7 @@ impl Worker<'_> {
             }
             Job::StorePage { items, cursor, rolls } => self.store_page(items, cursor, rolls)?,
             Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
-                self.stay_in_stream()?;
+                self.own_tip()?;
                 let store = self.shared.store();
                 let envelopes = store.outbox(&self.shared.space, after_seq, bytes_max, envelopes_max)?;
                 drop(store);
@@ -236,7 +240,7 @@ impl Worker<'_> {
             }
             Job::HearReceipt(bytes) => self.hear_receipt(bytes)?,
             Job::Acked { through_seq } => {
-                self.stay_in_stream()?;
+                self.own_tip()?;
                 self.shared.store().acked(self.relay, through_seq)?;
             }
             Job::LogChanged(change) => {
@@ -256,8 +260,7 @@ impl Worker<'_> {
 
     fn pin_relay(&self, key: &SignPk) -> Result<(), StoreError> {
         let mut store = self.shared.store();
-        let known = store.relays(&self.shared.space)?.into_iter().find(|known| known.id == self.relay);
-        let url = known.ok_or(StoreError::UnknownRelay)?.url;
+        let url = store.reads().relay(self.relay)?.url;
         store.put_relay(&self.shared.space, &url, Some(key)).map(drop)
     }
 
@@ -335,10 +338,10 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Another connection may have begun a new stream, of which this session knows nothing.
-    fn stay_in_stream(&self) -> Result<(), EngineError> {
-        let own = self.shared.store().own_tip(&self.shared.space)?.stream;
-        if own == self.begun.stream { Ok(()) } else { Err(EngineError::FetchAgain) }
+    /// Where the own stream ends. Another connection may have begun a new one, of which this session knows nothing.
+    fn own_tip(&self) -> Result<StreamTip, EngineError> {
+        let tip = self.shared.store().own_tip(&self.shared.space)?;
+        if tip.stream == self.begun.stream { Ok(tip) } else { Err(EngineError::FetchAgain) }
     }
 
     /// Tries again what was set aside, by the records as they are now.
@@ -379,7 +382,6 @@ impl Worker<'_> {
     /// Only now is it known how far the own stream goes: a home put back from a backup has written more than it
     /// remembers, and must learn of it before it seals anything at a place that is taken.
     fn catch_up(&mut self) -> Result<(), EngineError> {
-        self.shared.store().note_refusal(&self.shared.space, None)?;
         if std::mem::replace(&mut self.caught_up, true) {
             return Ok(());
         }
@@ -485,11 +487,12 @@ impl Worker<'_> {
         if !self.caught_up {
             return Ok(());
         }
-        self.stay_in_stream()?;
-        let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
-        if self.waits_for_seal()? || self.stream_to_leave()?.is_some() {
-            self.seal_all()?;
-        } else if tip_seq > self.told_seq {
+        let tip_seq = self.own_tip()?.seq;
+        if self.waits_for_seal()? {
+            return self.seal_all();
+        }
+        self.leave_stream()?;
+        if tip_seq > self.told_seq {
             // Sealed for another relay; this one gets it, too.
             self.told_seq = tip_seq;
             self.tell(Done::Sealed { envelopes: 0, tip_seq });
@@ -503,19 +506,17 @@ impl Worker<'_> {
         Ok(reader.reads().pending_count(space)? > 0 || reader.reads().vouched_count(space)? > 0)
     }
 
-    /// Up to where the own stream stays as it is, if it is to be left: another copy writes it, too, or it is full.
-    fn stream_to_leave(&self) -> Result<Option<u32>, StoreError> {
-        let (state, store) = (self.shared.state(), self.shared.store());
-        stream_to_leave(&store, &self.shared.space, &state.membership)
-    }
-
     /// Leaves a stream that another copy of this home writes, too, or that is full. The connection begins anew with the
     /// new one.
     fn leave_stream(&self) -> Result<(), EngineError> {
         let (state, space) = (self.shared.state(), &self.shared.space);
         let mut store = self.shared.store();
         // Under one lock: another connection may be about to leave it, too.
-        let Some(agreed_seq) = stream_to_leave(&store, space, &state.membership)? else { return Ok(()) };
+        let agreed_seq = match store.own_stream_shared(space, &state.membership)? {
+            None => store.own_stream_full(space)?,
+            agreed => agreed,
+        };
+        let Some(agreed_seq) = agreed_seq else { return Ok(()) };
         let records = (&state.membership, &state.keyring);
         let report = store.begin_new_stream(space, agreed_seq, records, wall_ms(), &mut SystemRandom::new())?;
         drop(store);
@@ -574,8 +575,7 @@ impl Worker<'_> {
             return true;
         }
         let rank = rotation::rank_of(membership, &self.shared.device).unwrap_or(usize::MAX);
-        let random = u64::from_be_bytes(random_bytes(&mut SystemRandom::new()));
-        let wait = Duration::from_millis(rotation::rotation_wait_ms(rank, random).min(WAIT_MS_MAX));
+        let wait = Duration::from_millis(rotation::rotation_wait_ms(rank, random_u64()).min(WAIT_MS_MAX));
         let due = *self.rotate_at.get_or_insert_with(|| Instant::now() + wait);
         let is_due = Instant::now() >= due;
         if is_due {
@@ -594,13 +594,7 @@ impl Worker<'_> {
                 tracing::warn!(%error, "a removal cannot be written again");
             }
         }
-        let made = draft.finish();
-        if made.is_empty() {
-            return Ok(false);
-        }
-        store.put_records(&self.shared.space, &made)?;
-        self.tell_records(store)?;
-        Ok(true)
+        self.publish(store, draft)
     }
 
     /// Publishes what proves that somebody's stream was written twice.
@@ -615,6 +609,11 @@ impl Worker<'_> {
                 tracing::warn!(%error, "a fork cannot be proven to the others");
             }
         }
+        self.publish(store, draft)
+    }
+
+    /// Stores what was written and tells the relay; whether there was anything.
+    fn publish(&self, store: &mut Store, draft: Draft<'_>) -> Result<bool, EngineError> {
         let made = draft.finish();
         if made.is_empty() {
             return Ok(false);
@@ -689,12 +688,4 @@ const fn warning_of(change: LogChange) -> WarningKind {
 
 fn page_bytes(items: &[Item]) -> usize {
     items.iter().map(|item| item.envelope.len()).sum()
-}
-
-/// Up to where the own stream stays as it is, if it is to be left.
-fn stream_to_leave(store: &Store, space: &SpaceId, membership: &Membership) -> Result<Option<u32>, StoreError> {
-    match store.own_stream_shared(space, membership)? {
-        None => store.own_stream_full(space),
-        agreed => Ok(agreed),
-    }
 }

@@ -185,7 +185,7 @@ pub struct Gone {
 pub fn may_carry(home: &Membership, records: &[Record], gone: &Gone, own: &SignPk) -> bool {
     let find = |id: &RecordId| records.iter().find(|record| record.id() == *id);
     let age = |device: &SignPk| home.devices.get(device).and_then(|device| find(&device.added_by));
-    let age = |device: &SignPk| age(device).map(|record| (record.depth(), record.id()));
+    let age = |device: &SignPk| age(device).map(Record::order);
     let Some(author) = find(&gone.removed_by).map(Record::author) else { return false };
     let is_recovery = home.devices.get(&author).is_some_and(|device| device.kind == DeviceKind::Recovery);
     author == *own || author == gone.home || is_recovery || age(&author) < age(&gone.home)

@@ -40,7 +40,7 @@ pub fn take_back(
     let membership = Membership::evaluate(space, &stay).map_err(|_| RecordsError::Full)?;
     let mut draft = Draft::begin(&membership, &stay, opened, keys);
     let mut again: Vec<&Record> = gone_records.iter().filter(|record| must_stand(record.body())).collect();
-    again.sort_unstable_by_key(|record| (record.depth(), record.id()));
+    again.sort_unstable_by_key(|record| record.order());
     for record in again {
         // What has no effect without that which goes (the end of a link that never was) goes with it.
         let _ = draft.add(record.body());
@@ -51,7 +51,7 @@ pub fn take_back(
 /// What was refused and may go, with what was written on top of it; nothing that anybody else has built upon.
 fn gone(records: &[Record], untaken: &BTreeSet<RecordId>, refused: &[RecordId]) -> BTreeSet<RecordId> {
     let mut ordered: Vec<&Record> = records.iter().collect();
-    ordered.sort_unstable_by_key(|record| (record.depth(), record.id()));
+    ordered.sort_unstable_by_key(|record| record.order());
     let mut kept: BTreeSet<RecordId> = BTreeSet::new();
     for record in ordered.iter().rev() {
         if kept.contains(&record.id()) || !untaken.contains(&record.id()) {

@@ -7,6 +7,7 @@ use lifeos_sync_protocol::ids::{EpochRef, MemberId, RecordId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Role};
 
+use super::in_force;
 use super::past::Pasts;
 
 /// Whether a demotion of somebody who is still here is in effect that the author of an epoch had not seen.
@@ -21,9 +22,9 @@ pub fn is_before_demotion(membership: &Membership, records: &[Record], epoch: &E
 /// Records in force that gave a member of the space a lower role than a record before them in order of (depth, id). Of
 /// two that stand beside one another the lower role counts, so one that is named without need costs one epoch at most.
 fn demotions(membership: &Membership, records: &[Record]) -> Vec<RecordId> {
-    let in_force = records.iter().filter(|record| !membership.void.contains_key(&record.id()));
-    let mut roles: Vec<_> = in_force.filter_map(|record| Some((record, role_given(membership, record)?))).collect();
-    roles.sort_by_key(|(record, _)| (record.depth(), record.id()));
+    let given = |record| Some((record, role_given(membership, record)?));
+    let mut roles: Vec<_> = in_force(membership, records).filter_map(given).collect();
+    roles.sort_by_key(|(record, _)| record.order());
     let mut had: HashMap<MemberId, Role> = HashMap::new();
     let mut demotions = Vec::new();
     for (record, (member, role)) in roles {

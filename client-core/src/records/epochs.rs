@@ -11,7 +11,7 @@ use super::links::beyond_number;
 use super::past::Pasts;
 use super::ring::KeyTrouble;
 use super::seals::{EpochFacts, device_ref, seal_epoch, wrap_epoch};
-use super::{RecordsError, sign};
+use super::{RecordsError, in_force, sign};
 use crate::crypto::Random;
 use crate::keys::{DeviceKeys, EpochSecret};
 
@@ -119,10 +119,6 @@ fn newest_keys_of_readers(membership: &Membership, records: &[Record]) -> BTreeM
         (is_newest && is_readers).then(|| (device_ref(&author), record.id()))
     });
     newest.collect()
-}
-
-fn in_force<'a>(membership: &'a Membership, records: &'a [Record]) -> impl Iterator<Item = &'a Record> {
-    records.iter().filter(|record| !membership.void.contains_key(&record.id()))
 }
 
 /// The devices other than `own` that may read but were granted a cut-off epoch by nobody, as far as this one believes

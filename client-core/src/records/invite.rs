@@ -11,7 +11,7 @@ use super::links::beyond_number;
 use super::names::{Named, seal_name};
 use super::recover::newest_held;
 use super::ring::EpochOpener;
-use super::{RecordsError, cite_heads, has_room, sign};
+use super::{RecordsError, cite_heads, has_room, in_force, sign};
 use crate::crypto::Random;
 use crate::keys::{DeviceKeys, Keyring, OwnKeys};
 
@@ -167,7 +167,7 @@ pub fn next_record(
 #[must_use]
 pub fn open_invite(membership: &Membership, records: &[Record], keys: &DeviceKeys) -> Keyring {
     let mut opener = EpochOpener::new(membership, records, OwnKeys::first(keys));
-    for record in records.iter().filter(|record| !membership.void.contains_key(&record.id())) {
+    for record in in_force(membership, records) {
         if let Body::Invite { invite_pk, auto_seal: Some((epoch, seal)), .. } = record.body()
             && *invite_pk == keys.sign_pk()
         {

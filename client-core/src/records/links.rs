@@ -9,6 +9,8 @@ use lifeos_sync_protocol::ids::{MemberId, RecordId, SignPk};
 use lifeos_sync_protocol::membership::{Invite, Membership};
 use lifeos_sync_protocol::record::{Body, Record};
 
+use super::in_force;
+
 /// Whether an invitation lets one more in, by this device's clock.
 #[must_use]
 pub fn is_open(invite: &Invite, now_ms: i64) -> bool {
@@ -59,8 +61,7 @@ pub(crate) fn beyond_number(membership: &Membership, records: &[Record]) -> Vec<
 
 /// Members whose role somebody else has set.
 fn approved(membership: &Membership, records: &[Record]) -> BTreeSet<MemberId> {
-    let in_force = records.iter().filter(|record| !membership.void.contains_key(&record.id()));
-    let set = in_force.filter_map(|record| {
+    let set = in_force(membership, records).filter_map(|record| {
         let Body::RoleSet { member, .. } = record.body() else { return None };
         let author = membership.devices.get(&record.author())?;
         (author.member != *member).then_some(*member)

@@ -57,6 +57,11 @@ pub use ring::{KeyTrouble, OpenedEpochs, open_epochs, unlock_epochs};
 use epochs::{NewEpoch, epoch_record};
 use seals::{EpochFacts, seal_epoch};
 
+/// The records that have effect.
+pub(crate) fn in_force<'a>(membership: &'a Membership, records: &'a [Record]) -> impl Iterator<Item = &'a Record> {
+    records.iter().filter(|record| !membership.void.contains_key(&record.id()))
+}
+
 /// Grants that travel inside a DeviceAdd; more go into KeyGrant records, so that the record stays under its limit.
 const DEVICE_ADD_GRANTS_MAX: usize = 256;
 

@@ -12,8 +12,8 @@ use lifeos_sync_protocol::ids::{EpochRef, RecordId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, Record, Seal};
 
-use super::epoch_ref;
 use super::seals::{EpochFacts, device_ref, open_seal, open_wrap};
+use super::{epoch_ref, in_force};
 use crate::keys::{DeviceKeys, Keyring, OwnKeys};
 
 /// Why the secret of an epoch in force is not held.
@@ -62,7 +62,7 @@ pub fn open_epochs(membership: &Membership, records: &[Record], keys: &DeviceKey
 #[must_use]
 pub fn unlock_epochs(membership: &Membership, records: &[Record], keys: OwnKeys<'_>) -> OpenedEpochs {
     let mut opener = EpochOpener::new(membership, records, keys);
-    for record in records.iter().filter(|record| !membership.void.contains_key(&record.id())) {
+    for record in in_force(membership, records) {
         opener.open_record(record);
     }
     opener.follow_wraps();

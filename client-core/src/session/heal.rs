@@ -6,10 +6,10 @@
 //!   → what is held here → HAVE → the relay's HAVE → for each stream: what lies beyond the relay's tip → PUSH
 //! ```
 //!
-//! It happens once a connection, and again when another relay brought something. A DUP says that another device heals the relay, too: then it is asked again what it
-//! holds, so that two devices do not send everything twice. What it refuses is left to the author: a stream is
-//! given up for this connection, and there is no reason to send it again. What was sent once on a connection is not sent
-//! again on it, whatever the relay says that it holds.
+//! It happens once a connection, and again when another relay brought something. A DUP says that another device heals
+//! the relay, too: then it is asked again what it holds, so that two devices do not send everything twice. What it
+//! refuses for good is left to the author: a stream is given up for this connection. What was sent once on a connection,
+//! and not refused, is not sent again on it, whatever the relay says that it holds.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -159,8 +159,8 @@ const fn is_final(status: PushStatus) -> bool {
     )
 }
 
-/// What `ours` holds beyond `theirs` and what was sent, stream by stream. Where the other side holds as much or more there is nothing
-/// to give, also when its envelopes are others: that is a fork, which records settle.
+/// What `ours` holds beyond `theirs` and what was sent, stream by stream. Where the other side holds as much or more
+/// there is nothing to give, also when its envelopes are others: that is a fork, which records settle.
 fn lacking(ours: &[Have], theirs: &[Have], sent: &HashMap<StreamId, u32>) -> VecDeque<Range> {
     let tips: HashMap<StreamId, u32> = theirs.iter().map(|have| (have.stream, have.tip.max(have.floor))).collect();
     let beyond = ours.iter().filter_map(|have| {

@@ -156,8 +156,8 @@ pub enum Output {
         /// Heads the relay has.
         known: Vec<RecordId>,
     },
-    /// Both sides hold the same records, but for what the relay did not store: pages that waited for them can be taken. Once [`Output::Live`] has come
-    /// too, sealing is allowed; answer [`Input::OutboxChanged`] after it.
+    /// Both sides hold the same records, but for what the relay did not store: pages that waited for them can be taken.
+    /// Once [`Output::Live`] has come too, sealing is allowed; answer [`Input::OutboxChanged`] after it.
     RecordsEqual {
         /// Those held here.
         heads: Vec<RecordId>,

@@ -8,8 +8,8 @@
 //!            less than what is here
 //! ```
 //!
-//! A word is never taken back: a smaller one changes nothing. It counts as long as its device is enrolled, which the
-//! readers ask.
+//! A word is never taken back: a smaller one changes nothing. It goes with its device ([`promise::forget_gone`]); who
+//! reads in between asks whether that is enrolled.
 
 use lifeos_sync_protocol::ids::{RecordId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;

@@ -66,7 +66,7 @@ fn judge(space: &SpaceId, held: &[Record], taken: &[&Record]) -> Result<(), Refu
     let genesis = all().find(|record| record.id().0 == space.0).ok_or(RefusedRecords::NeverValid)?;
     let mut ledger = Ledger::new(genesis).map_err(|_| RefusedRecords::NeverValid)?;
     let mut ordered: Vec<&Record> = all().filter(|record| record.id() != genesis.id()).collect();
-    ordered.sort_unstable_by_key(|record| (record.depth(), record.id()));
+    ordered.sort_unstable_by_key(|record| record.order());
     let fresh: HashSet<RecordId> = taken.iter().map(|record| record.id()).collect();
     for record in ordered {
         #[cfg(test)]

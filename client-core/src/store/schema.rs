@@ -193,8 +193,7 @@ CREATE INDEX record_state ON record(space, state) WHERE state < 2;
 ";
 
 /// What each device says that it holds, in the place of the furthest that any said of a stream; of what is not here, and
-/// is no more than read_seq, the person has read. `relay.receipt`: what
-/// this device's newest receipt there says.
+/// is no more than read_seq, the person has read. `relay.receipt`: what this device's newest receipt there says.
 const V5: &str = "
 CREATE TABLE confirmed(
     space INTEGER NOT NULL,

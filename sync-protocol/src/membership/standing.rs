@@ -89,7 +89,7 @@ impl Standing {
     /// Takes in a record that is good in its own past, which is exactly what this standing was made from: nothing
     /// stands beside it, so it takes effect as it is.
     pub(super) fn apply(&mut self, record: &Record) {
-        let since = (record.depth(), record.id());
+        let since = record.order();
         match record.body() {
             Body::Genesis { member, device, recovery, .. } => {
                 self.founder = Some(*member);

@@ -169,6 +169,22 @@ async fn a_removed_device_that_takes_nothing_is_cut_off_all_the_same() {
     assert_eq!(crate::fixture::metric(&relay, "writes_timed_out_total").await, 0);
 }
 
+/// A device writes on while it is removed, and the removal is answered CUT_BEHIND; gives it with what is there by now.
+async fn cut_too_early(
+    space: &mut Space,
+    gone: &Device,
+    (owner, session): (&mut Client, u32),
+    (writer, theirs): (&mut Client, u32),
+    stream: &mut Stream<'_>,
+) -> Body {
+    writer.push(theirs, stream.seal_many(2)).await;
+    let early = removal(gone, RemoveReason::Lost, &[stream]);
+    writer.push(theirs, stream.seal_many(1)).await;
+    space.append(&early);
+    assert_eq!(send_last(owner, session, space, 1).await, [RecordStatus::CutBehind]);
+    removal(gone, RemoveReason::Lost, &[stream])
+}
+
 #[tokio::test]
 async fn a_removal_that_cuts_behind_waits_until_its_author_has_looked_again() {
     let (relay, _dir) = relay_with(Limits { removal_hold_ms: 0, ..Limits::default() }).await;
@@ -177,13 +193,7 @@ async fn a_removal_that_cuts_behind_waits_until_its_author_has_looked_again() {
     let (mut owner, session) = Client::found(&relay, &space).await;
     let (mut writer, theirs) = Client::join(&relay, &space, &gone).await;
     let mut stream = space.stream(&gone, 5);
-    writer.push(theirs, stream.seal_many(2)).await;
-    let early = removal(&gone, RemoveReason::Lost, &[&stream]);
-    writer.push(theirs, stream.seal_many(1)).await;
-    let late = removal(&gone, RemoveReason::Lost, &[&stream]);
-
-    space.append(&early);
-    assert_eq!(send_last(&mut owner, session, &space, 1).await, [RecordStatus::CutBehind]);
+    let late = cut_too_early(&mut space, &gone, (&mut owner, session), (&mut writer, theirs), &mut stream).await;
     // Nothing has happened to the device.
     let mut other = space.stream(&gone, 6);
     assert_eq!(writer.push(theirs, other.seal_many(1)).await[0].status, PushStatus::Ok);
@@ -205,12 +215,7 @@ async fn a_device_that_writes_without_a_pause_waits_until_its_removal_is_taken()
     let (mut owner, session) = Client::found(&relay, &space).await;
     let (mut writer, theirs) = Client::join(&relay, &space, &gone).await;
     let mut stream = space.stream(&gone, 5);
-    writer.push(theirs, stream.seal_many(2)).await;
-    let early = removal(&gone, RemoveReason::Lost, &[&stream]);
-    writer.push(theirs, stream.seal_many(1)).await;
-    let late = removal(&gone, RemoveReason::Lost, &[&stream]);
-    space.append(&early);
-    assert_eq!(send_last(&mut owner, session, &space, 1).await, [RecordStatus::CutBehind]);
+    let late = cut_too_early(&mut space, &gone, (&mut owner, session), (&mut writer, theirs), &mut stream).await;
 
     // Nothing of it is stored meanwhile: not on top of what is here, in no new stream, and by nobody else's hand.
     let more = stream.seal_many(2);
