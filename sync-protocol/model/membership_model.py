@@ -235,7 +235,7 @@ class Space:
             made = self.at.get(r["checkpoint"])
             if made is None or not self.saw(i, made) or self.own[made] or self.r[made]["type"] != "checkpoint":
                 return "Conflict"
-            return "NoAuthority" if kind == "endorse" and self.fact[made]["member"] == member else None
+            return None
         if kind == "fork_proof":
             if device_kind == RECOVERY:
                 return "NoAuthority"
@@ -666,22 +666,22 @@ def whole(records):
         granted += [grant for r in good if r["type"] == "device_add" for grant in map(tuple, r["grants"])]
         return set(h.r[j]["seals"]).union(device for epoch, device in granted if epoch == h.r[j]["id"])
     clean = [(-h.r[j]["generation"], h.r[j]["id"]) for j in heads.values() if holders(j) <= readers]
+    of = lambda kind: [i for i in s.effective if h.r[i]["type"] == kind]
+    policies = of("policy")
+    top = [i for i in policies if not any(h.saw(j, i) for j in policies)]
     checkpoints = {}
     for i in sorted(s.effective):
         if h.r[i]["type"] == "checkpoint":
             said = [j for j in s.effective if h.r[j].get("checkpoint") == h.r[i]["id"]]
             checkpoints[h.r[i]["id"]] = [
                 h.fact[i]["member"],
-                sorted({h.fact[j]["member"] for j in said if h.r[j]["type"] == "endorse"
-                        and h.fact[j]["member"] in s.members and s.in_force(h.r[j]["author"])}),
-                ids(j for j in said if h.r[j]["type"] == "object")]
-    of = lambda kind: [i for i in s.effective if h.r[i]["type"] == kind]
+                sorted({h.r[j]["author"] for j in said if h.r[j]["type"] == "endorse" and s.in_force(h.r[j]["author"])}),
+                ids(j for j in said if h.r[j]["type"] == "object" and s.in_force(h.r[j]["author"])),
+                standing(h, s, i, said, top)]
     forks = {}
     for i in of("fork_proof"):
         places = forks.setdefault(h.r[i]["device"], {})
         places.setdefault(h.r[i]["seq"], set()).update(h.r[i]["branches"])
-    policies = of("policy")
-    top = [i for i in policies if not any(h.saw(j, i) for j in policies)]
     expected = {
         "void": sorted([k, v] for k, v in void.items()),
         "members": sorted([m, role, rank[0], rank[2], sorted(d for d, f in s.devices.items() if f["live"] and f["member"] == m)]
@@ -700,6 +700,25 @@ def whole(records):
         "forks": sorted([device, min(places), sorted(places[min(places)])] for device, places in forks.items()),
     }
     return h, s, expected
+
+
+def standing(h, s, checkpoint, said, policies):
+    """How far a checkpoint has come, by what devices in force say of it: blocked, endorsed or proposed."""
+    said = [(h.r[j]["type"], h.r[j]["author"]) for j in said if s.in_force(h.r[j]["author"])]
+    if any(kind == "object" for kind, _ in said):
+        return "blocked"
+    maker, member = h.r[checkpoint]["author"], h.fact[checkpoint]["member"]
+    hands = {d: f["member"] for d, f in s.devices.items() if f["live"] and f["kind"] != RECOVERY}
+    endorsing = {device for kind, device in said if kind == "endorse"}
+    others = {m for m in hands.values() if m != member}
+    if others:
+        needed = h.r[min(policies)]["endorse_k"] if policies else 1
+        endorsed = len({hands[d] for d in endorsing} & others) >= min(max(needed, 1), len(others))
+    elif any(d != maker for d in hands):
+        endorsed = any(d != maker for d in endorsing)
+    else:
+        endorsed = maker in endorsing
+    return "endorsed" if endorsed else "proposed"
 
 
 def check_invariants(h, s):
@@ -820,7 +839,7 @@ class Generator:
         kind = kind or rng.choice(
             ["member_add"] * 7 + ["device_add"] * 4 + ["device_remove"] * 4 + ["member_remove"] * 4 + ["role_set"] * 6
             + ["epoch"] * 4 + ["invite"] * 2 + ["join"] * 5 + ["invite_revoke", "hpke_refresh", "key_grant", "policy",
-                                                              "checkpoint", "endorse", "object", "close", "unknown",
+                                                              "checkpoint", "endorse", "endorse", "object", "close", "unknown",
                                                               "fork_proof"])
         out = {"type": kind, "author": device}
         present = [r["member"] for r in seen if r["type"] in ("member_add", "join")]
@@ -870,10 +889,12 @@ class Generator:
             epochs = [r["id"] for r in seen if r["type"] == "epoch"]
             out.update(role=rng.choice([ADMIN, EDITOR, EDITOR, READER]), uses_max=rng.choice([0, 1, 1, 2]),
                        auto=rng.choice(epochs) if epochs and rng.random() < 0.7 else 0)
+        elif kind == "policy":
+            out.update(endorse_k=rng.choice([0, 1, 1, 2]))
         elif kind in ("invite_revoke", "join"):
             invites = [r["id"] for r in seen if r["type"] == "invite"]
             if not invites:
-                return {"type": "policy", "author": device}
+                return {"type": "policy", "author": device, "endorse_k": rng.choice([0, 1, 1, 2])}
             out.update(invite=rng.choice(invites))
             if kind == "join":
                 key = new(NORMAL)

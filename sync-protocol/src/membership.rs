@@ -10,6 +10,7 @@
 //! nothing that arrives later changes, and whether it holds against what others did at the same time.
 
 mod check;
+mod checkpoint;
 mod ledger;
 #[cfg(test)]
 mod oracle;
@@ -26,7 +27,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::check::Past;
 pub use self::ledger::Ledger;
 use self::standing::{Enrolled, Offer, Seat, Standing, device_ref, writes};
-pub use self::state::{Checkpoint, Closed, Device, Epoch, EpochChoice, Invite, Join, Member, Policy, Rank};
+pub use self::state::{
+    Checkpoint, CheckpointStanding, Closed, Device, Epoch, EpochChoice, Invite, Join, Member, Policy, Rank,
+};
 pub use self::streams::{HeldStream, StreamLimit, StreamPoint, accept};
 use crate::dag;
 use crate::envelope::stream_id;
@@ -385,8 +388,8 @@ impl Past for Now<'_> {
         self.0.epochs.contains_key(epoch)
     }
 
-    fn checkpoint_member(&self, checkpoint: &RecordId) -> Option<MemberId> {
-        self.0.checkpoints.get(checkpoint).map(|checkpoint| checkpoint.member)
+    fn knows_checkpoint(&self, checkpoint: &RecordId) -> bool {
+        self.0.checkpoints.contains_key(checkpoint)
     }
 }
 

@@ -22,6 +22,7 @@ mod fork;
 use std::sync::OnceLock;
 
 pub use self::fork::Fork;
+use crate::envelope::stream_id;
 use crate::handshake::{self, KeyError, check_hpke_key, check_sign_key};
 use crate::hash::{ctx, sha256};
 use crate::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, RecordId, SignPk, Signature, SpaceId, StreamId};
@@ -114,6 +115,22 @@ pub struct Cut {
     pub id: EnvelopeId,
 }
 
+/// Where a checkpoint leaves a stream: everything up to here is in its chunks. It says whose the stream is, too,
+/// because the envelope that shows it, the stream's first, may be pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// The stream.
+    pub stream: StreamId,
+    /// Last sequence in the chunks.
+    pub seq: u32,
+    /// Its id.
+    pub id: EnvelopeId,
+    /// Whose stream it is.
+    pub device: SignPk,
+    /// What the stream's id was made with ([`crate::envelope::stream_id`]).
+    pub r32: [u8; 32],
+}
+
 /// Why a device or member leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -162,7 +179,7 @@ pub enum Body {
     /// `20` "Everything up to this cut is in these chunks."
     Checkpoint {
         previous: Vec<RecordId>,
-        cut: Vec<Cut>,
+        cut: Vec<Floor>,
         chunks: Vec<EnvelopeId>,
         blobs: Vec<EnvelopeId>,
         enc_manifest: Vec<u8>,
@@ -398,6 +415,13 @@ impl PartialEq for ProofMemo {
 
 impl Eq for ProofMemo {}
 
+/// Whether floors ascend by stream, each of a stream that its device has in the space.
+fn are_floors_true(space: &SpaceId, floors: &[Floor]) -> bool {
+    let ascend = floors.is_sorted_by(|one, next| one.stream < next.stream);
+    let is_true = |floor: &Floor| floor.seq > 0 && stream_id(space, &floor.device, &floor.r32) == floor.stream;
+    ascend && floors.iter().all(is_true)
+}
+
 impl Record {
     /// Checks layout, canonical form, keys and signature, and the proofs of a Genesis. Cheap checks come first.
     ///
@@ -429,12 +453,13 @@ impl Record {
     }
 
     /// Whether every device that this record enrols has proven that it wants to be enrolled in the space of
-    /// `genesis_random`, and whether the fork that it shows, if it is a ForkProof, was signed. Remembered for the
-    /// first space asked about.
+    /// `genesis_random`; whether the fork that it shows, if it is a ForkProof, was signed; and whether the streams of
+    /// a Checkpoint are those of the devices that it names. Remembered for the first space asked about.
     #[must_use]
     pub fn proofs_hold(&self, genesis_random: &[u8; 32]) -> bool {
         self.proofs.ask(genesis_random, || match &self.body {
             Body::ForkProof { .. } => self.body.is_fork_proven(&self.space),
+            Body::Checkpoint { cut, .. } => are_floors_true(&self.space, cut),
             body => body.check_proofs(genesis_random).is_ok(),
         })
     }

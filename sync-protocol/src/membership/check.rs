@@ -20,8 +20,8 @@ pub(super) trait Past {
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)>;
     /// Whether there is this epoch.
     fn knows_epoch(&self, epoch: &EpochRef) -> bool;
-    /// Whose the checkpoint is, if there is one.
-    fn checkpoint_member(&self, checkpoint: &RecordId) -> Option<MemberId>;
+    /// Whether the record is a good checkpoint.
+    fn knows_checkpoint(&self, checkpoint: &RecordId) -> bool;
 }
 
 /// What its own past says about a record, as far as the pass by seniority needs it.
@@ -232,17 +232,12 @@ fn check_other(standing: &Standing, past: &impl Past, author: &Author, body: &Bo
         }
         Body::Checkpoint { previous, .. } => {
             author.need_writer()?;
-            let known = previous.iter().all(|previous| past.checkpoint_member(previous).is_some());
-            need(known, VoidReason::Conflict)
+            need(previous.iter().all(|previous| past.knows_checkpoint(previous)), VoidReason::Conflict)?;
+            need(past.proofs_hold(), VoidReason::Proof)
         }
-        Body::Endorse { checkpoint } => {
+        Body::Endorse { checkpoint } | Body::Object { checkpoint, .. } => {
             author.need_hand()?;
-            let maker = past.checkpoint_member(checkpoint).ok_or(VoidReason::Conflict)?;
-            allow(!author.is(&maker))
-        }
-        Body::Object { checkpoint, .. } => {
-            author.need_hand()?;
-            need(past.checkpoint_member(checkpoint).is_some(), VoidReason::Conflict)
+            need(past.knows_checkpoint(checkpoint), VoidReason::Conflict)
         }
         Body::ForkProof { .. } => {
             author.need_hand()?;

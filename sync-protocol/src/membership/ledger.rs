@@ -9,7 +9,7 @@ use super::pass;
 use super::standing::Standing;
 use super::{Membership, MembershipError, VoidReason, epoch_ref_of, view};
 use crate::dag::{Dag, IndexSet};
-use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId};
+use crate::ids::{EpochRef, HpkePk, RecordId, SignPk, SpaceId};
 use crate::limits::SPACE_RECORDS_MAX;
 use crate::record::{Body, Record};
 
@@ -262,10 +262,12 @@ impl<R: Borrow<Record>> Past for At<'_, R> {
         self.ledger.epoch_index.get(epoch).is_some_and(|index| self.past.contains(*index))
     }
 
-    fn checkpoint_member(&self, checkpoint: &RecordId) -> Option<MemberId> {
-        let index = self.ledger.dag.index_of(checkpoint).filter(|index| self.past.contains(*index))?;
-        let is_checkpoint = matches!(self.ledger.dag.record(index).body(), Body::Checkpoint { .. });
-        self.ledger.verdicts[index].as_ref().ok().filter(|_| is_checkpoint)?.member
+    fn knows_checkpoint(&self, checkpoint: &RecordId) -> bool {
+        let index = self.ledger.dag.index_of(checkpoint).filter(|index| self.past.contains(*index));
+        index.is_some_and(|index| {
+            matches!(self.ledger.dag.record(index).body(), Body::Checkpoint { .. })
+                && self.ledger.verdicts[index].is_ok()
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Ledger, Membership, StreamPoint, epoch_ref_of};
+use super::{CheckpointStanding, Ledger, Membership, StreamPoint, epoch_ref_of};
 use crate::dag;
 use crate::envelope::{Envelope, Header, Kind, TAG_BYTES, assemble, stream_id};
 use crate::hash::sha256;
@@ -153,7 +153,10 @@ fn body(space: &SpaceId, value: &Value) -> Body {
             let (invite, devices, invite_proof) = (record("invite"), entries(value), Signature([0; 64]));
             Body::Join { invite, member: member(), devices, invite_proof, enc_meta }
         }
-        "policy" => Body::Policy { rotation_days: 30, grace_days: 7, endorse_k: 1, relays: vec![] },
+        "policy" => {
+            let endorse_k = int(value, "endorse_k") as u32;
+            Body::Policy { rotation_days: 30, grace_days: 7, endorse_k, relays: vec![] }
+        }
         "checkpoint" => {
             Body::Checkpoint { previous: vec![], cut: vec![], chunks: vec![], blobs: vec![], enc_manifest: vec![] }
         }
@@ -219,9 +222,15 @@ fn show(state: &Membership) -> Value {
         })
         .collect();
     let checkpoint = |(record, found): (&RecordId, &super::Checkpoint)| {
-        let endorsed: Vec<u64> = found.endorsed_by.iter().map(|member| number(&member.0)).collect();
+        let endorsed: Vec<u64> = found.endorsed_by.iter().map(|device| number(&device.0)).collect();
         let objections: Vec<u64> = found.objections.iter().map(id).collect();
-        json!([id(record), number(&found.member.0), endorsed, objections])
+        let standing = match state.checkpoint_standing(record) {
+            Some(CheckpointStanding::Blocked) => "blocked",
+            Some(CheckpointStanding::Endorsed) => "endorsed",
+            Some(CheckpointStanding::Proposed) => "proposed",
+            None => "unknown",
+        };
+        json!([id(record), number(&found.member.0), endorsed, objections, standing])
     };
     let void: Vec<Value> =
         state.void.iter().map(|(record, reason)| json!([id(record), format!("{reason:?}")])).collect();

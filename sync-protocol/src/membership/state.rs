@@ -167,12 +167,28 @@ pub struct Policy {
 /// A checkpoint by a writer, and who said what about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Whose device made it.
+    /// The device that made it.
+    pub maker: SignPk,
+    /// Whose device that is.
     pub member: MemberId,
-    /// Members in force who endorse it, its maker excluded.
-    pub endorsed_by: BTreeSet<MemberId>,
-    /// Objections that count.
+    /// Those it continues.
+    pub previous: Vec<RecordId>,
+    /// Devices in force that endorse it; whose word is enough, [`Membership::checkpoint_standing`](super::Membership::checkpoint_standing) says.
+    pub endorsed_by: BTreeSet<SignPk>,
+    /// Objections by devices in force.
     pub objections: BTreeSet<RecordId>,
+}
+
+/// How far a checkpoint has come by what is said of it. The rest is the keeper's to see: whether all of its chunks are
+/// there, and how long it has stood so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointStanding {
+    /// Somebody says that it is wrong.
+    Blocked,
+    /// Not enough others have looked at it.
+    Proposed,
+    /// Enough others say that it holds everything.
+    Endorsed,
 }
 
 /// The space was closed.

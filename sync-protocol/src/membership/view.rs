@@ -228,10 +228,12 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
                 let is_admitted = devices.iter().any(|d| state.may_read(&d.sign_pk) && is_own(&d.sign_pk));
                 state.joins.insert(record.id(), Join { invite: *invite, member: *member, is_admitted });
             }
-            Body::Checkpoint { .. } => {
+            Body::Checkpoint { previous, .. } => {
                 let Some(member) = self.member_of(index) else { return };
+                let (maker, previous) = (record.author(), previous.clone());
                 let (endorsed_by, objections) = (BTreeSet::new(), BTreeSet::new());
-                state.checkpoints.insert(record.id(), Checkpoint { member, endorsed_by, objections });
+                let checkpoint = Checkpoint { maker, member, previous, endorsed_by, objections };
+                state.checkpoints.insert(record.id(), checkpoint);
             }
             Body::ForkProof { .. } => {
                 let Some(fork) = record.body().fork(&self.ledger.space) else { return };
@@ -254,19 +256,14 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
         })
     }
 
-    /// An endorsement counts once for a member other than the maker while its device is in force; an objection
-    /// always.
+    /// What is said counts while the device that says it is in force.
     fn weigh(&self, checkpoint: RecordId, said: usize, state: &mut Membership) {
         let record = self.record(said);
         let is_in_force = state.may_read(&record.author());
-        let Some(checkpoint) = state.checkpoints.get_mut(&checkpoint) else { return };
-        match (record.body(), self.member_of(said)) {
-            (Body::Endorse { .. }, Some(member)) if is_in_force && member != checkpoint.member => {
-                checkpoint.endorsed_by.insert(member);
-            }
-            (Body::Object { .. }, _) => {
-                checkpoint.objections.insert(record.id());
-            }
+        let Some(checkpoint) = state.checkpoints.get_mut(&checkpoint).filter(|_| is_in_force) else { return };
+        match record.body() {
+            Body::Endorse { .. } => drop(checkpoint.endorsed_by.insert(record.author())),
+            Body::Object { .. } => drop(checkpoint.objections.insert(record.id())),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 //! a body is an array of its fields. The tables here are the layout; both directions are made from them.
 
 use super::cbor::{Value, put_array, put_key, put_map, read_array, read_key, read_map};
-use super::{Body, Cut, DeviceEntry, DeviceKind, RemoveReason, Role, Seal, Wrap};
+use super::{Body, Cut, DeviceEntry, DeviceKind, Floor, RemoveReason, Role, Seal, Wrap};
 use crate::wire::{Reader, Reason};
 
 macro_rules! bodies {
@@ -89,6 +89,7 @@ structures! {
     Seal [device_ref, enc, ct]
     Wrap [parent, ct]
     Cut [stream, seq, id]
+    Floor [stream, seq, id, device, r32]
 }
 
 macro_rules! choices {

@@ -10,8 +10,8 @@ use lifeos_sync_protocol::ids::{
 };
 use lifeos_sync_protocol::membership::{Membership, epoch_ref_of};
 use lifeos_sync_protocol::record::{
-    Body, Cut, DeviceEntry, DeviceKind, Record, RecordError, RemoveReason, Role, Seal, Unsigned, Wrap, enrol_message,
-    join_message, joining_member,
+    Body, Cut, DeviceEntry, DeviceKind, Floor, Record, RecordError, RemoveReason, Role, Seal, Unsigned, Wrap,
+    enrol_message, join_message, joining_member,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -138,6 +138,12 @@ pub(crate) fn first_epoch() -> Record {
     founder().follow(&[&genesis], &epoch(&state))
 }
 
+fn floor() -> Floor {
+    let (device, r32) = (founder().sign_pk, [0x32; 32]);
+    let stream = stream_id(&space(), &device, &r32);
+    Floor { stream, seq: 70_000, id: EnvelopeId([0xe0; 32]), device, r32 }
+}
+
 fn cut() -> Cut {
     Cut { stream: StreamId([0x51; 16]), seq: 70_000, id: EnvelopeId([0xe0; 32]) }
 }
@@ -230,7 +236,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
             "checkpoint",
             Body::Checkpoint {
                 previous: vec![RecordId([1; 32])],
-                cut: vec![cut()],
+                cut: vec![floor()],
                 chunks: vec![EnvelopeId([2; 32]), EnvelopeId([3; 32])],
                 blobs: vec![],
                 enc_manifest: vec![5; 23],

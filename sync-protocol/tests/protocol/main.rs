@@ -6,6 +6,7 @@ mod frames;
 mod generate;
 mod kit;
 mod membership;
+mod membership_checkpoints;
 mod membership_roles;
 mod membership_world;
 mod records;

@@ -1,7 +1,7 @@
 //! Roles, seniority, removals, invitations: attacks and the answers to them.
 
 use lifeos_sync_protocol::envelope::{Envelope, Header, Kind, stream_id};
-use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk};
+use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
 use lifeos_sync_protocol::membership::{
     EpochChoice, Ledger, Membership, StreamLimit, StreamPoint, VoidReason, epoch_ref_of,
 };
@@ -684,45 +684,6 @@ fn rules_and_the_end_of_a_space_are_the_owners() {
     let closed = world.state().closed.unwrap();
     assert_eq!((closed.record, closed.successor), (end.id(), Some(kit::space())));
     world.assert_order_does_not_matter();
-}
-
-#[test]
-fn a_checkpoint_is_a_writers_and_counts_only_others_in_force() {
-    let mut world = World::with_people();
-    let body = Body::Checkpoint { previous: vec![], cut: vec![], chunks: vec![], blobs: vec![], enc_manifest: vec![] };
-    assert_eq!(world.attempt(&reader(), &body), NO_AUTHORITY);
-    let made = world.write(&editor(), &body);
-    let endorse = Body::Endorse { checkpoint: made.id() };
-    let tablet = Keys::new(24);
-    world.write(&editor(), &give_device(member(4), &tablet, DeviceKind::Normal));
-    assert_eq!(world.attempt(&editor(), &endorse), NO_AUTHORITY, "not its own maker");
-    assert_eq!(world.attempt(&tablet, &endorse), NO_AUTHORITY, "nor another device of the same member");
-    assert_eq!(world.attempt(&reader(), &Body::Endorse { checkpoint: RecordId([1; 32]) }), Some(VoidReason::Conflict));
-    world.write(&reader(), &endorse);
-    world.write(&junior_admin(), &endorse);
-    let object = Body::Object { checkpoint: made.id(), reason: 1, stream: STREAM, seq: 3 };
-    let objection = world.write(&reader(), &object);
-    let said = |world: &World| world.state().checkpoints[&made.id()].clone();
-    assert_eq!(said(&world).endorsed_by, [member(3), member(5)].into());
-    assert_eq!(said(&world).objections, [objection.id()].into());
-    world.write(&founder(), &remove(3));
-    assert_eq!(said(&world).endorsed_by, [member(5)].into(), "a removed device does not count");
-    let behind = Body::Checkpoint {
-        previous: vec![made.id()],
-        cut: vec![],
-        chunks: vec![],
-        blobs: vec![],
-        enc_manifest: vec![],
-    };
-    assert_eq!(world.attempt(&founder(), &behind), None);
-    let lost = Body::Checkpoint {
-        previous: vec![RecordId([1; 32])],
-        cut: vec![],
-        chunks: vec![],
-        blobs: vec![],
-        enc_manifest: vec![],
-    };
-    assert_eq!(world.attempt(&founder(), &lost), Some(VoidReason::Conflict));
 }
 
 /// Two envelopes at one place of the editor's stream, and what follows the second.
