@@ -141,6 +141,8 @@ pub enum RecordStatus {
 
 /// Bit of CHALLENGE's features: the relay answers LOG_STATEMENT_WANT.
 pub const FEATURE_LOG_STATEMENT: u64 = 1;
+/// Bit of CHALLENGE's features: the relay keeps objects and answers OFFER.
+pub const FEATURE_OBJECTS: u64 = 2;
 
 /// What one side holds of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,6 +278,10 @@ pub enum Frame {
     Have { session: u32, streams: Vec<Have> },
     /// `31` What I want: ranges, and single objects (chunks, blob parts) by id.
     Want { session: u32, ranges: Vec<Want>, objects: Vec<EnvelopeId> },
+    /// `32` Objects that I could send.
+    Offer { session: u32, objects: Vec<EnvelopeId> },
+    /// `33` Answer to OFFER: those of them that I lack.
+    Lack { session: u32, objects: Vec<EnvelopeId> },
     /// `40` A sealed message that is never stored.
     Ephemeral { session: u32, envelope: Vec<u8> },
     /// `50` Make a mailbox. Legal after CHALLENGE, as are 51–54.

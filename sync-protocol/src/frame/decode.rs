@@ -152,11 +152,9 @@ fn log_frame(tag: u8, r: &mut Reader<'_>) -> Result<Frame, Reason> {
             items: r.list(FRAME_ENVELOPES_MAX, 12, item)?,
         },
         kind::HAVE => Frame::Have { session, streams: haves(r)? },
-        kind::WANT => Frame::Want {
-            session,
-            ranges: r.list(FRAME_STREAMS_MAX, 24, want)?,
-            objects: r.list(FRAME_IDS_MAX, EnvelopeId::BYTES, |r| r.array().map(EnvelopeId))?,
-        },
+        kind::WANT => Frame::Want { session, ranges: r.list(FRAME_STREAMS_MAX, 24, want)?, objects: objects(r)? },
+        kind::OFFER => Frame::Offer { session, objects: objects(r)? },
+        kind::LACK => Frame::Lack { session, objects: objects(r)? },
         kind::EPHEMERAL => Frame::Ephemeral { session, envelope: r.bytes(ENVELOPE_BYTES_MAX)?.to_vec() },
         _ => return Err("unknown type"),
     })
@@ -185,6 +183,10 @@ fn cursor(r: &mut Reader<'_>) -> Result<Cursor, Reason> {
 
 fn item(r: &mut Reader<'_>) -> Result<Item, Reason> {
     Ok(Item { pos: r.u64()?, envelope: r.bytes(ENVELOPE_BYTES_MAX)?.to_vec() })
+}
+
+fn objects(r: &mut Reader<'_>) -> Result<Vec<EnvelopeId>, Reason> {
+    r.list(FRAME_IDS_MAX, EnvelopeId::BYTES, |r| r.array().map(EnvelopeId))
 }
 
 fn haves(r: &mut Reader<'_>) -> Result<Vec<Have>, Reason> {

@@ -196,6 +196,10 @@ fn log_frame(frame: &Frame, out: &mut Vec<u8>) {
             out.put_list(ranges, want);
             out.put_list(objects, |out, EnvelopeId(id)| out.put(id));
         }
+        Frame::Offer { session, objects } | Frame::Lack { session, objects } => {
+            out.put_u32(*session);
+            out.put_list(objects, |out, EnvelopeId(id)| out.put(id));
+        }
         _ => {}
     }
 }

@@ -401,6 +401,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
                 ],
             },
         ),
+        ("offer", Frame::Offer { session, objects: vec![EnvelopeId([5; 32]), EnvelopeId([6; 32])] }),
+        ("lack", Frame::Lack { session, objects: vec![EnvelopeId([6; 32])] }),
         (
             "want",
             Frame::Want {

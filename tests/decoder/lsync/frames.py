@@ -160,6 +160,8 @@ FRAMES = {
     0x24: ("NOTIFY", [SESSION, ID16, FLAG, ITEMS]),
     0x30: ("HAVE", [SESSION, HAVE]),
     0x31: ("WANT", [SESSION, _list(RANGE, STREAMS_MAX), IDS]),
+    0x32: ("OFFER", [SESSION, IDS]),
+    0x33: ("LACK", [SESSION, IDS]),
     0x40: ("EPHEMERAL", [SESSION, BYTES]),
     0x50: ("RDV_CREATE", [ID16, U32]),
     0x51: ("RDV_PUT", [ID16, BYTES]),

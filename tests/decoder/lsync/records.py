@@ -77,6 +77,7 @@ DEVICE = _structure(_sign_pk, _hpke_pk, _choice(0, 1, 2), _bytes(64))
 SEAL = _structure(_bytes(16), _bytes(32), _bytes(48))
 WRAP = _structure(_bytes(16), _bytes(48))
 CUT = _structure(_bytes(16), _uint(32), _bytes(32))
+FLOOR = _structure(_bytes(16), _uint(32), _bytes(32), _bytes(32), _bytes(32))
 GRANT = _structure(_bytes(16), SEAL)
 RELAYS = _list(_text, most=16)
 META, BYTES = _bytes(None, most=512), _bytes(None)
@@ -96,7 +97,7 @@ BODIES = {
     0x0B: ("InviteRevoke", [ID32]),
     0x0C: ("Join", [ID32, ID16, _list(DEVICE, 1, 32), _bytes(64), META]),
     0x0D: ("Policy", [_uint(32), _uint(32), _uint(32), RELAYS]),
-    0x20: ("Checkpoint", [_list(ID32), _list(CUT), _list(ID32), _list(ID32), BYTES]),
+    0x20: ("Checkpoint", [_list(ID32), _list(FLOOR), _list(ID32), _list(ID32), BYTES]),
     0x21: ("Endorse", [ID32]),
     0x22: ("Object", [ID32, _uint(8), ID16, _uint(32)]),
     0x23: ("ForkProof", [BYTES, BYTES]),
