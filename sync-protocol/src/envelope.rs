@@ -9,7 +9,7 @@
 //!    3    1  flags (bit 0: padded with PADMÉ)
 //!    4   16  stream_id
 //!   20    4  seq, big-endian, from 1
-//!   24   32  prev (id of seq − 1; for seq 1 the stream's r32; zero for objects outside streams)
+//!   24   32  prev (id of seq − 1; for seq 1 and for objects outside streams the stream's r32; else zero)
 //!   56   16  epoch_ref
 //!   72   16  salt
 //!   88    4  ct_len
@@ -66,7 +66,7 @@ pub struct Header {
     /// Position in the stream, from 1; 0 for a Chunk or BlobPart; the sender's own count for a Receipt or
     /// Ephemeral.
     pub seq: u32,
-    /// Id of the predecessor; for seq 1 the random r32 that the stream id commits to.
+    /// Id of the predecessor; for seq 1, and for a Chunk or BlobPart, the random r32 that the stream id commits to.
     pub prev: [u8; 32],
     /// Key generation.
     pub epoch: EpochRef,
@@ -174,12 +174,13 @@ impl Header {
         if fits { Ok(()) } else { Err(EnvelopeError::Size(self.ct_len)) }
     }
 
-    /// Deltas stand in a chain; objects have no position; receipts and presence only count.
+    /// Deltas stand in a chain; objects have no position, and show whose they are as the first of a stream does;
+    /// receipts and presence only count.
     fn check_position(&self) -> Result<(), EnvelopeError> {
         let no_prev = self.prev == [0; 32];
         let fits = match self.kind {
             Kind::Delta => self.seq > 0,
-            Kind::Chunk | Kind::BlobPart => self.seq == 0 && no_prev,
+            Kind::Chunk | Kind::BlobPart => self.seq == 0,
             Kind::Ephemeral | Kind::Receipt => no_prev,
         };
         if fits { Ok(()) } else { Err(EnvelopeError::Position) }

@@ -8,6 +8,7 @@ use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::SignPk;
 use serde::Deserialize;
 
+use crate::clock::Clock;
 use crate::limits::Limits;
 
 /// Who may create a space here.
@@ -63,6 +64,8 @@ pub struct Config {
     pub creation: SpaceCreation,
     /// What the relay spends at most.
     pub limits: Limits,
+    /// What it takes for the time of day.
+    pub clock: Clock,
 }
 
 impl Config {
@@ -81,6 +84,7 @@ impl Config {
             origin: String::new(),
             creation: SpaceCreation::default(),
             limits: Limits::default(),
+            clock: Clock::system(),
         }
     }
 

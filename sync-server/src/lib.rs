@@ -15,6 +15,7 @@
 //! What is deliberately absent: any cipher, any content key, and any order taken from a clock.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod config;
 mod connection;
 mod http;
@@ -27,6 +28,7 @@ mod server;
 mod space;
 mod store;
 
+pub use clock::Clock;
 pub use config::{Config, ConfigError, SpaceCreation, TokenHash};
 pub use limits::Limits;
 pub use server::{Handle, Server, StartError};

@@ -3,7 +3,7 @@
 //! Limits of the protocol itself (frame size, envelopes in a frame, mailbox sizes) live in
 //! `lifeos_sync_protocol::limits`; these are the relay's own and may be changed by who runs it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use lifeos_sync_protocol::limits::SPACE_READERS_MAX;
 use serde::Deserialize;
@@ -87,15 +87,23 @@ pub struct Limits {
     pub records_per_second_max: u32,
     /// Records one connection may bring at once before that.
     pub records_burst_max: u32,
-    /// Bytes of envelopes in one space; 0 means no limit. Records and reads are never refused for it.
+    /// Bytes of envelopes and objects in one space; 0 means no limit. Records and reads are never refused for it.
     pub space_bytes_max: u64,
     /// Envelopes in one space; 0 means no limit.
     pub space_envelopes_max: u64,
-    /// Bytes of envelopes of one member's devices in one space, so that one member cannot use up the space of all;
+    /// Bytes of envelopes of one member's devices in one space, and of the objects that they brought, so that one member cannot use up the space of all;
     /// 0 means no limit.
     pub member_bytes_max: u64,
     /// Envelopes of one member's devices in one space; 0 means no limit.
     pub member_envelopes_max: u64,
+    /// Objects outside streams (chunks, parts of attachments) in one space; 0 means no limit. Their bytes count with
+    /// those of envelopes.
+    pub space_objects_max: u64,
+    /// Objects in one space that one member's devices brought; 0 means no limit.
+    pub member_objects_max: u64,
+    /// By how much chunks may go beyond the limits of bytes, in percent of them: without room for a checkpoint a full
+    /// space could not shrink.
+    pub chunk_extra_percent: u8,
     /// Bytes of records in one space: a budget of their own, so that a full space can still remove a device.
     pub space_record_bytes_max: u64,
     /// Records of one author without effect in this version; they are kept for later ones. Without this limit one
@@ -198,6 +206,9 @@ impl Default for Limits {
             space_envelopes_max: 4 * 1024 * 1024,
             member_bytes_max: 768 * 1024 * 1024,
             member_envelopes_max: 3 * 1024 * 1024,
+            space_objects_max: 128 * 1024,
+            member_objects_max: 96 * 1024,
+            chunk_extra_percent: 25,
             space_record_bytes_max: 64 * 1024 * 1024,
             author_idle_records_max: 1_024,
             author_idle_record_bytes_max: 4 * 1024 * 1024,
@@ -223,12 +234,6 @@ impl Default for Limits {
             shutdown_ms_max: 10_000,
         }
     }
-}
-
-/// This relay's clock (ms UTC); used for advice only, never to order anything.
-pub(crate) fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A limit in milliseconds as a duration.

@@ -144,8 +144,12 @@ fn print_stats(stats: &lifeos_sync_server::Stats, json: bool) -> Result<(), Box<
     println!("records    {:>14}", stats.records);
     println!("streams    {:>14}", stats.streams);
     println!("envelopes  {:>14}, {} bytes", stats.envelopes, stats.envelope_bytes);
+    println!("objects    {:>14}, {} bytes", stats.objects, stats.object_bytes);
     for space in &stats.largest {
-        println!("  space {:>6}  {:>10} envelopes  {:>14} bytes", space.no, space.envelopes, space.bytes);
+        println!(
+            "  space {:>6}  {:>10} envelopes  {:>8} objects  {:>14} bytes",
+            space.no, space.envelopes, space.objects, space.bytes
+        );
     }
     Ok(())
 }

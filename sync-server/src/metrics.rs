@@ -61,6 +61,9 @@ metrics! {
     "counter" envelopes_stored_total "Envelopes stored durably.";
     "counter" envelope_bytes_stored_total "Bytes of envelopes stored durably.";
     "counter" envelopes_refused_total "Envelopes that were pushed and not stored.";
+    "counter" objects_stored_total "Objects outside streams stored durably.";
+    "counter" object_bytes_stored_total "Bytes of objects outside streams stored durably.";
+    "counter" objects_sent_total "Objects outside streams read for WANT.";
     "counter" records_stored_total "Records stored durably.";
     "counter" records_refused_total "Records that are never valid here.";
     "counter" record_evaluations_total "Evaluations of a space's records, or of a part of them, for records that came.";

@@ -150,6 +150,11 @@ impl Server {
 }
 
 impl Relay {
+    /// The time of day (ms UTC).
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.config.clock.now_ms()
+    }
+
     fn new(
         config: Config,
         addr: SocketAddr,
@@ -166,7 +171,7 @@ impl Relay {
             _ => format!("ws://{addr}"),
         };
         Self {
-            spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics)),
+            spaces: Spaces::new(Arc::clone(&store), limits.clone(), Arc::clone(&metrics), config.clock.clone()),
             mailboxes: Mailboxes::new(&limits, Arc::clone(&metrics)),
             parked_bytes: AtomicUsize::new(0),
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_in_flight_max / 1024)),

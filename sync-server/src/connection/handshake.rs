@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lifeos_sync_protocol::frame::{ErrorCode, FEATURE_LOG_STATEMENT, Frame, PeerLimits};
+use lifeos_sync_protocol::frame::{ErrorCode, FEATURE_LOG_STATEMENT, FEATURE_OBJECTS, Frame, PeerLimits};
 use lifeos_sync_protocol::handshake::{
     PROTO_MAX, PROTO_MIN, auth_message, list_message, transcript_hash, verify, welcome_message,
 };
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::session::Session;
 use super::{Connection, Refusal};
-use crate::limits::{ms, wall_ms};
+use crate::limits::ms;
 use crate::rendezvous::Refused;
 use crate::space::{Found, Space};
 
@@ -80,7 +80,7 @@ impl Connection {
             peer_pk: self.relay.identity.public(),
             nonce,
             origin: self.relay.origin.clone(),
-            features: FEATURE_LOG_STATEMENT,
+            features: FEATURE_LOG_STATEMENT | FEATURE_OBJECTS,
             limits: PeerLimits {
                 frame_bytes_max: u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX),
                 push_window: u16::try_from(PUSH_WINDOW_MAX).unwrap_or(u16::MAX),
@@ -152,7 +152,7 @@ impl Connection {
             Found::Gone => return Err(gone),
         };
         let view = space.view();
-        if view.membership.may_read(device) || view.is_guest(device, wall_ms()) {
+        if view.membership.may_read(device) || view.is_guest(device, self.relay.now_ms()) {
             return Ok(Some(space));
         }
         let removed = view.membership.devices.get(device).is_some_and(|device| device.removed_by.is_some());

@@ -16,6 +16,7 @@ mod records;
 mod session;
 #[cfg(test)]
 mod tests;
+mod want;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -32,7 +33,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{ms, wall_ms};
+use crate::clock::Clock;
+use crate::limits::ms;
 use crate::rate::Bucket;
 use crate::server::{Peer, Phase, Relay, until_not_running, until_stopped};
 use crate::store::StoreError;
@@ -162,7 +164,7 @@ impl Connection {
                 Some(message) => message,
                 None => tokio::select! {
                     message = receive(stream, self.deadline) => message,
-                    () = until_guests_go(self.guests_until_ms()) => {
+                    () = until_guests_go(self.guests_until_ms(), &self.relay.config.clock) => {
                         self.outgoing.reply(INVITATION_OVER.frame(0));
                         return close::POLICY;
                     }
@@ -283,14 +285,17 @@ const INVITATION_OVER: Refusal =
     Refusal::fatal(ErrorCode::Removed, "the invitation is over: ask whoever sent it for another");
 
 /// Ends when the wall clock reaches `until_ms` (UTC), which is looked at anew now and then because it may be set.
-async fn until_guests_go(until_ms: Option<u64>) {
+async fn until_guests_go(until_ms: Option<u64>, clock: &Clock) {
     let Some(until_ms) = until_ms else { return std::future::pending().await };
     loop {
-        let left_ms = until_ms.saturating_sub(wall_ms());
+        let left_ms = until_ms.saturating_sub(clock.now_ms());
         if left_ms == 0 {
             return;
         }
-        tokio::time::sleep(ms(left_ms.min(GUESTS_LOOK_MS))).await;
+        tokio::select! {
+            () = tokio::time::sleep(ms(left_ms.min(GUESTS_LOOK_MS))) => {}
+            () = clock.until_moved() => {}
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! An envelope is authentic if its own signature verifies or that of a descendant in its hash chain does, so one
 //! signature covers a run. A forged envelope in the middle breaks the chain there, and then has to carry a
-//! signature of its own.
+//! signature of its own. Objects stand in no chain: each has its signature verified.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use std::sync::Arc;
 use axum::extract::ws::WebSocket;
 use bytes::Bytes;
 use futures_util::stream::SplitStream;
-use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, Header, Kind};
+use lifeos_sync_protocol::envelope::{Envelope, EnvelopeError, Header, Kind, signing_message};
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushResult, PushStatus};
-use lifeos_sync_protocol::ids::{EpochRef, SignPk, StreamId};
+use lifeos_sync_protocol::handshake;
+use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, SignPk, StreamId};
 use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, RECEIPT_CT_BYTES_MAX};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use super::outgoing::Outgoing;
 use super::{Connection, Received, Refusal};
 use crate::space::{Place, Space, View};
-use crate::store::{Job, PushJob, Receipt, Run, Sealed, StoreError};
+use crate::store::{Job, Object, PushJob, Receipt, Run, Sealed, StoreError};
 
 /// Frames above this are hashed on a thread that may take its time.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -149,7 +150,7 @@ impl Connection {
             answer(&outgoing, session, parts, results);
             drop(permits);
         });
-        let Checked { view, runs, mut receipt, mut results } = checked;
+        let Checked { view, runs, objects, mut receipt, mut results } = checked;
         let is_too_fast = |_: &mut Receipt| !self.relay.receipts.try_take(pusher, Instant::now());
         if let Some(receipt) = receipt.take_if(is_too_fast)
             && let Some(result) = results.get_mut(receipt.index)
@@ -157,7 +158,8 @@ impl Connection {
             *result = refused(PushStatus::Rate);
         }
         // Also when nothing is left to store: acknowledgements keep the order of the frames.
-        let job = PushJob { space, view, pusher, runs, receipt, results, bytes: frame_bytes, reply };
+        let now_ms = self.relay.now_ms();
+        let job = PushJob { space, view, pusher, runs, objects, now_ms, receipt, results, bytes: frame_bytes, reply };
         self.relay.store.submit(Job::Push(job));
         Ok(())
     }
@@ -177,6 +179,7 @@ async fn acquire(
 struct Checked {
     view: Arc<View>,
     runs: Vec<Run>,
+    objects: Vec<Object>,
     receipt: Option<Receipt>,
     results: Vec<PushResult>,
 }
@@ -185,8 +188,17 @@ struct Checked {
 struct Sorted {
     view: Arc<View>,
     drafts: Vec<Draft>,
+    objects: Vec<Unproven>,
     receipt: Option<(usize, Envelope)>,
     results: Vec<PushResult>,
+}
+
+/// An object before its signature.
+struct Unproven {
+    index: usize,
+    author: SignPk,
+    id: EnvelopeId,
+    envelope: Envelope,
 }
 
 /// A run before its signature. All of it is sealed under one epoch: a reader that has to wait for the records of an
@@ -204,7 +216,7 @@ async fn check(space: Arc<Space>, pusher: SignPk, envelopes: Vec<Vec<u8>>, bytes
         let space = Arc::clone(&space);
         tokio::task::spawn_blocking(move || sort(&space, &pusher, envelopes)).await.map_err(|_| fault)?
     };
-    if sorted.drafts.len() <= INLINE_SIGNATURES_MAX {
+    if sorted.drafts.len() + sorted.objects.len() <= INLINE_SIGNATURES_MAX {
         return Ok(verify(&space, &pusher, sorted));
     }
     tokio::task::spawn_blocking(move || verify(&space, &pusher, sorted)).await.map_err(|_| fault)
@@ -218,9 +230,9 @@ fn sort(space: &Space, pusher: &SignPk, envelopes: Vec<Vec<u8>>) -> Sorted {
     if size + ITEM_OVERHEAD_BYTES * 4 > FRAME_BYTES_MAX {
         // It came in, but as one ITEMS frame it would not go out.
         results.fill(refused(PushStatus::TooLarge));
-        return Sorted { view, drafts: Vec::new(), receipt: None, results };
+        return Sorted { view, drafts: Vec::new(), objects: Vec::new(), receipt: None, results };
     }
-    let mut sorter = Sorter { space, pusher, view: &view, drafts: Vec::new(), receipt: None, open: HashMap::new() };
+    let mut sorter = Sorter::new(space, pusher, &view);
     for (index, bytes) in envelopes.into_iter().enumerate() {
         if let Err(status) = sorter.take(index, bytes)
             && let Some(result) = results.get_mut(index)
@@ -228,8 +240,8 @@ fn sort(space: &Space, pusher: &SignPk, envelopes: Vec<Vec<u8>>) -> Sorted {
             result.status = status;
         }
     }
-    let Sorter { drafts, receipt, .. } = sorter;
-    Sorted { view, drafts, receipt, results }
+    let Sorter { drafts, objects, receipt, .. } = sorter;
+    Sorted { view, drafts, objects, receipt, results }
 }
 
 struct Sorter<'a> {
@@ -237,12 +249,18 @@ struct Sorter<'a> {
     pusher: &'a SignPk,
     view: &'a View,
     drafts: Vec<Draft>,
+    objects: Vec<Unproven>,
     receipt: Option<(usize, Envelope)>,
     /// The newest draft of each stream.
     open: HashMap<StreamId, usize>,
 }
 
-impl Sorter<'_> {
+impl<'a> Sorter<'a> {
+    fn new(space: &'a Space, pusher: &'a SignPk, view: &'a View) -> Self {
+        let (drafts, objects, open) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { space, pusher, view, drafts, objects, receipt: None, open }
+    }
+
     fn take(&mut self, index: usize, bytes: Vec<u8>) -> Result<(), PushStatus> {
         let envelope = Envelope::parse(bytes).map_err(|error| match error {
             EnvelopeError::Size(_) => PushStatus::TooLarge,
@@ -252,7 +270,8 @@ impl Sorter<'_> {
         match header.kind {
             Kind::Delta => {}
             Kind::Receipt => return self.take_receipt(index, envelope),
-            _ => return Err(PushStatus::BadFormat),
+            Kind::Chunk | Kind::BlobPart => return self.take_object(index, envelope),
+            Kind::Ephemeral => return Err(PushStatus::BadFormat),
         }
         let author = self.owner(&header.stream, header.seq, &header.prev)?;
         let id = envelope.id(&self.space.id);
@@ -261,6 +280,22 @@ impl Sorter<'_> {
         let stale = self.view.is_stale(&header.epoch)?;
         let sealed = Sealed { index, id, seq: header.seq, prev: header.prev, stale, bytes: Vec::new() };
         self.place(header.stream, author, vouched, sealed, envelope);
+        Ok(())
+    }
+
+    /// Who brings an object pays for it, so who made it need not be able to write any more: what a removed device made
+    /// stays part of checkpoints, and a relay that lost everything is filled again by others.
+    fn take_object(&mut self, index: usize, envelope: Envelope) -> Result<(), PushStatus> {
+        let header = envelope.header();
+        if !self.view.membership.may_write(self.pusher) {
+            return Err(PushStatus::NotWriter);
+        }
+        self.view.is_stale(&header.epoch)?;
+        let author = self.space.maker_of(&header.stream, &header.prev, self.pusher);
+        let author = author.filter(|author| self.view.membership.devices.contains_key(author));
+        let author = author.ok_or(PushStatus::NotMember)?;
+        let id = envelope.id(&self.space.id);
+        self.objects.push(Unproven { index, author, id, envelope });
         Ok(())
     }
 
@@ -349,7 +384,7 @@ impl Draft {
 /// Checks one signature per run, the last. If that fails, the run ends at the last envelope whose own signature
 /// verifies: what comes after it has nobody to vouch for it.
 fn verify(space: &Space, pusher: &SignPk, sorted: Sorted) -> Checked {
-    let Sorted { view, drafts, receipt, mut results } = sorted;
+    let Sorted { view, drafts, objects, receipt, mut results } = sorted;
     let mut runs = Vec::with_capacity(drafts.len());
     for mut draft in drafts {
         while draft.last.verify_signature(&space.id, &draft.run.device).is_err() {
@@ -379,7 +414,21 @@ fn verify(space: &Space, pusher: &SignPk, sorted: Sorted) -> Checked {
         }
         None
     });
-    Checked { view, runs, receipt, results }
+    let objects = objects.into_iter().filter_map(|object| prove(space, object, &mut results)).collect();
+    Checked { view, runs, objects, receipt, results }
+}
+
+/// The object if its author signed it. Its id, which is the hash of it all, is not computed again.
+fn prove(space: &Space, object: Unproven, results: &mut [PushResult]) -> Option<Object> {
+    let Unproven { index, author, id, envelope } = object;
+    let kind = envelope.header().kind;
+    if handshake::verify(&author, &signing_message(&space.id, &id), &envelope.signature()).is_ok() {
+        return Some(Object { index, id, kind, bytes: envelope.into_bytes() });
+    }
+    if let Some(result) = results.get_mut(index) {
+        *result = refused(PushStatus::BadSignature);
+    }
+    None
 }
 
 const fn refused(status: PushStatus) -> PushResult {

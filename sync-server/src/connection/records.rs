@@ -11,8 +11,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::{Connection, Refusal};
-use crate::limits::{Limits, ms, wall_ms};
+use crate::limits::ms;
 use crate::rate::Rate;
+use crate::server::Relay;
 use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, View, judge, store_records};
 use crate::store::{RecordTarget, Recorded, StoreError};
 
@@ -78,7 +79,9 @@ impl Connection {
         // Held until the records are durable: nobody judges against a set that may not come to be. The lock goes with
         // them to the writer: this connection may end before they are, e.g. because they end it.
         let mut set = Arc::clone(&space.records).lock_owned().await;
-        if let Some(answer) = guests.as_ref().map(|guests| guests.check(&space, &set)).transpose()?.flatten() {
+        if let Some(answer) =
+            guests.as_ref().map(|guests| guests.check(&space, &set, self.relay.now_ms())).transpose()?.flatten()
+        {
             return Ok(vec![answer]);
         }
         // What a guest brought before was counted then or not at all: nothing of it waits.
@@ -87,7 +90,7 @@ impl Connection {
         // At most twice: the second time without the removals that cut too early.
         loop {
             let (batch, decided_now, present) = (frame.clone(), decided.clone(), Some(space.view()));
-            let judged = judge_beside(set.clone(), batch, decided_now, present, &self.relay.limits).await?;
+            let judged = judge_beside(set.clone(), batch, decided_now, present, &self.relay).await?;
             let Judged { mut results, accepted, parked, set: grown, view, evaluations } = judged;
             self.relay.metrics.record_evaluations_total.add(evaluations);
             if let Some(guests) = guests.as_ref().filter(|guests| !guests.takes_effect(view.as_ref())) {
@@ -151,7 +154,7 @@ impl Connection {
             ErrorCode::CreateRefused,
             "a space begins with its Genesis and the records that enrol this device",
         );
-        let judged = judge_beside(set, batch, Decided::new(), None, &self.relay.limits).await;
+        let judged = judge_beside(set, batch, Decided::new(), None, &self.relay).await;
         let judged = judged.map_err(|_| begins)?;
         let view = judged.view.filter(|view| view.membership.may_read(&device)).ok_or(begins)?;
         if !self.relay.creations.try_take(self.peer.address, Instant::now()) {
@@ -190,12 +193,12 @@ struct GuestsJoin {
 impl GuestsJoin {
     /// Whether it may be looked at, or the answer if that is known; under the lock of the records: of two that come at
     /// once, one is the last. A request upon what is not here is refused: it would come in later, uncounted.
-    fn check(&self, space: &Space, set: &RecordSet) -> Result<Option<RecordStatus>, Refusal> {
+    fn check(&self, space: &Space, set: &RecordSet, now_ms: u64) -> Result<Option<RecordStatus>, Refusal> {
         // What is here already is answered once more to who did not hear the answer.
         if set.holds(&self.join.id()) {
             return Ok(Some(RecordStatus::Dup));
         }
-        if !space.view().takes_join(&self.guest, &self.join, wall_ms()) {
+        if !space.view().takes_join(&self.guest, &self.join, now_ms) {
             return Err(NO_ROOM);
         }
         let is_placed = self.join.parents().iter().all(|parent| set.holds(parent));
@@ -227,11 +230,11 @@ async fn judge_beside(
     batch: Batch,
     decided: Decided,
     present: Option<Arc<View>>,
-    limits: &Limits,
+    relay: &Relay,
 ) -> Result<Judged, StoreError> {
-    let limits = limits.clone();
+    let (limits, now_ms) = (relay.limits.clone(), relay.now_ms());
     let judging = tokio::task::spawn_blocking(move || {
-        judge(&set, &batch.records, &batch.parked, decided, present.as_deref(), &limits)
+        judge(&set, &batch.records, &batch.parked, decided, present.as_deref(), &limits, now_ms)
     });
     judging.await.map_err(|_| StoreError::Stopped)?.map_err(|_| StoreError::Corrupt)
 }

@@ -1,13 +1,12 @@
-//! A session: one space on one connection, after AUTH. OPEN, PULL, HAVE, WANT and presence; pushing and records
+//! A session: one space on one connection, after AUTH. OPEN, PULL, HAVE and presence; pushing, records and WANT
 //! have files of their own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota, Want};
-use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, Roll, SignPk, SpaceId};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota};
+use lifeos_sync_protocol::ids::{LogId, RecordId, Roll, SignPk, SpaceId};
 use lifeos_sync_protocol::limits::PAGE_ENVELOPES_MAX;
 use lifeos_sync_protocol::log::{have_digest, statement_message};
 
@@ -15,7 +14,6 @@ use tokio::time::Instant;
 
 use super::parked::Parked;
 use super::{Connection, Refusal};
-use crate::limits::wall_ms;
 use crate::server::Relay;
 use crate::space::{ReaderId, Space, fit_frame};
 use crate::store::{Page, PageBounds, StoreError};
@@ -107,7 +105,11 @@ impl Connection {
             }
             Frame::Want { session, ranges, objects } => {
                 self.member(session)?;
-                self.want(request, session, ranges, &objects).await
+                self.want(request, session, ranges, objects).await
+            }
+            Frame::Offer { session, objects } => {
+                self.member(session)?;
+                self.offer(request, session, objects).await
             }
             Frame::LogStatementWant { session } => {
                 self.member(session)?;
@@ -145,7 +147,7 @@ impl Connection {
         let session = self.sessions.get(&number).ok_or(NO_SESSION)?;
         let space = session.space.clone().ok_or(NO_SPACE)?;
         let view = space.view();
-        let may_stay = view.membership.may_read(&session.device) || view.may_stay(&session.device, wall_ms());
+        let may_stay = view.membership.may_read(&session.device) || view.may_stay(&session.device, self.relay.now_ms());
         if may_stay { Ok(space) } else { Err(REMOVED) }
     }
 
@@ -227,8 +229,7 @@ impl Connection {
         let records = space.records.lock().await;
         let (rec_heads, log) = (records.heads(), space.live().end());
         drop(records);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let time_ms = self.relay.now_ms();
         let signature = self.relay.identity.sign(&statement_message(&space.id, &log, &rec_heads, time_ms));
         self.reply(request, &Frame::LogStatement { space: space.id, log, rec_heads, time_ms, signature });
         Ok(())
@@ -301,7 +302,7 @@ impl Connection {
         Ok(page)
     }
 
-    fn bounds(&self, bytes_max: u32, items_max: u32) -> PageBounds {
+    pub(super) fn bounds(&self, bytes_max: u32, items_max: u32) -> PageBounds {
         let limit = |wish: u32, max: usize| usize::try_from(wish).unwrap_or(max).clamp(1, max);
         PageBounds {
             bytes_max: limit(bytes_max, self.relay.limits.page_bytes_max),
@@ -313,36 +314,6 @@ impl Connection {
         let (space, _) = self.opened(session)?;
         let streams = self.relay.store.readers().have(space.no).await?;
         self.reply(request, &Frame::Have { session, streams });
-        Ok(())
-    }
-
-    /// Answers with ITEMS frames; their `next` and `roll` are zero, because ranges are no part of a log.
-    async fn want(
-        &mut self,
-        request: u32,
-        session: u32,
-        ranges: Vec<Want>,
-        objects: &[EnvelopeId],
-    ) -> Result<(), Refusal> {
-        let (space, _) = self.opened(session)?;
-        if !objects.is_empty() {
-            return Err(Refusal::mild(ErrorCode::Unexpected, "this relay holds no chunks or blob parts"));
-        }
-        let bounds = self.bounds(u32::MAX, u32::MAX);
-        for Want { stream, mut from, to } in ranges {
-            while from <= to {
-                self.outgoing.room().await;
-                let items = self.relay.store.readers().range(space.no, stream, from, to, bounds).await?;
-                let Ok(count) = u32::try_from(items.len()) else { break };
-                if count == 0 {
-                    break;
-                }
-                self.reply(request, &Frame::Items { session, items, next: 0, roll: Roll::ZERO, more: true });
-                let Some(next) = from.checked_add(count) else { break };
-                from = next;
-            }
-        }
-        self.reply(request, &Frame::Items { session, items: Vec::new(), next: 0, roll: Roll::ZERO, more: false });
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use lifeos_sync_protocol::record::{Body, Record, RemoveReason};
 
 use super::membership::is_idle;
 use super::{RecordSet, View};
-use crate::limits::{Limits, wall_ms};
+use crate::limits::Limits;
 
 /// Times that a frame's records are evaluated. Two are enough unless records were made to need more.
 const PASSES_MAX: usize = 8;
@@ -46,7 +46,7 @@ struct Candidate {
 }
 
 /// Judges the records of a frame, and those that waited for parents, against `set`; `present` is the membership that
-/// it gives, nothing for a space that is not here yet.
+/// it gives, nothing for a space that is not here yet. `now_ms` is this relay's clock.
 ///
 /// # Errors
 /// [`MembershipError`] when no membership comes out, e.g. without a Genesis.
@@ -57,6 +57,7 @@ pub(crate) fn judge(
     decided: Decided,
     present: Option<&View>,
     limits: &Limits,
+    now_ms: u64,
 ) -> Result<Judged, MembershipError> {
     let mut results = vec![RecordStatus::Refused; frame.len()];
     let waited = parked.iter().map(|record| Candidate { index: None, record: record.clone() });
@@ -88,7 +89,7 @@ pub(crate) fn judge(
             **status == RecordStatus::Parked && !bench.decided.contains_key(&candidate.record.id())
         });
         let waiting = waiting.map(|(candidate, _)| candidate).collect();
-        let (parked, strange) = worth_waiting(waiting, view.as_ref().or(present));
+        let (parked, strange) = worth_waiting(waiting, view.as_ref().or(present), now_ms);
         for index in strange {
             if let Some(result) = results.get_mut(index) {
                 *result = RecordStatus::Refused;
@@ -104,11 +105,15 @@ pub(crate) fn judge(
 /// Of records whose parents are missing those that wait for them, parents first, and which of the frame the others are:
 /// by devices of the space, or that one which waits enrols, and requests to join by an open invitation. Anybody can make
 /// keys, and what they sign would wait for ever.
-fn worth_waiting(mut waiting: Vec<&Candidate>, view: Option<&View>) -> (Vec<(Option<usize>, Record)>, Vec<usize>) {
+fn worth_waiting(
+    mut waiting: Vec<&Candidate>,
+    view: Option<&View>,
+    now_ms: u64,
+) -> (Vec<(Option<usize>, Record)>, Vec<usize>) {
     waiting.sort_by_key(|candidate| candidate.record.depth());
     let (mut parked, mut strange, mut enrolled) = (Vec::new(), Vec::new(), HashSet::new());
     for Candidate { index, record } in waiting {
-        let is_known = view.is_some_and(|view| view.knows_author(record, wall_ms()));
+        let is_known = view.is_some_and(|view| view.knows_author(record, now_ms));
         if is_known || enrolled.contains(&record.author()) {
             enrolled.extend(record.body().devices().map(|device| device.sign_pk));
             parked.push((*index, record.clone()));
@@ -339,7 +344,7 @@ mod tests {
     /// What becomes of a record that comes alone, and how many evaluations that takes.
     fn judged(set: &RecordSet, record: &Record) -> (Vec<RecordStatus>, u64) {
         let frame = [record.bytes().to_vec()];
-        let judged = judge(set, &frame, &[], Decided::new(), None, &Limits::default()).unwrap();
+        let judged = judge(set, &frame, &[], Decided::new(), None, &Limits::default(), 0).unwrap();
         (judged.results, judged.evaluations)
     }
 

@@ -14,8 +14,8 @@ use lifeos_sync_protocol::limits::{FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX};
 use lifeos_sync_protocol::record::Record;
 
 use super::View;
+use crate::clock::Clock;
 use crate::connection::outgoing::Outgoing;
-use crate::limits::wall_ms;
 use crate::metrics::Metrics;
 
 /// Bytes of envelopes after which a NOTIFY frame ends at the next verified end.
@@ -54,11 +54,12 @@ pub(crate) struct Live {
     readers: BTreeMap<ReaderId, Reader>,
     next_reader: ReaderId,
     metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 impl Live {
-    pub(crate) fn new(end: Cursor, metrics: Arc<Metrics>) -> Self {
-        Self { end, readers: BTreeMap::new(), next_reader: 0, metrics }
+    pub(crate) fn new(end: Cursor, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self { end, readers: BTreeMap::new(), next_reader: 0, metrics, clock }
     }
 
     /// Where the log ends for readers: everything before is durable and has been offered to live readers.
@@ -138,7 +139,7 @@ impl Live {
 
     /// Closes the sessions of devices that may not read any more.
     pub(crate) fn recheck(&mut self, view: &View) {
-        let now_ms = wall_ms();
+        let now_ms = self.clock.now_ms();
         let gone = |device: &SignPk| !view.membership.may_read(device) && !view.may_stay(device, now_ms);
         for reader in self.readers.values().filter(|reader| gone(&reader.device)) {
             let removed = Frame::Error {
@@ -254,7 +255,7 @@ mod tests {
     fn who_has_not_reached_the_end_does_not_follow_yet() {
         let end = Cursor { log_id: LogId::ZERO, pos: 1, roll: Roll::ZERO };
         let metrics = Arc::new(Metrics::default());
-        let mut live = Live::new(end, Arc::clone(&metrics));
+        let mut live = Live::new(end, Arc::clone(&metrics), Clock::system());
         let outgoing = Outgoing::new(&Limits::default());
         let reader = live.enter(Arc::clone(&outgoing), 1, SignPk::ZERO);
         // The page it was answered ended at 1, and then the log grew: NOTIFY from 2 on would leave out 1.
@@ -274,7 +275,7 @@ mod tests {
     fn a_reader_that_is_too_slow_is_told_once_and_follows_again_when_it_has_caught_up() {
         let end = Cursor { log_id: LogId::ZERO, pos: 1, roll: Roll::ZERO };
         let metrics = Arc::new(Metrics::default());
-        let mut live = Live::new(end, Arc::clone(&metrics));
+        let mut live = Live::new(end, Arc::clone(&metrics), Clock::system());
         let outgoing = Outgoing::new(&Limits { outgoing_bytes_max: 800, ..Limits::default() });
         let reader = live.enter(outgoing, 1, SignPk::ZERO);
         assert!(live.follow(reader, 1));

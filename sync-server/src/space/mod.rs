@@ -26,6 +26,7 @@ pub(crate) use live::{Live, Published, ReaderId, fit_frame};
 pub(crate) use membership::RecordSet;
 pub(crate) use view::{Place, View};
 
+use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::{Door, Doors, Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
@@ -49,7 +50,13 @@ pub(crate) struct Space {
 
 impl Space {
     /// Builds a space from what the database holds. Checks every record again: a database is bytes from outside.
-    fn build(id: SpaceId, loaded: LoadedSpace, limits: &Limits, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+    fn build(
+        id: SpaceId,
+        loaded: LoadedSpace,
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let records = loaded.records.into_iter().map(Record::parse).collect::<Result<Vec<_>, _>>();
         let records = records.map_err(|error| damaged(loaded.no, &error))?;
         let (set, view) = RecordSet::load(id, records, limits.into()).map_err(|error| damaged(loaded.no, &error))?;
@@ -61,7 +68,7 @@ impl Space {
             records: Arc::new(tokio::sync::Mutex::new(set)),
             view: RwLock::new(Arc::new(view)),
             owners: RwLock::new(loaded.streams.into_iter().collect()),
-            live: Mutex::new(Live::new(end, metrics)),
+            live: Mutex::new(Live::new(end, metrics, clock)),
             holds: Mutex::default(),
             bytes: AtomicU64::new(loaded.bytes),
         })
@@ -80,7 +87,7 @@ impl Space {
             records: Arc::new(tokio::sync::Mutex::new(RecordSet::new(id, budget::RecordBudget::default()))),
             view: RwLock::new(Arc::new(View::new(membership))),
             owners: RwLock::default(),
-            live: Mutex::new(Live::new(end, Arc::default())),
+            live: Mutex::new(Live::new(end, Arc::default(), Clock::system())),
             holds: Mutex::default(),
             bytes: AtomicU64::new(0),
         })
@@ -148,6 +155,14 @@ impl Space {
         self.view().membership.devices.keys().find(|device| owns(device)).copied()
     }
 
+    /// Who made an object: whose stream begins with `r32`. A stream that is known has one owner, others are looked for.
+    pub(crate) fn maker_of(&self, stream: &StreamId, r32: &[u8; 32], pusher: &SignPk) -> Option<SignPk> {
+        match self.owner(stream) {
+            Some(owner) => (stream_id(&self.id, &owner, r32) == *stream).then_some(owner),
+            None => self.find_owner(stream, r32, pusher),
+        }
+    }
+
     /// Remembers whose stream this is. The stream id commits to the device, so this needs no commit of its own:
     /// a binding can only be right.
     pub(crate) fn remember_owner(&self, stream: StreamId, device: SignPk) {
@@ -159,9 +174,14 @@ impl Space {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of envelopes stored.
+    /// Bytes of envelopes and objects stored.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that are durable and told to nobody.
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Tells live readers about envelopes that are durable. Called by the writer thread alone, in log order.
@@ -204,6 +224,7 @@ pub(crate) struct Spaces {
     store: Arc<Store>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    clock: Clock,
     slots: Mutex<HashMap<SpaceId, Arc<Slot>>>,
 }
 
@@ -236,8 +257,8 @@ pub(crate) enum Created {
 }
 
 impl Spaces {
-    pub(crate) fn new(store: Arc<Store>, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { store, limits, metrics, slots: Mutex::default() }
+    pub(crate) fn new(store: Arc<Store>, limits: Limits, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self { store, limits, metrics, clock, slots: Mutex::default() }
     }
 
     /// The space for a device that wants to connect. It is loaded only for one that may: loading checks every
@@ -296,9 +317,9 @@ impl Spaces {
         }
         let Some(loaded) = self.store.readers().space(id).await? else { return Ok(None) };
         let limits = self.limits.clone();
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, clock) = (Arc::clone(&self.metrics), self.clock.clone());
         // Checks a signature per record: too long for a thread that serves connections.
-        let built = tokio::task::spawn_blocking(move || Space::build(id, loaded, &limits, metrics)).await;
+        let built = tokio::task::spawn_blocking(move || Space::build(id, loaded, &limits, metrics, clock)).await;
         let built = Arc::new(built.unwrap_or(Err(StoreError::Stopped))?);
         *space = Arc::downgrade(&built);
         self.metrics.spaces_loaded_total.increment();

@@ -25,6 +25,10 @@ pub struct Stats {
     pub envelopes: u64,
     /// Bytes of envelopes of all spaces.
     pub envelope_bytes: u64,
+    /// Objects outside streams of all spaces: chunks of checkpoints, parts of attachments.
+    pub objects: u64,
+    /// Bytes of objects of all spaces.
+    pub object_bytes: u64,
     /// The largest spaces, largest first, at most 20.
     pub largest: Vec<SpaceStats>,
 }
@@ -34,9 +38,11 @@ pub struct Stats {
 pub struct SpaceStats {
     /// Number of the space in this database.
     pub no: u64,
-    /// Envelopes ever stored.
+    /// Envelopes that are stored.
     pub envelopes: u64,
-    /// Bytes of envelopes.
+    /// Objects that are stored.
+    pub objects: u64,
+    /// Bytes of both.
     pub bytes: u64,
     /// Bytes of records.
     pub record_bytes: u64,
@@ -123,20 +129,28 @@ pub fn stats(data_dir: &Path) -> Result<Stats, AdminError> {
     let number = |sql: &str| db.query_row(sql, [], |row| unsigned(row, 0));
     let path = data_dir.join(DATABASE_FILE);
     let database_bytes = std::fs::metadata(&path).map_err(|source| AdminError::Io { path, source })?.len();
+    let object_bytes = number("SELECT coalesce(sum(bytes), 0) FROM object_use")?;
     Ok(Stats {
         schema: db.pragma_query_value(None, "user_version", |row| row.get(0))?,
         database_bytes,
         spaces: number("SELECT count(*) FROM space")?,
         records: number("SELECT count(*) FROM record")?,
         streams: number("SELECT count(*) FROM stream")?,
-        envelopes: number("SELECT coalesce(sum(next_pos - 1), 0) FROM space")?,
-        envelope_bytes: number("SELECT coalesce(sum(bytes), 0) FROM space")?,
+        envelopes: number("SELECT coalesce(sum(envelopes), 0) FROM space")?,
+        envelope_bytes: number("SELECT coalesce(sum(bytes), 0) FROM space")?.saturating_sub(object_bytes),
+        objects: number("SELECT coalesce(sum(objects), 0) FROM object_use")?,
+        object_bytes,
         largest: db
-            .prepare("SELECT no, next_pos - 1, bytes, record_bytes FROM space ORDER BY bytes DESC LIMIT 20")?
+            .prepare(
+                "SELECT no, envelopes, bytes, record_bytes,
+                        (SELECT coalesce(sum(objects), 0) FROM object_use WHERE space = no)
+                 FROM space ORDER BY bytes DESC LIMIT 20",
+            )?
             .query_map([], |row| {
                 Ok(SpaceStats {
                     no: unsigned(row, 0)?,
                     envelopes: unsigned(row, 1)?,
+                    objects: unsigned(row, 4)?,
                     bytes: unsigned(row, 2)?,
                     record_bytes: unsigned(row, 3)?,
                 })

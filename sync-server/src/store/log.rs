@@ -15,23 +15,33 @@ pub(super) struct Log {
     pub(super) space_no: i64,
     pub(super) next_pos: u64,
     pub(super) roll: Roll,
+    /// Bytes of envelopes and objects.
     pub(super) bytes: u64,
-    /// What each device's streams hold.
+    /// Envelopes in the log.
+    pub(super) envelopes: u64,
+    /// Objects outside it.
+    pub(super) objects: u64,
+    /// What each device's streams hold, and the objects that it brought.
     pub(super) used: HashMap<SignPk, Used>,
     pub(super) streams: HashMap<StreamId, Tip>,
     pub(super) dirty: bool,
 }
 
-/// Envelopes, counted.
+/// Envelopes and objects, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Used {
     pub(super) bytes: u64,
     pub(super) envelopes: u64,
+    pub(super) objects: u64,
 }
 
 impl Used {
     pub(super) const fn with(self, other: Self) -> Self {
-        Self { bytes: self.bytes + other.bytes, envelopes: self.envelopes + other.envelopes }
+        Self {
+            bytes: self.bytes + other.bytes,
+            envelopes: self.envelopes + other.envelopes,
+            objects: self.objects + other.objects,
+        }
     }
 
     /// Whether so much and `more` is within limits of which 0 is none.
@@ -69,28 +79,34 @@ impl Log {
     /// Loads a log's end and checks that the log really ends there: a damaged write-ahead log can lose whole
     /// commits and still pass SQLite's own checks.
     pub(super) fn load(db: &Connection, space_no: i64) -> Result<Self, StoreError> {
-        let (next_pos, roll, bytes) = db
-            .prepare_cached("SELECT next_pos, roll, bytes FROM space WHERE no = ?1")?
-            .query_row([space_no], |row| Ok((unsigned(row, 0)?, id::<16>(row, 1)?, unsigned(row, 2)?)))?;
-        check_end(db, space_no, next_pos, &Roll(roll))?;
-        let used = db
-            .prepare_cached("SELECT device, sum(bytes), sum(envelopes) FROM stream WHERE space = ?1 GROUP BY device")?
-            .query_map([space_no], |row| {
-                let used = Used { bytes: unsigned(row, 1)?, envelopes: unsigned(row, 2)? };
-                Ok((SignPk(id::<32>(row, 0)?), used))
-            })?
-            .collect::<Result<_, _>>()?;
-        Ok(Self { space_no, next_pos, roll: Roll(roll), bytes, used, streams: HashMap::new(), dirty: false })
+        let (next_pos, roll, bytes, envelopes) = db
+            .prepare_cached("SELECT next_pos, roll, bytes, envelopes FROM space WHERE no = ?1")?
+            .query_row([space_no], |row| {
+                Ok((unsigned(row, 0)?, Roll(id::<16>(row, 1)?), unsigned(row, 2)?, unsigned(row, 3)?))
+            })?;
+        check_end(db, space_no, next_pos, &roll)?;
+        let used = load_used(db, space_no)?;
+        let objects = used.values().map(|used| used.objects).sum();
+        Ok(Self { space_no, next_pos, roll, bytes, envelopes, objects, used, streams: HashMap::new(), dirty: false })
     }
 
-    /// What the space holds; no log has holes yet.
+    /// What the space holds.
     pub(super) const fn held(&self) -> Used {
-        Used { bytes: self.bytes, envelopes: self.next_pos - 1 }
+        Used { bytes: self.bytes, envelopes: self.envelopes, objects: self.objects }
     }
 
-    /// What these devices' streams hold together.
+    /// What these devices' streams and objects take together.
     pub(super) fn held_by(&self, devices: &[SignPk]) -> Used {
         devices.iter().filter_map(|device| self.used.get(device)).fold(Used::default(), |sum, used| sum.with(*used))
+    }
+
+    /// Counts an object that a device brought.
+    pub(super) fn book_object(&mut self, device: &SignPk, more: Used) {
+        let used = self.used.entry(*device).or_default();
+        *used = used.with(more);
+        self.bytes += more.bytes;
+        self.objects += more.objects;
+        self.dirty = true;
     }
 
     /// The tip of a stream, if the stream is stored.
@@ -101,7 +117,7 @@ impl Log {
         let stored = db
             .prepare_cached("SELECT no, tip_seq, tip_id, bytes, envelopes FROM stream WHERE space = ?1 AND id = ?2")?
             .query_row((self.space_no, stream.as_ref()), |row| {
-                let used = Used { bytes: unsigned(row, 3)?, envelopes: unsigned(row, 4)? };
+                let used = Used { bytes: unsigned(row, 3)?, envelopes: unsigned(row, 4)?, objects: 0 };
                 Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), used, dirty: false })
             })
             .optional()?;
@@ -116,22 +132,40 @@ impl Log {
         if !self.dirty {
             return Ok(());
         }
-        db.prepare_cached("UPDATE space SET next_pos = ?2, roll = ?3, bytes = ?4 WHERE no = ?1")?.execute((
-            self.space_no,
-            signed(self.next_pos),
-            self.roll.as_ref(),
-            signed(self.bytes),
-        ))?;
+        db.prepare_cached("UPDATE space SET next_pos = ?2, roll = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1")?
+            .execute((
+                self.space_no,
+                signed(self.next_pos),
+                self.roll.as_ref(),
+                signed(self.bytes),
+                signed(self.envelopes),
+            ))?;
         let mut update =
             db.prepare_cached("UPDATE stream SET tip_seq = ?2, tip_id = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1")?;
         for tip in self.streams.values_mut().filter(|tip| tip.dirty) {
-            let Used { bytes, envelopes } = tip.used;
+            let Used { bytes, envelopes, .. } = tip.used;
             update.execute((tip.no, tip.seq, tip.id.as_ref(), signed(bytes), signed(envelopes)))?;
             tip.dirty = false;
         }
         self.dirty = false;
         Ok(())
     }
+}
+
+/// What each device's streams and objects take.
+fn load_used(db: &Connection, space_no: i64) -> rusqlite::Result<HashMap<SignPk, Used>> {
+    let mut used: HashMap<SignPk, Used> = HashMap::new();
+    let mut query = db.prepare_cached(
+        "SELECT device, sum(bytes), sum(envelopes), 0 FROM stream WHERE space = ?1 GROUP BY device
+         UNION ALL SELECT device, bytes, 0, objects FROM object_use WHERE space = ?1",
+    )?;
+    let mut rows = query.query([space_no])?;
+    while let Some(row) = rows.next()? {
+        let more = Used { bytes: unsigned(row, 1)?, envelopes: unsigned(row, 2)?, objects: unsigned(row, 3)? };
+        let device = used.entry(SignPk(id::<32>(row, 0)?)).or_default();
+        *device = device.with(more);
+    }
+    Ok(used)
 }
 
 /// Decides about one envelope of a run from its stream's tip.

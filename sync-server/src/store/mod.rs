@@ -6,6 +6,7 @@
 
 mod admin;
 mod log;
+mod object;
 mod reader;
 mod schema;
 mod writer;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use admin::{AdminError, SpaceStats, Stats, backup, stats};
+pub(crate) use object::Object;
 pub(crate) use reader::{LoadedSpace, Page, PageBounds, Readers};
 pub(crate) use writer::{Door, Doors, Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed, Writer};
 

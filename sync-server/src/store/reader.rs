@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeos_sync_protocol::frame::{Have, Item, PageBuilder};
-use lifeos_sync_protocol::ids::{LogId, Roll, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll, SignPk, SpaceId, StreamId};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
@@ -58,7 +58,12 @@ pub(crate) struct PageBounds {
 
 impl PageBounds {
     fn fit(&self, page: &PageBuilder, envelope: &[u8]) -> bool {
-        page.count() < self.items_max && page.envelope_bytes() + envelope.len() <= self.bytes_max
+        self.has_room(page, envelope.len())
+    }
+
+    /// Whether an envelope of so many bytes fits beside what a page holds.
+    pub(super) fn has_room(&self, page: &PageBuilder, bytes: usize) -> bool {
+        page.count() < self.items_max && page.envelope_bytes().saturating_add(bytes) <= self.bytes_max
     }
 }
 
@@ -198,10 +203,44 @@ impl Readers {
         .await
     }
 
-    /// Bytes of envelopes that these devices' streams hold.
+    /// The next of the named objects that are here, within the bounds, and which of the ids is the next to look for.
+    pub(crate) async fn objects(
+        self: &Arc<Self>,
+        space_no: i64,
+        ids: Arc<[EnvelopeId]>,
+        from: usize,
+        bounds: PageBounds,
+    ) -> Result<(PageBuilder, usize), StoreError> {
+        let rest = move |db: &Connection| super::object::read(db, space_no, ids.get(from..).unwrap_or(&[]), bounds);
+        self.run(rest).await.map(|(page, done)| (page, from + done))
+    }
+
+    /// Those of these objects that are not here, in the order given.
+    pub(crate) async fn lacking(
+        self: &Arc<Self>,
+        space_no: i64,
+        ids: Vec<EnvelopeId>,
+    ) -> Result<Vec<EnvelopeId>, StoreError> {
+        self.run(move |db| {
+            let mut held = db.prepare_cached("SELECT 1 FROM object WHERE space = ?1 AND id = ?2")?;
+            let mut lacking = Vec::new();
+            for id in ids {
+                if !held.exists((space_no, id.as_ref()))? {
+                    lacking.push(id);
+                }
+            }
+            Ok(lacking)
+        })
+        .await
+    }
+
+    /// Bytes that these devices' streams, and the objects that they brought, take.
     pub(crate) async fn bytes_of(self: &Arc<Self>, space_no: i64, devices: Vec<SignPk>) -> Result<u64, StoreError> {
         self.run(move |db| {
-            let mut query = db.prepare_cached("SELECT device, bytes FROM stream WHERE space = ?1")?;
+            let mut query = db.prepare_cached(
+                "SELECT device, bytes FROM stream WHERE space = ?1
+                 UNION ALL SELECT device, bytes FROM object_use WHERE space = ?1",
+            )?;
             let mut rows = query.query([space_no])?;
             let mut bytes = 0;
             while let Some(row) = rows.next()? {

@@ -107,6 +107,33 @@ ALTER TABLE device_space ADD COLUMN is_gone INTEGER NOT NULL DEFAULT 0;
 -- before are put right with the space's next record; who asks LIST passes over what is not theirs.
 ALTER TABLE device_space ADD COLUMN is_invited INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- What is in no stream: chunks of checkpoints and parts of attachments, by id. `device` brought it, and pays for it;
+-- `since_ms` is when it was last brought, by this relay's clock.
+CREATE TABLE object (
+    no       INTEGER PRIMARY KEY,
+    space    INTEGER NOT NULL REFERENCES space (no),
+    id       BLOB    NOT NULL,
+    kind     INTEGER NOT NULL,
+    device   BLOB    NOT NULL,
+    since_ms INTEGER NOT NULL,
+    bytes    BLOB    NOT NULL,
+    UNIQUE (space, id)
+) STRICT;
+
+-- What the objects that a device brought take of its member's share.
+CREATE TABLE object_use (
+    space   INTEGER NOT NULL REFERENCES space (no),
+    device  BLOB    NOT NULL,
+    bytes   INTEGER NOT NULL,
+    objects INTEGER NOT NULL,
+    PRIMARY KEY (space, device)
+) STRICT, WITHOUT ROWID;
+
+-- `bytes` counts envelopes and objects; `envelopes` those of the log that are here.
+ALTER TABLE space ADD COLUMN envelopes INTEGER NOT NULL DEFAULT 0;
+UPDATE space SET envelopes = next_pos - 1;
+",
 ];
 
 /// The newest schema this version knows.

@@ -23,6 +23,7 @@ use lifeos_sync_protocol::log::roll_next;
 use rusqlite::Connection;
 
 use super::log::{Log, Step, Used, signed, step, unsigned};
+use super::object::{self, Object};
 use super::{SPACE_NO_MAX, StoreError, position_key};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -60,6 +61,10 @@ pub(crate) struct PushJob {
     pub(crate) pusher: SignPk,
     /// What may be stored, in the frame's order.
     pub(crate) runs: Vec<Run>,
+    /// Objects outside streams, each one's signature verified.
+    pub(crate) objects: Vec<Object>,
+    /// The relay's clock (ms UTC).
+    pub(crate) now_ms: u64,
     /// The pusher's own newest receipt.
     pub(crate) receipt: Option<Receipt>,
     /// One result per envelope of the frame; those that are in no run are refused already.
@@ -242,7 +247,7 @@ impl Job {
 
 /// What a job did to the transaction it was part of.
 enum Outcome {
-    Push { appended: Vec<(usize, Appended)>, receipt: Option<Vec<u8>> },
+    Push { appended: Vec<(usize, Appended)>, objects: Used, receipt: Option<Vec<u8>> },
     Records(Recorded),
 }
 
@@ -339,7 +344,8 @@ impl Committer {
             outcomes.push(match job {
                 Job::Push(job) => {
                     let appended = self.push(job, full)?;
-                    Outcome::Push { appended, receipt: store_receipt(&self.db, job)? }
+                    let objects = self.push_objects(job, full)?;
+                    Outcome::Push { appended, objects, receipt: store_receipt(&self.db, job)? }
                 }
                 Job::Records(job) => Outcome::Records(self.append_records(job)?),
             });
@@ -395,6 +401,15 @@ impl Committer {
         Ok(appended)
     }
 
+    /// After [`Self::push`], which has checked the whole job again if that was due.
+    fn push_objects(&mut self, job: &mut PushJob, full: bool) -> Result<Used, StoreError> {
+        if job.objects.is_empty() {
+            return Ok(Used::default());
+        }
+        let (db, limits, log) = self.log(job.space.no)?;
+        object::store(db, log, job, limits, full)
+    }
+
     fn append_records(&mut self, job: &RecordJob) -> Result<Recorded, StoreError> {
         if let RecordTarget::Existing(no) = job.target {
             let (db, _, log) = self.log(no)?;
@@ -423,8 +438,11 @@ impl Committer {
         let mut recorded_last = None;
         for (job, outcome) in batch.into_iter().zip(outcomes) {
             match (job, outcome) {
-                (Job::Push(job), Outcome::Push { appended, receipt }) => {
+                (Job::Push(job), Outcome::Push { appended, objects, receipt }) => {
                     self.count(&job.results, appended.len());
+                    self.metrics.objects_stored_total.add(objects.objects);
+                    self.metrics.object_bytes_stored_total.add(objects.bytes);
+                    job.space.add_bytes(objects.bytes);
                     if let Some(receipt) = receipt {
                         job.space.live().publish_receipt(&receipt, &job.pusher);
                     }
@@ -516,7 +534,7 @@ fn append_run(
             Step::Append => {
                 let new = &run.envelopes[first..];
                 let bytes = new.iter().map(|envelope| envelope.bytes.len() as u64).sum();
-                let more = Used { bytes, envelopes: new.len() as u64 };
+                let more = Used { bytes, envelopes: new.len() as u64, objects: 0 };
                 if !fits(log, more) {
                     new.iter().for_each(|envelope| set(results, envelope, PushStatus::Quota, None));
                     return Ok(Vec::new());
@@ -578,6 +596,7 @@ fn append(
     let used = log.used.entry(run.device).or_default();
     *used = used.with(more);
     log.bytes += more.bytes;
+    log.envelopes += more.envelopes;
     log.dirty = true;
     Ok(appended)
 }
@@ -603,6 +622,14 @@ fn check_again(view: &View, job: &mut PushJob) {
         run.envelopes.iter().for_each(|envelope| set(results, envelope, status, None));
         false
     });
+    if !view.membership.may_write(pusher) {
+        let status = if view.membership.may_read(pusher) { PushStatus::NotWriter } else { PushStatus::Removed };
+        for object in job.objects.drain(..) {
+            if let Some(result) = results.get_mut(object.index) {
+                result.status = status;
+            }
+        }
+    }
     if !view.membership.may_read(pusher)
         && let Some(receipt) = job.receipt.take()
         && let Some(result) = results.get_mut(receipt.index)

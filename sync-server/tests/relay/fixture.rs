@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lifeos_sync_protocol::envelope::{Envelope, Header, Kind, assemble, signing_message, stream_id};
-use lifeos_sync_protocol::frame::{Cursor, Frame, Item, PeerRole, PushResult, RecordStatus};
+use lifeos_sync_protocol::frame::{Cursor, Frame, Item, PeerRole, PushResult, RecordStatus, Want};
 use lifeos_sync_protocol::handshake::{auth_message, list_message, transcript_hash, verify, welcome_message};
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, HpkePk, MemberId, Roll, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::log::roll_next;
@@ -220,6 +220,7 @@ impl Space {
             id: stream_id(&self.id, &device.pk, &[r32; 32]),
             seq: 0,
             prev: [r32; 32],
+            r32: [r32; 32],
         }
     }
 }
@@ -233,6 +234,8 @@ pub struct Stream<'a> {
     pub id: StreamId,
     pub seq: u32,
     pub prev: [u8; 32],
+    /// What the stream's id commits to.
+    pub r32: [u8; 32],
 }
 
 impl Stream<'_> {
@@ -249,6 +252,21 @@ impl Stream<'_> {
     /// What the device shows of itself, and nobody keeps.
     pub fn presence(&self, count: u32) -> Vec<u8> {
         self.outside(Kind::Ephemeral, count, 272)
+    }
+
+    /// A chunk or blob part of the device; another salt gives another one.
+    pub fn object(&self, kind: Kind, salt: u8, ct_len: usize) -> Vec<u8> {
+        let header = Header {
+            kind,
+            flags: 0,
+            stream: self.id,
+            seq: 0,
+            prev: self.r32,
+            epoch: self.epoch,
+            salt: [salt; 16],
+            ct_len: u32::try_from(ct_len).unwrap(),
+        };
+        self.sign(assemble(&header, &vec![salt; ct_len], &Signature([0; 64])))
     }
 
     /// What has no place in the chain.
@@ -404,6 +422,27 @@ impl Client {
         let answer = self.ask(&Frame::Push { session, envelopes }).await;
         let Frame::PushAck { results, .. } = answer else { panic!("not an acknowledgement: {answer:?}") };
         results
+    }
+
+    /// The named objects that the relay has, by page.
+    pub async fn want_objects(&mut self, session: u32, objects: Vec<EnvelopeId>) -> Vec<Vec<Item>> {
+        self.want(session, Vec::new(), objects).await
+    }
+
+    /// What the relay has of ranges and objects, by page; none of it moves a cursor.
+    pub async fn want(&mut self, session: u32, ranges: Vec<Want>, objects: Vec<EnvelopeId>) -> Vec<Vec<Item>> {
+        let request = self.send(&Frame::Want { session, ranges, objects }).await;
+        let mut pages = Vec::new();
+        loop {
+            match self.answer(request).await {
+                Frame::Items { items, next: 0, roll: Roll::ZERO, more: true, .. } => pages.push(items),
+                Frame::Items { items, next: 0, roll: Roll::ZERO, more: false, .. } => {
+                    assert!(items.is_empty());
+                    return pages;
+                }
+                other => panic!("not a page: {other:?}"),
+            }
+        }
     }
 
     /// Brings one record; answers what became of it.

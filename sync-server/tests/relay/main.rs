@@ -9,6 +9,7 @@ mod hostile;
 mod limits;
 mod mailboxes;
 mod membership;
+mod objects;
 mod parked;
 mod program;
 mod receipts;

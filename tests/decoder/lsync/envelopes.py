@@ -36,8 +36,8 @@ class Envelope:
         self._check_position()
 
     def _check_position(self):
-        if self.kind != DELTA and self.prev != bytes(32):
-            raise Refused("only a Delta has a predecessor")
+        if self.kind not in (DELTA, CHUNK, BLOB_PART) and self.prev != bytes(32):
+            raise Refused("nothing stands in prev")
         if self.kind in (CHUNK, BLOB_PART) and self.seq != 0:
             raise Refused("an object outside streams has no seq")
         if self.kind == DELTA and self.seq == 0:

@@ -73,7 +73,8 @@ fn push(space: &Arc<Space>, runs: Vec<Run>, count: u32) -> (Job, mpsc::Receiver<
     let reply = Box::new(move |results| done.send(results).unwrap());
     let results = vec![PushResult { status: PushStatus::BadFormat, pos: None }; count as usize];
     let (space, view, pusher) = (Arc::clone(space), space.view(), SignPk::ZERO);
-    (Job::Push(PushJob { space, view, pusher, runs, receipt: None, results, bytes: 0, reply }), result)
+    let (objects, now_ms) = (Vec::new(), 0);
+    (Job::Push(PushJob { space, view, pusher, runs, objects, now_ms, receipt: None, results, bytes: 0, reply }), result)
 }
 
 fn records(target: RecordTarget) -> (Job, mpsc::Receiver<Result<Recorded, StoreError>>) {

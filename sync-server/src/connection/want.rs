@@ -1,0 +1,93 @@
+//! WANT: ranges of streams, and single objects by id; OFFER: which objects are not here. The answer to a WANT is ITEMS frames that move no cursor: `next` and `roll`
+//! are zero, and so is the position of an object, which has none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lifeos_sync_protocol::frame::{Frame, Want};
+use lifeos_sync_protocol::ids::{EnvelopeId, Roll};
+use tokio::time::Instant;
+
+use super::{Connection, Refusal};
+use crate::space::Space;
+
+impl Connection {
+    /// Answers in pages of which each waits for room; what is not here is left out.
+    pub(super) async fn want(
+        &mut self,
+        request: u32,
+        session: u32,
+        ranges: Vec<Want>,
+        objects: Vec<EnvelopeId>,
+    ) -> Result<(), Refusal> {
+        let (space, _) = self.opened(session)?;
+        for range in ranges {
+            self.want_range(request, session, &space, range).await?;
+        }
+        self.want_objects(request, session, &space, objects).await?;
+        self.reply(request, &Frame::Items { session, items: Vec::new(), next: 0, roll: Roll::ZERO, more: false });
+        Ok(())
+    }
+
+    /// Answers which of these objects are not here, so that the others need not be sent.
+    pub(super) async fn offer(&mut self, request: u32, session: u32, objects: Vec<EnvelopeId>) -> Result<(), Refusal> {
+        let (space, _) = self.opened(session)?;
+        let objects = self.relay.store.readers().lacking(space.no, objects).await?;
+        self.reply(request, &Frame::Lack { session, objects });
+        Ok(())
+    }
+
+    async fn want_range(&mut self, request: u32, session: u32, space: &Arc<Space>, range: Want) -> Result<(), Refusal> {
+        let Want { stream, mut from, to } = range;
+        let bounds = self.bounds(u32::MAX, u32::MAX);
+        while from <= to {
+            self.outgoing.room().await;
+            let items = self.relay.store.readers().range(space.no, stream, from, to, bounds).await?;
+            let Ok(count) = u32::try_from(items.len()) else { break };
+            if count == 0 {
+                break;
+            }
+            let frame = Frame::Items { session, items, next: 0, roll: Roll::ZERO, more: true };
+            self.page_out(session, frame.encode(request).into()).await?;
+            let Some(next) = from.checked_add(count) else { break };
+            from = next;
+        }
+        Ok(())
+    }
+
+    async fn want_objects(
+        &mut self,
+        request: u32,
+        session: u32,
+        space: &Arc<Space>,
+        ids: Vec<EnvelopeId>,
+    ) -> Result<(), Refusal> {
+        let bounds = self.bounds(u32::MAX, u32::MAX);
+        let ids: Arc<[EnvelopeId]> = ids.into();
+        let mut from = 0;
+        while from < ids.len() {
+            self.outgoing.room().await;
+            let (page, next) = self.relay.store.readers().objects(space.no, Arc::clone(&ids), from, bounds).await?;
+            from = next.max(from + 1);
+            if page.count() > 0 {
+                self.relay.metrics.objects_sent_total.add(page.count() as u64);
+                let frame = page.into_frame(request, session, 0, Roll::ZERO, true);
+                self.page_out(session, frame.into()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a page, and lets a device wait that asks for too much.
+    async fn page_out(&mut self, session: u32, frame: Bytes) -> Result<(), Refusal> {
+        let kib = u32::try_from(frame.len() / 1024).unwrap_or(u32::MAX);
+        self.outgoing.reply(frame);
+        let device = self.session(session)?.device;
+        let wait = self.relay.pulls.take(device, kib, Instant::now());
+        if !wait.is_zero() {
+            self.relay.metrics.pulls_slowed_total.increment();
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+}
