@@ -355,6 +355,32 @@ fn two_devices_are_linked_across_processes_and_exchange_notes() {
 }
 
 #[test]
+fn a_space_travels_in_a_file() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    desk.json("laptop", &["sync"]);
+    assert_eq!(link(&desk, "laptop", "phone", &relay.url(), 0).status.code(), Some(0));
+    let (first, second) = (desk.path("first.bundle"), desk.path("second.bundle"));
+    let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+    desk.add("laptop", "By stick", "hello");
+    let exported = desk.json("laptop", &["bundle", "export", first]);
+    assert!(exported["envelopes"].as_u64().unwrap() > 0 && exported["unsealed"].is_null());
+    assert!(desk.json("phone", &["bundle", "import", first])["received"].as_u64().unwrap() > 0);
+    assert_eq!(desk.json("phone", &["note", "list"])["notes"][0]["title"], "By stick");
+    assert_eq!(desk.json("laptop", &["bundle", "export", second, "--since", first])["envelopes"], 0);
+    assert!(desk.json("laptop", &["bundle", "export", second, "--for", "phone"])["left_out"].is_u64());
+    assert_eq!(desk.json("phone", &["bundle", "import", second])["received"], 0);
+    desk.init("stranger", None);
+    let refused = failure(&desk.run("stranger", &["bundle", "import", first, "--json"]));
+    assert_eq!((refused.0.as_str(), refused.2), ("not_found", Some(1)));
+    assert!(refused.1.contains("lifeos link new"), "{}", refused.1);
+    std::fs::write(second, "no bundle").unwrap();
+    assert_eq!(failure(&desk.run("phone", &["bundle", "import", second, "--json"])).0, "invalid");
+    let both = ["bundle", "export", second, "--since", first, "--for", "phone", "--json"];
+    assert_eq!(failure(&desk.run("laptop", &both)).2, Some(2));
+}
+
+#[test]
 fn three_wrong_codes_end_a_link() {
     let (desk, relay) = (Desk::new(), Relay::start());
     desk.init("laptop", Some(&relay.url()));

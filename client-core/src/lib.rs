@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+pub mod bundle;
 mod cbor;
 pub mod crypto;
 pub mod delta;

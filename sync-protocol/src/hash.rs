@@ -12,13 +12,37 @@ pub fn ctx(name: &str) -> Vec<u8> {
     out
 }
 
+/// The same hash as [`sha256`], of bytes that come piece by piece.
+#[derive(Clone)]
+pub struct Hasher(digest::Context);
+
+impl Hasher {
+    /// Begins with `ctx(name)`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(&ctx(name));
+        Self(hash)
+    }
+
+    /// Takes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of everything taken.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
 /// SHA-256 over `ctx(name)` and the parts, in order. Parts must be of fixed length or the last one.
 #[must_use]
 pub fn sha256(name: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&ctx(name));
+    let mut hash = Hasher::new(name);
     parts.iter().for_each(|part| hash.update(part));
-    let mut out = [0; 32];
-    out.copy_from_slice(hash.finish().as_ref());
-    out
+    hash.finish()
 }

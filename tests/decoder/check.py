@@ -645,6 +645,20 @@ def check_backup(vectors):
     refuses("a backup without a key", lambda: files.open_backup(file))
 
 
+@check("bundle.txt")
+def check_bundle(vectors):
+    of_space, sealed = Vectors.all["space.txt"], Vectors.all["sealed.txt"]
+    genesis, file = Record(of_space["genesis"]), vectors["file"]
+    space, streams, records, carried = files.open_bundle(file)
+    envelope = Envelope(sealed["delta"])
+    expected = [[envelope.stream, 0, 1, sealed["delta.id"][:8], []]]
+    if (space, streams, carried) != (genesis.id, expected, [sealed["delta"]]):
+        raise Failed("the bundle holds something else")
+    if records != [of_space["genesis"], of_space["epoch_1"]]:
+        raise Failed("the bundle holds other records")
+    flips("bundle", file, files.open_bundle)
+
+
 def check_weak_keys():
     """Not vectors, but what the text says of keys: small order, unreduced numbers, a signature with S + L."""
     from lsync.primitives import L, P

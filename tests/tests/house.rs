@@ -161,6 +161,7 @@ fn imports_inside_client_core_point_downward() {
         "records",
         "recovery",
         "backup",
+        "bundle",
         "link",
         "invite",
         "own_devices",

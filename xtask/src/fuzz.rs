@@ -8,7 +8,7 @@ use crate::run::{Outcome, capture, command, root};
 
 /// The targets of `fuzz/`.
 pub(crate) const TARGETS: &[&str] =
-    &["frame", "record", "envelope", "delta", "change", "link", "invite", "advice", "backup"];
+    &["frame", "record", "envelope", "delta", "change", "link", "invite", "advice", "backup", "bundle"];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// What cargo-fuzz passes: counters and comparisons for libFuzzer, and the checks of a debug build.

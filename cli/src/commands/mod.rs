@@ -1,6 +1,7 @@
 //! The commands, one file a family; each parses its arguments, calls the client and shows what came back.
 
 mod backup;
+mod bundle;
 mod database;
 mod device;
 mod doctor;
@@ -74,6 +75,9 @@ pub enum Command {
     Backup(backup::Backup),
     /// Make a home out of a backup
     Restore(backup::Restore),
+    /// Carry a space in a file, without a relay
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
     /// How this device's key is kept: keystore, file, passphrase; and whether the database is encrypted under it
     #[command(subcommand)]
     Key(key::Key),
@@ -111,6 +115,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Recovery(args) => recover::recovery(args, context),
         Command::Backup(args) => backup::backup(&args, context),
         Command::Restore(args) => backup::restore(&args, context),
+        Command::Bundle(args) => bundle::run(args, context),
         Command::Key(args) => key::run(&args, context),
         Command::Link(args) => link::run(args, context),
         Command::Space(args) => space::run(args, context),

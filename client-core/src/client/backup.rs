@@ -168,7 +168,7 @@ impl Client {
     }
 }
 
-fn partial_path(file: &Path) -> std::path::PathBuf {
+pub(super) fn partial_path(file: &Path) -> std::path::PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     file.with_file_name(name)

@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// A device in force by the beginning of its id or, one of this person's, by a name that somebody vouched for.
-    fn find_device(&self, text: &str) -> Result<SignPk, ClientError> {
+    pub(super) fn find_device(&self, text: &str) -> Result<SignPk, ClientError> {
         let state = self.shared.state();
         let in_force = state.membership.devices.iter().filter(|(_, device)| device.removed_by.is_none());
         let normal = in_force.filter(|(_, device)| device.kind != DeviceKind::Recovery);

@@ -144,6 +144,7 @@ impl From<EngineError> for ClientError {
         let message = error.to_string();
         match error {
             EngineError::Store(error) => error.into(),
+            EngineError::Bundle(error) => error.into(),
             EngineError::NoRelay | EngineError::Address(_) => Self::Invalid { message },
             EngineError::Key(fault) if !fault.passes() => Self::Security { message },
             error if error.is_trust() => Self::Security { message },

@@ -9,12 +9,14 @@
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
 //! | `status`, `notices`, `doctor` | where things stand, here and in the other spaces, and whether they are sound |
 //! | `recover`, `recover_spaces`, `recovering`, `cover` | back from words: the home, its shared spaces, the steps; which spaces words cover |
+//! | `bundle` | what a relay would carry, in a file |
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 //! | `follow` | a person's devices are in all of the person's spaces, or in none |
 
 mod backup;
+mod bundle;
 mod cover;
 mod devices;
 mod doctor;
@@ -56,6 +58,7 @@ use crate::store::{Step, Tx};
 
 pub use crate::link::Comparison;
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
+pub use bundle::{BundleBase, BundleExport, BundleImport};
 pub use cover::{CoverOutcome, SpaceCover};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;

@@ -2,6 +2,7 @@
 
 use lifeos_sync_protocol::frame::ErrorCode;
 
+use crate::bundle::BundleError;
 use crate::keys::KeyFault;
 use crate::session::{PushPause, PushStop, SessionError};
 use crate::store::StoreError;
@@ -45,6 +46,9 @@ pub enum EngineError {
     /// Records came that explain what could not be kept before: the log has to be read again from its start.
     #[error("edits that could not be read before are fetched again: sync once more")]
     FetchAgain,
+    /// The bundle file's fault.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Another process syncs this home.
     #[error("this home is being synced already: wait until that is done, or stop the other `lifeos sync --watch`")]
     Locked,

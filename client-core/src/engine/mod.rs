@@ -13,6 +13,7 @@
 //! Deliberately absent: any decision about the protocol (that is [`crate::session`]) and any SQL.
 
 mod backoff;
+mod bundle;
 mod connection;
 mod directory;
 mod error;
@@ -21,12 +22,14 @@ mod lock;
 mod records;
 mod rendezvous;
 mod rotation;
+mod sealing;
 mod shared;
 mod state;
 mod upkeep;
 mod worker;
 
 pub use backoff::Backoff;
+pub(crate) use bundle::{Base, Exported, export_bundle, import_bundle};
 pub(crate) use connection::{Mode, Tally};
 pub(crate) use directory::list_spaces;
 pub use error::EngineError;

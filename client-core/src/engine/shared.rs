@@ -12,7 +12,7 @@ use super::{HomeLock, SpaceState};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
 use crate::keys::{DeviceKeys, DeviceRoot};
-use crate::store::{Commit, Reader, Store, StoreError};
+use crate::store::{Commit, Reader, ReceiveReport, Store, StoreError};
 
 /// Events a subscriber may lag behind before it is told to read everything again.
 const EVENTS_MAX: usize = 1024;
@@ -120,6 +120,17 @@ impl Shared {
     /// Tells the subscribers; without one, nobody.
     pub(crate) fn emit(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// Tells what came of envelopes of others that were taken in.
+    pub(super) fn announce(&self, report: &ReceiveReport) {
+        for (envelope, reason) in &report.quarantined {
+            self.emit(Event::Quarantined { space: self.space, envelope: *envelope, reason: reason.clone() });
+        }
+        if !report.changed.is_empty() {
+            let docs = report.changed.clone();
+            self.emit(Event::DocumentsChanged { space: self.space, docs, origin: Origin::Remote });
+        }
     }
 
     /// After a local commit: an event, and the bell for the sealer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, EpochRef, RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
@@ -14,14 +14,13 @@ use tokio::sync::mpsc;
 use super::shared::random_u64;
 use super::shared::wall_ms;
 use super::state::records_beyond;
-use super::{EngineError, Shared, SpaceState, rotation};
+use super::{EngineError, Shared, SpaceState, rotation, sealing};
 use crate::crypto::SystemRandom;
 use crate::envelope::StreamTip;
-use crate::event::{Event, Origin};
 use crate::keys::receipt_key;
 use crate::records::{Draft, take_back};
 use crate::session::{Input, LogChange, SessionError, StreamPart};
-use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, SealBudget, Store, StoreError, Unknown, WarningKind};
+use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, Store, StoreError, Unknown, WarningKind};
 use crate::witness::Rolls;
 
 /// Bytes of pages that may wait for records.
@@ -357,7 +356,7 @@ impl Worker<'_> {
 
     /// Tells what came of envelopes that were taken in.
     fn tell_page(&self, report: ReceiveReport) {
-        self.announce(&report);
+        self.shared.announce(&report);
         self.tell(Done::Page {
             received: report.received,
             changed: report.changed,
@@ -443,17 +442,18 @@ impl Worker<'_> {
         let (state, keys) = (self.shared.state(), &self.shared.keys);
         let key = receipt_key(&self.shared.device, state.own_keys(keys), &state.membership, &state.keyring);
         let key = key.map_err(EngineError::from);
-        let made = match key.and_then(|key| self.check_taken(&state.membership, key.epoch()).map(|()| key)) {
-            Err(EngineError::Store(error)) => return Err(error.into()),
-            Ok(key) => {
-                let (space, mut random) = (&self.shared.space, SystemRandom::new());
-                self.shared.store().seal_receipt(space, self.relay, (keys, &key), wall_ms(), &mut random)?
-            }
-            Err(error) => {
-                tracing::debug!(%error, "no receipt is given");
-                None
-            }
-        };
+        let made =
+            match key.and_then(|key| sealing::check_taken(self.shared, &state.membership, key.epoch()).map(|()| key)) {
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Ok(key) => {
+                    let (space, mut random) = (&self.shared.space, SystemRandom::new());
+                    self.shared.store().seal_receipt(space, self.relay, (keys, &key), wall_ms(), &mut random)?
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no receipt is given");
+                    None
+                }
+            };
         let (envelope, said) = made.map(|made| (made.envelope, made.said)).unzip();
         self.said = said;
         self.answer(Input::OwnReceipt(envelope));
@@ -471,24 +471,13 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn announce(&self, report: &ReceiveReport) {
-        let space = self.shared.space;
-        for (envelope, reason) in &report.quarantined {
-            self.shared.emit(Event::Quarantined { space, envelope: *envelope, reason: reason.clone() });
-        }
-        if !report.changed.is_empty() {
-            let docs = report.changed.clone();
-            self.shared.emit(Event::DocumentsChanged { space, docs, origin: Origin::Remote });
-        }
-    }
-
     /// For the bell and for edits of another process: looks before it takes the write lock.
     fn seal(&mut self) -> Result<(), EngineError> {
         if !self.caught_up {
             return Ok(());
         }
         let tip_seq = self.own_tip()?.seq;
-        if self.waits_for_seal()? {
+        if sealing::is_waiting(self.shared)? {
             return self.seal_all();
         }
         self.leave_stream()?;
@@ -501,25 +490,10 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn waits_for_seal(&self) -> Result<bool, StoreError> {
-        let (reader, space) = (self.shared.reader(), &self.shared.space);
-        Ok(reader.reads().pending_count(space)? > 0 || reader.reads().vouched_count(space)? > 0)
-    }
-
     /// Leaves a stream that another copy of this home writes, too, or that is full. The connection begins anew with the
     /// new one.
     fn leave_stream(&self) -> Result<(), EngineError> {
-        let (state, space) = (self.shared.state(), &self.shared.space);
-        let mut store = self.shared.store();
-        // Under one lock: another connection may be about to leave it, too.
-        let agreed_seq = match store.own_stream_shared(space, &state.membership)? {
-            None => store.own_stream_full(space)?,
-            agreed => agreed,
-        };
-        let Some(agreed_seq) = agreed_seq else { return Ok(()) };
-        let records = (&state.membership, &state.keyring);
-        let report = store.begin_new_stream(space, agreed_seq, records, wall_ms(), &mut SystemRandom::new())?;
-        drop(store);
+        let Some(report) = sealing::leave_stream(self.shared)? else { return Ok(()) };
         self.tell_page(report);
         Err(EngineError::FetchAgain)
     }
@@ -634,7 +608,7 @@ impl Worker<'_> {
     /// What cannot be sealed stays pending; receiving goes on, and what is sealed already is sent.
     fn seal_all(&mut self) -> Result<(), EngineError> {
         self.leave_stream()?;
-        match self.seal_pending() {
+        match sealing::seal_pending(self.shared) {
             Ok(envelopes) => {
                 let tip_seq = self.shared.store().own_tip(&self.shared.space)?.seq;
                 self.told_seq = tip_seq;
@@ -649,33 +623,6 @@ impl Worker<'_> {
         }
         self.answer(Input::OutboxChanged);
         Ok(())
-    }
-
-    /// Nothing is sealed under a key whose record no relay holds: it may still be taken back.
-    fn check_taken(&self, membership: &Membership, epoch: EpochRef) -> Result<(), EngineError> {
-        let untaken = self.shared.store().untaken_records(&self.shared.space)?;
-        let record = membership.epochs.get(&epoch).map(|epoch| epoch.record);
-        if record.is_some_and(|record| untaken.contains(&record)) { Err(EngineError::KeyUntaken) } else { Ok(()) }
-    }
-
-    /// Seals in small commits, so that a person's edit gets in between.
-    fn seal_pending(&self) -> Result<usize, EngineError> {
-        if !self.waits_for_seal()? {
-            return Ok(0);
-        }
-        let state = self.shared.state();
-        let key = state.seal_key(&self.shared.keys)?;
-        self.check_taken(&state.membership, key.epoch())?;
-        let (space, keys, mut random) = (&self.shared.space, &self.shared.keys, SystemRandom::new());
-        let mut envelopes = 0;
-        loop {
-            let budget = SealBudget::default();
-            let report = self.shared.store().seal_pending(space, keys, &key, budget, &mut random)?;
-            envelopes += report.envelopes;
-            if !report.more {
-                return Ok(envelopes);
-            }
-        }
     }
 }
 

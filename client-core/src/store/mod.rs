@@ -14,6 +14,7 @@
 //! [`Store::receive`].
 
 mod backup;
+mod carry;
 mod check;
 mod cipher;
 mod commit;
@@ -47,6 +48,7 @@ mod undo;
 mod witness;
 
 pub use backup::Snapshot;
+pub use carry::CarriedStream;
 pub use check::CheckOutcome;
 pub use cipher::{CAN_ENCRYPT, DatabaseForm};
 pub use commit::{Commit, Tx};

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
-use lifeos_sync_protocol::frame::Cursor;
+use lifeos_sync_protocol::frame::{Cursor, Have};
 use lifeos_sync_protocol::ids::{
     DocId, EpochRef, LogId, MemberId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId,
 };
@@ -17,6 +17,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::bundle::BundleWriter;
 use crate::crypto::{HpkeKey, Random as _, SeededRandom, random_bytes};
 use crate::delta::{Delta, DocDelta};
 use crate::document::{GenesisId, singleton_doc_id};
@@ -44,7 +45,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 8] {
+fn files() -> [(&'static str, &'static str, Vectors); 9] {
     [
         (
             "keys.txt",
@@ -95,7 +96,25 @@ fn files() -> [(&'static str, &'static str, Vectors); 8] {
              and member named here. Its keys at home are `device`, those in the space `device_elsewhere`.",
             own_device(),
         ),
+        (
+            "bundle.txt",
+            "A bundle of the space of space.txt: its first two records, and the delta of sealed.txt, of whose stream \
+             nothing is left out.",
+            bundle(),
+        ),
     ]
+}
+
+fn bundle() -> Vectors {
+    let mut world = world();
+    let tip = StreamTip::start(&world.founded.space, &world.keys.sign_pk(), &mut world.random);
+    let sealed = world.seal(&mut Vec::new(), "delta", &tip, b"first");
+    let tip_id = sealed.id.0[..8].try_into().unwrap();
+    let have = Have { stream: tip.stream, floor: 0, tip: 1, tip_id, holes: Vec::new() };
+    let mut writer = BundleWriter::begin(Vec::new(), &world.founded.space, vec![have]).unwrap();
+    writer.records(world.records.iter().take(2).map(|record| record.bytes().to_vec())).unwrap();
+    writer.envelopes(vec![sealed.bytes]).unwrap();
+    vec![("file".to_owned(), writer.finish().unwrap().0)]
 }
 
 fn own_device() -> Vectors {

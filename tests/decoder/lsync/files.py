@@ -1,10 +1,10 @@
-"""Files at rest: a locked device.key and a backup (section "Files at rest")."""
+"""Files: a locked device.key, a backup (section "Files at rest") and a bundle (section "The bundle file")."""
 
 import unicodedata
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from . import Refused, cbor, hpke
+from . import Refused, cbor, frames, hpke
 from .primitives import ctx, hkdf, sha256, unseal
 from .reader import Reader
 
@@ -105,3 +105,39 @@ def _chunks(key, data):
         nonce = at.to_bytes(11, "big") + bytes([at == count - 1])
         out.append(unseal(key, b"", data[at * size : (at + 1) * size], nonce))
     return b"".join(out)
+
+
+def open_bundle(data):
+    """(space, streams, records, envelopes)"""
+    reader = Reader(data)
+    if reader.take(8) != b"LSBUNDLE" or reader.number(1) != 1:
+        raise Refused("no bundle")
+    space, found = reader.take(32), []
+    while length := reader.number(4):
+        name, req_id, values = frames.decode(reader.take(length))
+        if req_id != 0 or values[0] != 0:
+            raise Refused("a frame of a connection")
+        found.append((name, values[1:]))
+    covered = data[: reader.at]
+    if reader.take(32) != sha256(ctx("bundle"), covered):
+        raise Refused("another hash")
+    reader.end()
+    return (space, *_bundle_parts(found))
+
+
+def _bundle_parts(found):
+    records = [values for name, values in found if name == "REC"]
+    items = [values for name, values in found if name == "ITEMS"]
+    if [name for name, _ in found] != ["HAVE"] + ["REC"] * len(records) + ["ITEMS"] * len(items):
+        raise Refused("frames out of order")
+    if not records or not items:
+        raise Refused("a kind of frame is missing")
+    if any(next_pos or any(roll) for next_pos, roll, *_ in items):
+        raise Refused("a place in a log")
+    for more in ([more for more, _ in records], [more for *_, more, _ in items]):
+        if more != [True] * (len(more) - 1) + [False]:
+            raise Refused("more is said of all but the last")
+    page = [item for *_, items_ in items for item in items_]
+    if any(pos for pos, _ in page):
+        raise Refused("a position in a log")
+    return found[0][1][0], [record for _, some in records for record in some], [envelope for _, envelope in page]

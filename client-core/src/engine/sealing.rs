@@ -1,0 +1,54 @@
+//! Sealing what waits, for a relay that is about to be sent to or a bundle that is about to be written.
+
+use lifeos_sync_protocol::ids::EpochRef;
+use lifeos_sync_protocol::membership::Membership;
+
+use super::{EngineError, Shared, wall_ms};
+use crate::crypto::SystemRandom;
+use crate::store::{ReceiveReport, SealBudget, StoreError};
+
+/// Whether there is something to seal: looks without the write lock.
+pub(super) fn is_waiting(shared: &Shared) -> Result<bool, StoreError> {
+    let (reader, space) = (shared.reader(), &shared.space);
+    Ok(reader.reads().pending_count(space)? > 0 || reader.reads().vouched_count(space)? > 0)
+}
+
+/// Leaves a stream that another copy of this home writes, too, or that is full; what became of it, if so.
+pub(super) fn leave_stream(shared: &Shared) -> Result<Option<ReceiveReport>, StoreError> {
+    let (state, space) = (shared.state(), &shared.space);
+    let mut store = shared.store();
+    // Under one lock: another connection may be about to leave it, too.
+    let agreed_seq = match store.own_stream_shared(space, &state.membership)? {
+        None => store.own_stream_full(space)?,
+        agreed => agreed,
+    };
+    let Some(agreed_seq) = agreed_seq else { return Ok(None) };
+    let records = (&state.membership, &state.keyring);
+    store.begin_new_stream(space, agreed_seq, records, wall_ms(), &mut SystemRandom::new()).map(Some)
+}
+
+/// Nothing is sealed under a key whose record nobody else holds: it may still be taken back.
+pub(super) fn check_taken(shared: &Shared, membership: &Membership, epoch: EpochRef) -> Result<(), EngineError> {
+    let untaken = shared.store().untaken_records(&shared.space)?;
+    let record = membership.epochs.get(&epoch).map(|epoch| epoch.record);
+    if record.is_some_and(|record| untaken.contains(&record)) { Err(EngineError::KeyUntaken) } else { Ok(()) }
+}
+
+/// Seals in small commits, so that a person's edit gets in between; how many envelopes were made.
+pub(super) fn seal_pending(shared: &Shared) -> Result<usize, EngineError> {
+    if !is_waiting(shared)? {
+        return Ok(0);
+    }
+    let state = shared.state();
+    let key = state.seal_key(&shared.keys)?;
+    check_taken(shared, &state.membership, key.epoch())?;
+    let (space, keys, mut random) = (&shared.space, &shared.keys, SystemRandom::new());
+    let mut envelopes = 0;
+    loop {
+        let report = shared.store().seal_pending(space, keys, &key, SealBudget::default(), &mut random)?;
+        envelopes += report.envelopes;
+        if !report.more {
+            return Ok(envelopes);
+        }
+    }
+}
