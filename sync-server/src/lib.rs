@@ -27,6 +27,7 @@ mod rendezvous;
 mod server;
 mod space;
 mod store;
+mod tend;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError, SpaceCreation, TokenHash};

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::store::Gone;
+
 /// One number. `Relaxed` throughout: counters order nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -64,6 +66,10 @@ metrics! {
     "counter" objects_stored_total "Objects outside streams stored durably.";
     "counter" object_bytes_stored_total "Bytes of objects outside streams stored durably.";
     "counter" objects_sent_total "Objects outside streams read for WANT.";
+    "counter" checkpoints_effective_total "Checkpoints that have taken effect here.";
+    "counter" envelopes_pruned_total "Envelopes deleted because a checkpoint holds what they said.";
+    "counter" objects_dropped_total "Objects deleted because nothing named them any more.";
+    "counter" bytes_pruned_total "Bytes of both.";
     "counter" records_stored_total "Records stored durably.";
     "counter" records_refused_total "Records that are never valid here.";
     "counter" record_evaluations_total "Evaluations of a space's records, or of a part of them, for records that came.";
@@ -83,6 +89,13 @@ metrics! {
 }
 
 impl Metrics {
+    /// Books what was deleted.
+    pub(crate) fn pruned(&self, gone: Gone) {
+        self.envelopes_pruned_total.add(gone.envelopes);
+        self.objects_dropped_total.add(gone.objects);
+        self.bytes_pruned_total.add(gone.bytes);
+    }
+
     /// Books a finished transaction.
     pub(crate) fn committed(&self, jobs: usize, took: Duration) {
         self.commits_total.increment();

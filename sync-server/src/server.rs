@@ -25,6 +25,7 @@ use crate::rate::{KeyedRate, Rate};
 use crate::rendezvous::Mailboxes;
 use crate::space::Spaces;
 use crate::store::{Store, StoreError};
+use crate::tend::{self, Wakeup};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -57,6 +58,10 @@ pub(crate) struct Relay {
     /// Presence messages, by device.
     pub(crate) presence: KeyedRate<SignPk>,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Wakes whoever looks after spaces.
+    pub(crate) wakeup: Wakeup,
+    /// Held while spaces are looked after.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     /// Bytes of PUSH frames that are not yet durable, in KiB, over all connections.
     pub(crate) ingest: Arc<Semaphore>,
     /// Bytes of frames that are being read, over all connections.
@@ -144,6 +149,7 @@ impl Server {
         let (phase, phases) = watch::channel(Phase::Running);
         let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases));
         let accept = tokio::spawn(accept_loop(listener, Arc::clone(&relay)));
+        tokio::spawn(tend::run(Arc::clone(&relay)));
         tracing::info!(%addr, "relay is listening");
         Ok(Handle { addr, relay, phase, accept })
     }
@@ -190,6 +196,8 @@ impl Relay {
             presence: KeyedRate::per_second(limits.device_presence_per_second_max, limits.device_presence_burst_max),
             reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),
+            wakeup: Wakeup::default(),
+            looking: tokio::sync::Mutex::default(),
             limits,
             config,
             origin,
@@ -223,6 +231,12 @@ impl Handle {
             self.relay.config.origin.clone()
         };
         format!("{origin}#{}", self.relay_key())
+    }
+
+    /// Looks after every space that is due by the clock, as the relay does by itself once a minute: checkpoints take
+    /// effect, and what nothing needs any more is deleted. Answers when that is done.
+    pub async fn look_after_spaces(&self) {
+        tend::look_at_all(&self.relay).await;
     }
 
     /// What its connections share.
@@ -434,6 +448,7 @@ impl From<StoreError> for lifeos_sync_protocol::frame::ErrorCode {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable | StoreError::Stopped => Self::Unavailable,
+            StoreError::Pruned => Self::Unexpected,
             StoreError::Corrupt | StoreError::Database => Self::Internal,
         }
     }

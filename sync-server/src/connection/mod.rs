@@ -131,9 +131,11 @@ impl From<StoreError> for Refusal {
             StoreError::Unavailable => "the relay cannot store now; what it holds can still be read",
             StoreError::Stopped => "the relay is stopping",
             StoreError::Corrupt => "the relay's copy of this space is damaged; its operator has to restore a backup",
+            StoreError::Pruned => "the log begins later by now: compare streams with HAVE, and take the checkpoint",
             StoreError::Database => "a fault inside the relay",
         };
-        Self { code: error.into(), fatal: false, retry_after_ms: 5_000, message }
+        let retry_after_ms = if error == StoreError::Pruned { 0 } else { 5_000 };
+        Self { code: error.into(), fatal: false, retry_after_ms, message }
     }
 }
 

@@ -22,6 +22,8 @@ use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::handshake;
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, SignPk, StreamId};
 use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, RECEIPT_CT_BYTES_MAX};
+use lifeos_sync_protocol::membership::StreamPoint;
+use lifeos_sync_protocol::record::Floor;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -273,13 +275,16 @@ impl<'a> Sorter<'a> {
             Kind::Chunk | Kind::BlobPart => return self.take_object(index, envelope),
             Kind::Ephemeral => return Err(PushStatus::BadFormat),
         }
-        let author = self.owner(&header.stream, header.seq, &header.prev)?;
+        let floor = self.floor_below(&header);
+        let author = self.owner(&header, floor.as_ref())?;
         let id = envelope.id(&self.space.id);
         let place = Place { author, stream: header.stream, seq: header.seq, id };
         let vouched = self.view.may_store(&place, self.pusher)?;
         let stale = self.view.is_stale(&header.epoch)?;
         let sealed = Sealed { index, id, seq: header.seq, prev: header.prev, stale, bytes: Vec::new() };
-        self.place(header.stream, author, vouched, sealed, envelope);
+        let begins = floor.map(|floor| StreamPoint { seq: floor.seq, id: floor.id });
+        let run = Run { stream: header.stream, device: author, vouched, begins, envelopes: vec![] };
+        self.place(run, sealed, envelope);
         Ok(())
     }
 
@@ -312,35 +317,46 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    fn owner(&self, stream: &StreamId, seq: u32, prev: &[u8; 32]) -> Result<SignPk, PushStatus> {
+    /// The floor of a checkpoint that the first envelope of a run continues.
+    fn floor_below(&self, header: &Header) -> Option<Floor> {
+        let is_first = header.seq > 1 && !self.open.contains_key(&header.stream);
+        let prev = EnvelopeId(header.prev);
+        is_first.then(|| self.view.floor_below(&header.stream, header.seq, &prev)).flatten()
+    }
+
+    fn owner(&self, header: &Header, floor: Option<&Floor>) -> Result<SignPk, PushStatus> {
+        let Header { stream, seq, prev, .. } = header;
         if let Some(draft) = self.open.get(stream).and_then(|index| self.drafts.get(*index)) {
             return Ok(draft.run.device);
         }
         if let Some(device) = self.space.owner(stream) {
             return Ok(device);
         }
-        if seq != 1 {
-            // Whose it is only its first envelope can say.
+        if *seq != 1 && floor.is_none() {
+            // Whose it is only its first envelope can say, or a checkpoint.
             return Err(PushStatus::Gap { expected: 1 });
         }
         if !self.space.takes_streams() {
             return Err(PushStatus::Quota);
         }
+        if let Some(floor) = floor {
+            return Ok(floor.device);
+        }
         self.space.find_owner(stream, prev, self.pusher).ok_or(PushStatus::NotMember)
     }
 
     /// Continues the stream's newest run, or begins one.
-    fn place(&mut self, stream: StreamId, device: SignPk, vouched: bool, sealed: Sealed, envelope: Envelope) {
-        let newest = self.open.get(&stream).and_then(|index| self.drafts.get_mut(*index));
+    fn place(&mut self, mut run: Run, sealed: Sealed, envelope: Envelope) {
+        let newest = self.open.get(&run.stream).and_then(|index| self.drafts.get_mut(*index));
         if let Some(draft) = newest
-            && draft.run.vouched == vouched
+            && draft.run.vouched == run.vouched
             && draft.continues(&sealed.prev, sealed.seq, &envelope.header().epoch)
         {
             draft.push(sealed, envelope);
             return;
         }
-        self.open.insert(stream, self.drafts.len());
-        let run = Run { stream, device, vouched, envelopes: vec![sealed] };
+        self.open.insert(run.stream, self.drafts.len());
+        run.envelopes.push(sealed);
         self.drafts.push(Draft { run, last: envelope });
     }
 }
@@ -399,7 +415,7 @@ fn verify(space: &Space, pusher: &SignPk, sorted: Sorted) -> Checked {
         }
         let run = draft.finish();
         if let Some(first) = run.envelopes.first() {
-            if first.seq == 1 {
+            if first.seq == 1 || run.begins.is_some() {
                 space.remember_owner(run.stream, run.device);
             }
             runs.push(run);

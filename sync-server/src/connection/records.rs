@@ -14,7 +14,7 @@ use super::{Connection, Refusal};
 use crate::limits::ms;
 use crate::rate::Rate;
 use crate::server::Relay;
-use crate::space::{Created, Decided, Judged, ReaderId, RecordSet, Space, View, judge, store_records};
+use crate::space::{Accepted, Created, Decided, Judged, ReaderId, RecordSet, Space, View, judge, store_records};
 use crate::store::{RecordTarget, Recorded, StoreError};
 
 /// When a device that may not create a space now should try again.
@@ -109,8 +109,15 @@ impl Connection {
                 }
             });
             let target = RecordTarget::Existing(space.no);
-            match store_records(&self.relay.store, target, &accepted, view.doors(), lowered, in_force).await? {
-                Recorded::Stored(_) => return Ok(results),
+            let now_ms = self.relay.now_ms();
+            let new = Accepted { records: &accepted, view: Arc::clone(&view), lowered, now_ms };
+            match store_records(&self.relay.store, target, new, in_force).await? {
+                Recorded::Stored(_) => {
+                    if view.checkpoints().next().is_some() {
+                        self.relay.wakeup.wake();
+                    }
+                    return Ok(results);
+                }
                 Recorded::CutBehind(streams) => {
                     let early = space.too_early(&streams, &view, &accepted);
                     if early.is_empty() || !decided.is_empty() {
@@ -161,7 +168,7 @@ impl Connection {
             let too_many = Refusal::mild(ErrorCode::Rate, "too many new spaces from this address; try again later");
             return Err(Refusal { retry_after_ms: CREATION_RETRY_MS, ..too_many });
         }
-        let created = self.relay.spaces.create(id, new_log_id()?, &judged.accepted, view.doors()).await?;
+        let created = self.relay.spaces.create(id, new_log_id()?, &judged.accepted, Arc::new(view)).await?;
         match created {
             Created::New(space) => {
                 self.attach(session, space)?;

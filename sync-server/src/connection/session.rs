@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lifeos_sync_protocol::envelope::{Envelope, Kind};
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Quota};
 use lifeos_sync_protocol::ids::{LogId, RecordId, Roll, SignPk, SpaceId};
-use lifeos_sync_protocol::limits::PAGE_ENVELOPES_MAX;
+use lifeos_sync_protocol::limits::{FRAME_IDS_MAX, PAGE_ENVELOPES_MAX};
 use lifeos_sync_protocol::log::{have_digest, statement_message};
 
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use super::parked::Parked;
 use super::{Connection, Refusal};
 use crate::server::Relay;
 use crate::space::{ReaderId, Space, fit_frame};
-use crate::store::{Page, PageBounds, StoreError};
+use crate::store::{Page, PageBounds, Progress, StoreError};
 
 /// Largest ciphertext of a presence message; it is forwarded to everybody and stored nowhere.
 const PRESENCE_CT_BYTES_MAX: u32 = 16 * 1024;
@@ -32,6 +32,12 @@ fn guests_state(session: u32, rec_heads: Vec<RecordId>, cursor: Option<Cursor>) 
         quota: Quota { bytes_used: 0, bytes_max: 0 },
         checkpoints: Vec::new(),
     }
+}
+
+/// The checkpoints that hold what is not in the log any more.
+fn effective(progress: &[Progress]) -> Vec<RecordId> {
+    let effective = progress.iter().filter(|progress| progress.is_effective && !progress.is_superseded);
+    effective.map(|progress| progress.checkpoint).take(FRAME_IDS_MAX).collect()
 }
 
 /// One authenticated device in one space.
@@ -177,7 +183,8 @@ impl Connection {
         let end = space.live().end();
         let cursor_ok = match cursor {
             Some(cursor) => self.is_on_log(&space, cursor, end).await?,
-            None => true,
+            // As one at the beginning of the log.
+            None => self.relay.store.readers().roll_at(space.no, 1).await?.is_some(),
         };
         let database = self.relay.store.readers();
         let held = database.have(space.no).await?;
@@ -191,7 +198,7 @@ impl Connection {
             cursor_ok,
             have_digest: have_digest(&held),
             quota: self.quota(space.bytes(), used),
-            checkpoints: Vec::new(),
+            checkpoints: effective(&database.checkpoints(space.no).await?),
         };
         self.reply(request, &state);
         for (_, envelope) in receipts.into_iter().filter(|(device, _)| view.membership.may_read(device)) {

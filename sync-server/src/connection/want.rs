@@ -42,14 +42,12 @@ impl Connection {
         let bounds = self.bounds(u32::MAX, u32::MAX);
         while from <= to {
             self.outgoing.room().await;
-            let items = self.relay.store.readers().range(space.no, stream, from, to, bounds).await?;
-            let Ok(count) = u32::try_from(items.len()) else { break };
-            if count == 0 {
+            let (items, next) = self.relay.store.readers().range(space.no, stream, from, to, bounds).await?;
+            if items.is_empty() || next <= from {
                 break;
             }
             let frame = Frame::Items { session, items, next: 0, roll: Roll::ZERO, more: true };
             self.page_out(session, frame.encode(request).into()).await?;
-            let Some(next) = from.checked_add(count) else { break };
             from = next;
         }
         Ok(())

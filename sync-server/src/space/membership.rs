@@ -80,7 +80,8 @@ impl RecordSet {
 
     /// The membership all records together give.
     pub(crate) fn view(&self) -> Result<View, MembershipError> {
-        Membership::evaluate(&self.space, self.records.iter().map(Arc::as_ref)).map(View::new)
+        let membership = Membership::evaluate(&self.space, self.records.iter().map(Arc::as_ref))?;
+        Ok(View::new(membership).with_checkpoints(&self.records))
     }
 
     /// Whether a record that is here can never count in its own past, whatever else there is: what every relay

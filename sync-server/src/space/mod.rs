@@ -3,6 +3,7 @@
 //! A space is loaded when the first session names it and dropped with the last; the database is the truth.
 
 mod budget;
+mod checkpoints;
 mod hold;
 mod judge;
 mod live;
@@ -18,7 +19,7 @@ use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::frame::Cursor;
 use lifeos_sync_protocol::ids::{LogId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::FRAME_STREAMS_MAX;
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::oneshot;
 
 pub(crate) use judge::{Decided, Judged, judge};
@@ -29,7 +30,7 @@ pub(crate) use view::{Place, View};
 use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::{Door, Doors, Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
+use crate::store::{Door, Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
 
 /// One space that somebody is connected to.
 pub(crate) struct Space {
@@ -184,6 +185,11 @@ impl Space {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts bytes no more that are gone.
+    pub(crate) fn take_bytes(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Tells live readers about envelopes that are durable. Called by the writer thread alone, in log order.
     pub(crate) fn publish(&self, items: Vec<Published>) {
         let bytes: u64 = items.iter().map(|published| published.item.envelope.len() as u64).sum();
@@ -192,17 +198,29 @@ impl Space {
     }
 }
 
+/// Records that were judged, and the membership that they give.
+pub(crate) struct Accepted<'a> {
+    pub(crate) records: &'a [Record],
+    pub(crate) view: Arc<View>,
+    /// Streams that they cut, and where.
+    pub(crate) lowered: Vec<(StreamId, u32)>,
+    /// The relay's clock (ms UTC).
+    pub(crate) now_ms: u64,
+}
+
 /// Makes records durable, unless a stream goes on beyond where they cut it; `in_force` is called as soon as they are.
 pub(crate) async fn store_records(
     store: &Store,
     target: RecordTarget,
-    records: &[Record],
-    doors: Doors,
-    lowered: Vec<(StreamId, u32)>,
+    accepted: Accepted<'_>,
     in_force: Box<dyn FnOnce() + Send>,
 ) -> Result<Recorded, StoreError> {
     let (done, stored) = oneshot::channel();
+    let Accepted { records, view, lowered, now_ms } = accepted;
+    let is_checkpoint = |record: &&Record| matches!(record.body(), Body::Checkpoint { .. });
+    let checkpoints = records.iter().filter(is_checkpoint).map(Record::id).collect();
     let records = records.iter().map(|record| (record.id(), record.bytes().to_vec())).collect();
+    let (doors, view) = (view.doors(), Some(view));
     let reply = Box::new(move |result: Result<Recorded, StoreError>| {
         if let Ok(Recorded::Stored(_)) = result {
             in_force();
@@ -210,7 +228,8 @@ pub(crate) async fn store_records(
         // Who waits may be gone when the commit is done; the records are stored all the same.
         let _ = done.send(result);
     });
-    store.submit(Job::Records(RecordJob { target, records, doors, lowered, reply }));
+    let job = RecordJob { target, records, doors, lowered, checkpoints, view, now_ms, reply };
+    store.submit(Job::Records(job));
     stored.await.unwrap_or(Err(StoreError::Stopped))
 }
 
@@ -284,13 +303,23 @@ impl Spaces {
         Ok(self.load(space, id).await?.map_or(Found::Absent, Found::Here))
     }
 
+    /// A space, for whoever looks after it, and calls [`Self::left`] when that is done.
+    pub(crate) async fn hold(&self, id: SpaceId) -> Result<Option<Arc<Space>>, StoreError> {
+        let slot = self.slot(id);
+        let mut space = slot.space.lock().await;
+        let found = self.load(&mut space, id).await;
+        drop(space);
+        self.forget_if_empty(id, slot);
+        found
+    }
+
     /// Creates a space from its first records, unless it is here already.
     pub(crate) async fn create(
         &self,
         id: SpaceId,
         log_id: LogId,
         records: &[Record],
-        doors: Doors,
+        view: Arc<View>,
     ) -> Result<Created, StoreError> {
         let slot = self.slot(id);
         let mut space = slot.space.lock().await;
@@ -304,7 +333,8 @@ impl Spaces {
             return Ok(Created::Full);
         }
         let target = RecordTarget::New(id, log_id);
-        store_records(&self.store, target, records, doors, Vec::new(), Box::new(|| ())).await?;
+        let accepted = Accepted { records, view, lowered: Vec::new(), now_ms: self.clock.now_ms() };
+        store_records(&self.store, target, accepted, Box::new(|| ())).await?;
         match self.load(&mut space, id).await? {
             Some(created) => Ok(Created::New(created)),
             None => Err(StoreError::Database),

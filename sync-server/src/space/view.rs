@@ -1,6 +1,7 @@
 //! The membership in force, as the rules for envelopes and records ask for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lifeos_sync_protocol::frame::PushStatus;
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId, RecordId, SignPk, StreamId};
@@ -20,6 +21,8 @@ pub(crate) struct View {
     devices: BTreeMap<MemberId, Vec<SignPk>>,
     /// Members whom a link let in without approval, and the link.
     links: BTreeMap<MemberId, RecordId>,
+    /// Good checkpoints.
+    pub(super) checkpoints: BTreeMap<RecordId, Arc<Record>>,
 }
 
 /// Where an envelope wants to go.
@@ -40,7 +43,8 @@ impl View {
         let is_auto = |invite| membership.invites.get(invite).is_some_and(|invite| invite.auto_epoch.is_some());
         let by_link = membership.joins.values().filter(|join| is_auto(&join.invite));
         let links = by_link.map(|join| (join.member, join.invite)).collect();
-        Self { current_epoch: membership.current_epoch(), membership, devices, links }
+        let current_epoch = membership.current_epoch();
+        Self { current_epoch, membership, devices, links, checkpoints: BTreeMap::new() }
     }
 
     /// The link that let a member in without anybody's approval.

@@ -100,12 +100,24 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), AdminError> {
     let result = db
         .execute("VACUUM INTO ?1", [file.to_string_lossy()])
         .map_err(AdminError::from)
-        .and_then(|_| check_backup(&db, file));
+        .and_then(|_| let_shrink(file))
+        .and_then(|()| check_backup(&db, file));
     if result.is_err() {
         // Half a backup is worse than none. If it cannot be removed either, the first error says more.
         let _ = std::fs::remove_file(file);
     }
     result
+}
+
+/// The copy can give free pages back, also if the original was made before the relay asked for that.
+fn let_shrink(file: &Path) -> Result<(), AdminError> {
+    let copy = Connection::open(file)?;
+    let incremental = 2;
+    if copy.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0))? != incremental {
+        copy.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        copy.execute_batch("VACUUM")?;
+    }
+    Ok(())
 }
 
 fn check_backup(source: &Connection, file: &Path) -> Result<(), AdminError> {
@@ -190,6 +202,21 @@ mod tests {
         std::fs::copy(&file, restored.path().join(DATABASE_FILE)).unwrap();
         assert_eq!(stats(restored.path()).unwrap().spaces, 0);
         Store::open(restored.path(), &Limits::default(), Default::default()).unwrap();
+    }
+
+    #[test]
+    fn the_copy_of_a_database_that_cannot_shrink_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let vacuum = |path: &Path| {
+            let db = Connection::open(path).unwrap();
+            db.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let original = dir.path().join(DATABASE_FILE);
+        Connection::open(&original).unwrap().execute_batch("CREATE TABLE before (it INTEGER)").unwrap();
+        drop(Store::open(dir.path(), &Limits::default(), Default::default()).unwrap());
+        let file = dir.path().join("backup.db");
+        backup(dir.path(), &file).unwrap();
+        assert_eq!((vacuum(&original), vacuum(&file)), (0, 2));
     }
 
     #[test]

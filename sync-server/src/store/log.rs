@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use lifeos_sync_protocol::frame::PushStatus;
 use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SignPk, StreamId};
+use lifeos_sync_protocol::membership::StreamPoint;
 use rusqlite::{Connection, OptionalExtension, Row, types::FromSql};
 
-use super::{StoreError, position_key};
+use super::{Run, Sealed, StoreError, position_key};
 
 /// Where a log ends, and what it holds. Written back to `space` once per commit.
 #[derive(Debug, Clone)]
@@ -15,6 +16,10 @@ pub(super) struct Log {
     pub(super) space_no: i64,
     pub(super) next_pos: u64,
     pub(super) roll: Roll,
+    /// From here on there are no holes.
+    pub(super) first_pos: u64,
+    /// The rolling hash there.
+    pub(super) first_roll: Roll,
     /// Bytes of envelopes and objects.
     pub(super) bytes: u64,
     /// Envelopes in the log.
@@ -24,6 +29,10 @@ pub(super) struct Log {
     /// What each device's streams hold, and the objects that it brought.
     pub(super) used: HashMap<SignPk, Used>,
     pub(super) streams: HashMap<StreamId, Tip>,
+    /// A checkpoint may still take effect.
+    pub(super) has_waiting: bool,
+    /// When what was stored calls for a look at the space.
+    pub(super) look_ms: Option<u64>,
     pub(super) dirty: bool,
 }
 
@@ -44,6 +53,14 @@ impl Used {
         }
     }
 
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            envelopes: self.envelopes.saturating_sub(other.envelopes),
+            objects: self.objects.saturating_sub(other.objects),
+        }
+    }
+
     /// Whether so much and `more` is within limits of which 0 is none.
     pub(super) const fn fits(self, more: Self, bytes_max: u64, envelopes_max: u64) -> bool {
         let both = self.with(more);
@@ -57,6 +74,8 @@ pub(super) struct Tip {
     pub(super) no: i64,
     pub(super) seq: u32,
     pub(super) id: EnvelopeId,
+    /// What is at or below it is in a checkpoint.
+    pub(super) floor: StreamPoint,
     pub(super) used: Used,
     pub(super) dirty: bool,
 }
@@ -66,8 +85,8 @@ pub(super) struct Tip {
 pub(super) enum Step {
     /// Stored already.
     Dup {
-        /// Where.
-        pos: u64,
+        /// Where; nothing below the floor.
+        pos: Option<u64>,
     },
     /// It continues the tip, and the rest of the run continues it.
     Append,
@@ -79,15 +98,30 @@ impl Log {
     /// Loads a log's end and checks that the log really ends there: a damaged write-ahead log can lose whole
     /// commits and still pass SQLite's own checks.
     pub(super) fn load(db: &Connection, space_no: i64) -> Result<Self, StoreError> {
-        let (next_pos, roll, bytes, envelopes) = db
-            .prepare_cached("SELECT next_pos, roll, bytes, envelopes FROM space WHERE no = ?1")?
+        let mut log = db
+            .prepare_cached("SELECT next_pos, roll, bytes, envelopes, first_pos, first_roll FROM space WHERE no = ?1")?
             .query_row([space_no], |row| {
-                Ok((unsigned(row, 0)?, Roll(id::<16>(row, 1)?), unsigned(row, 2)?, unsigned(row, 3)?))
+                Ok(Self {
+                    space_no,
+                    next_pos: unsigned(row, 0)?,
+                    roll: Roll(id::<16>(row, 1)?),
+                    bytes: unsigned(row, 2)?,
+                    envelopes: unsigned(row, 3)?,
+                    first_pos: unsigned(row, 4)?,
+                    first_roll: Roll(id::<16>(row, 5)?),
+                    objects: 0,
+                    used: HashMap::new(),
+                    streams: HashMap::new(),
+                    has_waiting: false,
+                    look_ms: None,
+                    dirty: false,
+                })
             })?;
-        check_end(db, space_no, next_pos, &roll)?;
-        let used = load_used(db, space_no)?;
-        let objects = used.values().map(|used| used.objects).sum();
-        Ok(Self { space_no, next_pos, roll, bytes, envelopes, objects, used, streams: HashMap::new(), dirty: false })
+        check_end(db, space_no, log.next_pos, &log.roll)?;
+        log.used = load_used(db, space_no)?;
+        log.objects = log.used.values().map(|used| used.objects).sum();
+        log.has_waiting = super::prune::has_waiting(db, space_no)?;
+        Ok(log)
     }
 
     /// What the space holds.
@@ -109,18 +143,38 @@ impl Log {
         self.dirty = true;
     }
 
+    /// Counts no more what is deleted: of a device's stream, which must have been looked up, or of its objects.
+    pub(super) fn give_back(&mut self, device: &SignPk, stream: Option<&StreamId>, part: Used) {
+        if let Some(used) = self.used.get_mut(device) {
+            *used = used.without(part);
+        }
+        if let Some(tip) = stream.and_then(|stream| self.streams.get_mut(stream)) {
+            tip.used = tip.used.without(part);
+            tip.dirty = true;
+        }
+        let held = self.held().without(part);
+        (self.bytes, self.envelopes, self.objects) = (held.bytes, held.envelopes, held.objects);
+        self.dirty = true;
+    }
+
+    /// A stream has a floor, or a higher one.
+    pub(super) fn raise(&mut self, stream: &StreamId, floor: StreamPoint) {
+        if let Some(tip) = self.streams.get_mut(stream) {
+            tip.floor = floor;
+        }
+    }
+
+    /// Something was stored that matters to checkpoints, or will at this time.
+    pub(super) fn call_for_look(&mut self, ms: u64) {
+        self.look_ms = Some(self.look_ms.map_or(ms, |before| before.min(ms)));
+    }
+
     /// The tip of a stream, if the stream is stored.
     pub(super) fn tip(&mut self, db: &Connection, stream: &StreamId) -> Result<Option<Tip>, StoreError> {
         if let Some(tip) = self.streams.get(stream) {
             return Ok(Some(*tip));
         }
-        let stored = db
-            .prepare_cached("SELECT no, tip_seq, tip_id, bytes, envelopes FROM stream WHERE space = ?1 AND id = ?2")?
-            .query_row((self.space_no, stream.as_ref()), |row| {
-                let used = Used { bytes: unsigned(row, 3)?, envelopes: unsigned(row, 4)?, objects: 0 };
-                Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), used, dirty: false })
-            })
-            .optional()?;
+        let stored = load_tip(db, self.space_no, stream)?;
         if let Some(tip) = stored {
             self.streams.insert(*stream, tip);
         }
@@ -129,6 +183,10 @@ impl Log {
 
     /// Writes the log's end and its streams' tips back.
     pub(super) fn save(&mut self, db: &Connection) -> Result<(), StoreError> {
+        if let Some(look_ms) = self.look_ms.take() {
+            db.prepare_cached("UPDATE space SET look_ms = min(coalesce(look_ms, ?2), ?2) WHERE no = ?1")?
+                .execute((self.space_no, signed(look_ms)))?;
+        }
         if !self.dirty {
             return Ok(());
         }
@@ -173,28 +231,58 @@ pub(super) fn step(
     db: &Connection,
     space_no: i64,
     tip: Option<Tip>,
-    seq: u32,
-    prev: &[u8; 32],
-    id: &EnvelopeId,
+    run: &Run,
+    envelope: &Sealed,
 ) -> Result<Step, StoreError> {
+    let Sealed { seq, prev, id, .. } = envelope;
     let Some(tip) = tip else {
+        let begins = run.begins.map_or(0, |floor| floor.seq);
         let first = Step::Refuse(PushStatus::Gap { expected: 1 });
-        return Ok(if seq == 1 { Step::Append } else { first });
+        return Ok(if *seq == 1 || begins.checked_add(1) == Some(*seq) { Step::Append } else { first });
     };
-    if seq <= tip.seq {
-        return Ok(match stored_at(db, space_no, tip.no, seq)? {
-            Some((pos, stored)) if stored == *id => Step::Dup { pos },
+    if *seq <= tip.floor.seq {
+        return Ok(below(&tip, run));
+    }
+    if *seq <= tip.seq {
+        return Ok(match stored_at(db, space_no, tip.no, *seq)? {
+            Some((pos, stored)) if stored == *id => Step::Dup { pos: Some(pos) },
             Some((_, existing)) => Step::Refuse(PushStatus::Fork { existing }),
-            // Below the tip and not there: pruned. Nothing to compare with, nothing to store.
+            // Above the floor and not there: damage. Nothing to compare with, nothing to store.
             None => Step::Refuse(PushStatus::Fork { existing: tip.id }),
         });
     }
     let expected = tip.seq.saturating_add(1);
     Ok(match () {
-        () if seq != expected => Step::Refuse(PushStatus::Gap { expected }),
+        () if *seq != expected => Step::Refuse(PushStatus::Gap { expected }),
         () if prev != tip.id.as_bytes() => Step::Refuse(PushStatus::Fork { existing: tip.id }),
         () => Step::Append,
     })
+}
+
+/// What lies below the floor is held as part of a checkpoint if it leads to the envelope there. Of what ends before it
+/// nobody here knows which branch it is of: saying that it is held could lose it.
+fn below(tip: &Tip, run: &Run) -> Step {
+    match run.envelopes.iter().find(|envelope| envelope.seq == tip.floor.seq) {
+        Some(at) if at.id == tip.floor.id => Step::Dup { pos: None },
+        Some(_) => Step::Refuse(PushStatus::Fork { existing: tip.floor.id }),
+        None => Step::Refuse(PushStatus::Gap { expected: tip.floor.seq.saturating_add(1) }),
+    }
+}
+
+/// The tip of a stream as the database has it.
+pub(super) fn load_tip(db: &Connection, space_no: i64, stream: &StreamId) -> rusqlite::Result<Option<Tip>> {
+    db.prepare_cached(
+        "SELECT no, tip_seq, tip_id, bytes, envelopes, floor, floor_id FROM stream WHERE space = ?1 AND id = ?2",
+    )?
+    .query_row((space_no, stream.as_ref()), |row| {
+        let floor = match row.get(5)? {
+            0 => StreamPoint::START,
+            seq => StreamPoint { seq, id: EnvelopeId(id::<32>(row, 6)?) },
+        };
+        let used = Used { bytes: unsigned(row, 3)?, envelopes: unsigned(row, 4)?, objects: 0 };
+        Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), floor, used, dirty: false })
+    })
+    .optional()
 }
 
 fn stored_at(db: &Connection, space_no: i64, stream_no: i64, seq: u32) -> rusqlite::Result<Option<(u64, EnvelopeId)>> {
@@ -226,22 +314,22 @@ pub(super) fn run_of(db: &Connection, stream_no: i64, seq: u32) -> rusqlite::Res
     Ok(run.filter(|run| seq - run.seq < run.count))
 }
 
-/// A stream's number in the database.
-pub(super) fn stream_no(db: &Connection, space_no: i64, stream: &StreamId) -> rusqlite::Result<Option<i64>> {
-    db.prepare_cached("SELECT no FROM stream WHERE space = ?1 AND id = ?2")?
-        .query_row((space_no, stream.as_ref()), |row| row.get(0))
-        .optional()
+/// Where a log begins to be without holes, and its rolling hash there.
+pub(super) fn first(db: &Connection, space_no: i64) -> rusqlite::Result<(u64, Roll)> {
+    db.prepare_cached("SELECT first_pos, first_roll FROM space WHERE no = ?1")?
+        .query_row([space_no], |row| Ok((unsigned(row, 0)?, Roll(id::<16>(row, 1)?))))
 }
 
 /// Compares where a space says its log ends with the log itself.
 pub(super) fn check_end(db: &Connection, space_no: i64, next_pos: u64, roll: &Roll) -> Result<(), StoreError> {
+    let (first_pos, first_roll) = first(db, space_no)?;
     let last = db
         .prepare_cached("SELECT key, roll FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT 1")?
-        .query_row((position_key(space_no, 0), position_key(space_no + 1, 0)), |row| {
+        .query_row((position_key(space_no, first_pos), position_key(space_no + 1, 0)), |row| {
             Ok((super::position_of(row.get(0)?), Roll(id::<16>(row, 1)?)))
         })
         .optional()?
-        .unwrap_or((0, Roll::ZERO));
+        .unwrap_or((first_pos - 1, first_roll));
     if last == (next_pos - 1, *roll) {
         return Ok(());
     }

@@ -7,6 +7,7 @@
 mod admin;
 mod log;
 mod object;
+mod prune;
 mod reader;
 mod schema;
 mod writer;
@@ -19,6 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use admin::{AdminError, SpaceStats, Stats, backup, stats};
 pub(crate) use object::Object;
+pub(crate) use prune::{Gone, Progress, TendJob, Tended, Work};
 pub(crate) use reader::{LoadedSpace, Page, PageBounds, Readers};
 pub(crate) use writer::{Door, Doors, Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed, Writer};
 
@@ -81,6 +83,9 @@ pub(crate) enum StoreError {
     /// The relay is stopping.
     #[error("storage has stopped")]
     Stopped,
+    /// The log begins later by now: what was asked for is in a checkpoint.
+    #[error("pruned")]
+    Pruned,
     /// A log does not end where its space says.
     #[error("stored log is damaged")]
     Corrupt,
@@ -128,6 +133,11 @@ impl Store {
     /// Hands a job to the writer thread.
     pub(crate) fn submit(&self, job: Job) {
         self.writer.submit(job);
+    }
+
+    /// Hands a step in looking after a space to the writer thread.
+    pub(crate) fn tend(&self, job: TendJob) {
+        self.submit(Job::Tend(job));
     }
 
     /// Whether the writer thread is there.

@@ -1,14 +1,16 @@
 //! Objects outside streams, chunks and blob parts: kept by id, in no log, paid for by whoever brought them.
 
+use std::collections::HashSet;
+
 use lifeos_sync_protocol::envelope::Kind;
 use lifeos_sync_protocol::frame::{PageBuilder, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::log::{Log, Used, signed, unsigned};
+use super::log::{Log, Used, id, signed, unsigned};
 use super::reader::PageBounds;
 use super::{PushJob, StoreError};
-use crate::limits::Limits;
+use crate::limits::{Limits, UNNAMED_MS};
 use crate::space::View;
 
 /// How old the word that an object is needed may become before it is written down anew.
@@ -44,6 +46,8 @@ pub(super) fn store(
             if !full && fits(log, &view, &job.pusher, object.kind, more, limits) {
                 insert(db, log, object, &job.pusher, job.now_ms, more)?;
                 stored = stored.with(more);
+                // One that nothing names goes in time; one that a checkpoint waits for lets it go on now.
+                log.call_for_look(if log.has_waiting { 0 } else { job.now_ms.saturating_add(UNNAMED_MS) });
                 PushStatus::Ok
             } else {
                 PushStatus::Quota
@@ -137,4 +141,40 @@ pub(super) fn read(
         }
     }
     Ok((page.unwrap_or_else(|| PageBuilder::with_room(0)), ids.len()))
+}
+
+/// Objects that nothing names.
+#[derive(Debug, Default)]
+pub(crate) struct Unnamed {
+    /// Old enough to go.
+    pub(crate) objects: Vec<EnvelopeId>,
+    /// When the first of the chunks that are not old enough was brought (ms UTC), named or not.
+    pub(crate) next_since_ms: Option<u64>,
+}
+
+/// Looks for objects that are not `named` and were last brought at or before these times: chunks, blob parts.
+pub(super) fn unnamed(
+    db: &Connection,
+    space_no: i64,
+    named: &HashSet<EnvelopeId>,
+    (chunks_ms, parts_ms): (u64, u64),
+    count: usize,
+) -> Result<Unnamed, StoreError> {
+    let mut found = Unnamed::default();
+    let mut query =
+        db.prepare_cached("SELECT id FROM object WHERE space = ?1 AND kind = ?2 AND since_ms <= ?3 ORDER BY since_ms")?;
+    for (kind, before_ms) in [(Kind::Chunk, chunks_ms), (Kind::BlobPart, parts_ms)] {
+        let mut rows = query.query((space_no, kind as u8, signed(before_ms)))?;
+        while let Some(row) = rows.next()? {
+            let id = EnvelopeId(id::<32>(row, 0)?);
+            if found.objects.len() < count && !named.contains(&id) {
+                found.objects.push(id);
+            }
+        }
+    }
+    found.next_since_ms = db
+        .prepare_cached("SELECT min(since_ms) FROM object WHERE space = ?1 AND kind = ?2 AND since_ms > ?3")?
+        .query_row((space_no, Kind::Chunk as u8, signed(chunks_ms)), |row| row.get::<_, Option<i64>>(0))?
+        .and_then(|since_ms| u64::try_from(since_ms).ok());
+    Ok(found)
 }

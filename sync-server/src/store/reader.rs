@@ -1,15 +1,18 @@
 //! Reading: a few connections that never wait for the writer, pages of a log, ranges of a stream.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeos_sync_protocol::frame::{Have, Item, PageBuilder};
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::record::Record;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
-use super::log::{StoredRun, check_end, id, run_of, stream_no, unsigned};
+use super::log::{StoredRun, check_end, first, id, load_tip, run_of, signed, unsigned};
+use super::object::Unnamed;
+use super::prune::{Progress, is_complete, progress};
 use super::writer::{Door, FLAG_VERIFIED_END, is_full};
 use super::{StoreError, open_for_reading, position_key, position_of};
 
@@ -141,16 +144,11 @@ impl Readers {
         self.run(move |db| is_full(db, bytes_max)).await
     }
 
-    /// The rolling hash at a position of a log, if the log reaches that far.
+    /// The rolling hash at a position of a log, if the log begins before it and reaches that far.
     pub(crate) async fn roll_at(self: &Arc<Self>, space_no: i64, pos: u64) -> Result<Option<Roll>, StoreError> {
-        if pos <= 1 {
-            return Ok((pos == 1).then_some(Roll::ZERO));
-        }
         self.run(move |db| {
-            Ok(db
-                .prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
-                .query_row([position_key(space_no, pos - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))
-                .optional()?)
+            let snapshot = db.unchecked_transaction()?;
+            Ok(roll_at(&snapshot, space_no, pos)?)
         })
         .await
     }
@@ -165,10 +163,12 @@ impl Readers {
         bounds: PageBounds,
     ) -> Result<VecDeque<Page>, StoreError> {
         self.run(move |db| {
+            // One snapshot: what is pruned meanwhile would tear a hole.
+            let snapshot = db.unchecked_transaction()?;
             let mut pages = VecDeque::new();
             let (mut next, mut bytes) = (from, 0);
             while pages.is_empty() || (next < until && bytes < READ_AHEAD_BYTES) {
-                let page = read_page(db, space_no, next, until, bounds)?;
+                let page = read_page(&snapshot, space_no, next, until, bounds)?;
                 bytes += page.items.envelope_bytes();
                 let stuck = page.next == next;
                 next = page.next;
@@ -182,17 +182,18 @@ impl Readers {
         .await
     }
 
-    /// Tips of all streams of a space, sorted by stream.
+    /// Floors and tips of all streams of a space, sorted by stream.
     pub(crate) async fn have(self: &Arc<Self>, space_no: i64) -> Result<Vec<Have>, StoreError> {
         self.run(move |db| {
-            let mut query = db.prepare_cached("SELECT id, tip_seq, tip_id FROM stream WHERE space = ?1 ORDER BY id")?;
+            let mut query =
+                db.prepare_cached("SELECT id, tip_seq, tip_id, floor FROM stream WHERE space = ?1 ORDER BY id")?;
             let rows = query.query_map([space_no], |row| {
                 let tip_id = id::<32>(row, 2)?;
                 let mut short = [0; 8];
                 short.copy_from_slice(&tip_id[..8]);
                 Ok(Have {
                     stream: StreamId(id::<16>(row, 0)?),
-                    floor: 0,
+                    floor: row.get(3)?,
                     tip: row.get(1)?,
                     tip_id: short,
                     holes: Vec::new(),
@@ -253,6 +254,50 @@ impl Readers {
         .await
     }
 
+    /// How far the checkpoints of a space have come.
+    pub(crate) async fn checkpoints(self: &Arc<Self>, space_no: i64) -> Result<Vec<Progress>, StoreError> {
+        self.run(move |db| progress(db, space_no)).await
+    }
+
+    /// Whether a checkpoint's chunks are here, and the envelopes that its cut names.
+    pub(crate) async fn is_complete(self: &Arc<Self>, space_no: i64, record: Arc<Record>) -> Result<bool, StoreError> {
+        self.run(move |db| {
+            let snapshot = db.unchecked_transaction()?;
+            is_complete(&snapshot, space_no, &record)
+        })
+        .await
+    }
+
+    /// Objects that are not `named`, at most `count`: chunks and blob parts that were last brought before these times
+    /// (ms UTC).
+    pub(crate) async fn unnamed(
+        self: &Arc<Self>,
+        space_no: i64,
+        named: Arc<HashSet<EnvelopeId>>,
+        before_ms: (u64, u64),
+        count: usize,
+    ) -> Result<Unnamed, StoreError> {
+        self.run(move |db| super::object::unnamed(db, space_no, &named, before_ms, count)).await
+    }
+
+    /// Spaces that are to be looked after at this time (ms UTC), by number, from behind one of them.
+    pub(crate) async fn due(
+        self: &Arc<Self>,
+        now_ms: u64,
+        after_no: i64,
+        count: usize,
+    ) -> Result<Vec<(i64, SpaceId)>, StoreError> {
+        self.run(move |db| {
+            let sql = "SELECT no, id FROM space WHERE look_ms <= ?1 AND no > ?2 ORDER BY no LIMIT ?3";
+            let mut query = db.prepare_cached(sql)?;
+            let rows = query.query_map((signed(now_ms), after_no, signed(count as u64)), |row| {
+                Ok((row.get(0)?, SpaceId(id::<32>(row, 1)?)))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// The latest receipt of each device.
     pub(crate) async fn receipts(self: &Arc<Self>, space_no: i64) -> Result<Vec<(SignPk, Vec<u8>)>, StoreError> {
         self.run(move |db| {
@@ -263,7 +308,7 @@ impl Readers {
         .await
     }
 
-    /// Envelopes `from..=to` of a stream as far as they are here, within the bounds.
+    /// Envelopes `from..=to` of a stream as far as they are here, within the bounds, and the sequence after them.
     pub(crate) async fn range(
         self: &Arc<Self>,
         space_no: i64,
@@ -271,8 +316,12 @@ impl Readers {
         from: u32,
         to: u32,
         bounds: PageBounds,
-    ) -> Result<Vec<Item>, StoreError> {
-        self.run(move |db| read_range(db, space_no, &stream, from, to, bounds)).await
+    ) -> Result<(Vec<Item>, u32), StoreError> {
+        self.run(move |db| {
+            let snapshot = db.unchecked_transaction()?;
+            read_range(&snapshot, space_no, &stream, from, to, bounds)
+        })
+        .await
     }
 }
 
@@ -309,6 +358,10 @@ fn load_space(db: &Connection, space: &SpaceId) -> Result<Option<LoadedSpace>, S
 /// Fills a page up to its bounds, then cuts it back to the last verified end; if a single run is larger than
 /// the bounds it goes out whole (it came in one PUSH frame, so it fits one frame).
 fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: PageBounds) -> Result<Page, StoreError> {
+    let (first_pos, _) = first(db, space_no)?;
+    if from < first_pos {
+        return Err(StoreError::Pruned);
+    }
     let room = bounds.bytes_max.min(usize::try_from(until - from).unwrap_or(usize::MAX).saturating_mul(512));
     let mut page = Page { from, items: PageBuilder::with_room(room), next: from, roll: Roll::ZERO };
     let mut end = page.items.mark();
@@ -329,12 +382,21 @@ fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: Page
         }
     }
     page.items.cut_back(end);
-    if page.items.count() == 0 && from > 1 {
-        page.roll = db
-            .prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
-            .query_row([position_key(space_no, from - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))?;
+    if page.items.count() == 0 {
+        page.roll = roll_at(db, space_no, from)?.ok_or(StoreError::Corrupt)?;
     }
     Ok(page)
+}
+
+/// Before where the log begins nobody can follow it any more.
+fn roll_at(db: &Connection, space_no: i64, pos: u64) -> rusqlite::Result<Option<Roll>> {
+    let (first_pos, first_roll) = first(db, space_no)?;
+    if pos <= first_pos {
+        return Ok((pos == first_pos).then_some(first_roll));
+    }
+    db.prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
+        .query_row([position_key(space_no, pos - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))
+        .optional()
 }
 
 /// The next envelopes of a range: as many as the bounds allow, and in any case a run up to its verified end, also
@@ -346,8 +408,13 @@ fn read_range(
     from: u32,
     to: u32,
     bounds: PageBounds,
-) -> Result<Vec<Item>, StoreError> {
-    let Some(stream_no) = stream_no(db, space_no, stream)? else { return Ok(Vec::new()) };
+) -> Result<(Vec<Item>, u32), StoreError> {
+    let Some(tip) = load_tip(db, space_no, stream)? else { return Ok((Vec::new(), from)) };
+    // What is below the floor is in a checkpoint, whether it is deleted already or not.
+    let (stream_no, from) = (tip.no, from.max(tip.floor.seq.saturating_add(1)));
+    if from > to {
+        return Ok((Vec::new(), from));
+    }
     let mut runs = db
         .prepare_cached("SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq >= ?2 AND seq <= ?3 ORDER BY seq")?;
     // The run that `from` lies in begins before it.
@@ -366,7 +433,8 @@ fn read_range(
             break;
         }
     }
-    Ok(items)
+    let next = from.saturating_add(u32::try_from(items.len()).unwrap_or(u32::MAX));
+    Ok((items, next))
 }
 
 fn read_run(db: &Connection, key: i64, count: u32, items: &mut Vec<Item>) -> Result<(), StoreError> {

@@ -134,6 +134,33 @@ CREATE TABLE object_use (
 ALTER TABLE space ADD COLUMN envelopes INTEGER NOT NULL DEFAULT 0;
 UPDATE space SET envelopes = next_pos - 1;
 ",
+    "
+-- What is at or below a stream's floor is in a checkpoint and not told any more; it is deleted bit by bit.
+ALTER TABLE stream ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN floor_id BLOB;
+
+-- From `first_pos` on, where the rolling hash is `first_roll`, a log has no holes; what is left before it is reached by
+-- its stream. `look_ms` is when the space is to be looked after.
+ALTER TABLE space ADD COLUMN first_pos INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE space ADD COLUMN first_roll BLOB NOT NULL DEFAULT x'00000000000000000000000000000000';
+ALTER TABLE space ADD COLUMN look_ms INTEGER;
+CREATE INDEX space_by_look ON space (look_ms) WHERE look_ms IS NOT NULL;
+CREATE INDEX object_by_age ON object (space, kind, since_ms, id);
+
+-- How far checkpoints have come, by this relay's clock: `since_ms` begins the grace of one that is complete, endorsed
+-- and not objected to.
+CREATE TABLE checkpoint (
+    space         INTEGER NOT NULL REFERENCES space (no),
+    id            BLOB    NOT NULL,
+    came_ms       INTEGER NOT NULL,
+    since_ms      INTEGER,
+    effective_ms  INTEGER,
+    is_superseded INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (space, id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO checkpoint (space, id, came_ms) SELECT space, id, 0 FROM record WHERE substr(bytes, 2, 1) = x'20';
+UPDATE space SET look_ms = 0 WHERE no IN (SELECT space FROM checkpoint);
+",
 ];
 
 /// The newest schema this version knows.
@@ -157,6 +184,8 @@ impl From<rusqlite::Error> for MigrateError {
 /// Durability and sizes of the connection that writes.
 pub(crate) fn configure_writer(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(std::time::Duration::from_secs(5))?;
+    // Of a database that has no table yet; what is there already stays as it was made.
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Acknowledged means on disk: NORMAL loses commits on power failure.
     db.pragma_update(None, "synchronous", "FULL")?;
@@ -227,5 +256,25 @@ mod tests {
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
         let runs: Vec<(i64, i64, i64, i64)> = rows.map(Result::unwrap).collect();
         assert_eq!(runs, [(1, 1, 1, 3), (1, 4, 5, 2), (2, 1, 4, 1), (3, 1, 1, 1)]);
+    }
+
+    #[test]
+    fn a_database_from_before_checkpoints_keeps_its_counts_and_finds_its_checkpoints() {
+        let db = Connection::open_in_memory().unwrap();
+        db.pragma_update(None, "foreign_keys", "OFF").unwrap();
+        migrate_to(&db, 5).unwrap();
+        let spaces = "INSERT INTO space (id, log_id, next_pos, roll, bytes, record_bytes) VALUES
+                      (x'01', x'', 8, x'', 0, 0), (x'02', x'', 1, x'', 0, 0)";
+        db.execute(spaces, []).unwrap();
+        let records = "INSERT INTO record (space, id, bytes) VALUES (1, x'aa', x'012001'), (2, x'bb', x'010101')";
+        db.execute(records, []).unwrap();
+        migrate(&db).unwrap();
+        let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("SELECT envelopes FROM space WHERE no = 1"), 7);
+        assert_eq!(number("SELECT count(*) FROM checkpoint WHERE space = 1 AND id = x'aa' AND since_ms IS NULL"), 1);
+        assert_eq!(number("SELECT count(*) FROM checkpoint"), 1);
+        assert_eq!(number("SELECT count(*) FROM space WHERE look_ms = 0 AND no = 1"), 1, "it is looked at");
+        assert_eq!(number("SELECT count(*) FROM space WHERE look_ms IS NULL AND no = 2"), 1);
+        assert_eq!(number("SELECT count(*) FROM space WHERE first_pos = 1 AND first_roll = zeroblob(16)"), 2);
     }
 }

@@ -20,10 +20,12 @@ use std::time::Instant;
 use lifeos_sync_protocol::frame::{Item, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::log::roll_next;
+use lifeos_sync_protocol::membership::StreamPoint;
 use rusqlite::Connection;
 
 use super::log::{Log, Step, Used, signed, step, unsigned};
 use super::object::{self, Object};
+use super::prune::{self, TendJob, TendReply, Tended};
 use super::{SPACE_NO_MAX, StoreError, position_key};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -44,6 +46,8 @@ pub(crate) enum Job {
     Push(PushJob),
     /// Records.
     Records(RecordJob),
+    /// A step in looking after a space.
+    Tend(TendJob),
 }
 
 /// Answer to a push, called after the commit with one result per envelope of the frame.
@@ -93,6 +97,9 @@ pub(crate) struct Run {
     pub(crate) device: SignPk,
     /// Stored on the word of the pusher: the author may not write any more.
     pub(crate) vouched: bool,
+    /// The floor of a checkpoint that the first envelope continues, if it does: what a stream may begin with that is
+    /// not here.
+    pub(crate) begins: Option<StreamPoint>,
     /// Not empty.
     pub(crate) envelopes: Vec<Sealed>,
 }
@@ -146,6 +153,12 @@ pub(crate) struct RecordJob {
     pub(crate) doors: Doors,
     /// Streams that these records cut, and the last sequence that counts: nothing is stored if one goes on beyond.
     pub(crate) lowered: Vec<(StreamId, u32)>,
+    /// Those that are checkpoints.
+    pub(crate) checkpoints: Vec<RecordId>,
+    /// The membership after these records.
+    pub(crate) view: Option<Arc<View>>,
+    /// The relay's clock (ms UTC).
+    pub(crate) now_ms: u64,
     /// Called once.
     pub(crate) reply: RecordReply,
 }
@@ -234,6 +247,7 @@ impl Job {
         match self {
             Self::Push(job) => job.bytes,
             Self::Records(job) => job.records.iter().map(|(_, bytes)| bytes.len()).sum(),
+            Self::Tend(_) => 0,
         }
     }
 
@@ -241,6 +255,7 @@ impl Job {
         match self {
             Self::Push(job) => (job.reply)(Err(error)),
             Self::Records(job) => (job.reply)(Err(error)),
+            Self::Tend(job) => (job.reply)(Err(error)),
         }
     }
 }
@@ -249,6 +264,7 @@ impl Job {
 enum Outcome {
     Push { appended: Vec<(usize, Appended)>, objects: Used, receipt: Option<Vec<u8>> },
     Records(Recorded),
+    Tend(Tended),
 }
 
 /// Where an envelope of a push went: run, envelope in it, position, roll, end of run.
@@ -348,11 +364,15 @@ impl Committer {
                     Outcome::Push { appended, objects, receipt: store_receipt(&self.db, job)? }
                 }
                 Job::Records(job) => Outcome::Records(self.append_records(job)?),
+                Job::Tend(job) => {
+                    let (db, _, log) = self.log(job.space.no)?;
+                    Outcome::Tend(prune::tend(db, log, job)?)
+                }
             });
         }
         for job in batch {
-            if let Job::Push(job) = job
-                && let Some(log) = self.logs.get_mut(&job.space.no)
+            if let Job::Push(PushJob { space, .. }) | Job::Tend(TendJob { space, .. }) = job
+                && let Some(log) = self.logs.get_mut(&space.no)
             {
                 log.save(&self.db)?;
             }
@@ -398,6 +418,9 @@ impl Committer {
             let stored = append_run(db, log, run, &mut job.results, fits)?;
             appended.extend(stored.into_iter().map(|stored| (index, stored)));
         }
+        if log.has_waiting && !appended.is_empty() {
+            log.call_for_look(0);
+        }
         Ok(appended)
     }
 
@@ -415,7 +438,8 @@ impl Committer {
             let (db, _, log) = self.log(no)?;
             let mut behind = Vec::new();
             for (stream, end) in &job.lowered {
-                if log.tip(db, stream)?.is_some_and(|tip| tip.seq > *end) {
+                // What is below the floor counts as part of a checkpoint: no removal cuts it off.
+                if log.tip(db, stream)?.is_some_and(|tip| tip.seq > (*end).max(tip.floor.seq)) {
                     behind.push(*stream);
                 }
             }
@@ -423,7 +447,12 @@ impl Committer {
                 return Ok(Recorded::CutBehind(behind));
             }
         }
-        append_records(&self.db, job).map(Recorded::Stored)
+        let no = append_records(&self.db, job)?;
+        prune::note_records(&self.db, no, &job.checkpoints, job.view.as_deref(), job.now_ms)?;
+        if let Some(log) = self.logs.get_mut(&no) {
+            log.has_waiting |= !job.checkpoints.is_empty();
+        }
+        Ok(Recorded::Stored(no))
     }
 
     fn drop_clean_logs(&mut self) {
@@ -436,6 +465,7 @@ impl Committer {
         let mut published: Vec<(Arc<Space>, Vec<Published>)> = Vec::new();
         let mut acknowledgements = Vec::with_capacity(batch.len());
         let mut recorded_last = None;
+        let mut tended_all: Vec<(TendReply, Tended)> = Vec::new();
         for (job, outcome) in batch.into_iter().zip(outcomes) {
             match (job, outcome) {
                 (Job::Push(job), Outcome::Push { appended, objects, receipt }) => {
@@ -455,6 +485,11 @@ impl Committer {
                     }
                     recorded_last = Some((job.reply, recorded));
                 }
+                (Job::Tend(job), Outcome::Tend(tended)) => {
+                    self.metrics.pruned(tended.gone);
+                    job.space.take_bytes(tended.gone.bytes);
+                    tended_all.push((job.reply, tended));
+                }
                 _ => tracing::error!("an outcome of another job"),
             }
         }
@@ -463,6 +498,9 @@ impl Committer {
         }
         for (reply, results) in acknowledgements {
             reply(Ok(results));
+        }
+        for (reply, tended) in tended_all {
+            reply(Ok(tended));
         }
         // What was pushed before a removal is told before it.
         if let Some((reply, recorded)) = recorded_last {
@@ -509,7 +547,10 @@ pub(super) fn is_full(db: &Connection, bytes_max: u64) -> Result<bool, StoreErro
         return Ok(false);
     }
     let bytes = db
-        .prepare_cached("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")?
+        .prepare_cached(
+            "SELECT (page_count - freelist_count) * page_size
+             FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
+        )?
         .query_row([], |row| unsigned(row, 0))?;
     Ok(bytes >= bytes_max)
 }
@@ -525,8 +566,8 @@ fn append_run(
 ) -> Result<Vec<Appended>, StoreError> {
     let tip = log.tip(db, &run.stream)?;
     for (first, envelope) in run.envelopes.iter().enumerate() {
-        match step(db, log.space_no, tip, envelope.seq, &envelope.prev, &envelope.id)? {
-            Step::Dup { pos } => set(results, envelope, PushStatus::Dup, Some(pos)),
+        match step(db, log.space_no, tip, run, envelope)? {
+            Step::Dup { pos } => set(results, envelope, PushStatus::Dup, pos),
             Step::Refuse(status) => {
                 run.envelopes[first..].iter().for_each(|rest| set(results, rest, status, None));
                 return Ok(Vec::new());
@@ -555,9 +596,12 @@ fn append(
     results: &mut [PushResult],
 ) -> Result<Vec<Appended>, StoreError> {
     let Some(last) = run.envelopes.last() else { return Ok(Vec::new()) };
-    let (stream_no, held) = match log.streams.get(&run.stream) {
-        Some(tip) => (tip.no, tip.used),
-        None => (insert_stream(db, log.space_no, run, last)?, Used::default()),
+    let (stream_no, held, floor) = match log.streams.get(&run.stream) {
+        Some(tip) => (tip.no, tip.used, tip.floor),
+        None => {
+            let floor = run.begins.unwrap_or(StreamPoint::START);
+            (insert_stream(db, log.space_no, run, last, floor)?, Used::default(), floor)
+        }
     };
     let count = run.envelopes.len() - first;
     if let Some(first) = run.envelopes.get(first) {
@@ -591,7 +635,8 @@ fn append(
         set(results, envelope, status, Some(pos));
         appended.push(Appended { envelope: index, pos, roll: log.roll, end });
     }
-    let tip = super::log::Tip { no: stream_no, seq: last.seq, id: last.id, used: held.with(more), dirty: true };
+    let used = held.with(more);
+    let tip = super::log::Tip { no: stream_no, seq: last.seq, id: last.id, floor, used, dirty: true };
     log.streams.insert(run.stream, tip);
     let used = log.used.entry(run.device).or_default();
     *used = used.with(more);
@@ -655,9 +700,18 @@ fn store_receipt(db: &Connection, job: &mut PushJob) -> Result<Option<Vec<u8>>, 
     Ok((stored > 0).then_some(receipt.bytes))
 }
 
-fn insert_stream(db: &Connection, space_no: i64, run: &Run, last: &Sealed) -> Result<i64, StoreError> {
-    db.prepare_cached("INSERT INTO stream (space, id, device, tip_seq, tip_id) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((space_no, run.stream.as_ref(), run.device.as_ref(), last.seq, last.id.as_ref()))?;
+fn insert_stream(
+    db: &Connection,
+    space_no: i64,
+    run: &Run,
+    last: &Sealed,
+    floor: StreamPoint,
+) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO stream (space, id, device, tip_seq, tip_id, floor, floor_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let (device, floor_id) = (run.device.as_ref(), floor.id.as_ref());
+    let tip = (last.seq, last.id.as_ref());
+    db.prepare_cached(sql)?.execute((space_no, run.stream.as_ref(), device, tip.0, tip.1, floor.seq, floor_id))?;
     Ok(db.last_insert_rowid())
 }
 

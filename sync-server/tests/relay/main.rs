@@ -12,6 +12,7 @@ mod membership;
 mod objects;
 mod parked;
 mod program;
+mod pruning;
 mod receipts;
 mod removal;
 mod restart;

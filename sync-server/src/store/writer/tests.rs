@@ -44,7 +44,7 @@ impl Bench {
             stale: false,
             bytes: vec![7; bytes],
         });
-        Run { stream: STREAM, device: SignPk::ZERO, vouched: false, envelopes: envelopes.collect() }
+        Run { stream: STREAM, device: SignPk::ZERO, vouched: false, begins: None, envelopes: envelopes.collect() }
     }
 
     fn push(&mut self, count: u32, bytes: usize) -> Result<Vec<PushResult>, StoreError> {
@@ -81,7 +81,8 @@ fn records(target: RecordTarget) -> (Job, mpsc::Receiver<Result<Recorded, StoreE
     let (done, result) = mpsc::channel();
     let reply = Box::new(move |stored| done.send(stored).unwrap());
     let (records, doors, lowered) = (Vec::new(), Doors::default(), Vec::new());
-    (Job::Records(RecordJob { target, records, doors, lowered, reply }), result)
+    let (checkpoints, view, now_ms) = (Vec::new(), None, 0);
+    (Job::Records(RecordJob { target, records, doors, lowered, checkpoints, view, now_ms, reply }), result)
 }
 
 #[test]
