@@ -9,6 +9,8 @@
 //!    store         one writer thread: validate against the tip, group commit, fsync
 //!   space        published: NOTIFY to live readers
 //!  connection   PUSH_ACK
+//!
+//! tend        beside it: checkpoints take effect, and what they hold is deleted
 //! ```
 //!
 //! Acknowledged means on disk: PUSH_ACK, REC_ACK and NOTIFY leave only after `COMMIT` at `synchronous=FULL`.

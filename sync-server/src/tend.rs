@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SpaceId};
-use lifeos_sync_protocol::membership::CheckpointStanding;
 use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -122,8 +121,7 @@ impl Look<'_> {
         let Some(record) = view.checkpoint(&id).filter(|_| !progress.is_effective && !progress.is_superseded) else {
             return Ok(());
         };
-        let stands = view.membership.checkpoint_standing(&id) == Some(CheckpointStanding::Endorsed);
-        if !stands || !self.relay.store.readers().is_complete(self.space.no, Arc::clone(record)).await? {
+        if !view.stands(&id) || !self.relay.store.readers().is_complete(self.space.no, Arc::clone(record)).await? {
             return Ok(());
         }
         let (now_ms, grace_ms) = (self.relay.now_ms(), grace_ms(view));

@@ -27,6 +27,11 @@ impl View {
         self.checkpoints.get(id)
     }
 
+    /// Whether a checkpoint is endorsed, and nobody objects.
+    pub(crate) fn stands(&self, checkpoint: &RecordId) -> bool {
+        self.membership.checkpoint_standing(checkpoint) == Some(CheckpointStanding::Endorsed)
+    }
+
     /// The checkpoints that one continues, and those that these continue.
     pub(crate) fn before(&self, id: &RecordId) -> BTreeSet<RecordId> {
         let previous = |id: &RecordId| self.membership.checkpoints.get(id).map(|made| made.previous.as_slice());

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use lifeos_sync_protocol::envelope::Kind;
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, StreamId};
-use lifeos_sync_protocol::membership::{CheckpointStanding, StreamPoint};
+use lifeos_sync_protocol::membership::StreamPoint;
 use lifeos_sync_protocol::record::{Body, Floor, Record};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -130,7 +130,7 @@ pub(super) fn tend(db: &Connection, log: &mut Log, job: &TendJob) -> Result<Tend
         Work::Wait { checkpoint } => wait(db, no, &job.space.view(), checkpoint, job.now_ms).map(done),
         Work::Effect { checkpoint, grace_ms, previous } => {
             let since = job.now_ms.saturating_sub(*grace_ms);
-            let stands = stands(&job.space.view(), &checkpoint.id());
+            let stands = job.space.view().stands(&checkpoint.id());
             if !stands || !has_waited(db, no, &checkpoint.id(), since)? {
                 return Ok(done(false));
             }
@@ -154,12 +154,8 @@ pub(super) fn tend(db: &Connection, log: &mut Log, job: &TendJob) -> Result<Tend
     }
 }
 
-fn stands(view: &View, checkpoint: &RecordId) -> bool {
-    view.membership.checkpoint_standing(checkpoint) == Some(CheckpointStanding::Endorsed)
-}
-
 fn wait(db: &Connection, space_no: i64, view: &View, checkpoint: &RecordId, now_ms: u64) -> Result<bool, StoreError> {
-    let since = stands(view, checkpoint).then_some(signed(now_ms));
+    let since = view.stands(checkpoint).then_some(signed(now_ms));
     let changed = db
         .prepare_cached("UPDATE checkpoint SET since_ms = ?3 WHERE space = ?1 AND id = ?2 AND effective_ms IS NULL")?
         .execute((space_no, checkpoint.as_ref(), since))?;
@@ -445,7 +441,7 @@ pub(super) fn note_records(
             )?
             .query_map([space_no], |row| Ok(RecordId(id::<32>(row, 0)?)))?
             .collect::<Result<_, _>>()?;
-        for id in waiting.iter().filter(|id| !stands(view, id)) {
+        for id in waiting.iter().filter(|id| !view.stands(id)) {
             db.prepare_cached("UPDATE checkpoint SET since_ms = NULL WHERE space = ?1 AND id = ?2")?
                 .execute((space_no, id.as_ref()))?;
         }

@@ -4,6 +4,7 @@
 //! that for each entry, in a copy of the sources ([`try_out`]); CI checks that the table still fits the sources.
 
 mod beyond;
+mod checkpoints;
 mod cipher;
 mod copy;
 mod documents;
@@ -65,6 +66,7 @@ const TABLES: &[&[Defence]] = &[
     membership::TABLE,
     records::TABLE,
     epochs::TABLE,
+    checkpoints::TABLE,
     session::TABLE,
     relay::TABLE,
     linking::TABLE,
