@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod bundle;
 mod cbor;
+pub mod checkpoint;
 pub mod crypto;
 pub mod delta;
 pub mod document;
