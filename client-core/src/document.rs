@@ -138,6 +138,12 @@ impl Document {
         document
     }
 
+    /// The same document; later changes carry `actor`.
+    pub(crate) fn with_actor(mut self, actor: StreamId) -> Self {
+        self.doc.set_actor(ActorId::from(actor.as_bytes().as_slice()));
+        self
+    }
+
     /// Reads heads and newest time again, after the inner document changed.
     fn refresh(&mut self) {
         self.heads = self.doc.get_heads();

@@ -177,7 +177,7 @@ pub fn seal(
     if receipt.held.len() > RECEIPT_STREAMS_MAX || receipt.app.len() > RECEIPT_APP_BYTES_MAX {
         return Err(RefusedEnvelope::TooLarge);
     }
-    let place = ObjectPlace { kind: Kind::Receipt, stream, seq: count, epoch: key.epoch() };
+    let place = ObjectPlace { kind: Kind::Receipt, stream, seq: count, r32: [0; 32], epoch: key.epoch() };
     seal_object(space, &place, keys, key.secret(), &receipt.encode(), random)
 }
 

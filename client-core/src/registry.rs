@@ -59,13 +59,24 @@ pub struct Kind {
     pub name: &'static str,
     /// Whether its text is searched.
     pub searched: bool,
+    /// Which of them a device needs before it is of use.
+    pub essential: Essential,
+}
+
+/// Documents of a kind that a joining device fetches first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Essential {
+    /// All.
+    Always,
+    /// So many: pinned ones, then those that changed last.
+    Newest(usize),
 }
 
 /// Every kind of document.
 pub const KINDS: &[Kind] = &[
-    Kind { genesis: NOTE_GENESIS, name: "note", searched: true },
-    Kind { genesis: NOTE_TREE_GENESIS, name: "tree/notes", searched: false },
-    Kind { genesis: SPACE_GENESIS, name: "space", searched: false },
+    Kind { genesis: NOTE_GENESIS, name: "note", searched: true, essential: Essential::Newest(200) },
+    Kind { genesis: NOTE_TREE_GENESIS, name: "tree/notes", searched: false, essential: Essential::Always },
+    Kind { genesis: SPACE_GENESIS, name: "space", searched: false, essential: Essential::Always },
 ];
 
 /// Version of the projections; a home with another number rebuilds them at open.

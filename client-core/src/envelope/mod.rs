@@ -7,7 +7,8 @@ pub(crate) mod plaintext;
 mod tests;
 
 pub use object::{
-    ObjectPlace, OpenedObject, VerifiedObject, open_object, open_then_verify, seal_object, verify_object,
+    ObjectPlace, OpenedObject, VerifiedObject, open_object, open_then_verify, seal_object, verify_kept_object,
+    verify_object,
 };
 
 use lifeos_sync_protocol::envelope::{

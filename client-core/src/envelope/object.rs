@@ -1,7 +1,7 @@
 //! Envelopes outside streams: chunks, blob parts, presence and receipts, sealed and opened each in its own key context.
 //!
 //! They have no descendants, so each is verified by itself; their author is the device whose stream the header names,
-//! which the caller knows from that stream. What a body says is for the caller: here it is bytes.
+//! which the caller knows from that stream, or which content shows with the stream's r32. What a body says is for the caller: here it is bytes.
 
 use lifeos_sync_protocol::envelope::{Envelope, FLAG_PADME, Header, Kind, TAG_BYTES};
 use lifeos_sync_protocol::hash::ctx;
@@ -10,7 +10,7 @@ use lifeos_sync_protocol::limits::{CHUNK_RAW_BYTES_MAX, DELTA_RAW_BYTES_MAX};
 use lifeos_sync_protocol::membership::Membership;
 use zeroize::Zeroizing;
 
-use super::{RefusedEnvelope, SealedEnvelope, finish, open_body, plaintext, seal_body};
+use super::{RefusedEnvelope, SealedEnvelope, finish, open_body, plaintext, seal_body, writer_of};
 use crate::crypto::{Random, random_bytes};
 use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
@@ -23,6 +23,8 @@ pub struct ObjectPlace {
     pub stream: StreamId,
     /// The sender's own count for a Receipt or Ephemeral; 0 for a Chunk or BlobPart.
     pub seq: u32,
+    /// What the stream's id was made with, in a Chunk or BlobPart: so that everybody finds the author. Zero for the others.
+    pub r32: [u8; 32],
     /// The epoch whose secret seals it.
     pub epoch: EpochRef,
 }
@@ -88,7 +90,7 @@ pub fn seal_object(
         flags: FLAG_PADME,
         stream: place.stream,
         seq: place.seq,
-        prev: [0; 32],
+        prev: place.r32,
         epoch: place.epoch,
         salt: random_bytes(random),
         ct_len: 0,
@@ -121,6 +123,30 @@ pub fn verify_object(
     Ok(VerifiedObject { id: envelope.id(space), author: *author, envelope })
 }
 
+/// Checks a Chunk or BlobPart that somebody who may write stands for: that its author, found by the r32 it shows, is or was
+/// enrolled, and the signature. Whether the author may still write is not asked: what was packed before a removal counts.
+///
+/// # Errors
+/// [`RefusedEnvelope`].
+pub fn verify_kept_object(
+    space: &SpaceId,
+    membership: &Membership,
+    envelope: Envelope,
+) -> Result<VerifiedObject, RefusedEnvelope> {
+    let header = envelope.header();
+    if !matches!(header.kind, Kind::Chunk | Kind::BlobPart) {
+        return Err(RefusedEnvelope::Layout);
+    }
+    let author = writer_of(space, membership, &header.stream, &header.prev).ok_or(RefusedEnvelope::UnknownAuthor)?;
+    envelope.verify_signature(space, &author).map_err(|_| RefusedEnvelope::Signature)?;
+    Ok(VerifiedObject { id: envelope.id(space), author, envelope })
+}
+
+const fn place_of(header: &Header) -> ObjectPlace {
+    let Header { kind, stream, seq, prev, epoch, .. } = *header;
+    ObjectPlace { kind, stream, seq, r32: prev, epoch }
+}
+
 /// Opens a verified envelope outside streams: AEAD, padding, bounded inflate.
 ///
 /// # Errors
@@ -133,7 +159,7 @@ pub fn open_object(
     let header = object.envelope.header();
     let secret = keyring.find(&header.epoch).ok_or(RefusedEnvelope::UnknownEpoch)?;
     let body = open_body(space, &object.envelope, secret).ok_or(RefusedEnvelope::DoesNotOpen)?;
-    let place = ObjectPlace { kind: header.kind, stream: header.stream, seq: header.seq, epoch: header.epoch };
+    let place = place_of(header);
     Ok(OpenedObject { id: object.id, place, author: object.author, body })
 }
 
@@ -154,7 +180,7 @@ pub fn open_then_verify(
     let body = open_body(space, &envelope, secret).ok_or(RefusedEnvelope::DoesNotOpen)?;
     let author = author_of(&header, &body).ok_or(RefusedEnvelope::UnknownAuthor)?;
     let verified = verify_object(space, membership, &author, envelope)?;
-    let place = ObjectPlace { kind: header.kind, stream: header.stream, seq: header.seq, epoch: header.epoch };
+    let place = place_of(&header);
     Ok(OpenedObject { id: verified.id, place, author, body })
 }
 

@@ -7,10 +7,11 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use automerge::ChangeHash;
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId};
 
-use super::{Applied, CheckedDelta, apply};
-use crate::document::Document;
+use super::{Applied, CheckedDelta, FenceError, apply, whole};
+use crate::document::{Document, GenesisId};
 
 /// How long one document may take. A batch of a page on the longest note takes well under a second.
 pub const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,14 +53,39 @@ pub fn apply_guarded(job: Job, timeout: Duration) -> Guarded {
     })
 }
 
+/// Loads a whole document from outside, checked against what was said of it. Blocks for at most `timeout`.
+///
+/// # Errors
+/// [`FenceError`].
+pub fn load_guarded(
+    doc: DocId,
+    genesis: GenesisId,
+    bytes: Vec<u8>,
+    heads: Vec<ChangeHash>,
+    timeout: Duration,
+) -> Result<Document, FenceError> {
+    let loaded = guarded((bytes, heads), timeout, move |(bytes, heads)| whole::load(doc, genesis, &bytes, &heads));
+    loaded.unwrap_or(Err(FenceError::Timeout))
+}
+
 type Work = fn(Job) -> (Document, Applied);
 
 fn run_guarded(job: Job, timeout: Duration, work: Work) -> Guarded {
     let (doc, envelopes) = names(&job);
+    let done = guarded(job, timeout, work);
+    done.map_or(Guarded::Timeout { doc, envelopes }, |(document, applied)| Guarded::Done { document, applied })
+}
+
+/// Runs `work` on a thread of its own; `None` when it takes too long or panics.
+fn guarded<J: Send + 'static, T: Send + 'static>(
+    job: J,
+    timeout: Duration,
+    work: impl FnOnce(J) -> T + Clone + Send + 'static,
+) -> Option<T> {
     let (sender, answer) = mpsc::sync_channel(1);
     let waiting = Arc::new(Mutex::new(Some(job)));
     let serve = {
-        let waiting = Arc::clone(&waiting);
+        let (waiting, work) = (Arc::clone(&waiting), work.clone());
         move || {
             if let Some(job) = take(&waiting) {
                 // Nobody listens any more to a thread that was given up.
@@ -67,17 +93,16 @@ fn run_guarded(job: Job, timeout: Duration, work: Work) -> Guarded {
             }
         }
     };
-    let done = match std::thread::Builder::new().name("apply".into()).spawn(serve) {
+    match std::thread::Builder::new().name("apply".into()).spawn(serve) {
         // Nothing comes either from a thread that panics outside the fence. The next one must not start before this
         // one has ended: the allocator might give it an arena of its own, and keep both.
         Ok(thread) => answer.recv_timeout(timeout).ok().inspect(|_| drop(thread.join())),
         // No thread can be had: go on without the watchdog rather than not at all.
         Err(_) => take(&waiting).map(work),
-    };
-    done.map_or(Guarded::Timeout { doc, envelopes }, |(document, applied)| Guarded::Done { document, applied })
+    }
 }
 
-fn take(waiting: &Mutex<Option<Job>>) -> Option<Job> {
+fn take<J>(waiting: &Mutex<Option<J>>) -> Option<J> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

@@ -13,3 +13,5 @@ pub(super) const CHANGE_MESSAGE_BYTES_MAX: usize = 1024;
 /// How far a change's first operation may lie beyond the newest operation it depends on. Honest changes follow
 /// it directly, save those made at old heads; a large leap would use up the 32-bit counter of everybody.
 pub(super) const COUNTER_LEAP_MAX: u64 = 1 << 16;
+/// Operations that a whole document may claim beyond two a byte: characters take a byte each, so honest ones stay far below.
+pub(super) const DOCUMENT_OPS_FREE: u64 = 1 << 20;

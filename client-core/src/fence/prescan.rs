@@ -11,14 +11,14 @@ use super::FenceError;
 use super::limits::{CHANGE_ACTORS_MAX, CHANGE_DEPS_MAX, CHANGE_MESSAGE_BYTES_MAX, CHANGE_OPS_MAX};
 use crate::envelope::plaintext::inflate_at_most;
 
-const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+pub(super) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const TYPE_CHANGE: u8 = 1;
 const TYPE_DEFLATED_CHANGE: u8 = 2;
 const HASH_BYTES: u64 = 32;
 /// Bit of a column's specification that says that its data is compressed; never set in a change.
 const COLUMN_DEFLATED: u64 = 8;
 /// Highest number of columns that a change of this version has, with room for later ones.
-const COLUMNS_MAX: usize = 64;
+pub(super) const COLUMNS_MAX: usize = 64;
 
 /// A chunk whose parsing cost is known.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ fn count_ops(body: &[u8]) -> Result<u64, FenceError> {
         .collect::<Result<Vec<_>, FenceError>>()?;
     let mut ops = 0;
     for (spec, length) in columns {
-        ops = ops.max(column_items(spec, cursor.take(length)?)?);
+        ops = ops.max(column_items(spec, cursor.take(length)?, CHANGE_OPS_MAX)?);
     }
     if start_op.saturating_add(ops) > u64::from(u32::MAX) {
         return Err(FenceError::Counter);
@@ -112,7 +112,7 @@ fn count_ops(body: &[u8]) -> Result<u64, FenceError> {
 
 /// How many items a column claims to hold; for a group column (predecessors of each operation) also how many
 /// its groups hold together, whichever is more.
-fn column_items(spec: u64, data: &[u8]) -> Result<u64, FenceError> {
+pub(super) fn column_items(spec: u64, data: &[u8], most: u64) -> Result<u64, FenceError> {
     if spec & COLUMN_DEFLATED != 0 {
         return Err(FenceError::ChunkType);
     }
@@ -129,34 +129,34 @@ fn column_items(spec: u64, data: &[u8]) -> Result<u64, FenceError> {
             _ => return Ok(0),
         };
         items = items.saturating_add(run);
-        if items.max(grouped) > CHANGE_OPS_MAX {
+        if items.max(grouped) > most {
             return Err(FenceError::TooLarge);
         }
     }
     Ok(items.max(grouped))
 }
 
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, length: u64) -> Result<&'a [u8], FenceError> {
+    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], FenceError> {
         let length = usize::try_from(length).map_err(|_| FenceError::Parse)?;
         let (taken, rest) = self.0.split_at_checked(length).ok_or(FenceError::Parse)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn prefixed(&mut self) -> Result<&'a [u8], FenceError> {
+    pub(super) fn prefixed(&mut self) -> Result<&'a [u8], FenceError> {
         let length = self.unsigned()?;
         self.take(length)
     }
 
-    fn count(&mut self, max: usize) -> Result<u64, FenceError> {
+    pub(super) fn count(&mut self, max: usize) -> Result<u64, FenceError> {
         let count = self.unsigned()?;
         if count > max as u64 { Err(FenceError::TooLarge) } else { Ok(count) }
     }
 
-    fn unsigned(&mut self) -> Result<u64, FenceError> {
+    pub(super) fn unsigned(&mut self) -> Result<u64, FenceError> {
         let (value, _, _) = self.leb128()?;
         Ok(value)
     }

@@ -269,6 +269,10 @@ fn check_document(conn: &Connection, row: &DocRow, waits: bool, findings: &mut F
     if stored.as_ref().is_none_or(|stored| stored.0 != expected.0) {
         findings.heads.push(row.doc);
     }
+    // Rows and index of one that came with a checkpoint are made right when somebody looks inside.
+    if row.unverified != 0 {
+        return Ok(());
+    }
     if rows::load(conn, row.id)? != projected {
         findings.rows.push(row.doc);
     }

@@ -44,7 +44,7 @@ impl Store {
         edit: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<(T, Commit), E> {
         let transaction = begin(&self.conn)?;
-        let mut tx = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, space)?, now_ms);
+        let mut tx = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, space, now_ms)?, now_ms);
         let value = edit(&mut tx)?;
         let documents = tx.store()?;
         transaction.commit().map_err(StoreError::from)?;
@@ -66,8 +66,9 @@ impl Store {
         let transaction = begin(&self.conn)?;
         // The second space's documents are read afresh, and not kept: a kept one is noticed to be stale later.
         let mut apart = Cache::default();
-        let mut left = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, spaces.0)?, now_ms);
-        let mut right = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut apart, spaces.1)?, now_ms);
+        let mut left =
+            Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, spaces.0, now_ms)?, now_ms);
+        let mut right = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut apart, spaces.1, now_ms)?, now_ms);
         let value = edit(&mut left, &mut right)?;
         let (left, right) = (left.store()?, right.store()?);
         transaction.commit().map_err(StoreError::from)?;
@@ -89,7 +90,7 @@ impl Store {
     ) -> Result<Option<T>, StoreError> {
         // One snapshot of the database for row, snapshot and tail: another process may be writing.
         let transaction = self.conn.unchecked_transaction()?;
-        let mut documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
+        let mut documents = Workspace::begin_reading(&self.conn, &mut self.documents, space)?;
         let value = documents.find(doc)?.map(|work| read(&work.entry.document));
         transaction.commit()?;
         documents.finish();

@@ -4,16 +4,20 @@
 //! them back only after the commit. Whatever happens before, the cache never holds what the disk does not.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::checkpoint::{Fault, blame, load_unverified};
 use super::records::{SpaceRef, find_space};
 use super::{Store, StoreError, begin, rows, search};
+use crate::checkpoint::PackedDoc;
 use crate::crypto;
 use crate::document::chunk::writes_root_only;
 use crate::document::{Document, DocumentError, GenesisId, LocalChange};
 use crate::projection::{self, Memo, Row, SearchText};
+use crate::registry;
 
 /// Documents kept loaded.
 const CACHED_DOCUMENTS_MAX: usize = 256;
@@ -78,10 +82,12 @@ pub(super) struct DocRow {
     tail_bytes: i64,
     snapshot_bytes: i64,
     search_hash: Option<i64>,
+    /// The checkpoint that it came with, while nobody has looked inside; else 0.
+    pub(super) unverified: i64,
 }
 
 const ROW_COLUMNS: &str = "id, space, doc, genesis, generation, next_change, tail_changes, tail_bytes, snapshot_bytes,
-                           search_hash";
+                           search_hash, unverified";
 
 impl DocRow {
     fn new(space: i64, doc: DocId, genesis: GenesisId) -> Self {
@@ -96,6 +102,7 @@ impl DocRow {
             tail_bytes: 0,
             snapshot_bytes: 0,
             search_hash: None,
+            unverified: 0,
         }
     }
 
@@ -111,6 +118,7 @@ impl DocRow {
             tail_bytes: row.get(7)?,
             snapshot_bytes: row.get(8)?,
             search_hash: row.get(9)?,
+            unverified: row.get(10)?,
         })
     }
 
@@ -127,15 +135,12 @@ impl DocRow {
         Ok(conn.prepare_cached(&sql)?.query_row([id], Self::read).optional()?)
     }
 
-    /// Loads the document: snapshot, then tail.
+    /// Loads the document: snapshot, then tail. One that nobody has looked inside is loaded under the watchdog.
     pub(super) fn load(&self, conn: &Connection, actor: StreamId) -> Result<Document, StoreError> {
-        let snapshot: Vec<u8> = if self.snapshot_bytes == 0 {
-            Vec::new()
-        } else {
-            let mut select = conn.prepare_cached("SELECT bytes FROM snapshot WHERE doc = ?1")?;
-            let missing = StoreError::DocumentWithoutSnapshot;
-            select.query_row([self.id], |row| row.get(0)).optional()?.ok_or(missing)?
-        };
+        if self.unverified != 0 {
+            return Ok(load_unverified(conn, self)?.with_actor(actor));
+        }
+        let snapshot = self.snapshot(conn)?;
         let mut tail = Vec::with_capacity(usize::try_from(self.tail_bytes).unwrap_or(0));
         let mut select = conn.prepare_cached("SELECT bytes FROM change WHERE doc = ?1 AND state < 2 ORDER BY n")?;
         let mut rows = select.query([self.id])?;
@@ -149,6 +154,21 @@ impl DocRow {
             return Err(DocumentError::Corrupt.into());
         }
         Ok(Document::load(self.doc, self.genesis, actor, &snapshot, &tail)?)
+    }
+
+    /// The stored snapshot; empty when there is none.
+    pub(super) fn snapshot(&self, conn: &Connection) -> Result<Vec<u8>, StoreError> {
+        if self.snapshot_bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let mut select = conn.prepare_cached("SELECT bytes FROM snapshot WHERE doc = ?1")?;
+        select.query_row([self.id], |row| row.get(0)).optional()?.ok_or(StoreError::DocumentWithoutSnapshot)
+    }
+
+    /// The stored snapshot if it is all of the document.
+    pub(super) fn whole_snapshot(&self, conn: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
+        let whole = self.snapshot_bytes > 0 && self.tail_changes == 0;
+        whole.then(|| self.snapshot(conn)).transpose()
     }
 
     fn weight(&self) -> usize {
@@ -239,6 +259,13 @@ impl Cache {
         self.entries.len()
     }
 
+    /// Forgets one document.
+    pub(super) fn forget(&mut self, space: i64, doc: &DocId) {
+        if let Some(gone) = self.entries.remove(&(space, *doc)) {
+            self.bytes -= gone.row.weight();
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self { data_version: self.data_version, ..Self::default() };
@@ -287,6 +314,9 @@ pub(super) struct Workspace<'s> {
     by_doc: HashMap<DocId, usize>,
     /// Stored without having been built.
     unbuilt: Vec<DocId>,
+    /// Nothing may be written: a document that came with a checkpoint is not marked as looked at.
+    only_reads: bool,
+    now_ms: i64,
 }
 
 /// A new document as its first change and what it projects to: it is built when it is first opened.
@@ -302,8 +332,22 @@ pub(super) struct Unbuilt {
 }
 
 impl<'s> Workspace<'s> {
-    /// Begins; a transaction must be open.
-    pub(super) fn begin(conn: &'s Connection, cache: &'s mut Cache, space: &SpaceId) -> Result<Self, StoreError> {
+    /// Begins to read; a transaction must be open.
+    pub(super) fn begin_reading(
+        conn: &'s Connection,
+        cache: &'s mut Cache,
+        space: &SpaceId,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { only_reads: true, ..Self::begin(conn, cache, space, 0)? })
+    }
+
+    /// Begins to write; a transaction must be open. `now_ms`: since when a checkpoint is blamed that is found wrong.
+    pub(super) fn begin(
+        conn: &'s Connection,
+        cache: &'s mut Cache,
+        space: &SpaceId,
+        now_ms: i64,
+    ) -> Result<Self, StoreError> {
         cache.revalidate(conn)?;
         let space = match cache.spaces.get(space) {
             Some(known) => *known,
@@ -313,7 +357,16 @@ impl<'s> Workspace<'s> {
                 found
             }
         };
-        Ok(Self { conn, cache, space, works: Vec::new(), by_doc: HashMap::new(), unbuilt: Vec::new() })
+        Ok(Self {
+            conn,
+            cache,
+            space,
+            works: Vec::new(),
+            by_doc: HashMap::new(),
+            unbuilt: Vec::new(),
+            only_reads: false,
+            now_ms,
+        })
     }
 
     /// A document that exists.
@@ -352,12 +405,18 @@ impl<'s> Workspace<'s> {
     }
 
     fn load(&mut self, doc: &DocId) -> Result<Option<Entry>, StoreError> {
-        if let Some(entry) = self.cache.take(self.conn, self.space.row, doc)? {
+        let entry = match self.cache.take(self.conn, self.space.row, doc)? {
+            Some(entry) => entry,
+            None => {
+                let Some(row) = DocRow::find(self.conn, self.space.row, doc)? else { return Ok(None) };
+                let document = row.load(self.conn, self.space.stream)?;
+                Entry { row, document, rows: None, memo: Memo::default(), used: 0, checked: true }
+            }
+        };
+        if entry.row.unverified == 0 || self.only_reads {
             return Ok(Some(entry));
         }
-        let Some(row) = DocRow::find(self.conn, self.space.row, doc)? else { return Ok(None) };
-        let document = row.load(self.conn, self.space.stream)?;
-        Ok(Some(Entry { row, document, rows: None, memo: Memo::default(), used: 0, checked: true }))
+        verify_entry(self.conn, entry, false, self.now_ms).map(|(entry, _)| Some(entry))
     }
 
     fn push(&mut self, entry: Entry) -> usize {
@@ -400,6 +459,26 @@ impl<'s> Workspace<'s> {
             }
         }
         self.unbuilt.push(new.doc);
+        Ok(())
+    }
+
+    /// Stores a document that does not exist as it came with a checkpoint, without looking inside. Rows that are not
+    /// given are made when it is looked at.
+    pub(super) fn store_packed(&mut self, packed: &PackedDoc, rows: &[Row], checkpoint: i64) -> Result<(), StoreError> {
+        let mut row = DocRow::new(self.space.row, packed.doc, packed.genesis);
+        (row.generation, row.unverified) = (1, checkpoint);
+        row.snapshot_bytes = i64::try_from(packed.bytes.len()).unwrap_or(i64::MAX);
+        let heads: Vec<u8> = packed.heads.iter().flat_map(|head| head.0).collect();
+        row.id = insert_row(self.conn, &row, &heads)?;
+        let sql = "UPDATE document SET snapshot_bytes = ?2, unverified = ?3 WHERE id = ?1";
+        self.conn.prepare_cached(sql)?.execute((row.id, row.snapshot_bytes, row.unverified))?;
+        let sql = "INSERT INTO snapshot(doc, bytes) VALUES (?1, ?2)";
+        self.conn.prepare_cached(sql)?.execute((row.id, &packed.bytes))?;
+        rows::write_difference(self.conn, row.id, &[], rows)?;
+        if registry::kind(packed.genesis).is_some_and(|kind| kind.searched) {
+            mark(self.conn, Mark::Search, row.id)?;
+        }
+        self.unbuilt.push(packed.doc);
         Ok(())
     }
 
@@ -666,7 +745,7 @@ fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
     let heads: Vec<u8> = entry.document.heads().iter().flat_map(|head| head.0).collect();
     let row = &entry.row;
     let sql = "UPDATE document SET generation = ?2, heads = ?3, next_change = ?4, tail_changes = ?5, tail_bytes = ?6,
-                                   snapshot_bytes = ?7, search_hash = ?8 WHERE id = ?1";
+                                   snapshot_bytes = ?7, search_hash = ?8, unverified = ?9 WHERE id = ?1";
     conn.prepare_cached(sql)?.execute((
         row.id,
         row.generation,
@@ -676,7 +755,50 @@ fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
         row.tail_bytes,
         row.snapshot_bytes,
         row.search_hash,
+        row.unverified,
     ))?;
+    Ok(())
+}
+
+/// A document that came with a checkpoint has been loaded: makes its rows what they should be, and remembers whom to blame
+/// if they were not. True when they were.
+fn verify_entry(
+    conn: &Connection,
+    mut entry: Entry,
+    index_at_once: bool,
+    now_ms: i64,
+) -> Result<(Entry, bool), StoreError> {
+    let project = || projection::project_with_search(&entry.document);
+    let projected = catch_unwind(AssertUnwindSafe(project)).map_err(|_| DocumentError::Corrupt)?;
+    let old = rows::load(conn, entry.row.id)?;
+    // Rows of other projections were not taken over: there is nothing to compare.
+    let were_right = old.is_empty() || old == projected.0;
+    let checkpoint = std::mem::take(&mut entry.row.unverified);
+    if !were_right {
+        blame(conn, checkpoint, Fault::Rows, now_ms)?;
+    }
+    entry.rows = Some(old);
+    store_projection(conn, &mut entry, Some(projected), index_at_once)?;
+    entry.row.generation += 1;
+    update_row(conn, &entry)?;
+    Ok((entry, were_right))
+}
+
+/// Loads a document by its number and makes its rows what they should be.
+pub(super) fn verify_document(conn: &Connection, row: DocRow, now_ms: i64) -> Result<bool, StoreError> {
+    let document = row.load(conn, StreamId::ZERO)?;
+    let entry = Entry { row, document, rows: None, memo: Memo::default(), used: 0, checked: true };
+    verify_entry(conn, entry, true, now_ms).map(|(_, were_right)| were_right)
+}
+
+/// Removes what is stored of a document that cannot be used.
+pub(super) fn remove_row(conn: &Connection, id: i64) -> Result<(), StoreError> {
+    rows::write_difference(conn, id, &rows::load(conn, id)?, &[])?;
+    search::index(conn, id, None)?;
+    for table in ["change", "snapshot", "mark"] {
+        conn.prepare_cached(&format!("DELETE FROM {table} WHERE doc = ?1"))?.execute([id])?;
+    }
+    conn.prepare_cached("DELETE FROM document WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 

@@ -110,6 +110,17 @@ pub enum StoreError {
     /// What is to be taken in was not set aside because of a removal, or this device may not write.
     #[error("there is nothing of a removed device to take in here, or this device may not write")]
     NothingToAdopt,
+    /// A document, or the list of chunks, is too large for any checkpoint.
+    #[error(
+        "a document here is too large to be packed: nothing is lost, but the space cannot be made smaller; split its longest notes"
+    )]
+    DocumentTooLarge,
+    /// The record is no checkpoint of this space, or its maker may not make one.
+    #[error("there is no such checkpoint in this space: sync again")]
+    NoCheckpoint,
+    /// A checkpoint, or a chunk of one, is not what its maker should have made; nothing of it was taken.
+    #[error("a checkpoint of this space cannot be read ({0}): another one, or the whole history, is used instead")]
+    Checkpoint(crate::checkpoint::CheckpointError),
     /// The edit does not fit the document, or a stored document does not load.
     #[error(transparent)]
     Document(#[from] DocumentError),

@@ -16,6 +16,7 @@
 mod backup;
 mod carry;
 mod check;
+mod checkpoint;
 mod cipher;
 mod commit;
 mod convert;
@@ -50,6 +51,10 @@ mod witness;
 pub use backup::Snapshot;
 pub use carry::CarriedStream;
 pub use check::CheckOutcome;
+pub use checkpoint::{
+    Blame, Bootstrap, BuiltChunk, BuiltDraft, CheckpointDraft, ChunkReport, Comparison, DamagedDocument, Drafting, Due,
+    KeptObject, Progress, Pruned, Verified,
+};
 pub use cipher::{CAN_ENCRYPT, DatabaseForm};
 pub use commit::{Commit, Tx};
 pub use convert::{convert_database, database_form};

@@ -131,7 +131,8 @@ impl Store {
         Ok(())
     }
 
-    /// Own envelopes after `after_seq`, in order: at least one if there is one, else up to the limits.
+    /// Own envelopes after `after_seq`, in order: at least one if there is one, else up to the limits. Those that a
+    /// checkpoint stands for are gone: what comes may begin beyond `after_seq + 1`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -171,11 +172,11 @@ impl Store {
     /// [`StoreError`].
     pub fn have(&self, space: &SpaceId) -> Result<Vec<Have>, StoreError> {
         let reads = self.reads();
-        let sql = "SELECT stream, seq, tip FROM stream WHERE space = ?1 AND seq > 0 ORDER BY stream";
+        let sql = "SELECT stream, seq, tip, floor FROM stream WHERE space = ?1 AND seq > 0 ORDER BY stream";
         reads.all(sql, [reads.space_row(space)?], |row| {
             let tip: [u8; 32] = row.get(2)?;
             let tip_id = [tip[0], tip[1], tip[2], tip[3], tip[4], tip[5], tip[6], tip[7]];
-            Ok(Have { stream: StreamId(row.get(0)?), floor: 0, tip: row.get(1)?, tip_id, holes: Vec::new() })
+            Ok(Have { stream: StreamId(row.get(0)?), floor: row.get(3)?, tip: row.get(1)?, tip_id, holes: Vec::new() })
         })
     }
 
@@ -184,13 +185,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn cuts(&self, space: &SpaceId, devices: &[SignPk]) -> Result<Vec<Cut>, StoreError> {
-        let sql = "SELECT s.stream, e.position, e.envelope, s.device FROM stream s
-                   JOIN envelope e ON e.position = (s.id << 32 | s.seq) WHERE s.space = ?1 ORDER BY s.stream";
+        let sql = "SELECT stream, seq, tip, device FROM stream WHERE space = ?1 AND seq > 0 ORDER BY stream";
         let reads = self.reads();
         let found = reads.all(sql, [reads.space_row(space)?], |row| {
-            let position: i64 = row.get(1)?;
-            let seq = u32::try_from(position & i64::from(u32::MAX)).unwrap_or(0);
-            Ok((Cut { stream: StreamId(row.get(0)?), seq, id: EnvelopeId(row.get(2)?) }, SignPk(row.get(3)?)))
+            let cut = Cut { stream: StreamId(row.get(0)?), seq: row.get(1)?, id: EnvelopeId(row.get(2)?) };
+            Ok((cut, SignPk(row.get(3)?)))
         })?;
         Ok(found.into_iter().filter(|(_, device)| devices.contains(device)).map(|(cut, _)| cut).collect())
     }

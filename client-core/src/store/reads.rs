@@ -233,7 +233,8 @@ impl<'c> Reads<'c> {
     /// # Errors
     /// [`StoreError`].
     pub fn search_dirty_count(&self) -> Result<u64, StoreError> {
-        self.count("SELECT count(*) FROM mark WHERE kind = ?1", [Mark::Search as i64])
+        let sql = "SELECT count(*) FROM mark m JOIN document d ON d.id = m.doc WHERE m.kind = ?1 AND d.unverified = 0";
+        self.count(sql, [Mark::Search as i64])
     }
 
     /// All projection rows of one document, sorted by (table, key).

@@ -16,7 +16,7 @@ use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
 
 use super::records::{SpaceRef, find_space};
-use super::{Reads, RelayId, Store, StoreError, begin, promise, schema, seal, witness};
+use super::{Reads, RelayId, Store, StoreError, begin, checkpoint, promise, schema, witness};
 use crate::crypto::Random;
 use crate::envelope::SealedEnvelope;
 use crate::keys::{DeviceKeys, Keyring, ReceiptKey};
@@ -330,17 +330,9 @@ fn set_aside(conn: &Connection, space: i64) -> Result<u32, StoreError> {
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// What the own stream's id commits to: its tip before its first envelope, which carries it from then on.
+/// What the own stream's id commits to.
 fn own_r32(conn: &Connection, space: SpaceRef) -> Result<[u8; 32], StoreError> {
-    let what = StoreError::Corrupt { what: "the device's own stream" };
-    let tip = seal::own_tip(conn, space)?;
-    if tip.seq == 0 {
-        return Ok(tip.id);
-    }
-    let sql = "SELECT bytes FROM envelope WHERE position = ?1";
-    let first: Option<Vec<u8>> = Reads { conn }.one(sql, [seal::position(space.stream_row, 1)], |row| row.get(0))?;
-    let header = first.and_then(|bytes| lifeos_sync_protocol::envelope::Header::decode(&bytes).ok());
-    header.map(|header| header.prev).ok_or(what)
+    checkpoint::r32(conn, space.stream_row)?.ok_or(StoreError::Corrupt { what: "the device's own stream" })
 }
 
 fn own_device(conn: &Connection, space: SpaceRef) -> Result<SignPk, StoreError> {

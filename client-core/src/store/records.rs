@@ -129,7 +129,7 @@ pub(super) fn insert_space(conn: &Connection, new: &NewSpace, home: bool) -> Res
     let mut insert =
         conn.prepare_cached("INSERT INTO space(space, device, own_stream, home) VALUES (?1, ?2, 0, ?3)")?;
     let space = insert.insert((new.space.as_ref(), new.device.as_ref(), home))?;
-    let sql = "INSERT INTO stream(space, stream, device, seq, tip) VALUES (?1, ?2, ?3, 0, ?4)";
+    let sql = "INSERT INTO stream(space, stream, device, seq, tip, r32) VALUES (?1, ?2, ?3, 0, ?4, ?4)";
     let stream = conn.prepare_cached(sql)?.insert((space, new.stream.as_ref(), new.device.as_ref(), new.stream_r32))?;
     conn.execute("UPDATE space SET own_stream = ?2 WHERE id = ?1", (space, stream))?;
     insert_records(conn, space, &new.records, Source::Relay)?;

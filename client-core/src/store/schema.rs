@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 5;
+pub const SCHEMA_VERSION: u32 = 6;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 5;
+const MIN_READER: u32 = 6;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -219,6 +219,77 @@ CREATE TABLE receipt(
 ALTER TABLE relay ADD COLUMN receipt BLOB;
 ";
 
+/// Checkpoints. A stream's r32 is what its id was made with; up to floor (whose id is floor_id) its envelopes are gone
+/// from here, or never came: a checkpoint holds what they said. cut_seq: how far the newest checkpoint goes that was made
+/// or compared here, cut_ms when that was. unverified: the checkpoint that a document came with, and nobody has looked
+/// inside since; 0: it was made of changes that were checked.
+const V6: &str = "
+ALTER TABLE stream ADD COLUMN r32 BLOB;
+ALTER TABLE stream ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN floor_id BLOB;
+ALTER TABLE stream ADD COLUMN cut_seq INTEGER NOT NULL DEFAULT 0;
+UPDATE stream SET r32 = CASE seq WHEN 0 THEN tip
+    ELSE (SELECT substr(bytes, 25, 32) FROM envelope WHERE position = (stream.id << 32 | 1)) END;
+ALTER TABLE space ADD COLUMN cut_ms INTEGER;
+ALTER TABLE document ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX document_unverified ON document(unverified) WHERE unverified <> 0;
+
+-- Chunks and blob parts. checked: made here, or every document in it was loaded and compared.
+CREATE TABLE object(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    object BLOB NOT NULL CHECK(length(object) = 32),
+    checked INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    UNIQUE(space, object));
+
+-- Chunks of the newest checkpoint that was made or compared here, and the documents in them as they were packed.
+CREATE TABLE live(
+    space INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    object INTEGER NOT NULL,
+    essential INTEGER NOT NULL,
+    PRIMARY KEY(space, n)) WITHOUT ROWID;
+CREATE TABLE packed(
+    object INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    heads BLOB NOT NULL,
+    weight INTEGER NOT NULL,
+    PRIMARY KEY(object, doc)) WITHOUT ROWID;
+
+-- Checkpoints that documents came with. repaired, damaged: documents with other rows than it says, and that do not load.
+CREATE TABLE checkpoint(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    record BLOB NOT NULL CHECK(length(record) = 32),
+    repaired INTEGER NOT NULL DEFAULT 0,
+    damaged INTEGER NOT NULL DEFAULT 0,
+    blamed_ms INTEGER,
+    UNIQUE(space, record));
+
+-- Chunks that are taken in, essentials first.
+CREATE TABLE bootstrap(
+    space INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    checkpoint INTEGER NOT NULL,
+    object BLOB NOT NULL,
+    essential INTEGER NOT NULL,
+    docs INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    taken INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(space, n)) WITHOUT ROWID;
+
+-- Documents that a checkpoint says exist and that are not held: they do not load, or are of a kind not known here.
+CREATE TABLE damaged(
+    space INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    checkpoint INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY(space, doc)) WITHOUT ROWID;
+";
+
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     if version(conn)? == SCHEMA_VERSION {
@@ -299,7 +370,7 @@ fn projection_ddl(table: &Table) -> String {
 }
 
 /// What the projections of this version look like: their version and a hash of their tables.
-fn projection_stamp() -> Vec<u8> {
+pub(super) fn projection_stamp() -> Vec<u8> {
     let ddl: String = registry::TABLES.iter().map(projection_ddl).collect();
     let mut stamp = registry::PROJECTION_VERSION.to_be_bytes().to_vec();
     stamp.extend_from_slice(&crypto::sha256_plain(&[ddl.as_bytes()])[..8]);

@@ -11,10 +11,10 @@ use lifeos_sync_protocol::ids::{DocId, SpaceId, StreamId};
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use super::documents::{DocRow, Mark, marked, unmark};
+use super::documents::{DocRow, Mark, unmark};
 use super::query::Query;
 use super::records::find_space;
-use super::{Reader, Store, StoreError, begin};
+use super::{Reader, Reads, Store, StoreError, begin};
 use crate::modules::notes::tags::tag_id;
 use crate::projection::{self, SearchText};
 
@@ -63,6 +63,15 @@ pub(super) fn clear(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Documents that wait for the index, but for those that came with a checkpoint: these are indexed when somebody looks
+/// inside them.
+fn waiting(conn: &Connection, limit: usize) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT m.doc FROM mark m JOIN document d ON d.id = m.doc
+               WHERE m.kind = ?1 AND d.unverified = 0 ORDER BY m.doc LIMIT ?2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Reads { conn }.all(sql, (Mark::Search as i64, limit), |row| row.get(0))
+}
+
 /// What search sees of a stored document.
 fn text_of(conn: &Connection, doc: i64) -> Result<Option<SearchText>, StoreError> {
     match DocRow::by_id(conn, doc)? {
@@ -94,7 +103,7 @@ impl Store {
             return Ok(0);
         }
         let transaction = begin(&self.conn)?;
-        let waiting = marked(&transaction, Mark::Search, documents_max)?;
+        let waiting = waiting(&transaction, documents_max)?;
         for doc in &waiting {
             index(&transaction, *doc, text_of(&transaction, *doc)?.as_ref())?;
         }
@@ -176,7 +185,8 @@ fn create_fresh(conn: &Connection) -> Result<(), StoreError> {
 }
 
 fn waiting_documents(conn: &Connection) -> Result<std::collections::BTreeSet<(i64, i64)>, StoreError> {
-    let sql = "SELECT d.id, d.generation FROM mark m JOIN document d ON d.id = m.doc WHERE m.kind = ?1";
+    let sql =
+        "SELECT d.id, d.generation FROM mark m JOIN document d ON d.id = m.doc WHERE m.kind = ?1 AND d.unverified = 0";
     pairs(conn, sql, Mark::Search as i64)
 }
 

@@ -300,6 +300,7 @@ fn sealed() -> Vectors {
     let mut world = world();
     let mut out = Vec::new();
     let tip = StreamTip::start(&world.founded.space, &world.keys.sign_pk(), &mut world.random);
+    let r32 = tip.id;
     let first = world.seal(&mut out, "delta", &tip, b"first");
     let tip = StreamTip { seq: first.seq, id: first.id.0, ..tip };
     world.seal(&mut out, "delta_deflated", &tip, &b"second ".repeat(200));
@@ -310,7 +311,8 @@ fn sealed() -> Vectors {
         ("receipt", Kind::Receipt, 6),
     ];
     for (name, kind, seq) in kinds {
-        let place = ObjectPlace { kind, stream: tip.stream, seq, epoch: world.founded.epoch_ref };
+        let r32 = if matches!(kind, Kind::Chunk | Kind::BlobPart) { r32 } else { [0; 32] };
+        let place = ObjectPlace { kind, stream: tip.stream, seq, r32, epoch: world.founded.epoch_ref };
         let body = format!("the body of a {name}").into_bytes();
         let World { founded, keys, random, .. } = &mut world;
         let sealed = seal_object(&founded.space, &place, keys, &founded.secret, &body, random).unwrap();

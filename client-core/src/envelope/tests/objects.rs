@@ -6,7 +6,8 @@ const OUTSIDE: [Kind; 4] = [Kind::Chunk, Kind::BlobPart, Kind::Ephemeral, Kind::
 
 impl World {
     fn object(&mut self, kind: Kind, seq: u32, body: &[u8]) -> Result<SealedEnvelope, RefusedEnvelope> {
-        let place = ObjectPlace { kind, stream: self.tip.stream, seq, epoch: EPOCH };
+        let r32 = if matches!(kind, Kind::Chunk | Kind::BlobPart) { self.tip.id } else { [0; 32] };
+        let place = ObjectPlace { kind, stream: self.tip.stream, seq, r32, epoch: EPOCH };
         seal_object(&SPACE, &place, &self.keys, &self.secret, body, &mut self.random)
     }
 
@@ -53,7 +54,8 @@ fn a_ciphertext_of_one_kind_is_none_of_another_even_under_its_own_header() {
     assert_eq!(different.len(), keys.len(), "each kind has its own key context");
     let ciphertext = &bytes[HEADER_BYTES..bytes.len() - SIGNATURE_BYTES];
     for kind in [Kind::Chunk, Kind::Ephemeral, Kind::Receipt] {
-        let moved = finish(&SPACE, &world.keys, &Header { kind, ..header }, ciphertext).unwrap().bytes;
+        let prev = if kind == Kind::Chunk { header.prev } else { [0; 32] };
+        let moved = finish(&SPACE, &world.keys, &Header { kind, prev, ..header }, ciphertext).unwrap().bytes;
         let refused = world.receive_object(&SPACE, &world.keys.sign_pk(), &moved);
         assert_eq!(refused, Err(RefusedEnvelope::DoesNotOpen), "{kind:?}");
     }

@@ -236,7 +236,7 @@ impl Receiver<'_> {
     }
 
     /// Changes of a document that waited for others: they are tried again with whatever has come.
-    fn take_waiting(&self, doc: &DocId) -> Result<Vec<CheckedDelta>, StoreError> {
+    pub(super) fn take_waiting(&self, doc: &DocId) -> Result<Vec<CheckedDelta>, StoreError> {
         let (conn, space) = (self.context.conn, self.context.row);
         let found = waiting(conn, space, doc)?;
         if found.is_empty() {

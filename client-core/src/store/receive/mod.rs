@@ -9,6 +9,7 @@
 
 mod accept;
 mod apply;
+mod packed;
 mod rebuild;
 mod retry;
 mod stream;
@@ -26,6 +27,7 @@ use self::accept::Stored;
 pub(super) use self::accept::insert_mention;
 use self::apply::Batch;
 pub(super) use self::apply::Steps;
+pub(super) use self::packed::{PackReport, TakenPack};
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::{
@@ -166,7 +168,7 @@ impl Store {
         let space_ref = records::find_space(&transaction, space)?;
         let row = space_ref.row;
         let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
-        let documents = Workspace::begin(&self.conn, &mut self.documents, space)?;
+        let documents = Workspace::begin(&self.conn, &mut self.documents, space, now_ms)?;
         let report = ReceiveReport::default();
         let limits = accept::limits_of(&accept::stored(&self.conn, row)?);
         let mut receiver = Receiver {
@@ -303,6 +305,10 @@ impl Receiver<'_> {
         let row = streams.row_of(&self.context, header.stream)?;
         let sealed = SealedEnvelope { seq: header.seq, id: verified.id, bytes: verified.envelope.bytes().to_vec() };
         seal::insert_envelope(self.context.conn, row, &sealed)?;
+        if header.seq == 1 {
+            let sql = "UPDATE stream SET r32 = ?2 WHERE id = ?1";
+            self.context.conn.prepare_cached(sql)?.execute((row, header.prev))?;
+        }
         Ok(row)
     }
 

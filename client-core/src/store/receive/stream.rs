@@ -95,21 +95,20 @@ impl Store {
     /// [`StoreError`].
     pub fn fork_evidence(&self, space: &SpaceId, membership: &Membership) -> Result<Vec<Body>, StoreError> {
         let own = find_space(&self.conn, space)?;
-        let sql = "SELECT q.stream, s.device, f.bytes, e.bytes, q.bytes FROM quarantine q
-                   JOIN stream s ON s.space = q.space AND s.stream = q.stream AND s.id <> ?4
-                   JOIN envelope f ON f.position = (s.id << 32 | 1)
+        let sql = "SELECT q.stream, s.device, s.r32, e.bytes, q.bytes FROM quarantine q
+                   JOIN stream s ON s.space = q.space AND s.stream = q.stream AND s.id <> ?4 AND s.r32 IS NOT NULL
                    JOIN envelope e ON e.position = (s.id << 32 | q.seq) AND e.envelope <> q.envelope
                    WHERE q.space = ?1 AND q.reason = ?2 AND q.bytes IS NOT NULL ORDER BY q.seq LIMIT ?3";
         let fork = RefusedEnvelope::Fork.to_string();
         let found = self.reads().all(sql, (own.row, fork, FORKS_AT_ONCE, own.stream_row), |row| {
             let bytes = |column| row.get::<_, Vec<u8>>(column);
-            Ok((StreamId(row.get(0)?), SignPk(row.get(1)?), [bytes(2)?, bytes(3)?, bytes(4)?]))
+            Ok((StreamId(row.get(0)?), SignPk(row.get(1)?), row.get::<_, [u8; 32]>(2)?, [bytes(3)?, bytes(4)?]))
         })?;
         let unproven = found.into_iter().filter(|(stream, ..)| !membership.forks.contains_key(stream));
         // What stands in the way of a proof (a signature that was spoiled on the way) is left where it is.
-        let proof = |(_, device, envelopes): (StreamId, SignPk, [Vec<u8>; 3])| {
-            let [begin, held, other] = envelopes.map(|bytes| Envelope::parse(bytes).ok());
-            let proof = Body::fork_proof(&device, &begin?.header().prev, &held?, &other?);
+        let proof = |(_, device, r32, envelopes): (StreamId, SignPk, [u8; 32], [Vec<u8>; 2])| {
+            let [held, other] = envelopes.map(|bytes| Envelope::parse(bytes).ok());
+            let proof = Body::fork_proof(&device, &r32, &held?, &other?);
             proof.is_fork_proven(space).then_some(proof)
         };
         Ok(unproven.filter_map(proof).collect())
@@ -214,7 +213,7 @@ fn start_stream(
     r32: [u8; 32],
 ) -> Result<SpaceRef, StoreError> {
     let stream = stream_id(space, &own.device, &r32);
-    let sql = "INSERT INTO stream(space, stream, device, seq, tip) VALUES (?1, ?2, ?3, 0, ?4)";
+    let sql = "INSERT INTO stream(space, stream, device, seq, tip, r32) VALUES (?1, ?2, ?3, 0, ?4, ?4)";
     let stream_row = conn.prepare_cached(sql)?.insert((old.row, stream.as_ref(), own.device.as_ref(), r32))?;
     conn.execute("UPDATE space SET own_stream = ?2 WHERE id = ?1", (old.row, stream_row))?;
     Ok(SpaceRef { row: old.row, stream, stream_row })

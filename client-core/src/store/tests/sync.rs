@@ -15,6 +15,7 @@ use crate::records::{AddDevice, Founding, add_device, found_space, open_epochs};
 use crate::witness::Rolls;
 
 mod accept;
+mod checkpoint;
 mod faults;
 mod receipt;
 mod witness;

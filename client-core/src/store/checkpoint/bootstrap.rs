@@ -1,0 +1,301 @@
+//! Joining by state: the chunks of a checkpoint are taken in one by one instead of the history before it.
+//!
+//! ```text
+//! begin ─ chunk list, essentials first ─▶ take_chunk … (each: object, documents, rows, marks in one commit)
+//!       ─▶ finish: every stream stands at the cut, and goes on from there
+//! ```
+//! A document that is not known here is stored as it came, without being loaded. One that is known has the changes that
+//! it lacks applied through the fence, as if they had come in envelopes.
+
+use std::collections::BTreeSet;
+
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, RecordId, SpaceId, StreamId};
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::{Floor, Record};
+use rusqlite::Connection;
+
+use super::super::receive::{PackReport, Records, Steps, TakenPack};
+use super::super::records::{SpaceRef, find_space, load as load_records};
+use super::super::{Reads, Store, StoreError, begin, schema};
+use super::verify::put_damaged;
+use super::{checkpoint_row, object, said, streams};
+use crate::checkpoint::{CheckpointError, Pack, open_manifest};
+use crate::envelope::{RefusedEnvelope, VerifiedObject, open_object};
+use crate::keys::Keyring;
+
+/// A checkpoint that is taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Which.
+    pub checkpoint: RecordId,
+    /// Chunks still to come, in the order in which they are wanted.
+    pub chunks: Vec<EnvelopeId>,
+    /// How many of them are essential: without them the device is of no use yet.
+    pub essential: usize,
+    /// Chunks taken.
+    pub taken: usize,
+    /// Documents in the chunks taken, and in all.
+    pub docs: (u64, u64),
+    /// Bytes of the chunks taken, and of all, as sent.
+    pub bytes: (u64, u64),
+}
+
+/// What a chunk did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChunkReport {
+    /// Documents that are new here.
+    pub new: u64,
+    /// Documents that were here and changed, sorted.
+    pub changed: Vec<DocId>,
+    /// Documents that could not be taken.
+    pub refused: u64,
+    /// It had been taken before: nothing was done.
+    pub is_repeated: bool,
+}
+
+impl Store {
+    /// Begins to take a checkpoint in. One that was begun and is not finished is left for this one, with what was taken;
+    /// the same one goes on where it was.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCheckpoint`] when membership does not know it; [`StoreError::Checkpoint`] when its manifest does
+    /// not open.
+    pub fn begin_bootstrap(
+        &mut self,
+        space: &SpaceId,
+        checkpoint: &Record,
+        membership: &Membership,
+        keyring: &Keyring,
+    ) -> Result<(), StoreError> {
+        let (id, said) = (checkpoint.id(), said(space, checkpoint)?);
+        if !membership.checkpoints.contains_key(&id) {
+            return Err(StoreError::NoCheckpoint);
+        }
+        let manifest = open_manifest(space, said.enc_manifest, keyring).map_err(StoreError::Checkpoint)?;
+        if manifest.chunks.len() != said.chunks.len() {
+            return Err(StoreError::Checkpoint(CheckpointError::Layout));
+        }
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        let checkpoint = checkpoint_row(&transaction, row, &id)?;
+        let under_way = Reads { conn: &transaction }.one(
+            "SELECT checkpoint FROM bootstrap WHERE space = ?1 LIMIT 1",
+            [row],
+            |row| row.get::<_, i64>(0),
+        )?;
+        if under_way == Some(checkpoint) {
+            return Ok(());
+        }
+        transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO bootstrap(space, n, checkpoint, object, essential, docs, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for (n, (chunk, note)) in said.chunks.iter().zip(&manifest.chunks).enumerate() {
+            let n = i64::try_from(n).unwrap_or(i64::MAX);
+            insert.execute((row, n, checkpoint, chunk.as_ref(), note.is_essential, note.docs, note.bytes))?;
+        }
+        drop(insert);
+        Ok(transaction.commit()?)
+    }
+
+    /// The checkpoint that is being taken in; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn bootstrap(&self, space: &SpaceId) -> Result<Option<Bootstrap>, StoreError> {
+        self.reads().bootstrap(space)
+    }
+
+    /// Leaves a checkpoint that turned out to be of no use; what was taken stays.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn abandon_bootstrap(&mut self, space: &SpaceId) -> Result<(), StoreError> {
+        let row = find_space(&self.conn, space)?.row;
+        self.conn.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        Ok(())
+    }
+
+    /// Takes one chunk of the checkpoint that was begun in: object, documents, rows and marks in one commit. Taking one
+    /// again does nothing. Essentials should come first, but any order is right.
+    ///
+    /// # Errors
+    /// [`StoreError::PeerMisbehaved`] for bytes that are no chunk of this checkpoint or not signed; [`StoreError::Checkpoint`]
+    /// when its maker did wrong, after which the checkpoint is to be abandoned; nothing was taken then.
+    pub fn take_chunk(
+        &mut self,
+        space: &SpaceId,
+        membership: &Membership,
+        keyring: &Keyring,
+        bytes: Vec<u8>,
+        now_ms: i64,
+    ) -> Result<ChunkReport, StoreError> {
+        let row = find_space(&self.conn, space)?.row;
+        let other = StoreError::PeerMisbehaved { what: "a chunk that was not asked for" };
+        let Some(id) = id_of(space, &bytes) else { return Err(other) };
+        let Some(place) = place(&self.conn, row, &id)? else { return Err(other) };
+        if place.is_taken {
+            return Ok(ChunkReport { is_repeated: true, ..ChunkReport::default() });
+        }
+        let verified = object::verified(space, membership, &id, bytes)?;
+        let pack = open_pack(space, &verified, keyring).map_err(StoreError::Checkpoint)?;
+        let known = known_actors(&self.conn, space, row, place.checkpoint)?;
+        let is_current = pack.stamp == schema::projection_stamp();
+        let taken = TakenPack { chunk: id, checkpoint: place.checkpoint, actors: &known, rows: is_current };
+        let records = Records { membership, keyring };
+        let report = self.receive_pack(space, records, now_ms, Steps::default(), (&pack.docs, taken), |conn| {
+            object::insert(conn, row, &id, verified.envelope().bytes(), false, now_ms)?;
+            let sql = "UPDATE bootstrap SET taken = 1 WHERE space = ?1 AND object = ?2";
+            conn.prepare_cached(sql)?.execute((row, id.as_ref()))?;
+            Ok(())
+        })?;
+        let PackReport { new, changed, refused } = report;
+        Ok(ChunkReport { new, changed, refused, is_repeated: false })
+    }
+
+    /// All chunks were taken: every stream stands at the cut, as if its envelopes had been received, and what waited for
+    /// changes from before it is tried again.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCheckpoint`] when chunks are lacking or none was begun.
+    pub fn finish_bootstrap(
+        &mut self,
+        space: &SpaceId,
+        membership: &Membership,
+        keyring: &Keyring,
+        now_ms: i64,
+    ) -> Result<super::super::ReceiveReport, StoreError> {
+        let under_way = self.bootstrap(space)?.filter(|bootstrap| bootstrap.chunks.is_empty());
+        let Some(Bootstrap { checkpoint, .. }) = under_way else { return Err(StoreError::NoCheckpoint) };
+        let row = find_space(&self.conn, space)?.row;
+        let record = record(&self.conn, row, &checkpoint)?;
+        let transaction = begin(&self.conn)?;
+        let space_ref = find_space(&transaction, space)?;
+        stand_at(&transaction, space_ref, said(space, &record)?.cut)?;
+        adopt_live(&transaction, row)?;
+        transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        transaction.commit()?;
+        self.retry_quarantined(space, membership, keyring, now_ms)
+    }
+}
+
+/// Where a chunk stands in the checkpoint that is taken in.
+struct Place {
+    checkpoint: i64,
+    is_taken: bool,
+}
+
+fn place(conn: &Connection, space: i64, id: &EnvelopeId) -> Result<Option<Place>, StoreError> {
+    let sql = "SELECT checkpoint, taken FROM bootstrap WHERE space = ?1 AND object = ?2";
+    Reads { conn }.one(sql, (space, id.as_ref()), |row| Ok(Place { checkpoint: row.get(0)?, is_taken: row.get(1)? }))
+}
+
+fn id_of(space: &SpaceId, bytes: &[u8]) -> Option<EnvelopeId> {
+    let envelope = lifeos_sync_protocol::envelope::Envelope::parse(bytes.to_vec()).ok()?;
+    Some(envelope.id(space))
+}
+
+/// Opens a chunk whose author was checked.
+pub(super) fn open_pack(space: &SpaceId, object: &VerifiedObject, keyring: &Keyring) -> Result<Pack, CheckpointError> {
+    let opened = open_object(space, object, keyring).map_err(|refused| match refused {
+        RefusedEnvelope::UnknownEpoch => CheckpointError::UnknownEpoch,
+        _ => CheckpointError::DoesNotOpen,
+    })?;
+    Pack::decode(&opened.body)
+}
+
+fn record(conn: &Connection, space: i64, id: &RecordId) -> Result<Record, StoreError> {
+    load_records(conn, space)?.into_iter().find(|record| record.id() == *id).ok_or(StoreError::NoCheckpoint)
+}
+
+/// Who may have written what a checkpoint holds: the streams that it cuts, and those known here.
+fn known_actors(
+    conn: &Connection,
+    space: &SpaceId,
+    row: i64,
+    checkpoint: i64,
+) -> Result<BTreeSet<StreamId>, StoreError> {
+    let sql = "SELECT record FROM checkpoint WHERE id = ?1";
+    let id = Reads { conn }.one(sql, [checkpoint], |row| Ok(RecordId(row.get(0)?)))?;
+    let record = record(conn, row, &id.ok_or(StoreError::NoCheckpoint)?)?;
+    let cut = said(space, &record)?.cut.iter().map(|floor| floor.stream);
+    let here = streams(conn, row)?.into_iter().map(|known| known.stream);
+    Ok(cut.chain(here).collect())
+}
+
+/// Every stream that is held less far stands at the cut. The own one is never moved: where it ends here is what this home
+/// wrote.
+fn stand_at(conn: &Connection, space: SpaceRef, cut: &[Floor]) -> Result<(), StoreError> {
+    let known = streams(conn, space.row)?;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO stream(space, stream, device, seq, tip, r32, floor, floor_id, cut_seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?4, ?5, ?4)",
+    )?;
+    let mut update = conn.prepare_cached(
+        "UPDATE stream SET seq = ?2, tip = ?3, r32 = ?4, floor = ?2, floor_id = ?3, cut_seq = max(cut_seq, ?2) WHERE id = ?1",
+    )?;
+    for floor in cut {
+        match known.iter().find(|known| known.stream == floor.stream) {
+            Some(known) if known.row == space.stream_row || known.seq >= floor.seq => {}
+            Some(known) => {
+                update.execute((known.row, floor.seq, floor.id.as_ref(), floor.r32))?;
+            }
+            None => {
+                let (stream, device) = (floor.stream.as_ref(), floor.device.as_ref());
+                insert.execute((space.row, stream, device, floor.seq, floor.id.as_ref(), floor.r32))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The chunks that were taken are those of the newest checkpoint known here.
+fn adopt_live(conn: &Connection, space: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM live WHERE space = ?1")?.execute([space])?;
+    let sql = "INSERT INTO live(space, n, object, essential)
+               SELECT b.space, b.n, o.id, b.essential FROM bootstrap b
+               JOIN object o ON o.space = b.space AND o.object = b.object WHERE b.space = ?1";
+    conn.prepare_cached(sql)?.execute([space])?;
+    Ok(())
+}
+
+/// Remembers a document of a kind that this version does not know: a later one can take it from its chunk.
+pub(in crate::store) fn put_unknown(
+    conn: &Connection,
+    space: i64,
+    doc: &DocId,
+    (checkpoint, reason): (i64, &str),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    put_damaged(conn, space, doc, (checkpoint, reason), now_ms)
+}
+
+impl Reads<'_> {
+    /// The checkpoint that is being taken in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn bootstrap(&self, space: &SpaceId) -> Result<Option<Bootstrap>, StoreError> {
+        let sql = "SELECT c.record, b.object, b.essential, b.docs, b.bytes, b.taken FROM bootstrap b
+                   JOIN checkpoint c ON c.id = b.checkpoint WHERE b.space = ?1 ORDER BY b.n";
+        let rows = self.all(sql, [self.space_row(space)?], |row| {
+            let (docs, bytes): (u32, u32) = (row.get(3)?, row.get(4)?);
+            let sizes = (u64::from(docs), u64::from(bytes));
+            let flags = (row.get::<_, bool>(2)?, row.get::<_, bool>(5)?);
+            Ok((RecordId(row.get(0)?), EnvelopeId(row.get(1)?), flags, sizes))
+        })?;
+        let Some((checkpoint, ..)) = rows.first().copied() else { return Ok(None) };
+        let none = Bootstrap { checkpoint, chunks: Vec::new(), essential: 0, taken: 0, docs: (0, 0), bytes: (0, 0) };
+        Ok(Some(rows.into_iter().fold(none, |mut all, (_, chunk, (is_essential, is_taken), (docs, bytes))| {
+            (all.docs.1, all.bytes.1) = (all.docs.1 + docs, all.bytes.1 + bytes);
+            if is_taken {
+                all.taken += 1;
+                (all.docs.0, all.bytes.0) = (all.docs.0 + docs, all.bytes.0 + bytes);
+            } else {
+                all.essential += usize::from(is_essential);
+                all.chunks.push(chunk);
+            }
+            all
+        })))
+    }
+}

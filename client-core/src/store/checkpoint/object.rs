@@ -1,0 +1,141 @@
+//! Chunks and blob parts that are held, by their ids.
+
+use lifeos_sync_protocol::envelope::{Envelope, Kind};
+use lifeos_sync_protocol::ids::{EnvelopeId, SpaceId};
+use lifeos_sync_protocol::membership::Membership;
+use rusqlite::Connection;
+
+use super::super::records::find_space;
+use super::super::{Reads, Store, StoreError, begin};
+use crate::envelope::{RefusedEnvelope, VerifiedObject, verify_kept_object};
+
+/// An object that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptObject {
+    /// Which.
+    pub id: EnvelopeId,
+    /// Bytes as sent.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// The bytes of an object; `None`: it is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn object(&self, space: &SpaceId, id: &EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT bytes FROM object WHERE space = ?1 AND object = ?2";
+        self.reads().one(sql, (find_space(&self.conn, space)?.row, id.as_ref()), |row| row.get(0))
+    }
+
+    /// Which of these objects are not held, in the order given.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn objects_lacking(&self, space: &SpaceId, ids: &[EnvelopeId]) -> Result<Vec<EnvelopeId>, StoreError> {
+        lacking(&self.conn, find_space(&self.conn, space)?.row, ids)
+    }
+
+    /// Every object that is held, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn objects_kept(&self, space: &SpaceId) -> Result<Vec<KeptObject>, StoreError> {
+        let sql = "SELECT object, length(bytes) FROM object WHERE space = ?1 ORDER BY id";
+        self.reads().all(sql, [find_space(&self.conn, space)?.row], |row| {
+            let bytes: i64 = row.get(1)?;
+            Ok(KeptObject { id: EnvelopeId(row.get(0)?), bytes: u64::try_from(bytes).unwrap_or(0) })
+        })
+    }
+
+    /// Keeps an object that was fetched by its id, e.g. a chunk to be compared: its author and signature are checked,
+    /// what is in it is not. Keeping one again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::PeerMisbehaved`] when it is another one, or nobody of this space signed it.
+    pub fn put_object(
+        &mut self,
+        space: &SpaceId,
+        membership: &Membership,
+        id: &EnvelopeId,
+        bytes: Vec<u8>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let verified = verified(space, membership, id, bytes)?;
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        insert(&transaction, row, id, verified.envelope().bytes(), false, now_ms)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Forgets objects that no checkpoint of `named` names and that are older than `before_ms`; gives their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drop_objects(&mut self, space: &SpaceId, named: &[EnvelopeId], before_ms: i64) -> Result<u64, StoreError> {
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        let keep: std::collections::HashSet<&EnvelopeId> = named.iter().collect();
+        let sql = "SELECT id, object, length(bytes) FROM object WHERE space = ?1 AND since_ms < ?2
+                   AND id NOT IN (SELECT object FROM live WHERE space = ?1)";
+        let found = Reads { conn: &transaction }.all(sql, (row, before_ms), |row| {
+            Ok((row.get::<_, i64>(0)?, EnvelopeId(row.get(1)?), row.get::<_, i64>(2)?))
+        })?;
+        let mut freed = 0;
+        for (id, _, bytes) in found.iter().filter(|(_, object, _)| !keep.contains(object)) {
+            transaction.prepare_cached("DELETE FROM packed WHERE object = ?1")?.execute([id])?;
+            transaction.prepare_cached("DELETE FROM object WHERE id = ?1")?.execute([id])?;
+            freed += u64::try_from(*bytes).unwrap_or(0);
+        }
+        transaction.commit()?;
+        Ok(freed)
+    }
+}
+
+const OTHER: &str = "an object that was not asked for";
+const UNSIGNED: &str = "an object that no device of this space signed";
+
+/// The object that was asked for, its author and signature checked: what fails here is the peer's fault, because whoever
+/// names it has its id.
+pub(super) fn verified(
+    space: &SpaceId,
+    membership: &Membership,
+    id: &EnvelopeId,
+    bytes: Vec<u8>,
+) -> Result<VerifiedObject, StoreError> {
+    let misbehaved = |what| StoreError::PeerMisbehaved { what };
+    let envelope = Envelope::parse(bytes).map_err(|_| misbehaved(OTHER))?;
+    if envelope.id(space) != *id || !matches!(envelope.header().kind, Kind::Chunk | Kind::BlobPart) {
+        return Err(misbehaved(OTHER));
+    }
+    verify_kept_object(space, membership, envelope).map_err(|refused| match refused {
+        RefusedEnvelope::Layout => misbehaved(OTHER),
+        _ => misbehaved(UNSIGNED),
+    })
+}
+
+pub(super) fn lacking(conn: &Connection, space: i64, ids: &[EnvelopeId]) -> Result<Vec<EnvelopeId>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT 1 FROM object WHERE space = ?1 AND object = ?2")?;
+    let mut found = Vec::new();
+    for id in ids {
+        if !select.exists((space, id.as_ref()))? {
+            found.push(*id);
+        }
+    }
+    Ok(found)
+}
+
+/// Keeps an object; gives its row.
+pub(super) fn insert(
+    conn: &Connection,
+    space: i64,
+    id: &EnvelopeId,
+    bytes: &[u8],
+    is_checked: bool,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO object(space, object, checked, since_ms, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT(space, object) DO UPDATE SET checked = max(checked, excluded.checked) RETURNING id";
+    let values = (space, id.as_ref(), is_checked, now_ms, bytes);
+    Ok(conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+}

@@ -1,0 +1,80 @@
+//! Forgetting envelopes that an effective checkpoint stands for.
+
+use lifeos_sync_protocol::ids::SpaceId;
+use lifeos_sync_protocol::record::Floor;
+use rusqlite::Connection;
+
+use super::super::records::find_space;
+use super::super::{Reads, Store, StoreError, begin, seal};
+use super::{StreamState, id_at, streams};
+
+/// Envelopes forgotten in one commit.
+const BATCH: i64 = 500;
+
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Envelopes.
+    pub envelopes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Forgets envelopes up to these floors, own ones too, a bounded number in one commit. A stream of which less is held,
+    /// or another envelope at its floor, is left alone; so are envelopes that are set aside or have changes that wait,
+    /// because nobody here knows what they say.
+    ///
+    /// # Errors
+    /// [`StoreError`]; called again it goes on.
+    pub fn prune_below(&mut self, space: &SpaceId, floors: &[Floor]) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
+        let row = find_space(&self.conn, space)?.row;
+        for floor in floors {
+            let known = streams(&self.conn, row)?.into_iter().find(|known| known.stream == floor.stream);
+            let Some(known) = known.filter(|known| known.seq >= floor.seq) else { continue };
+            if floor.seq < known.floor || id_at(&self.conn, &known, floor.seq)? != Some(floor.id) {
+                continue;
+            }
+            self.raise_floor(&known, floor)?;
+            while prune_batch(self, row, &known, floor.seq, &mut pruned)? {}
+        }
+        Ok(pruned)
+    }
+
+    fn raise_floor(&mut self, known: &StreamState, floor: &Floor) -> Result<(), StoreError> {
+        let sql = "UPDATE stream SET floor = ?2, floor_id = ?3, r32 = coalesce(r32, ?4) WHERE id = ?1 AND floor < ?2";
+        self.conn.prepare_cached(sql)?.execute((known.row, floor.seq, floor.id.as_ref(), floor.r32))?;
+        Ok(())
+    }
+}
+
+/// One commit; tells whether there may be more.
+fn prune_batch(
+    store: &mut Store,
+    space: i64,
+    known: &StreamState,
+    through: u32,
+    pruned: &mut Pruned,
+) -> Result<bool, StoreError> {
+    let transaction = begin(&store.conn)?;
+    let found = prunable(&transaction, space, known, through)?;
+    let mut delete = transaction.prepare_cached("DELETE FROM envelope WHERE position = ?1")?;
+    for (position, bytes) in &found {
+        delete.execute([position])?;
+        pruned.envelopes += 1;
+        pruned.bytes += bytes;
+    }
+    drop(delete);
+    transaction.commit()?;
+    Ok(i64::try_from(found.len()).unwrap_or(0) == BATCH)
+}
+
+fn prunable(conn: &Connection, space: i64, known: &StreamState, through: u32) -> Result<Vec<(i64, u64)>, StoreError> {
+    let sql = "SELECT e.position, length(e.bytes) FROM envelope e WHERE e.position BETWEEN ?1 AND ?2
+               AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.space = ?3 AND q.envelope = e.envelope)
+               AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.space = ?3 AND w.envelope = e.envelope)
+               ORDER BY e.position LIMIT ?4";
+    let range = (seal::position(known.row, 1), seal::position(known.row, through), space, BATCH);
+    Reads { conn }.all(sql, range, |row| Ok((row.get(0)?, u64::from(row.get::<_, u32>(1)?))))
+}
