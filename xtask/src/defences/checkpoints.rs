@@ -128,7 +128,7 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 0,
-        how: "THREATS 63: a device that may only read brings objects",
+        how: "THREATS 64: a device that may only read brings objects",
         file: "sync-server/src/connection/push.rs",
         find: "if !self.view.membership.may_write(self.pusher) {",
         put: "if !self.view.membership.may_read(self.pusher) {",
@@ -138,7 +138,7 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 0,
-        how: "THREATS 63: an object needs no signature",
+        how: "THREATS 64: an object needs no signature",
         file: "sync-server/src/connection/push.rs",
         find: "&envelope.signature()).is_ok() {",
         put: "&envelope.signature()).is_ok() || true {",
@@ -148,7 +148,7 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 0,
-        how: "THREATS 63: a space takes any number of objects",
+        how: "THREATS 64: a space takes any number of objects",
         file: "sync-server/src/store/object.rs",
         find: "counted(log.held()).fits(more, bytes(limits.space_bytes_max), limits.space_objects_max)",
         put: "counted(log.held()).fits(more, bytes(limits.space_bytes_max), 0)",
@@ -158,7 +158,7 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 0,
-        how: "THREATS 63: objects are on nobody's account",
+        how: "THREATS 64: objects are on nobody's account",
         file: "sync-server/src/store/object.rs",
         find: "&& counted(log.held_by(view.siblings(pusher))).fits(",
         put: "&& Used::default().fits(",
@@ -171,7 +171,7 @@ pub(super) const TABLE: &[Defence] = &[
     },
     Defence {
         attack: 0,
-        how: "THREATS 63: objects are read for a reader that takes none",
+        how: "THREATS 64: objects are read for a reader that takes none",
         file: "sync-server/src/connection/want.rs",
         find: "            self.outgoing.room().await;\n            let (page, next)",
         put: "            let (page, next)",
