@@ -248,6 +248,10 @@ pub(crate) const GRACE_DAYS: u64 = 30;
 /// How long an object stays that nothing names: long enough to name it.
 pub(crate) const UNNAMED_MS: u64 = 7 * DAY_MS;
 
+/// The longest time between two looks at a space that has something to wait for: whatever is due later than that was
+/// named by a clock that was ahead.
+pub(crate) const LOOK_MS_MAX: u64 = UNNAMED_MS;
+
 /// A limit in milliseconds as a duration.
 pub(crate) const fn ms(limit: u64) -> Duration {
     Duration::from_millis(limit)

@@ -13,7 +13,7 @@ use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::limits::{DAY_MS, GRACE_DAYS, GRACE_DAYS_MIN, HOUR_MS, UNNAMED_MS};
+use crate::limits::{DAY_MS, GRACE_DAYS, GRACE_DAYS_MIN, HOUR_MS, LOOK_MS_MAX, UNNAMED_MS};
 use crate::server::{Phase, Relay, until_not_running};
 use crate::space::{Space, View};
 use crate::store::{Progress, StoreError, TendJob, Tended, Work};
@@ -107,7 +107,9 @@ impl Look<'_> {
         if swept + dropped > 0 {
             self.repeat(|| Work::Shrink).await?;
         }
-        self.work(Work::End { again_ms, next_ms: next_ms.0 }).await?;
+        let latest_ms = self.relay.now_ms().saturating_add(LOOK_MS_MAX);
+        let next_ms = next_ms.0.map(|next_ms| next_ms.min(latest_ms));
+        self.work(Work::End { again_ms, next_ms }).await?;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::object::Unnamed;
 use super::prune::{Progress, is_complete, progress};
 use super::writer::{Door, FLAG_VERIFIED_END, is_full};
 use super::{StoreError, open_for_reading, position_key, position_of};
+use crate::limits::LOOK_MS_MAX;
 
 /// Connections that read, opened as they are needed.
 pub(crate) struct Readers {
@@ -280,7 +281,8 @@ impl Readers {
         self.run(move |db| super::object::unnamed(db, space_no, &named, before_ms, count)).await
     }
 
-    /// Spaces that are to be looked after at this time (ms UTC), by number, from behind one of them.
+    /// Spaces that are to be looked after at this time (ms UTC), by number, from behind one of them; also those whose
+    /// time was named by a clock that was ahead.
     pub(crate) async fn due(
         self: &Arc<Self>,
         now_ms: u64,
@@ -288,11 +290,11 @@ impl Readers {
         count: usize,
     ) -> Result<Vec<(i64, SpaceId)>, StoreError> {
         self.run(move |db| {
-            let sql = "SELECT no, id FROM space WHERE look_ms <= ?1 AND no > ?2 ORDER BY no LIMIT ?3";
+            let sql = "SELECT no, id FROM space WHERE (look_ms <= ?1 OR look_ms > ?4) AND no > ?2 ORDER BY no LIMIT ?3";
+            let ahead_ms = now_ms.saturating_add(LOOK_MS_MAX);
             let mut query = db.prepare_cached(sql)?;
-            let rows = query.query_map((signed(now_ms), after_no, signed(count as u64)), |row| {
-                Ok((row.get(0)?, SpaceId(id::<32>(row, 1)?)))
-            })?;
+            let bounds = (signed(now_ms), after_no, signed(count as u64), signed(ahead_ms));
+            let rows = query.query_map(bounds, |row| Ok((row.get(0)?, SpaceId(id::<32>(row, 1)?))))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await

@@ -454,6 +454,25 @@ async fn the_rules_of_a_space_lengthen_the_grace_and_shorten_it_to_a_week() {
     }
 }
 
+/// A machine that started with a clock years ahead, until somebody set it right.
+#[tokio::test]
+async fn a_grace_that_began_in_times_to_come_begins_anew() {
+    let mut scene = Scene::new().await;
+    stream_of!(stream, founder, scene, 1, 1);
+    scene.push(stream.seal_many(5)).await;
+    let body = checkpoint(&[], cut(&[&stream]), &[]);
+    let id = scene.publish(&body).await;
+    scene.clock.advance(DAY * 10_000);
+    scene.endorse(id).await;
+    scene.relay.look_after_spaces().await;
+    scene.clock = Clock::standing_at(BEGIN_MS);
+    let mut scene = scene.restart().await;
+    scene.pass(29).await;
+    assert_eq!(scene.reach(&stream).await, Some((0, 5)));
+    scene.pass(1).await;
+    assert_eq!(scene.reach(&stream).await, Some((5, 5)));
+}
+
 #[tokio::test]
 async fn two_checkpoints_at_once_are_both_kept_until_one_continues_both() {
     let mut scene = Scene::new().await;
