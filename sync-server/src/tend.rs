@@ -123,13 +123,17 @@ impl Look<'_> {
         let Some(record) = view.checkpoint(&id).filter(|_| !progress.is_effective && !progress.is_superseded) else {
             return Ok(());
         };
-        if !view.stands(&id) || !self.relay.store.readers().is_complete(self.space.no, Arc::clone(record)).await? {
+        if !view.stands(&id) {
+            return Ok(());
+        }
+        let (record, settled) = (Arc::clone(record), view.floors_before(&id));
+        if !self.relay.store.readers().is_complete(self.space.no, Arc::clone(&record), settled).await? {
             return Ok(());
         }
         let (now_ms, grace_ms) = (self.relay.now_ms(), grace_ms(view));
         // A time to come was taken from a clock that was wrong.
         match progress.since_ms.filter(|since_ms| *since_ms <= now_ms) {
-            Some(since_ms) if now_ms - since_ms >= grace_ms => self.effect(view, record, grace_ms).await,
+            Some(since_ms) if now_ms - since_ms >= grace_ms => self.effect(view, &record, grace_ms).await,
             Some(since_ms) => {
                 next_ms.at(since_ms.saturating_add(grace_ms));
                 Ok(())

@@ -1,6 +1,6 @@
 //! Checkpoints as the membership in force has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, StreamId};
@@ -8,6 +8,9 @@ use lifeos_sync_protocol::membership::CheckpointStanding;
 use lifeos_sync_protocol::record::{Body, Floor, Record};
 
 use super::View;
+
+/// A floor that an earlier checkpoint had already: its stream has not moved since.
+pub(crate) type Settled = (StreamId, u32, EnvelopeId);
 
 impl View {
     /// The same with the records of the checkpoints that are good in it.
@@ -43,6 +46,17 @@ impl View {
             }
         }
         before
+    }
+
+    /// The floors of the checkpoints that one continues, and of those that these continue.
+    pub(crate) fn floors_before(&self, id: &RecordId) -> HashSet<Settled> {
+        let before = self.before(id);
+        let records = before.iter().filter_map(|id| self.checkpoint(id));
+        let cuts = records.filter_map(|record| match record.body() {
+            Body::Checkpoint { cut, .. } => Some(cut),
+            _ => None,
+        });
+        cuts.flatten().map(|floor| (floor.stream, floor.seq, floor.id)).collect()
     }
 
     /// The floor that an envelope continues: a stream whose beginning nobody has any more is taken from there on. A

@@ -22,6 +22,7 @@ use lifeos_sync_protocol::limits::FRAME_STREAMS_MAX;
 use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::oneshot;
 
+pub(crate) use checkpoints::Settled;
 pub(crate) use judge::{Decided, Judged, judge};
 pub(crate) use live::{Live, Published, ReaderId, fit_frame};
 pub(crate) use membership::RecordSet;

@@ -9,6 +9,7 @@
 //! Drop    objects are deleted that nothing names
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use lifeos_sync_protocol::envelope::Kind;
@@ -19,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::log::{Log, StoredRun, Tip, Used, id, run_of, signed, unsigned};
 use super::{StoreError, position_key, position_of};
-use crate::space::{Space, View};
+use crate::space::{Settled, Space, View};
 
 /// Envelopes that one transaction deletes.
 const SWEEP_ENVELOPES: usize = 1_024;
@@ -228,7 +229,8 @@ enum Place {
 }
 
 fn look_up(db: &Connection, log: &mut Log, floor: &Floor) -> Result<Place, StoreError> {
-    let Some(tip) = log.tip(db, &floor.stream)? else { return Ok(Place::Elsewhere) };
+    // Nothing of the stream is here, so nothing of it is to be deleted: the checkpoint was complete without it.
+    let Some(tip) = log.tip(db, &floor.stream)? else { return Ok(Place::Below) };
     find(db, log.space_no, &tip, floor)
 }
 
@@ -252,8 +254,14 @@ fn find(db: &Connection, space_no: i64, tip: &Tip, floor: &Floor) -> Result<Plac
     })
 }
 
-/// Whether all chunks of a checkpoint are here, and all envelopes that its cut names or something above them.
-pub(super) fn is_complete(db: &Connection, space_no: i64, checkpoint: &Record) -> Result<bool, StoreError> {
+/// Whether all chunks of a checkpoint are here, and of each floor the envelope or a higher floor. A stream that ended
+/// before an earlier checkpoint never comes to a relay that is new since: its floor is `settled`, and holds up nothing.
+pub(super) fn is_complete(
+    db: &Connection,
+    space_no: i64,
+    checkpoint: &Record,
+    settled: &HashSet<Settled>,
+) -> Result<bool, StoreError> {
     let Body::Checkpoint { cut, chunks, .. } = checkpoint.body() else { return Ok(false) };
     let mut held = db.prepare_cached("SELECT 1 FROM object WHERE space = ?1 AND id = ?2 AND kind = ?3")?;
     for chunk in chunks {
@@ -262,8 +270,11 @@ pub(super) fn is_complete(db: &Connection, space_no: i64, checkpoint: &Record) -
         }
     }
     for floor in cut {
-        let Some(tip) = super::log::load_tip(db, space_no, &floor.stream)? else { return Ok(false) };
-        if matches!(find(db, space_no, &tip, floor)?, Place::Elsewhere) {
+        let is_held = match super::log::load_tip(db, space_no, &floor.stream)? {
+            Some(tip) => !matches!(find(db, space_no, &tip, floor)?, Place::Elsewhere),
+            None => settled.contains(&(floor.stream, floor.seq, floor.id)),
+        };
+        if !is_held {
             return Ok(false);
         }
     }

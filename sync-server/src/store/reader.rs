@@ -16,6 +16,7 @@ use super::prune::{Progress, is_complete, progress};
 use super::writer::{Door, FLAG_VERIFIED_END, is_full};
 use super::{StoreError, open_for_reading, position_key, position_of};
 use crate::limits::LOOK_MS_MAX;
+use crate::space::Settled;
 
 /// Connections that read, opened as they are needed.
 pub(crate) struct Readers {
@@ -260,11 +261,17 @@ impl Readers {
         self.run(move |db| progress(db, space_no)).await
     }
 
-    /// Whether a checkpoint's chunks are here, and the envelopes that its cut names.
-    pub(crate) async fn is_complete(self: &Arc<Self>, space_no: i64, record: Arc<Record>) -> Result<bool, StoreError> {
+    /// Whether a checkpoint's chunks are here, and the envelopes that its cut names; of a stream that is not here at
+    /// all, whether its floor was settled before.
+    pub(crate) async fn is_complete(
+        self: &Arc<Self>,
+        space_no: i64,
+        record: Arc<Record>,
+        settled: HashSet<Settled>,
+    ) -> Result<bool, StoreError> {
         self.run(move |db| {
             let snapshot = db.unchecked_transaction()?;
-            is_complete(&snapshot, space_no, &record)
+            is_complete(&snapshot, space_no, &record, &settled)
         })
         .await
     }

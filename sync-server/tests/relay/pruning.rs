@@ -611,6 +611,32 @@ async fn a_relay_that_lost_everything_takes_streams_from_their_floors_on() {
     assert_eq!(client.push(session, vec![stream.seal()]).await[0].status, PushStatus::Ok);
 }
 
+/// Nobody pushes what is below a floor, so a stream without anything above it never comes to a relay that is new.
+#[tokio::test]
+async fn a_stream_that_ended_long_ago_does_not_keep_a_new_relay_from_deleting() {
+    let mut scene = Scene::new().await;
+    stream_of!(stream, founder, scene, 1, 1);
+    stream_of!(ended, other, scene, 1, 2);
+    scene.push([stream.seal_many(5), ended.seal_many(2)].concat()).await;
+    let body = checkpoint(&[], cut(&[&stream, &ended]), &[]);
+    let first = scene.publish(&body).await;
+    scene.endorse(first).await;
+    let above = stream.seal_many(3);
+    scene.push(above.clone()).await;
+    let body = checkpoint(&[first], cut(&[&stream, &ended]), &[]);
+    let second = scene.publish(&body).await;
+    scene.endorse(second).await;
+
+    let (dir, clock) = clock();
+    let relay = start(&dir, &clock).await;
+    let (mut client, session) = Client::found(&relay, &scene.space).await;
+    assert!(client.push(session, above).await.iter().all(|result| result.status == PushStatus::Ok));
+    pass(&relay, &clock, 30).await;
+    assert_eq!(state(&mut client, session, None).await.checkpoints, [second]);
+    assert_eq!(reach(&mut client, session, &stream).await, Some((8, 8)));
+    assert_eq!(reach(&mut client, session, &ended).await, None, "nothing is said of what never was here");
+}
+
 #[tokio::test]
 async fn a_floor_that_somebody_objects_to_lets_no_stream_begin() {
     let mut scene = Scene::new().await;
