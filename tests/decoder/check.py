@@ -432,6 +432,40 @@ def check_receipt(vectors):
         refuses(f"receipt cut at {at}", lambda: envelopes.receipt(body[:at]))
 
 
+@check("checkpoint.txt")
+def check_checkpoint(vectors):
+    of_space = Vectors.all["space.txt"]
+    space, secret = Record(of_space["genesis"]).id, of_space["epoch_1.secret"]
+    stamp, docs = envelopes.pack(vectors["pack"])
+    vectors.equal("stamp", stamp)
+    (first, genesis, heads, data, rows), second = docs
+    vectors.equal("doc", first)
+    vectors.equal("heads", b"".join(heads))
+    vectors.equal("rows", rows)
+    if (genesis, data, second[0], second[2], second[4]) != (1, bytes([9] * 5), bytes([3] * 16), heads[:1], b""):
+        raise Failed("checkpoint.txt: a pack that says something else")
+    expected = [
+        ("note_tag", "plum", ["plum", "Plum"]),
+        ("notebook", "", ["Kitchen", None, "a", -1, 1_700_000_000_123]),
+    ]
+    if envelopes.rows(rows) != expected:
+        raise Failed("checkpoint.txt: other rows")
+    sealed = vectors["manifest"]
+    body, epoch = envelopes.open_manifest(space, secret, sealed)
+    vectors.equal("manifest.body", body)
+    count, chunks, through = envelopes.manifest(body)
+    prefixes = bytes([3] * 4 + [9] * 4)
+    if (count, chunks) != (3, [(True, 2, 700, prefixes), (False, 1, 90_000, b"")]):
+        raise Failed("checkpoint.txt: a manifest that says something else")
+    vectors.equal("through", b"".join(stream + seq.to_bytes(4, "big") for stream, seq in through))
+    if epoch != epochs.epoch_ref(Record(of_space["epoch_1"])):
+        raise Failed("checkpoint.txt: sealed under another epoch")
+    flips("manifest", sealed, lambda changed: envelopes.open_manifest(space, secret, changed))
+    refuses("a manifest in another space", lambda: envelopes.open_manifest(bytes(32), secret, sealed))
+    for at in range(len(vectors["pack"])):
+        refuses(f"pack cut at {at}", lambda: envelopes.pack(vectors["pack"][:at]))
+
+
 @check("advice.txt")
 def check_advice(vectors):
     app, relay, statement = vectors["app"], vectors["relay_pk"], vectors["statement"]

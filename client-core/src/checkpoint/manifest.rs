@@ -74,7 +74,7 @@ impl Manifest {
         self.chunks.iter().enumerate().filter(|(_, note)| note.may_hold(doc)).map(|(at, _)| at)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let prefixes: usize = self.chunks.iter().map(|note| note.prefixes.len()).sum();
         let told = prefixes * PREFIX_BYTES <= PREFIXES_BYTES_MAX;
         let mut out = Writer::default();

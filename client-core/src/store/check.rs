@@ -179,8 +179,13 @@ fn check_own_stream(conn: &Connection, space: &SpaceRow) -> Result<CheckOutcome,
     let sql = "SELECT position, envelope, bytes FROM envelope WHERE position BETWEEN ?1 AND ?2 ORDER BY position";
     let mut select = conn.prepare_cached(sql)?;
     let low = seal::position(space_ref.stream_row, 0);
-    let mut found = select.query((low, seal::position(space_ref.stream_row, u32::MAX)))?;
-    let (mut seq, mut newest) = (0_u32, None);
+    let floor = "SELECT floor, floor_id FROM stream WHERE id = ?1";
+    let floor = Reads { conn }.one(floor, [space_ref.stream_row], |row| Ok((row.get::<_, u32>(0)?, row.get(1)?)))?;
+    let (mut seq, newest): (u32, Option<[u8; 32]>) = floor.unwrap_or_default();
+    let mut newest = newest.map(EnvelopeId);
+    // Envelopes up to the floor may be kept because they were set aside.
+    let from = seal::position(space_ref.stream_row, seq.saturating_add(1));
+    let mut found = select.query((from, seal::position(space_ref.stream_row, u32::MAX)))?;
     while let Some(row) = found.next()? {
         seq += 1;
         let id = EnvelopeId(row.get(1)?);

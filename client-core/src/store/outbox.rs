@@ -144,10 +144,12 @@ impl Store {
         items_max: usize,
     ) -> Result<Vec<SealedEnvelope>, StoreError> {
         let stream = find_space(&self.conn, space)?.stream_row;
-        range(&self.conn, stream, after_seq.saturating_add(1), u32::MAX, bytes_max, items_max)
+        let from = after_seq.max(floor_of(&self.conn, stream)?).saturating_add(1);
+        range(&self.conn, stream, from, u32::MAX, bytes_max, items_max)
     }
 
-    /// Stored envelopes `from..=to` of any stream, in order, to seed a peer that lacks them.
+    /// Stored envelopes `from..=to` of any stream, in order, to seed a peer that lacks them; none that a checkpoint stands
+    /// for.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -161,7 +163,10 @@ impl Store {
     ) -> Result<Vec<SealedEnvelope>, StoreError> {
         let space = find_space(&self.conn, space)?.row;
         match stream_row(&self.conn, space, stream)? {
-            Some(row) => range(&self.conn, row, from, to, bytes_max, items_max),
+            Some(row) => {
+                let from = from.max(floor_of(&self.conn, row)?.saturating_add(1));
+                range(&self.conn, row, from, to, bytes_max, items_max)
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -231,6 +236,10 @@ impl Reads<'_> {
 pub(super) fn stream_row(conn: &Connection, space: i64, stream: &StreamId) -> Result<Option<i64>, StoreError> {
     let sql = "SELECT id FROM stream WHERE space = ?1 AND stream = ?2";
     Reads { conn }.one(sql, (space, stream.as_ref()), |row| row.get(0))
+}
+
+fn floor_of(conn: &Connection, stream: i64) -> Result<u32, StoreError> {
+    Ok(Reads { conn }.one("SELECT floor FROM stream WHERE id = ?1", [stream], |row| row.get(0))?.unwrap_or(0))
 }
 
 fn range(

@@ -18,6 +18,7 @@ use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::bundle::BundleWriter;
+use crate::checkpoint::{ChunkNote, Manifest, Pack, PackedDoc, encode_rows, open_manifest, seal_manifest};
 use crate::crypto::{HpkeKey, Random as _, SeededRandom, random_bytes};
 use crate::delta::{Delta, DocDelta};
 use crate::document::{GenesisId, singleton_doc_id};
@@ -25,14 +26,17 @@ use crate::envelope::{
     ObjectPlace, SealedEnvelope, SignatureCheck, StreamTip, envelope_key, open, open_object, seal, seal_object, verify,
     verify_object,
 };
-use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase, receipt_key};
+use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase, health, receipt_key};
 use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
 use crate::own_devices::{Place, claim};
+use crate::projection::{Row, Value};
 use crate::receipt::{self, Receipt};
 use crate::records::{
     AddDevice, Draft, Founded, Founding, Named, add_device, found_space, open_epochs, open_name, unlock_epochs,
 };
+use crate::registry::{NOTE_TAG, NOTEBOOK};
 use crate::witness::{encode_app, state_code, statement_bytes};
+use automerge::ChangeHash;
 
 const WORDS_12: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 const WORDS_24: &str = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth \
@@ -45,7 +49,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 9] {
+fn files() -> [(&'static str, &'static str, Vectors); 10] {
     [
         (
             "keys.txt",
@@ -77,6 +81,13 @@ fn files() -> [(&'static str, &'static str, Vectors); 9] {
              (stream, u32 seq) twice, one record as advice, u32 set_aside. device: its sign_pk; .id and .body as in \
              sealed.txt.",
             receipt(),
+        ),
+        (
+            "checkpoint.txt",
+            "A pack of two documents (doc: the first one's id; heads: its two heads; rows: its rows) with what stands for \
+             Automerge bytes, and a manifest (.body) sealed by the second device of space.txt under epoch_1; through: \
+             stream, u32 seq.",
+            checkpoint(),
         ),
         (
             "advice.txt",
@@ -319,6 +330,41 @@ fn sealed() -> Vectors {
         world.push(&mut out, name, &sealed, body);
     }
     out
+}
+
+fn checkpoint() -> Vectors {
+    let World { founded, new, membership, keyring, mut random, .. } = world();
+    let tag = Row { table: NOTE_TAG.name, key: "plum".into(), values: vec!["plum".into(), "Plum".into()] };
+    let values = vec!["Kitchen".into(), Value::Null, "a".into(), Value::Int(-1), Value::Int(1_700_000_000_123)];
+    let rows = encode_rows(&[tag, Row { table: NOTEBOOK.name, key: String::new(), values }]);
+    let mut heads = [random_bytes(&mut random), random_bytes(&mut random)];
+    heads.sort_unstable();
+    let packed = |n: u8, heads: &[[u8; 32]], rows: Vec<u8>| {
+        let heads = heads.iter().copied().map(ChangeHash).collect();
+        PackedDoc { doc: DocId([n; 16]), genesis: GenesisId(1), heads, bytes: vec![n; 5], rows }
+    };
+    let docs = vec![packed(9, &heads, rows.clone()), packed(3, &heads[..1], Vec::new())];
+    let pack = Pack { stamp: b"projections".to_vec(), docs };
+    assert_eq!(Pack::decode(&pack.encode()).as_ref(), Ok(&pack));
+    let chunk = ChunkNote::new(true, 700, pack.docs.iter().map(|doc| doc.doc));
+    let through = (StreamId(random_bytes(&mut random)), 77);
+    let rest = ChunkNote { prefixes: Vec::new(), ..ChunkNote::new(false, 90_000, [DocId([1; 16])]) };
+    let manifest = Manifest { docs: 3, chunks: vec![chunk, rest], through: vec![through] };
+    let key = health(&new.sign_pk(), OwnKeys::first(&new), &membership, &keyring).unwrap();
+    let sealed = seal_manifest(&founded.space, &manifest, &key, &mut random).unwrap();
+    assert_eq!(open_manifest(&founded.space, &sealed, &keyring), Ok(manifest.clone()));
+    [
+        ("pack", pack.encode()),
+        ("stamp", pack.stamp.clone()),
+        ("doc", pack.docs[0].doc.0.to_vec()),
+        ("heads", heads.concat()),
+        ("rows", rows),
+        ("through", [&through.0.0[..], &77_u32.to_be_bytes()].concat()),
+        ("manifest", sealed),
+        ("manifest.body", manifest.encode()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .to_vec()
 }
 
 fn receipt() -> Vectors {

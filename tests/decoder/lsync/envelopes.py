@@ -150,6 +150,64 @@ def receipt(body):
     return r32, said_ms, held, app, aside
 
 
+def pack(body):
+    """(projection stamp, [(document, genesis, heads, bytes, rows)]) of a Chunk."""
+    value = cbor.decode(body)
+    if not isinstance(value, dict) or not {1, 2, 3} <= value.keys() or value[1] != 1:
+        raise Refused("a pack is a map with version, stamp and documents")
+    stamp, docs = value[2], value[3]
+    if not isinstance(stamp, bytes) or len(stamp) > 64 or not isinstance(docs, list) or len(docs) > 4096:
+        raise Refused("a field of another size")
+    found = []
+    for doc in docs:
+        if not isinstance(doc, dict) or not {1, 2, 3, 4} <= doc.keys():
+            raise Refused("a document is a map")
+        heads = [doc[3][at : at + 32] for at in range(0, len(doc[3]), 32)]
+        _ascending([doc[1]], 16)
+        _ascending(heads, 32)
+        if not heads or not isinstance(doc[2], int) or not isinstance(doc[4], bytes):
+            raise Refused("a field of another type")
+        found.append((doc[1], doc[2], heads, doc[4], doc.get(5, b"")))
+    if len({doc[0] for doc in found}) != len(found):
+        raise Refused("a document twice")
+    return stamp, found
+
+
+def rows(data):
+    """[(table, key, values)]; null is None."""
+    found = []
+    for table, of_table in cbor.decode(data):
+        for key, values in of_table:
+            found.append((table, key, [_cell(value) for value in values]))
+    if any(b[:2] <= a[:2] for a, b in zip(found, found[1:])):
+        raise Refused("rows not ascending")
+    return found
+
+
+def _cell(value):
+    if isinstance(value, int):
+        return (value >> 1) ^ -(value & 1)
+    return None if value == [] else value
+
+
+def manifest(body):
+    """(documents, [(essential, documents, bytes, prefixes)], [(stream, seq)])."""
+    value = cbor.decode(body)
+    if not isinstance(value, dict) or not {1, 2, 3} <= value.keys() or value[1] != 1:
+        raise Refused("a manifest is a map with version, documents and chunks")
+    chunks = [(chunk[1] == 1, chunk[2], chunk[3], chunk.get(4, b"")) for chunk in value[3]]
+    through = [tuple(one) for one in value.get(4, [])]
+    if any(len(one) != 2 for one in through) or any(len(chunk[3]) % 4 for chunk in chunks):
+        raise Refused("a field of another size")
+    return value[2], chunks, through
+
+
+def open_manifest(space, secret, sealed):
+    epoch, salt, ct = sealed[:16], sealed[16:32], sealed[32:]
+    key = hkdf_expand(hkdf_extract(ctx("epoch"), secret), ctx("manifest") + salt, 32)
+    return unpack(unseal(key, ctx("manifest") + space + epoch + salt, ct), 4 * MIB), epoch
+
+
 def _ascending(ids, size):
     if any(not isinstance(one, bytes) or len(one) != size for one in ids):
         raise Refused("not an id")

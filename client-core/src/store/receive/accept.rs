@@ -31,18 +31,20 @@ pub(super) struct Stored {
     pub(super) seq: u32,
     /// Last envelope that counts; `None`: all do.
     pub(super) limit: Option<u32>,
+    /// Up to here a checkpoint stands for the envelopes: what they said counts whatever is decided about the stream.
+    pub(super) floor: u32,
 }
 
 impl Stored {
     /// Last envelope held that counts, if `limit` is how far the stream counts.
-    fn end(&self, limit: Option<u32>) -> u32 {
-        limit.map_or(self.seq, |limit| limit.min(self.seq))
+    pub(super) fn end(&self, limit: Option<u32>) -> u32 {
+        limit.map_or(self.seq, |limit| limit.min(self.seq)).max(self.floor.min(self.seq))
     }
 }
 
 /// All streams of a space.
 pub(super) fn stored(conn: &Connection, space: i64) -> Result<Vec<Stored>, StoreError> {
-    let sql = "SELECT id, stream, device, seq, limit_seq FROM stream WHERE space = ?1 ORDER BY id";
+    let sql = "SELECT id, stream, device, seq, limit_seq, floor FROM stream WHERE space = ?1 ORDER BY id";
     Reads { conn }.all(sql, [space], |row| {
         Ok(Stored {
             row: row.get(0)?,
@@ -50,6 +52,7 @@ pub(super) fn stored(conn: &Connection, space: i64) -> Result<Vec<Stored>, Store
             device: SignPk(row.get(2)?),
             seq: row.get(3)?,
             limit: row.get(4)?,
+            floor: row.get(5)?,
         })
     })
 }
@@ -135,6 +138,8 @@ impl Receiver<'_> {
     /// Sets a stream's envelopes from `from` on aside, bytes and all; gives the documents they had changed.
     pub(super) fn leave_branch(&mut self, known: &mut Stored, from: u32) -> Result<Vec<DocId>, StoreError> {
         let (conn, row, mut docs) = (self.context.conn, self.context.row, Vec::new());
+        // What a checkpoint stands for is not left any more.
+        let from = from.max(known.floor.saturating_add(1));
         let mut prev = None;
         for seq in from..=known.seq {
             let Some(verified) = self.context.verified_at(known, seq)? else { continue };
@@ -207,7 +212,7 @@ impl Receiver<'_> {
         let mut limited = BTreeMap::new();
         for known in streams {
             let Some(last) = self.context.limit(known).seq() else { continue };
-            limited.insert(known.stream, last);
+            limited.insert(known.stream, last.max(known.floor));
             for (row, seq, mentioned) in mentions(self.context.conn, &known.stream)? {
                 let Some(by) = by_row.get(&row) else { continue };
                 frontiers.entry(*by).or_default().entry(seq).or_default().push((known.stream, mentioned));
@@ -230,7 +235,7 @@ impl Receiver<'_> {
             return Ok(());
         }
         for known in streams {
-            for seq in 1..=known.seq {
+            for seq in known.floor + 1..=known.seq {
                 if let Some(opened) = self.context.open_at(known, seq)? {
                     self.note_mentions(known.row, &opened)?;
                 }
@@ -253,6 +258,8 @@ impl Receiver<'_> {
     fn reject(&mut self, known: &Stored, seq: u32) -> Result<Vec<DocId>, StoreError> {
         let Some(id) = id_at(self.context.conn, known, seq)? else { return Ok(Vec::new()) };
         let opened = self.context.open_at(known, seq)?;
+        let changes = opened.iter().flat_map(|opened| &opened.delta.docs).flat_map(|doc| &doc.changes);
+        self.undone.extend(changes.filter_map(|bytes| hash_of(bytes)));
         self.set_aside(id, known, seq)?;
         let sql = "DELETE FROM waiting WHERE space = ?1 AND envelope = ?2";
         self.context.conn.prepare_cached(sql)?.execute((self.context.row, id.as_ref()))?;
@@ -302,7 +309,7 @@ impl Receiver<'_> {
     }
 }
 
-fn hash_of(bytes: &[u8]) -> Option<[u8; 32]> {
+pub(super) fn hash_of(bytes: &[u8]) -> Option<[u8; 32]> {
     automerge::Change::from_bytes(bytes.to_vec()).ok().map(|change| change.hash().0)
 }
 

@@ -16,7 +16,7 @@ mod stream;
 mod suspect;
 mod verify;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SignPk, SpaceId, StreamId};
@@ -182,6 +182,7 @@ impl Store {
             limits,
             unsettled: false,
             heard: BTreeSet::new(),
+            undone: HashSet::new(),
         };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
@@ -221,6 +222,8 @@ struct Receiver<'p> {
     unsettled: bool,
     /// Whose envelopes were opened.
     heard: BTreeSet<SignPk>,
+    /// Changes of envelopes that counted and do so no more.
+    undone: HashSet<[u8; 32]>,
 }
 
 impl Receiver<'_> {
@@ -280,7 +283,8 @@ impl Receiver<'_> {
     ) -> Result<(), StoreError> {
         let row = self.keep(streams, &verified)?;
         let header = verified.envelope.header();
-        let known = Stored { row, stream: header.stream, device: verified.author, seq: header.seq, limit: None };
+        let known =
+            Stored { row, stream: header.stream, device: verified.author, seq: header.seq, limit: None, floor: 0 };
         if let (1, Some(last)) = (header.seq, self.context.limit(&known).seq()) {
             self.limits.insert(header.stream, last);
             let sql = "UPDATE stream SET limit_seq = ?2 WHERE id = ?1";

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use automerge::ChangeHash;
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SpaceId, StreamId};
 use rusqlite::Connection;
 
@@ -126,7 +127,10 @@ impl Receiver<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         let missing = match self.documents.find(&packed.doc) {
-            Ok(Some(ours)) => missing(theirs, &mut ours.entry.document),
+            Ok(Some(ours)) => {
+                let ours = ours.entry.document.inspect();
+                by_author(theirs, |hash| ours.get_change_meta_by_hash(hash).is_none())
+            }
             Ok(None) => return Ok(Ok(())),
             Err(error) if error.is_damaged_document() => return Ok(Err(FenceError::Parse)),
             Err(error) => return Err(error),
@@ -160,15 +164,18 @@ fn scan(packed: &PackedDoc, actors: &BTreeSet<StreamId>) -> Result<(), FenceErro
     if scanned.actors.iter().all(known) { Ok(()) } else { Err(FenceError::Actor) }
 }
 
-/// Changes that the second document lacks, by author, each author's in order, in portions for the fence.
-fn missing(mut theirs: Document, ours: &mut Document) -> Vec<(StreamId, Vec<Vec<u8>>)> {
+/// Changes of a document that are wanted, by author, each author's in order, in portions for the fence.
+pub(super) fn by_author(
+    mut document: Document,
+    mut is_wanted: impl FnMut(&ChangeHash) -> bool,
+) -> Vec<(StreamId, Vec<Vec<u8>>)> {
     let mut portions: BTreeMap<(StreamId, usize), Vec<Vec<u8>>> = BTreeMap::new();
     let mut bytes: BTreeMap<StreamId, usize> = BTreeMap::new();
-    for change in theirs.changes_since(&[]) {
-        if ours.inspect().get_change_meta_by_hash(&change.hash).is_some() {
+    for change in document.changes_since(&[]) {
+        if !is_wanted(&change.hash) {
             continue;
         }
-        let Some(actor) = theirs
+        let Some(actor) = document
             .inspect()
             .get_change_meta_by_hash(&change.hash)
             .and_then(|meta| StreamId::from_slice(meta.actor.to_bytes()))

@@ -1,14 +1,18 @@
 //! Making documents anew from the envelopes that count and this device's unsent changes: the way back from an
 //! envelope that was taken in and turns out not to count.
+//!
+//! Where a checkpoint stands for envelopes that are gone, what they said is in the document alone: then everything in it
+//! stays but what is taken back, and what was built upon that.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::ChangeHash;
-use lifeos_sync_protocol::ids::{DocId, EnvelopeId};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, StreamId};
 
 use super::Receiver;
-use super::accept::{pending_changes, stored};
+use super::accept::{hash_of, pending_changes, stored};
+use super::packed::by_author;
 use crate::delta::DocDelta;
 use crate::document::{Document, GenesisId};
 use crate::fence::{self, CheckedDelta, Guarded, Job};
@@ -59,7 +63,7 @@ impl Receiver<'_> {
         let aside: HashSet<EnvelopeId> = aside.into_iter().collect();
         let mut found: BTreeMap<DocId, Vec<CheckedDelta>> = BTreeMap::new();
         for known in stored(context.conn, context.row)? {
-            for seq in 1..=known.limit.map_or(known.seq, |limit| limit.min(known.seq)) {
+            for seq in known.floor + 1..=known.end(known.limit) {
                 let Some(mut opened) = context.open_at(&known, seq)? else { continue };
                 opened.delta.docs.retain(|doc| docs.contains(&doc.doc));
                 if aside.contains(&opened.id) || opened.delta.docs.is_empty() {
@@ -71,6 +75,33 @@ impl Receiver<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// What the document holds itself, without what is taken back or made again; nothing while every envelope is here.
+    fn kept(
+        &mut self,
+        doc: &DocId,
+        genesis: GenesisId,
+        unsent: &[ChangeHash],
+    ) -> Result<Vec<CheckedDelta>, StoreError> {
+        let streams = stored(self.context.conn, self.context.row)?;
+        let Some(row) = DocRow::find(self.context.conn, self.context.row, doc)? else { return Ok(Vec::new()) };
+        if streams.iter().all(|known| known.floor == 0) {
+            return Ok(Vec::new());
+        }
+        let gone: HashSet<ChangeHash> = pending_changes(self.context.conn, row.id)?
+            .iter()
+            .filter_map(|bytes| hash_of(bytes))
+            .chain(self.undone.iter().copied())
+            .map(ChangeHash)
+            .filter(|hash| !unsent.contains(hash))
+            .collect();
+        let portions = by_author(row.load(self.context.conn, StreamId::ZERO)?, |hash| !gone.contains(hash));
+        let check = |(stream, changes)| {
+            let delta = DocDelta { doc: *doc, changes, genesis };
+            fence::check_document(EnvelopeId::ZERO, stream, &delta).ok()
+        };
+        Ok(portions.into_iter().filter_map(check).collect())
     }
 
     fn rebuild_document(
@@ -85,6 +116,7 @@ impl Receiver<'_> {
         let Ok(own) = fence::check_document(EnvelopeId::ZERO, actor, &own) else { return Ok(()) };
         let unsent: Vec<ChangeHash> = own.changes.iter().map(|checked| checked.change.hash()).collect();
         deltas.push(own);
+        deltas.extend(self.kept(doc, genesis, &unsent)?);
         let job = Job { document: Document::new(*doc, genesis, actor)?, deltas };
         let Guarded::Done { mut document, applied } = (self.steps.apply)(job) else { return Ok(()) };
         if !unsent.iter().all(|hash| document.inspect().get_change_meta_by_hash(hash).is_some()) {

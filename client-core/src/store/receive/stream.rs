@@ -9,7 +9,7 @@ use lifeos_sync_protocol::membership::{Membership, StreamLimit};
 use lifeos_sync_protocol::record::Body;
 use rusqlite::Connection;
 
-use super::accept::{Stored, insert_mention, pending_changes, stored};
+use super::accept::{Stored, hash_of, insert_mention, pending_changes, stored};
 use super::verify::Streams;
 use super::{ReceiveReport, Receiver, Records, Steps, Unknown};
 use crate::crypto::{Random, random_bytes};
@@ -36,7 +36,11 @@ impl Store {
     pub fn own_stream_shared(&self, space: &SpaceId, membership: &Membership) -> Result<Option<u32>, StoreError> {
         let own = find_space(&self.conn, space)?;
         let tip = seal::own_tip(&self.conn, own)?.seq;
-        let proven = membership.forks.get(&own.stream).map(|point| {
+        let floor: u32 = self
+            .reads()
+            .one("SELECT floor FROM stream WHERE id = ?1", [own.stream_row], |row| row.get(0))?
+            .unwrap_or(0);
+        let proven = membership.forks.get(&own.stream).filter(|point| point.seq > floor).map(|point| {
             let sql = "SELECT envelope FROM envelope WHERE position = ?1";
             let held = self.reads().one(sql, [seal::position(own.stream_row, point.seq)], |row| row.get(0));
             held.map(|held: Option<[u8; 32]>| if held == Some(point.id.0) { point.seq } else { point.seq - 1 })
@@ -166,6 +170,7 @@ impl Receiver<'_> {
         let missing = StoreError::Corrupt { what: "the device's own stream" };
         let mut known = stored(conn, old.row)?.into_iter().find(|known| known.row == old.stream_row).ok_or(missing)?;
         let mut again = self.written_after(&known, agreed_seq)?;
+        self.undone.extend(again.values().flatten().filter_map(|bytes| hash_of(bytes)));
         self.leave_branch(&mut known, agreed_seq + 1)?;
         // They lie in its place no more, and are made again: nobody has to look at them.
         let sql = "DELETE FROM quarantine WHERE space = ?1 AND stream = ?2 AND (bytes IS NULL OR reason <> ?3)";
@@ -189,7 +194,7 @@ impl Receiver<'_> {
     /// Changes in own envelopes after a place, by document, in order.
     fn written_after(&self, own: &Stored, agreed_seq: u32) -> Result<BTreeMap<DocId, Vec<Vec<u8>>>, StoreError> {
         let mut found: BTreeMap<DocId, Vec<Vec<u8>>> = BTreeMap::new();
-        for seq in agreed_seq + 1..=own.seq {
+        for seq in agreed_seq.max(own.floor) + 1..=own.seq {
             for doc in self.context.open_at(own, seq)?.into_iter().flat_map(|opened| opened.delta.docs) {
                 found.entry(doc.doc).or_default().extend(doc.changes);
             }
