@@ -474,6 +474,8 @@ impl<'s> Workspace<'s> {
         self.conn.prepare_cached(sql)?.execute((row.id, row.snapshot_bytes, row.unverified))?;
         let sql = "INSERT INTO snapshot(doc, bytes) VALUES (?1, ?2)";
         self.conn.prepare_cached(sql)?.execute((row.id, &packed.bytes))?;
+        let sql = "DELETE FROM damaged WHERE space = ?1 AND doc = ?2";
+        self.conn.prepare_cached(sql)?.execute((row.space, packed.doc.as_ref()))?;
         rows::write_difference(self.conn, row.id, &[], rows)?;
         if registry::kind(packed.genesis).is_some_and(|kind| kind.searched) {
             mark(self.conn, Mark::Search, row.id)?;

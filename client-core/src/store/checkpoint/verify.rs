@@ -7,6 +7,7 @@ use lifeos_sync_protocol::ids::{DocId, RecordId, SpaceId};
 use rusqlite::Connection;
 
 use super::super::documents::{DocRow, remove_row, verify_document};
+use super::super::records::find_space;
 use super::super::{Reads, Store, StoreError, begin};
 use crate::document::{Document, DocumentError};
 use crate::fence::{APPLY_TIMEOUT, load_guarded};
@@ -89,6 +90,17 @@ impl Store {
         }
         report.left = self.reads().count("SELECT count(*) FROM document WHERE unverified <> 0", [])?;
         Ok(report)
+    }
+
+    /// A document that could not be read came again, whole: this device vouches for the space as before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_damaged(&mut self, space: &SpaceId, doc: &DocId) -> Result<(), StoreError> {
+        let row = find_space(&self.conn, space)?.row;
+        let sql = "DELETE FROM damaged WHERE space = ?1 AND doc = ?2";
+        self.conn.prepare_cached(sql)?.execute((row, doc.as_ref()))?;
+        Ok(())
     }
 
     fn verify_batch(&mut self, at_most: usize, now_ms: i64, report: &mut Verified) -> Result<usize, StoreError> {

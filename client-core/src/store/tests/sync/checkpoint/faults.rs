@@ -309,6 +309,11 @@ fn a_document_that_does_not_load_is_set_aside_and_wanted_and_keeps_nobody_from_t
     assert_eq!(c.receive(&from_a).changed, vec![doc(3)]);
     assert_eq!(c.store.reads().waiting_count(&c.space).unwrap(), 1);
     c.check();
+    // Another checkpoint brings it, and what waited for it is applied.
+    let good = a.checkpoint(2_000);
+    c.join(&good, &a);
+    assert_eq!(c.store.reads().damaged_documents(&c.space).unwrap(), []);
+    assert_eq!((c.read_title(&doc(2)).unwrap(), c.state()), ("news".to_owned(), a.state()));
 }
 
 #[test]
