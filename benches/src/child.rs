@@ -71,8 +71,22 @@ pub(crate) fn run(args: &[String]) {
         }),
         ["sync", home] => report(|| {
             let client = Client::open(Path::new(home)).expect("a home");
-            let report = runtime.block_on(client.sync(&mut |_| {})).expect("a sync");
-            serde_json::to_value(report).expect("JSON")
+            let mut usable_cpu_s = None;
+            let report = runtime.block_on(client.sync(&mut |step| {
+                if step.phase == "usable" {
+                    usable_cpu_s = Some(measure::cpu_total_s(std::process::id()));
+                }
+            }));
+            let mut out = serde_json::to_value(report.expect("a sync")).expect("JSON");
+            out["usable_cpu_s"] = usable_cpu_s.into();
+            out["unverified"] = client.status().expect("a status").documents_unverified.into();
+            out
+        }),
+        ["compact", home] => report(|| {
+            let client = Client::open(Path::new(home)).expect("a home");
+            runtime.block_on(client.compact(&mut |_| {})).expect("a checkpoint");
+            assert!(client.status().expect("a status").checkpoint.is_some(), "no checkpoint was made");
+            serde_json::json!({})
         }),
         other => panic!("unknown child {other:?}"),
     }

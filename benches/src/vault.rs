@@ -48,8 +48,14 @@ pub(crate) fn note(index: usize) -> String {
     text
 }
 
+/// A reminder-like note of some twenty characters.
+pub(crate) fn short(index: usize) -> String {
+    let mut seed = index as u64 + 1;
+    format!("# {} {index}\n\n{}\n", word(&mut seed), word(&mut seed))
+}
+
 /// Writes `count` notes below `dir`, a hundred a folder.
-pub(crate) fn write(dir: &Path, count: usize) {
+pub(crate) fn write(dir: &Path, count: usize, note: fn(usize) -> String) {
     for index in 0..count {
         let folder = dir.join(format!("folder {:03}", index / 100));
         if index % 100 == 0 {

@@ -97,7 +97,8 @@ pub enum Event {
 /// One step of long work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgressStep {
-    /// What is being done: `read`, `import`, `seal`, `push`, `pull`, `export`, `index`.
+    /// What is being done: `read`, `import`, `seal`, `push`, `pull`, `join` (documents of a
+    /// checkpoint), `usable` (once: what lists and agendas need is here), `pack`, `export`, `index`.
     pub phase: &'static str,
     /// Done so far.
     pub done: u64,

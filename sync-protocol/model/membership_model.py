@@ -230,7 +230,7 @@ class Space:
         if kind == "checkpoint":
             return None if writer else "NoAuthority"
         if kind in ("endorse", "object"):
-            if device_kind == RECOVERY:
+            if device_kind == RECOVERY or (kind == "object" and not writer):
                 return "NoAuthority"
             made = self.at.get(r["checkpoint"])
             if made is None or not self.saw(i, made) or self.own[made] or self.r[made]["type"] != "checkpoint":
@@ -535,7 +535,7 @@ class Pass:
             needed = OWNER
         if h.fact[i]["reaches_owner"] and other and kind in ("device_add", "device_remove", "member_remove", "role_set"):
             needed = OWNER
-        elif kind == "checkpoint":
+        elif kind in ("checkpoint", "object"):
             needed = EDITOR
         demoted = any(h.r[x]["role"] > needed and not h.saw(x, i) and not h.saw(i, x) and h.fact[x]["member"] != m
                       for x in self.applied(node))

@@ -35,7 +35,7 @@ use crate::dag;
 use crate::envelope::stream_id;
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId, StreamId};
 use crate::limits::{RECORD_PARENTS_MAX, SPACE_RECORDS_MAX};
-use crate::record::{Body, DeviceKind, Record, Role};
+use crate::record::{Body, DeviceKind, Floor, Record, Role};
 
 /// The state of a space. Equal record sets give equal states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -388,8 +388,8 @@ impl Past for Now<'_> {
         self.0.epochs.contains_key(epoch)
     }
 
-    fn knows_checkpoint(&self, checkpoint: &RecordId) -> bool {
-        self.0.checkpoints.contains_key(checkpoint)
+    fn checkpoint_cut(&self, checkpoint: &RecordId) -> Option<&[Floor]> {
+        self.0.checkpoints.get(checkpoint).map(|checkpoint| checkpoint.cut.as_slice())
     }
 }
 

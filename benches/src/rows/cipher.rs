@@ -26,7 +26,7 @@ fn take(work: impl FnOnce()) -> Taken {
 /// Two homes with the same notes; the second is encrypted. And what importing them took.
 fn homes(folder: &Path, n: usize) -> ([PathBuf; 2], Both) {
     let notes = folder.join("vault");
-    vault::write(&notes, n);
+    vault::write(&notes, n, vault::note);
     let import = |path: &Path| {
         let client = Client::open(path).expect("a home");
         take(|| {

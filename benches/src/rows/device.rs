@@ -79,7 +79,7 @@ pub(super) fn import(short: bool) -> Vec<Figure> {
     let n = if short { 500 } else { 10_000 };
     let folder = tempfile::tempdir().expect("a folder");
     let (vault_dir, home_dir) = (folder.path().join("vault"), folder.path().join("home"));
-    vault::write(&vault_dir, n);
+    vault::write(&vault_dir, n, vault::note);
     drop(home(&home_dir, None));
     let by_hand_s = by_hand(&vault_dir, &folder.path().join("hand.db"));
     let child = Child::finish(&["import", &home_dir.to_string_lossy(), &vault_dir.to_string_lossy()]);

@@ -23,6 +23,8 @@ pub enum Space {
     Leave(Leave),
     /// Close a shared space for everybody
     Close(Close),
+    /// Make one picture of the space that stands for all edits so far
+    Compact(Compact),
 }
 
 /// Make a space.
@@ -78,6 +80,15 @@ pub struct Close {
     successor: Option<String>,
 }
 
+/// Make a checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos space compact\n\n\
+                        Your devices do this by themselves when it is worth it. A new device begins with the picture \
+                        instead of every edit.\nThe edits before it are forgotten, here and at the relay, once another \
+                        device has found everything in it and\nthe grace period is over (30 days, or what the space's \
+                        rules say) without anybody objecting.")]
+pub struct Compact {}
+
 pub(super) fn run(command: Space, context: &Context) -> Result<(), Failure> {
     match command {
         Space::New(args) => new(&args, context),
@@ -85,6 +96,7 @@ pub(super) fn run(command: Space, context: &Context) -> Result<(), Failure> {
         Space::Use(args) => choose(&args.wanted, context),
         Space::Leave(args) => context.block_on(leave(&args, context)),
         Space::Close(args) => context.block_on(close(&args, context)),
+        Space::Compact(_) => context.block_on(compact(context)),
     }
 }
 
@@ -128,6 +140,27 @@ fn choose(wanted: &str, context: &Context) -> Result<(), Failure> {
     let space = context.open_home()?.use_space(wanted)?.to_string();
     context.out.result(&json!({"space": space}), |page| {
         page.line(format_args!("Commands work in {} now.", short(&space)));
+    })
+}
+
+async fn compact(context: &Context) -> Result<(), Failure> {
+    let client = context.open()?;
+    let before = client.status()?.checkpoint;
+    let mut bar = context.out.bar();
+    let synced = client.compact(&mut |step| bar.step(&step)).await;
+    bar.finish();
+    synced?;
+    let checkpoint = client.status()?.checkpoint;
+    let is_made = checkpoint.as_ref().map(|now| &now.id) != before.as_ref().map(|then| &then.id);
+    context.out.result(&json!({"made": is_made, "checkpoint": checkpoint}), |page| {
+        page.line(match (is_made, &checkpoint) {
+            (true, _) => "A checkpoint was made: it stands for all edits so far.",
+            (false, Some(_)) => "Nothing has come since the last checkpoint, so none was made.",
+            (false, None) => "Nothing was made: there is nothing to stand for, or you may only read here.",
+        });
+        if let Some(checkpoint) = &checkpoint {
+            page.line(super::status::checkpoint(checkpoint));
+        }
     })
 }
 

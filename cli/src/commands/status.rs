@@ -1,7 +1,7 @@
 //! `lifeos status`: what is not sent, how far each relay has been read, what was noticed and set aside.
 
 use clap::Args;
-use lifeos_client_core::client::{RelayStatus, SpaceNotice, Status};
+use lifeos_client_core::client::{CheckpointStatus, RelayStatus, SpaceNotice, Status};
 use serde_json::json;
 
 use super::device;
@@ -63,6 +63,23 @@ fn draw(page: &mut Page, status: &Status) {
         vec!["To send".into(), to_send(status)],
         vec!["Keys".into(), keys(status)],
     ]);
+    if let Some(joining) = &status.joining {
+        page.line("");
+        let usable = if joining.is_usable { "it can be used meanwhile" } else { "lists come first" };
+        page.line(format_args!(
+            "Coming: {} of {} documents are here; {usable}.",
+            joining.documents, joining.documents_all
+        ));
+    }
+    if status.documents_unverified > 0 {
+        page.line("");
+        let documents = count(status.documents_unverified, "document");
+        page.line(format_args!("{documents} came with a checkpoint and will be looked at before they are changed."));
+    }
+    if let Some(made) = &status.checkpoint {
+        page.line("");
+        page.line(checkpoint(made));
+    }
     if let Some(closing) = &status.closed {
         page.line("");
         page.line(format_args!("This space is {}.", one_line(&closing.text())));
@@ -98,6 +115,16 @@ fn draw(page: &mut Page, status: &Status) {
         let proofs = count(proofs, "earlier proof");
         page.line(format_args!("Kept: {proofs} that a relay lied; `lifeos status --json` holds what it signed."));
     }
+}
+
+/// Who made a checkpoint, and what becomes of it.
+pub(super) fn checkpoint(made: &CheckpointStatus) -> String {
+    let by = if made.made_by.is_empty() { "a device".to_owned() } else { one_line(&made.made_by) };
+    let when = match made.effective_ms {
+        Some(effective_ms) if made.standing == "endorsed" => format!(" (on {})", time(effective_ms)),
+        _ => String::new(),
+    };
+    format!("Checkpoint {} by {by}: {}{when}.", short(&made.id), one_line(&made.text))
 }
 
 /// A space by name and beginning of its id.

@@ -77,6 +77,9 @@ fn draw(page: &mut Page, report: &SyncReport) {
     page.line(format_args!("Sent      {} ({})", count(report.pushed, "envelope"), bytes(report.bytes_pushed)));
     page.line(format_args!("Received  {} ({})", count(report.pulled, "envelope"), bytes(report.bytes_pulled)));
     page.line(format_args!("Changed   {} in {} ms", count(report.documents_changed, "document"), report.duration_ms));
+    if report.joined > 0 {
+        page.line(format_args!("Took in {} with a checkpoint", count(report.joined, "document")));
+    }
     if report.given > 0 {
         page.line(format_args!("Gave back {} that the relay had lost", count(report.given, "envelope")));
     }

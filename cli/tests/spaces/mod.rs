@@ -117,3 +117,24 @@ fn watching_shows_what_happens_in_every_space_by_its_name() {
     child.wait().unwrap();
     drop(done);
 }
+
+#[test]
+fn a_checkpoint_is_made_when_asked_for_and_told_until_it_is_in_effect() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("ana", Some(&relay.url()));
+    desk.json("ana", &["sync"]);
+    desk.json("ana", &["note", "add", "Shopping", "--text", "milk"]);
+    let made = desk.json("ana", &["space", "compact"]);
+    assert_eq!((&made["made"], &made["checkpoint"]["standing"]), (&json!(true), &json!("endorsed")), "{made}");
+    let again = shown(&desk, "ana", &["space", "compact"]);
+    assert!(again.contains("Nothing has come since the last checkpoint"), "{again}");
+    let page = shown(&desk, "ana", &["status"]);
+    assert!(page.contains("forgotten after the grace period (on "), "{page}");
+    assert_eq!(desk.json("ana", &["status"])["checkpoint"], made["checkpoint"]);
+
+    // Alone, without a relay, there is nobody to hold it.
+    desk.init("ben", None);
+    let none = desk.run("ben", &["space", "compact"]);
+    assert_ne!(none.status.code(), Some(0), "{}", text(&none.stdout));
+    assert!(text(&none.stderr).contains("relay"), "{}", text(&none.stderr));
+}

@@ -17,6 +17,7 @@
 
 mod backup;
 mod bundle;
+mod compact;
 mod cover;
 mod devices;
 mod doctor;

@@ -386,6 +386,7 @@ impl Client {
 fn add(total: &mut SyncReport, report: &SyncReport) {
     total.pushed += report.pushed;
     total.given += report.given;
+    total.joined += report.joined;
     total.pulled += report.pulled;
     total.bytes_pushed += report.bytes_pushed;
     total.bytes_pulled += report.bytes_pulled;

@@ -7,6 +7,7 @@ use lifeos_sync_protocol::ids::{EpochRef, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::DeviceKind;
 
+use super::compact;
 use super::names::Names;
 use super::{
     Client, ClientError, DeviceReceipt, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice,
@@ -79,12 +80,19 @@ impl Client {
             new_devices,
             state_code: state_code(&space, &state.membership.heads, &reads.tips(&space)?),
             keys,
-            alarms: [alarms(&reads, &space, (&state, &self.shared.keys), &names, now_ms)?, late_texts(&late, &names)]
-                .concat(),
+            alarms: [
+                alarms(&reads, &space, (&state, &self.shared.keys), &names, now_ms)?,
+                late_texts(&late, &names),
+                compact::alarms(&reads, &space, &state.membership, &names)?,
+            ]
+            .concat(),
             spaces_uncovered: Vec::new(),
             phrase_unchecked,
             closed,
             other_spaces: Vec::new(),
+            checkpoint: compact::newest(&self.shared, &reads, &records, &names, now_ms)?,
+            documents_unverified: reads.unverified_count(&space)?,
+            joining: reads.bootstrap(&space)?.map(compact::joining),
             proofs: reads.relay_proofs(&space)?.into_iter().map(relay_warning).collect(),
         })
     }

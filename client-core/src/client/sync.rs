@@ -74,6 +74,7 @@ impl Client {
         Ok(SyncReport {
             pushed: tally.pushed,
             given: tally.given,
+            joined: tally.joined,
             pulled: tally.pulled,
             bytes_pushed: tally.bytes_pushed,
             bytes_pulled: tally.bytes_pulled,

@@ -227,6 +227,8 @@ pub struct SyncReport {
     pub pushed: u64,
     /// Envelopes of other devices, or of earlier homes, that the relay had lost and was given back.
     pub given: u64,
+    /// Documents that came with a checkpoint instead of edit by edit.
+    pub joined: u64,
     /// Envelopes received.
     pub pulled: u64,
     /// Bytes of envelopes sent and received.
@@ -299,8 +301,44 @@ pub struct Status {
     pub closed: Option<Closing>,
     /// Other spaces of this home in which something is to be looked at.
     pub other_spaces: Vec<SpaceNotice>,
+    /// The newest checkpoint that counts or may come to count.
+    pub checkpoint: Option<CheckpointStatus>,
+    /// Documents that came with a checkpoint and were not looked at yet: they are, before they are changed.
+    pub documents_unverified: u64,
+    /// A checkpoint that is being taken in: documents so far, and all.
+    pub joining: Option<Joining>,
     /// Proofs that a relay lied whose warning was dismissed, or whose relay is not used any more.
     pub proofs: Vec<RelayWarning>,
+}
+
+/// A checkpoint: one picture of a space that stands for all edits up to it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CheckpointStatus {
+    /// Its record, hex.
+    pub id: String,
+    /// Whose device made it, by name if known.
+    pub made_by: String,
+    /// Stable name: `proposed`, `endorsed`, `in_effect`, `blocked`.
+    pub standing: String,
+    /// In words.
+    pub text: String,
+    /// From when on the edits before it may be forgotten (ms UTC), if nobody objects; `None`: it is not endorsed.
+    pub effective_ms: Option<i64>,
+}
+
+/// How much of a checkpoint has been taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Joining {
+    /// Documents that are here.
+    pub documents: u64,
+    /// Documents that are in it.
+    pub documents_all: u64,
+    /// Bytes of chunks that are here.
+    pub bytes: u64,
+    /// Bytes of all chunks.
+    pub bytes_all: u64,
+    /// Lists, agendas and what was touched last are here: the device can be used.
+    pub is_usable: bool,
 }
 
 /// Something a relay did that it should not have done.

@@ -16,7 +16,7 @@ use super::{EngineError, Shared, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
 use crate::receipt;
-use crate::session::{Input, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
+use crate::session::{Input, LogChange, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
 use crate::store::{RelayId, RelayState};
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
@@ -37,6 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_secs(1);
 /// After news from another relay, so long is waited for more before it is given to this one.
 const GIVE_AFTER: Duration = Duration::from_secs(2);
+/// How often checkpoints are looked at while connected.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often they are in one round of sync: compared, endorsed, made.
+const KEEP_ROUNDS_MAX: u8 = 4;
 /// Nothing happened for so long: time for upkeep.
 const UPKEEP_AFTER: Duration = Duration::from_secs(3);
 
@@ -55,9 +59,13 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) pushed: u64,
+    /// Documents that came with a checkpoint.
+    pub(crate) joined: u64,
     /// Envelopes of other streams that the relay lacked.
     pub(crate) given: u64,
     pub(crate) pulled: u64,
+    /// Chunks and blob parts that the relay lacked.
+    pub(crate) objects: u64,
     pub(crate) bytes_pushed: u64,
     pub(crate) bytes_pulled: u64,
     pub(crate) changed: BTreeSet<DocId>,
@@ -71,6 +79,8 @@ impl Tally {
     pub(crate) fn add(&mut self, other: Self) {
         self.pushed = self.pushed.max(other.pushed);
         self.given += other.given;
+        self.objects += other.objects;
+        self.joined = self.joined.max(other.joined);
         self.pulled += other.pulled;
         self.bytes_pushed += other.bytes_pushed;
         self.bytes_pulled += other.bytes_pulled;
@@ -134,6 +144,9 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         news: shared.news.subscribe(),
         news_own: 0,
         give_at: None,
+        rounds: KEEP_ROUNDS_MAX,
+        kept_at: None,
+        usable: false,
     };
     let result = connection.run(frames_in, done, stop).await;
     drop(connection);
@@ -230,6 +243,12 @@ struct Connection<'a> {
     news_own: u64,
     /// When this relay is given what came by another.
     give_at: Option<Instant>,
+    /// How often checkpoints may still be looked at in one round of sync.
+    rounds: u8,
+    /// When they were looked at last.
+    kept_at: Option<Instant>,
+    /// It was told that what comes first of a checkpoint is here.
+    usable: bool,
 }
 
 impl Connection<'_> {
@@ -288,6 +307,9 @@ impl Connection<'_> {
                 self.looked_at = Instant::now();
                 self.send_job(Job::Seal);
                 self.send_job(Job::Keys);
+            }
+            if self.session.is_idle() && self.kept_at.is_some_and(|kept_at| kept_at.elapsed() >= KEEP_EVERY) {
+                self.keep_checkpoints();
             }
             if !self.rested && self.busy_at.elapsed() >= UPKEEP_AFTER {
                 self.rested = true;
@@ -354,6 +376,17 @@ impl Connection<'_> {
             // It goes to the relay next; what is pending is sealed then.
             Done::NotSealed(EngineError::KeyUntaken) if self.unsent.is_none() && self.mode == Mode::Live => {}
             Done::NotSealed(error) => self.cannot_send(error),
+            Done::Joined { docs, total, is_usable } => {
+                self.touch();
+                self.tally.joined = docs;
+                self.step("join", docs, total);
+                if is_usable && !std::mem::replace(&mut self.usable, true) {
+                    self.step("usable", docs, total);
+                }
+            }
+            Done::Packed { docs, total } => self.step("pack", docs, total),
+            Done::Kept { is_moving } if self.mode == Mode::Once && !is_moving => self.finish(),
+            Done::Kept { .. } => {}
             Done::TakenBack => self.cannot_send(EngineError::RecordsRefused),
             Done::Loaded { bytes } => self.tally.bytes_pushed += bytes,
             Done::Failed(error) => return Err(error),
@@ -392,7 +425,9 @@ impl Connection<'_> {
                 }
             }
             Output::LogChanged(change) => {
-                self.acked = 0;
+                if change != LogChange::Pruned {
+                    self.acked = 0;
+                }
                 self.send_job(Job::LogChanged(change));
             }
             Output::StorePage { items, cursor, rolls } => {
@@ -406,6 +441,19 @@ impl Connection<'_> {
             }
             Output::LoadHeld => self.send_job(Job::LoadHeld),
             Output::LoadStream(part) => self.send_job(Job::LoadStream(part)),
+            Output::Bootstrap { missing, is_pruned } => self.send_job(Job::Bootstrap { missing, is_pruned }),
+            Output::StoreObject(bytes) => {
+                self.store_bytes += bytes.len();
+                self.tally.bytes_pulled += bytes.len() as u64;
+                self.send_job(Job::StoreObject(bytes));
+            }
+            Output::LoadObjects => self.send_job(Job::LoadObjects),
+            Output::LoadObject(id) => self.send_job(Job::LoadObject(id)),
+            Output::ObjectsFetched { missing } => self.send_job(Job::ObjectsMissing(missing)),
+            Output::ObjectGiven => self.tally.objects += 1,
+            Output::ObjectsRefused(status) => {
+                tracing::warn!(?status, "the relay takes no chunks now; the next connection offers them again");
+            }
             Output::LoadReceipt => self.send_job(Job::SealReceipt),
             Output::ReceiptTaken => self.send_job(Job::ReceiptTaken),
             Output::Receipt(bytes) => {
@@ -474,9 +522,18 @@ impl Connection<'_> {
 
     fn idle(&mut self) {
         self.send_job(Job::Synced);
-        if self.mode == Mode::Once {
+        if self.mode == Mode::Once && self.rounds == 0 {
             self.finish();
+        } else if self.mode == Mode::Once || self.kept_at.is_none_or(|kept_at| kept_at.elapsed() >= KEEP_EVERY) {
+            self.keep_checkpoints();
         }
+    }
+
+    /// Comparing and making checkpoints waits until nothing else is to be done.
+    fn keep_checkpoints(&mut self) {
+        self.rounds = self.rounds.saturating_sub(1);
+        self.kept_at = Some(Instant::now());
+        self.send_job(Job::Checkpoints);
     }
 
     fn finish(&mut self) {

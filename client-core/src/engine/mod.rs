@@ -40,3 +40,4 @@ pub(crate) use rendezvous::Mailboxes;
 pub(crate) use shared::{Shared, wall_ms};
 pub(crate) use state::SpaceState;
 pub(crate) use upkeep::{index, rest};
+pub(crate) use worker::checkpoints::{grace_ms, newest_checkpoint};

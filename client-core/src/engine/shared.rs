@@ -2,6 +2,7 @@
 //! after a local edit.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     reader: Mutex<Reader>,
     state: RwLock<Arc<SpaceState>>,
     events: broadcast::Sender<Event>,
+    /// Somebody asked for a checkpoint.
+    compaction: AtomicBool,
 }
 
 impl Shared {
@@ -61,6 +64,7 @@ impl Shared {
             reader: Mutex::new(reader),
             state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
+            compaction: AtomicBool::new(false),
         })
     }
 
@@ -72,6 +76,21 @@ impl Shared {
     /// The connection that reads beside the writer.
     pub(crate) fn reader(&self) -> MutexGuard<'_, Reader> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more connection that reads, for long work beside the writer and the other reader.
+    pub(crate) fn open_reader(&self) -> Result<Reader, StoreError> {
+        Reader::open_with(&self.home, Some(&self.root.derive_database()))
+    }
+
+    /// The next connection that is at rest makes a checkpoint, due or not.
+    pub(crate) fn ask_for_compaction(&self) {
+        self.compaction.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked since the last time.
+    pub(super) fn take_compaction(&self) -> bool {
+        self.compaction.swap(false, Ordering::Relaxed)
     }
 
     /// Members and keys as of now.

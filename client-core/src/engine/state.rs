@@ -24,7 +24,7 @@ pub(crate) struct SpaceState {
     /// HPKE keys of later refreshes, newest last.
     pub(crate) refreshed: Vec<HpkeKey>,
     /// The store's count of changes to the records that this was made from.
-    pub(super) records_changed: u64,
+    pub(crate) records_changed: u64,
 }
 
 impl SpaceState {

@@ -1,11 +1,13 @@
 //! The store worker: one blocking thread per connection that does the session's store jobs in order.
 
+pub(super) mod checkpoints;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
-use lifeos_sync_protocol::ids::{DocId, RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
@@ -58,7 +60,7 @@ pub(super) enum Job {
     CutBehind,
     StorePage {
         items: Vec<Item>,
-        cursor: Cursor,
+        cursor: Option<Cursor>,
         rolls: Rolls,
     },
     /// What the relay signed about its log.
@@ -74,6 +76,19 @@ pub(super) enum Job {
         through_seq: u32,
     },
     LoadHeld,
+    /// Say what to begin with, without a place in the log.
+    Bootstrap {
+        missing: Vec<EnvelopeId>,
+        is_pruned: bool,
+    },
+    /// An object whose id was compared.
+    StoreObject(Vec<u8>),
+    LoadObjects,
+    LoadObject(EnvelopeId),
+    /// The relay does not hold what was wanted.
+    ObjectsMissing(Vec<EnvelopeId>),
+    /// Compare, make and forget by checkpoints.
+    Checkpoints,
     LoadStream(StreamPart),
     /// Say what is on the disk, if the relay has not been told.
     SealReceipt,
@@ -98,6 +113,12 @@ pub(super) enum Done {
     Sealed { envelopes: usize, tip_seq: u32 },
     /// Nothing more can be sealed.
     NotSealed(EngineError),
+    /// A chunk was taken in: documents so far, and all, and whether what comes first is here.
+    Joined { docs: u64, total: u64, is_usable: bool },
+    /// Documents packed into a new checkpoint, and all.
+    Packed { docs: u64, total: u64 },
+    /// Checkpoints were looked at; whether something is under way because of it.
+    Kept { is_moving: bool },
     /// Records that the relay refused were taken back.
     TakenBack,
     /// Bytes were handed out for sending.
@@ -127,6 +148,7 @@ pub(super) fn run(
         begun,
         told_seq: 0,
         had_cursor: false,
+        checkpoints: checkpoints::Checkpoints::default(),
     };
     while let Some(job) = jobs.blocking_recv() {
         if let Err(error) = worker.perform(job) {
@@ -141,7 +163,7 @@ struct Worker<'a> {
     relay: RelayId,
     done: &'a mpsc::UnboundedSender<Done>,
     /// Pages that met an unknown author or epoch, and those behind them.
-    held: VecDeque<(Vec<Item>, Cursor, Rolls)>,
+    held: VecDeque<(Vec<Item>, Option<Cursor>, Rolls)>,
     held_bytes: usize,
     /// The end of the log was reached on this connection.
     caught_up: bool,
@@ -159,6 +181,7 @@ struct Worker<'a> {
     told_seq: u32,
     /// The relay's log was read somewhere.
     had_cursor: bool,
+    checkpoints: checkpoints::Checkpoints,
 }
 
 /// What a session begins with, and other connections may change.
@@ -231,6 +254,18 @@ impl Worker<'_> {
                 self.tell(Done::Loaded { bytes });
                 self.answer(Input::Stream { stream, envelopes });
             }
+            Job::Bootstrap { missing, is_pruned } => self.bootstrap(&missing, is_pruned)?,
+            Job::StoreObject(bytes) => self.store_object(bytes)?,
+            Job::LoadObjects => self.objects_kept()?,
+            Job::LoadObject(id) => {
+                let bytes = self.shared.store().object(&self.shared.space, &id)?;
+                self.answer(Input::Object { id, bytes });
+            }
+            Job::ObjectsMissing(missing) => self.objects_missing(missing),
+            Job::Checkpoints => {
+                let is_moving = self.keep_checkpoints()?;
+                self.tell(Done::Kept { is_moving });
+            }
             Job::SealReceipt => self.seal_receipt()?,
             Job::ReceiptTaken => {
                 if let Some(said) = self.said.take() {
@@ -244,9 +279,11 @@ impl Worker<'_> {
             }
             Job::LogChanged(change) => {
                 self.had_cursor = false;
-                let mut store = self.shared.store();
-                store.warn(self.relay, warning_of(change), wall_ms())?;
-                store.reset_relay(self.relay)?;
+                if let Some(warning) = warning_of(change) {
+                    let mut store = self.shared.store();
+                    store.warn(self.relay, warning, wall_ms())?;
+                    store.reset_relay(self.relay)?;
+                }
             }
             Job::Statement(statement) => {
                 self.shared.store().put_statement(&self.shared.space, self.relay, &statement, wall_ms())?;
@@ -387,7 +424,7 @@ impl Worker<'_> {
         self.seal_when_keys_are_sound()
     }
 
-    fn store_page(&mut self, items: Vec<Item>, cursor: Cursor, rolls: Rolls) -> Result<(), EngineError> {
+    fn store_page(&mut self, items: Vec<Item>, cursor: Option<Cursor>, rolls: Rolls) -> Result<(), EngineError> {
         let bytes = page_bytes(&items);
         if self.held.is_empty() {
             self.take_page(items, cursor, rolls, Unknown::Hold)?;
@@ -399,7 +436,7 @@ impl Worker<'_> {
     }
 
     /// Keeps a page until the records are equal again. Reading goes on meanwhile, as the records must arrive.
-    fn hold(&mut self, items: Vec<Item>, cursor: Cursor, rolls: Rolls) -> Result<(), EngineError> {
+    fn hold(&mut self, items: Vec<Item>, cursor: Option<Cursor>, rolls: Rolls) -> Result<(), EngineError> {
         self.held_bytes += page_bytes(&items);
         if self.held_bytes > HELD_BYTES_MAX {
             return Err(SessionError::Misbehaved("news without the records they need").into());
@@ -411,13 +448,13 @@ impl Worker<'_> {
     fn take_page(
         &mut self,
         items: Vec<Item>,
-        cursor: Cursor,
+        cursor: Option<Cursor>,
         rolls: Rolls,
         unknown: Unknown,
     ) -> Result<(), EngineError> {
         let kept = if unknown == Unknown::Hold { (items.clone(), rolls.clone()) } else { Default::default() };
         let state = self.shared.state();
-        let page = Page { relay: Some(self.relay), items, next: Some(cursor), rolls };
+        let page = Page { relay: Some(self.relay), items, next: cursor, rolls };
         let report = self.shared.store().receive(
             &self.shared.space,
             page,
@@ -626,10 +663,12 @@ impl Worker<'_> {
     }
 }
 
-const fn warning_of(change: LogChange) -> WarningKind {
+/// A pruned log is no reason to warn.
+const fn warning_of(change: LogChange) -> Option<WarningKind> {
     match change {
-        LogChange::RolledBack => WarningKind::LogRolledBack,
-        LogChange::Replaced => WarningKind::LogReplaced,
+        LogChange::RolledBack => Some(WarningKind::LogRolledBack),
+        LogChange::Replaced => Some(WarningKind::LogReplaced),
+        LogChange::Pruned => None,
     }
 }
 

@@ -204,6 +204,9 @@ impl Session {
     }
 
     pub(super) fn handle_held(&mut self, held: Vec<Have>) {
+        if self.vector.as_ref().is_some_and(super::Vector::is_loading) {
+            return self.vector_held(&held);
+        }
         if !matches!(self.heal.step, Step::Loading) {
             return;
         }

@@ -15,6 +15,7 @@
 
 mod handshake;
 mod heal;
+mod objects;
 mod pull;
 mod push;
 mod receipt;
@@ -23,11 +24,12 @@ mod receipt_tests;
 mod records;
 #[cfg(test)]
 mod tests;
+mod vector;
 
 use std::collections::VecDeque;
 
-use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, FrameError, Have, Item, PeerLimits, Quota};
-use lifeos_sync_protocol::ids::{RecordId, SignPk, Signature, SpaceId, StreamId};
+use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, FrameError, Have, Item, PeerLimits, PushStatus, Quota};
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, Signature, SpaceId, StreamId};
 use lifeos_sync_protocol::limits;
 use lifeos_sync_protocol::log::Statement;
 
@@ -35,10 +37,13 @@ use crate::envelope::SealedEnvelope;
 use crate::witness::Rolls;
 pub use handshake::{Challenged, Handshake};
 use heal::Heal;
+use objects::Objects;
 use pull::Pull;
 use push::Push;
 use receipt::Receipts;
 use records::RecordSync;
+pub use vector::Bootstrap;
+use vector::Vector;
 
 /// Healing that a relay had no room or time for is begun again no sooner.
 const HEAL_AGAIN_MS_MIN: u64 = 30_000;
@@ -127,6 +132,23 @@ pub enum Input {
     },
     /// Another way brought envelopes that this relay may lack: look again.
     HeldChanged,
+    /// Answer to [`Output::Bootstrap`].
+    Bootstrap(Bootstrap),
+    /// Fetch these objects; [`Output::ObjectsFetched`] follows.
+    ObjectsWanted(Vec<EnvelopeId>),
+    /// Answer to [`Output::StoreObject`]: durable, or of no use.
+    ObjectStored,
+    /// Answer to [`Output::LoadObjects`]: what is kept here.
+    ObjectsKept(Vec<EnvelopeId>),
+    /// Answer to [`Output::LoadObject`].
+    Object {
+        /// As asked.
+        id: EnvelopeId,
+        /// `None`: it is not kept any more.
+        bytes: Option<Vec<u8>>,
+    },
+    /// More objects are kept here than were offered.
+    ObjectsChanged,
     /// Answer to [`Output::LoadReceipt`]; `None`: there is nothing new to say.
     OwnReceipt(Option<SealedEnvelope>),
     /// The sealer has run: the outbox may hold something new. Nothing is pushed before the first of these.
@@ -170,8 +192,8 @@ pub enum Output {
     StorePage {
         /// In log order; may be empty when only the cursor moves.
         items: Vec<Item>,
-        /// Place after the page.
-        cursor: Cursor,
+        /// Place after the page; `None`: what came has no place in the log.
+        cursor: Option<Cursor>,
         /// Hashes of the places passed on the way, own envelopes included.
         rolls: Rolls,
     },
@@ -195,6 +217,29 @@ pub enum Output {
     LoadHeld,
     /// Answer [`Input::Stream`].
     LoadStream(StreamPart),
+    /// No place in the relay's log is known: say what to begin with, and answer [`Input::Bootstrap`]. Comes again when
+    /// all chunks asked for have come.
+    Bootstrap {
+        /// Of those the relay does not hold these.
+        missing: Vec<EnvelopeId>,
+        /// Its log does not go back to its start.
+        is_pruned: bool,
+    },
+    /// Store an object whose id was compared, answer [`Input::ObjectStored`].
+    StoreObject(Vec<u8>),
+    /// All of [`Input::ObjectsWanted`] has come.
+    ObjectsFetched {
+        /// But these, which the relay does not hold.
+        missing: Vec<EnvelopeId>,
+    },
+    /// Answer [`Input::ObjectsKept`].
+    LoadObjects,
+    /// Answer [`Input::Object`].
+    LoadObject(EnvelopeId),
+    /// The relay lacked an object and has it now, durably.
+    ObjectGiven,
+    /// The relay does not take objects now; the next connection offers them again.
+    ObjectsRefused(PushStatus),
     /// Everything received is on disk: say so, if it was not said; answer [`Input::OwnReceipt`].
     LoadReceipt,
     /// The relay keeps the last own receipt, durably.
@@ -276,6 +321,8 @@ pub enum LogChange {
     RolledBack,
     /// Another log.
     Replaced,
+    /// The same log, which no longer reaches back to where the cursor was.
+    Pruned,
 }
 
 /// The relay's statement about its log.
@@ -358,6 +405,11 @@ pub enum SessionError {
         /// Not before, if it said so; 0: it did not.
         retry_after_ms: u32,
     },
+    /// The log does not go back far enough, and nothing stands for what is gone.
+    #[error(
+        "the relay no longer holds the beginning of some edits, and no checkpoint that this device may trust stands for them yet: sync another of your devices, then this one again"
+    )]
+    Unjoined,
     /// No answer in time.
     #[error("the relay does not answer: check the network and that the relay is running, then sync again")]
     Timeout,
@@ -396,7 +448,7 @@ impl SessionError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout | Self::Disconnected => true,
+            Self::Timeout | Self::Disconnected | Self::Unjoined => true,
             Self::Refused { code, .. } => {
                 matches!(code, ErrorCode::Rate | ErrorCode::GoingAway | ErrorCode::Unavailable | ErrorCode::Internal)
             }
@@ -454,6 +506,9 @@ pub struct Session {
     pull: Pull,
     push: Push,
     heal: Heal,
+    objects: Objects,
+    /// While no place in the log is known.
+    vector: Option<Vector>,
     receipts: Receipts,
     statement: Asked,
     /// The place that the relay's newest statement is about.
@@ -492,6 +547,8 @@ impl Session {
             pull: Pull::new(config.space, config.cursor),
             push: Push::new(config.acked_seq),
             heal: Heal::new(),
+            objects: Objects::new(),
+            vector: None,
             receipts: Receipts::new(config.receipt_every_ms),
             statement: Asked::No,
             stated_pos: 0,
@@ -517,6 +574,12 @@ impl Session {
         self.outputs.pop_front()
     }
 
+    /// Whether nothing is left to do until something happens.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.idle
+    }
+
     /// Whether the session has ended.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -537,24 +600,36 @@ impl Session {
             Input::Held(held) => self.handle_held(held),
             Input::Stream { stream, envelopes } => self.handle_stream(stream, envelopes),
             Input::HeldChanged => self.heal.look_again(),
+            Input::Bootstrap(bootstrap) => self.handle_bootstrap(bootstrap),
+            Input::ObjectsWanted(ids) => {
+                // Whoever asked waits for the end of it, also where nothing can be fetched.
+                self.idle = false;
+                self.objects.want(ids);
+            }
+            Input::ObjectStored => self.handle_object_stored(),
+            Input::ObjectsKept(ids) => self.handle_objects_kept(&ids),
+            Input::Object { id, bytes } => self.handle_object(id, bytes),
+            Input::ObjectsChanged => self.objects.look_again(),
             Input::OwnReceipt(receipt) => self.handle_own_receipt(receipt),
             Input::OutboxChanged => self.push.reopen(),
             Input::Tick(now_ms) => self.handle_tick(now_ms)?,
             Input::Disconnected => return Err(SessionError::Disconnected),
         }
         if matches!(self.phase, Phase::Open) {
-            self.drive();
+            self.drive()?;
         }
         Ok(())
     }
 
     /// Starts whatever the open session can start now, and tells when nothing is left to do.
-    fn drive(&mut self) {
+    fn drive(&mut self) -> Result<(), SessionError> {
         self.drive_records();
         if self.records.is_agreed() {
+            self.drive_vector()?;
             self.drive_pull();
             self.drive_push();
             self.drive_heal();
+            self.drive_objects();
             self.drive_receipts();
         }
         let quiet = self.records.is_agreed()
@@ -562,6 +637,7 @@ impl Session {
             && self.pull.is_quiet()
             && self.push.is_quiet()
             && self.heal.is_done()
+            && self.objects.is_quiet()
             && self.receipts.is_quiet()
             && self.statement == Asked::Done;
         if quiet && !self.idle && !self.save_cursor() {
@@ -573,6 +649,7 @@ impl Session {
         if self.nothing_awaited() {
             self.asked_ms = None;
         }
+        Ok(())
     }
 
     fn handle_frame(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
@@ -596,11 +673,11 @@ impl Session {
             (Phase::Proving(challenged), Frame::Welcome { session, known, signature }) => {
                 self.handle_welcome(&challenged, session, known, &signature)
             }
-            (Phase::Opening, Frame::State { session, rec_heads, log, cursor_ok, have_digest, quota, .. }) => {
+            (Phase::Opening, Frame::State { session, rec_heads, log, cursor_ok, have_digest, quota, checkpoints }) => {
                 self.expect_session(session)?;
                 self.push.doubt_acks(have_digest != self.have_digest);
                 self.heal.note_digest(have_digest);
-                self.handle_state(rec_heads, log, cursor_ok, quota)
+                self.handle_state(rec_heads, log, (cursor_ok, !checkpoints.is_empty()), quota)
             }
             (phase @ (Phase::Seeding | Phase::Open | Phase::Opening), frame) => {
                 self.phase = phase;
@@ -622,6 +699,12 @@ impl Session {
             }
             Frame::Items { session, items, next, roll, more } => {
                 self.expect_session(session)?;
+                if self.objects.is_fetching(request) {
+                    return self.handle_fetched(request, items, more);
+                }
+                if self.vector.as_ref().is_some_and(|vector| vector.is_requested(request)) {
+                    return self.handle_range(items, more);
+                }
                 self.handle_items(request, items, next, roll, more)
             }
             Frame::Notify { session, items, roll, behind } => {
@@ -633,6 +716,9 @@ impl Session {
                 if self.heal.is_in_flight(request) {
                     return self.handle_heal_ack(request, &results);
                 }
+                if self.objects.is_in_flight(request) {
+                    return self.handle_object_ack(request, &results);
+                }
                 if self.receipts.is_in_flight(request) {
                     return self.handle_receipt_ack(&results);
                 }
@@ -640,7 +726,15 @@ impl Session {
             }
             Frame::Have { session, streams } => {
                 self.expect_session(session)?;
+                if self.vector.as_ref().is_some_and(|vector| vector.is_asked(request)) {
+                    self.vector_have(&streams);
+                    return Ok(());
+                }
                 self.handle_have(request, &streams)
+            }
+            Frame::Lack { session, objects } => {
+                self.expect_session(session)?;
+                self.handle_lack(request, objects)
             }
             Frame::Ephemeral { session, envelope } => {
                 self.expect_session(session)?;
@@ -656,12 +750,16 @@ impl Session {
         &mut self,
         rec_heads: Vec<RecordId>,
         log: Option<Cursor>,
-        cursor_ok: bool,
+        (cursor_ok, is_pruned): (bool, bool),
         quota: Quota,
     ) -> Result<(), SessionError> {
         let log = log.ok_or(SessionError::Misbehaved("a relay without a log"))?;
-        if let Some(change) = self.pull.begin(log, cursor_ok) {
-            self.push.forget_acks();
+        let change = self.pull.begin(log, cursor_ok, is_pruned);
+        self.vector = self.pull.is_lost().then(|| Vector::new(log, is_pruned));
+        if let Some(change) = change {
+            if change != LogChange::Pruned {
+                self.push.forget_acks();
+            }
             self.outputs.push_back(Output::LogChanged(change));
         }
         self.outputs.push_back(Output::Quota(quota));
@@ -716,6 +814,10 @@ impl Session {
             self.heal.give_up(request, self.now_ms.saturating_add(u64::from(retry_after_ms).max(HEAL_AGAIN_MS_MIN)));
             return Ok(());
         }
+        if let (false, Some(_), true) = (fatal, pause, self.objects.is_in_flight(request)) {
+            self.objects.give_up(request);
+            return Ok(());
+        }
         if let (false, Some(_), true) = (fatal, pause, self.receipts.is_in_flight(request)) {
             self.receipts.give_up(self.now_ms);
             return Ok(());
@@ -748,6 +850,8 @@ impl Session {
             && !self.pull.is_waiting()
             && !self.push.is_waiting()
             && !self.heal.is_waiting()
+            && !self.objects.is_waiting()
+            && !self.vector.as_ref().is_some_and(Vector::is_waiting)
             && !self.receipts.is_waiting()
             && !matches!(self.statement, Asked::Yes(_))
     }

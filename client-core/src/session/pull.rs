@@ -25,6 +25,8 @@ const OWN_POSITIONS_MAX: usize = 4096;
 /// What receiving waits for.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
+    /// No place in the log is known: see [`super::vector`].
+    Lost,
     /// A page is wanted.
     Wanting,
     /// ITEMS for this request.
@@ -78,8 +80,9 @@ impl Pull {
         self.stored
     }
 
-    /// Takes the relay's log; says how it differs from the one the cursor lies on.
-    pub(super) fn begin(&mut self, log: Cursor, cursor_ok: bool) -> Option<LogChange> {
+    /// Takes the relay's log; says how it differs from the one the cursor lies on. Of one that is pruned a place may be
+    /// gone without being another log.
+    pub(super) fn begin(&mut self, log: Cursor, cursor_ok: bool, is_pruned: bool) -> Option<LogChange> {
         self.total = log.pos.saturating_sub(1);
         let fits = |cursor: &Cursor| cursor_ok && cursor.log_id == log.log_id && cursor.pos <= log.pos;
         if self.stored.as_ref().is_some_and(fits) {
@@ -87,8 +90,30 @@ impl Pull {
         }
         self.received = Cursor { log_id: log.log_id, pos: 1, roll: Roll::ZERO };
         self.rolls = Rolls::default();
+        self.step = Step::Lost;
         let known = self.stored.take()?;
-        Some(if known.log_id == log.log_id { LogChange::RolledBack } else { LogChange::Replaced })
+        Some(match known.log_id == log.log_id {
+            true if is_pruned && known.pos <= log.pos => LogChange::Pruned,
+            true => LogChange::RolledBack,
+            false => LogChange::Replaced,
+        })
+    }
+
+    /// Whether no place in the log is known.
+    pub(super) fn is_lost(&self) -> bool {
+        self.step == Step::Lost
+    }
+
+    /// The log is read whole.
+    pub(super) const fn read_from_start(&mut self) {
+        self.step = Step::Wanting;
+    }
+
+    /// Everything before this place is held, or will never come; it is on its way to disk as the cursor.
+    pub(super) fn read_from(&mut self, place: Cursor) {
+        (self.received, self.stores) = (place, self.stores + 1);
+        self.own = self.own.split_off(&place.pos);
+        self.step = Step::Storing { more: true };
     }
 
     /// Whether a statement about the log fits what was received: the same log, and at the place reached the same
@@ -258,6 +283,9 @@ impl Session {
     }
 
     pub(super) fn handle_page_stored(&mut self) {
+        if self.vector_stored() {
+            return;
+        }
         self.pull.stores = self.pull.stores.saturating_sub(1);
         if self.pull.stores == 0 {
             self.page_ends();
@@ -285,7 +313,7 @@ impl Session {
         if !items.is_empty() {
             self.receipts.note_news(items.len(), self.now_ms);
         }
-        self.outputs.push_back(Output::StorePage { items, cursor: self.pull.received, rolls });
+        self.outputs.push_back(Output::StorePage { items, cursor: Some(self.pull.received), rolls });
     }
 
     /// Brings a cursor that moved over own envelopes to disk; false when there is none.
@@ -305,7 +333,7 @@ fn after(cursor: &Cursor, id: &EnvelopeId) -> Cursor {
 
 /// The id of bytes that may not even be an envelope: what is malformed is quarantined by the store, and must
 /// not stop the log here.
-fn id_of(space: &SpaceId, bytes: &[u8]) -> EnvelopeId {
+pub(super) fn id_of(space: &SpaceId, bytes: &[u8]) -> EnvelopeId {
     let signed = &bytes[..bytes.len().saturating_sub(SIGNATURE_BYTES)];
     EnvelopeId(sha256("env-id", &[space.as_ref(), signed]))
 }

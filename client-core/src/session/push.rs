@@ -202,6 +202,10 @@ impl Session {
             return; // asked for before a rewind
         }
         self.push.loading = None;
+        // What lies before the first is pruned here, as it is wherever it was held: a checkpoint stands for it.
+        if let Some(first) = envelopes.first().filter(|first| after_seq == self.push.acked && first.seq > after_seq) {
+            self.push.acked = first.seq - 1;
+        }
         match envelopes.last() {
             Some(last) => self.push.taken = last.seq,
             None => self.push.more = self.push.changed_while_loading,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use lifeos_sync_protocol::frame::{PushResult, PushStatus, RecordStatus};
+use lifeos_sync_protocol::frame::{self, PushResult, PushStatus, RecordStatus};
 use lifeos_sync_protocol::handshake::{auth_message, transcript_hash, welcome_message};
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll};
@@ -15,6 +15,7 @@ use super::*;
 
 mod heal;
 mod lies;
+mod vector;
 
 const SPACE: SpaceId = SpaceId([9; 32]);
 
@@ -36,6 +37,17 @@ fn envelope(device: u8, seq: u32) -> SealedEnvelope {
     bytes[1..5].copy_from_slice(&seq.to_be_bytes());
     let id = EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]));
     SealedEnvelope { seq, id, bytes }
+}
+
+/// Bytes that the model takes for an object.
+const OBJECT_BYTES: usize = 300;
+
+fn object(fill: u8) -> Vec<u8> {
+    vec![fill; OBJECT_BYTES]
+}
+
+fn object_id(bytes: &[u8]) -> EnvelopeId {
+    EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]))
 }
 
 fn place(bytes: &[u8]) -> (u8, u32) {
@@ -79,6 +91,10 @@ pub(super) struct Relay {
     log: Vec<Vec<u8>>,
     echo: bool,
     page_items: usize,
+    /// Objects it keeps.
+    objects: Vec<Vec<u8>>,
+    /// Places below this one are gone.
+    first: u64,
     pub(super) refuse_next: Option<PushStatus>,
     /// It says that it has everything that is sent, and nothing when asked.
     forgetful: bool,
@@ -111,6 +127,8 @@ impl Relay {
             log: Vec::new(),
             echo: false,
             page_items: 3,
+            objects: Vec::new(),
+            first: 1,
             refuse_next: None,
             forgetful: false,
             forged: None,
@@ -130,7 +148,13 @@ impl Relay {
     }
 
     fn have(&self) -> Vec<Have> {
-        if self.forgetful { Vec::new() } else { have(self.log.iter().map(|bytes| place(bytes))) }
+        let mut held = if self.forgetful { Vec::new() } else { have(self.log.iter().map(|bytes| place(bytes))) };
+        for bytes in &self.log[..self.first as usize - 1] {
+            let (device, seq) = place(bytes);
+            let of = held.iter_mut().find(|have| have.stream == StreamId([device; 16])).unwrap();
+            of.floor = of.floor.max(seq);
+        }
+        held
     }
 
     fn end(&self) -> u64 {
@@ -145,7 +169,7 @@ impl Relay {
                     peer_pk: public(&self.keys),
                     nonce: [7; 32],
                     origin: self.origin.into(),
-                    features: lifeos_sync_protocol::frame::FEATURE_LOG_STATEMENT,
+                    features: frame::FEATURE_LOG_STATEMENT | frame::FEATURE_OBJECTS,
                     limits: PeerLimits {
                         frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
                         push_window: 2,
@@ -168,7 +192,8 @@ impl Relay {
             }
             Frame::Open { cursor, .. } => {
                 self.connections[at].as_mut().unwrap().opened = true;
-                let fits = |cursor: Cursor| cursor.pos <= self.end() && self.cursor(cursor.pos) == cursor;
+                let is_there = |pos| (self.first..=self.end()).contains(&pos);
+                let fits = |cursor: Cursor| is_there(cursor.pos) && self.cursor(cursor.pos) == cursor;
                 let state = Frame::State {
                     session: 5,
                     rec_heads: heads(&self.records),
@@ -176,7 +201,7 @@ impl Relay {
                     cursor_ok: cursor.is_none_or(fits),
                     have_digest: have_digest(&self.have()),
                     quota: Quota::default(),
-                    checkpoints: Vec::new(),
+                    checkpoints: if self.first > 1 { vec![RecordId([3; 32])] } else { Vec::new() },
                 };
                 self.send(at, request, &state);
             }
@@ -204,6 +229,7 @@ impl Relay {
                 self.send(at, request, &Frame::RecAck { session: 5, results });
             }
             Frame::Pull { from, .. } => {
+                assert!(from >= self.first, "the log does not go back to {from}");
                 let items: Vec<_> = (from..self.end())
                     .take(self.page_items)
                     .map(|pos| Item { pos, envelope: self.log[pos as usize - 1].clone() })
@@ -217,6 +243,28 @@ impl Relay {
             Frame::Push { envelopes, .. } => {
                 let results = envelopes.into_iter().map(|bytes| self.take(at, bytes)).collect();
                 self.send(at, request, &Frame::PushAck { session: 5, results });
+            }
+            Frame::Want { ranges, objects, .. } => {
+                let wanted = |bytes: &Vec<u8>| {
+                    let (device, seq) = place(bytes);
+                    ranges
+                        .iter()
+                        .any(|range| range.stream == StreamId([device; 16]) && (range.from..=range.to).contains(&seq))
+                };
+                let log = self.log.iter().skip(self.first as usize - 1).filter(|bytes| wanted(bytes));
+                let kept = self.objects.iter().filter(|bytes| objects.contains(&object_id(bytes)));
+                let items: Vec<_> = log.chain(kept).map(|bytes| Item { pos: 0, envelope: bytes.clone() }).collect();
+                for item in items {
+                    let items = vec![item];
+                    self.send(at, request, &Frame::Items { session: 5, items, next: 0, roll: Roll::ZERO, more: true });
+                }
+                let items = Vec::new();
+                self.send(at, request, &Frame::Items { session: 5, items, next: 0, roll: Roll::ZERO, more: false });
+            }
+            Frame::Offer { objects, .. } => {
+                let held: Vec<_> = self.objects.iter().map(|bytes| object_id(bytes)).collect();
+                let objects = objects.into_iter().filter(|id| !held.contains(id)).collect();
+                self.send(at, request, &Frame::Lack { session: 5, objects });
             }
             Frame::Have { .. } => self.send(at, request, &Frame::Have { session: 5, streams: self.have() }),
             Frame::LogStatementWant { .. } => {
@@ -241,6 +289,10 @@ impl Relay {
                 }
             }
             self.receipts.push(bytes);
+            return PushResult { status: PushStatus::Ok, pos: None };
+        }
+        if bytes.len() == OBJECT_BYTES {
+            self.objects.push(bytes);
             return PushResult { status: PushStatus::Ok, pos: None };
         }
         let (device, seq) = place(&bytes);
@@ -287,6 +339,10 @@ pub(super) struct Device {
     pub(super) idle: bool,
     /// What the store will say when it is asked for one.
     pub(super) receipt: Option<SealedEnvelope>,
+    /// Objects kept here.
+    objects: Vec<Vec<u8>>,
+    /// A checkpoint's chunks, and of which streams it has how much.
+    checkpoint: (Vec<EnvelopeId>, Vec<(u8, u32)>),
     pub(super) seen: Vec<Output>,
 }
 
@@ -304,6 +360,8 @@ impl Device {
             session: None,
             idle: false,
             receipt: None,
+            objects: Vec::new(),
+            checkpoint: (Vec::new(), Vec::new()),
             seen: Vec::new(),
         }
     }
@@ -383,7 +441,9 @@ impl Device {
                 return true;
             }
             Output::StorePage { items, cursor, rolls } => {
-                let passed = (cursor.pos - rolls.rolls.len() as u64 + 1..=cursor.pos).collect::<Vec<_>>();
+                let end = cursor.map_or(0, |cursor| cursor.pos);
+                let passed = ((end + 1).saturating_sub(rolls.rolls.len() as u64)..=end).collect::<Vec<_>>();
+                let passed = if rolls.rolls.is_empty() { Vec::new() } else { passed };
                 assert!(
                     passed.iter().all(|pos| rolls.at(*pos) == Some(relay.cursor(*pos).roll)),
                     "hashes of {passed:?}"
@@ -396,7 +456,7 @@ impl Device {
                         self.received.push(place);
                     }
                 }
-                self.cursor = Some(cursor);
+                self.cursor = cursor.or(self.cursor);
                 Input::PageStored
             }
             Output::LoadOutbox { after_seq, envelopes_max, .. } => {
@@ -411,6 +471,29 @@ impl Device {
             Output::Acked { through_seq } => {
                 self.acked = through_seq;
                 return true;
+            }
+            Output::Bootstrap { missing, .. } => {
+                let (chunks, places) = self.checkpoint.clone();
+                let is_here = |id: &EnvelopeId| self.objects.iter().any(|bytes| object_id(bytes) == *id);
+                let lacking: Vec<_> = chunks.iter().filter(|id| !is_here(id)).copied().collect();
+                Input::Bootstrap(match lacking.is_empty() {
+                    _ if chunks.is_empty() || !missing.is_empty() => Bootstrap::None,
+                    false => Bootstrap::Fetch(lacking),
+                    true => {
+                        self.received.extend(
+                            places.into_iter().flat_map(|(device, end)| (1..=end).map(move |seq| (device, seq))),
+                        );
+                        Bootstrap::Taken
+                    }
+                })
+            }
+            Output::StoreObject(bytes) => {
+                self.objects.push(bytes);
+                Input::ObjectStored
+            }
+            Output::LoadObjects => Input::ObjectsKept(self.objects.iter().map(|bytes| object_id(bytes)).collect()),
+            Output::LoadObject(id) => {
+                Input::Object { id, bytes: self.objects.iter().find(|bytes| object_id(bytes) == id).cloned() }
             }
             Output::LoadReceipt => Input::OwnReceipt(self.receipt.take()),
             Output::Idle => {

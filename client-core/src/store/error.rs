@@ -110,6 +110,11 @@ pub enum StoreError {
     /// What is to be taken in was not set aside because of a removal, or this device may not write.
     #[error("there is nothing of a removed device to take in here, or this device may not write")]
     NothingToAdopt,
+    /// A document that came with a checkpoint took too long to read, or only a later version can.
+    #[error(
+        "a document that came with a checkpoint cannot be read now: try again, and if it stays so, update this app"
+    )]
+    DocumentNotRead,
     /// A document, or the list of chunks, is too large for any checkpoint.
     #[error(
         "a document here is too large to be packed: nothing is lost, but the space cannot be made smaller; split its longest notes"

@@ -19,6 +19,7 @@ mod check;
 mod checkpoint;
 mod cipher;
 mod commit;
+mod compaction;
 mod convert;
 mod device_key;
 mod documents;

@@ -217,7 +217,7 @@ impl<'c> Reads<'c> {
     /// [`StoreError`].
     pub fn unsent_count(&self, space: &SpaceId, acked_seq: u32) -> Result<u64, StoreError> {
         let stream = find_space(self.conn, space)?.stream_row;
-        self.count("SELECT max(0, seq - ?2) FROM stream WHERE id = ?1", (stream, acked_seq))
+        self.count("SELECT max(0, seq - max(?2, floor)) FROM stream WHERE id = ?1", (stream, acked_seq))
     }
 
     /// Changes that wait for others they depend on.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::VoidReason;
 use super::standing::{DeviceRef, Enrolled, Seat, Standing, device_ref, writes};
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk};
-use crate::record::{Body, DeviceEntry, DeviceKind, Role, Seal, Wrap};
+use crate::record::{Body, DeviceEntry, DeviceKind, Floor, Role, Seal, Wrap};
 
 /// What the rules ask about a record's past beyond authority.
 pub(super) trait Past {
@@ -20,8 +20,8 @@ pub(super) trait Past {
     fn epoch_heads(&self) -> Vec<(EpochRef, u32)>;
     /// Whether there is this epoch.
     fn knows_epoch(&self, epoch: &EpochRef) -> bool;
-    /// Whether the record is a good checkpoint.
-    fn knows_checkpoint(&self, checkpoint: &RecordId) -> bool;
+    /// Where a good checkpoint leaves the streams.
+    fn checkpoint_cut(&self, checkpoint: &RecordId) -> Option<&[Floor]>;
 }
 
 /// What its own past says about a record, as far as the pass by seniority needs it.
@@ -230,14 +230,20 @@ fn check_other(standing: &Standing, past: &impl Past, author: &Author, body: &Bo
             author.need_hand()?;
             need(!past.had_hpke(&author.device, hpke_pk), VoidReason::KeyReused)
         }
-        Body::Checkpoint { previous, .. } => {
+        Body::Checkpoint { previous, cut, .. } => {
             author.need_writer()?;
-            need(previous.iter().all(|previous| past.knows_checkpoint(previous)), VoidReason::Conflict)?;
+            // One that held less would take the place of one that held more.
+            let is_continued = |previous| past.checkpoint_cut(previous).is_some_and(|before| reaches(cut, before));
+            need(previous.iter().all(is_continued), VoidReason::Conflict)?;
             need(past.proofs_hold(), VoidReason::Proof)
         }
-        Body::Endorse { checkpoint } | Body::Object { checkpoint, .. } => {
+        Body::Endorse { checkpoint } => {
             author.need_hand()?;
-            need(past.knows_checkpoint(checkpoint), VoidReason::Conflict)
+            need(past.checkpoint_cut(checkpoint).is_some(), VoidReason::Conflict)
+        }
+        Body::Object { checkpoint, .. } => {
+            author.need_writer()?;
+            need(past.checkpoint_cut(checkpoint).is_some(), VoidReason::Conflict)
         }
         Body::ForkProof { .. } => {
             author.need_hand()?;
@@ -308,4 +314,12 @@ pub(super) fn recipients(seals: &[Seal]) -> Option<Vec<DeviceRef>> {
     let mut short: Vec<DeviceRef> = seals.iter().map(|seal| seal.device_ref).collect();
     short.sort_unstable();
     short.is_sorted_by(|a, b| a < b).then_some(short)
+}
+
+/// Whether a cut leaves every stream of another no earlier. Both ascend by stream.
+fn reaches(cut: &[Floor], other: &[Floor]) -> bool {
+    other.iter().all(|before| {
+        let at = cut.binary_search_by_key(&before.stream, |floor| floor.stream);
+        at.is_ok_and(|at| cut[at].seq >= before.seq)
+    })
 }

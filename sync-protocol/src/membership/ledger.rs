@@ -11,7 +11,7 @@ use super::{Membership, MembershipError, VoidReason, epoch_ref_of, view};
 use crate::dag::{Dag, IndexSet};
 use crate::ids::{EpochRef, HpkePk, RecordId, SignPk, SpaceId};
 use crate::limits::SPACE_RECORDS_MAX;
-use crate::record::{Body, Record};
+use crate::record::{Body, Floor, Record};
 
 /// Standings at recent pasts that are kept, because the next records will mostly follow one of them.
 const STANDINGS_MAX: usize = 8;
@@ -262,12 +262,12 @@ impl<R: Borrow<Record>> Past for At<'_, R> {
         self.ledger.epoch_index.get(epoch).is_some_and(|index| self.past.contains(*index))
     }
 
-    fn knows_checkpoint(&self, checkpoint: &RecordId) -> bool {
-        let index = self.ledger.dag.index_of(checkpoint).filter(|index| self.past.contains(*index));
-        index.is_some_and(|index| {
-            matches!(self.ledger.dag.record(index).body(), Body::Checkpoint { .. })
-                && self.ledger.verdicts[index].is_ok()
-        })
+    fn checkpoint_cut(&self, checkpoint: &RecordId) -> Option<&[Floor]> {
+        let index = self.ledger.dag.index_of(checkpoint).filter(|index| self.past.contains(*index))?;
+        match self.ledger.dag.record(index).body() {
+            Body::Checkpoint { cut, .. } if self.ledger.verdicts[index].is_ok() => Some(cut),
+            _ => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StreamPoint;
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk, SpaceId, StreamId};
-use crate::record::{DeviceKind, Role};
+use crate::record::{DeviceKind, Floor, Role};
 
 /// A member in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +173,8 @@ pub struct Checkpoint {
     pub member: MemberId,
     /// Those it continues.
     pub previous: Vec<RecordId>,
+    /// Where it leaves the streams.
+    pub cut: Vec<Floor>,
     /// Devices in force that endorse it; whose word is enough, [`Membership::checkpoint_standing`](super::Membership::checkpoint_standing) says.
     pub endorsed_by: BTreeSet<SignPk>,
     /// Objections by devices in force.

@@ -228,11 +228,11 @@ impl<'a, R: Borrow<Record>> View<'a, R> {
                 let is_admitted = devices.iter().any(|d| state.may_read(&d.sign_pk) && is_own(&d.sign_pk));
                 state.joins.insert(record.id(), Join { invite: *invite, member: *member, is_admitted });
             }
-            Body::Checkpoint { previous, .. } => {
+            Body::Checkpoint { previous, cut, .. } => {
                 let Some(member) = self.member_of(index) else { return };
-                let (maker, previous) = (record.author(), previous.clone());
+                let (maker, previous, cut) = (record.author(), previous.clone(), cut.clone());
                 let (endorsed_by, objections) = (BTreeSet::new(), BTreeSet::new());
-                let checkpoint = Checkpoint { maker, member, previous, endorsed_by, objections };
+                let checkpoint = Checkpoint { maker, member, previous, cut, endorsed_by, objections };
                 state.checkpoints.insert(record.id(), checkpoint);
             }
             Body::ForkProof { .. } => {

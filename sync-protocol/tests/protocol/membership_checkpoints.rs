@@ -44,10 +44,11 @@ fn a_checkpoint_is_a_writers_and_others_say_whether_it_counts() {
     world.write(&reader(), &endorse);
     assert_eq!(standing(&world), CheckpointStanding::Endorsed);
     let object = Body::Object { checkpoint: made.id(), reason: 1, stream: STREAM, seq: 3 };
-    let objection = world.write(&reader(), &object);
+    assert_eq!(world.attempt(&reader(), &object), NO_AUTHORITY, "who only reads holds nothing up");
+    let objection = world.write(&junior_admin(), &object);
     assert_eq!(said(&world).objections, [objection.id()].into());
     assert_eq!(standing(&world), CheckpointStanding::Blocked);
-    world.write(&founder(), &remove(5));
+    world.write(&founder(), &remove(3));
     assert_eq!(said(&world).objections, [].into(), "a removed device blocks nothing");
     assert_eq!(standing(&world), CheckpointStanding::Proposed, "and its endorsement does not count");
     let behind = Body::Checkpoint {
@@ -122,4 +123,32 @@ fn a_checkpoint_names_streams_of_their_devices_in_order_or_is_void() {
     assert_eq!(changed(&|cut| cut[0].device = founder().sign_pk), not_proven, "another's stream");
     assert_eq!(changed(&|cut| cut[0].r32[0] ^= 1), not_proven, "another stream");
     assert_eq!(changed(&|cut| cut[0].seq = 0), not_proven, "before its first envelope");
+}
+
+#[test]
+fn a_checkpoint_that_holds_less_takes_the_place_of_none() {
+    let mut world = World::with_people();
+    let floor = |seq| Floor {
+        stream: stream_id(&kit::space(), &editor().sign_pk, &[1; 32]),
+        seq,
+        id: EnvelopeId([9; 32]),
+        device: editor().sign_pk,
+        r32: [1; 32],
+    };
+    let made = |previous: Vec<RecordId>, cut| Body::Checkpoint {
+        previous,
+        cut,
+        chunks: vec![],
+        blobs: vec![],
+        enc_manifest: vec![],
+    };
+    let first = world.write(&editor(), &made(vec![], vec![floor(7)])).id();
+    assert_eq!(world.attempt(&founder(), &made(vec![first], vec![])), Some(VoidReason::Conflict), "a stream less");
+    assert_eq!(
+        world.attempt(&founder(), &made(vec![first], vec![floor(6)])),
+        Some(VoidReason::Conflict),
+        "an envelope less"
+    );
+    assert_eq!(world.attempt(&founder(), &made(vec![first], vec![floor(7)])), None);
+    assert_eq!(world.attempt(&founder(), &made(vec![], vec![floor(6)])), None, "beside it, it replaces nothing");
 }

@@ -184,8 +184,11 @@ impl From<rusqlite::Error> for MigrateError {
 /// Durability and sizes of the connection that writes.
 pub(crate) fn configure_writer(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(std::time::Duration::from_secs(5))?;
-    // Of a database that has no table yet; what is there already stays as it was made.
-    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // Of a database that has no table yet: what is there already stays as it was made, and setting it writes, but a relay
+    // on a full disk has to start.
+    if db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0 {
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Acknowledged means on disk: NORMAL loses commits on power failure.
     db.pragma_update(None, "synchronous", "FULL")?;

@@ -394,7 +394,7 @@ async fn an_objection_holds_everything_up_and_its_end_starts_the_grace_anew() {
     let mut scene = Scene::new().await;
     stream_of!(stream, founder, scene, 1, 1);
     scene.push(stream.seal_many(5)).await;
-    let third = scene.space.admit(4, MemberId([4; 16]), Role::Reader);
+    let third = scene.space.admit(4, MemberId([4; 16]), Role::Editor);
     let admitted = scene.space.records.last().unwrap().clone();
     assert_eq!(scene.client.bring(scene.session, &admitted).await, RecordStatus::Ok);
     let body = checkpoint(&[], cut(&[&stream]), &[]);

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 
 use super::super::receive::{PackReport, Records, Steps, TakenPack};
 use super::super::records::{SpaceRef, find_space, load as load_records};
-use super::super::{Reads, Store, StoreError, begin, schema};
+use super::super::{Reads, Store, StoreError, begin, schema, seal};
 use super::verify::put_damaged;
 use super::{checkpoint_row, object, said, streams};
 use crate::checkpoint::{CheckpointError, Pack, open_manifest};
@@ -171,7 +171,7 @@ impl Store {
         let record = record(&self.conn, row, &checkpoint)?;
         let transaction = begin(&self.conn)?;
         let space_ref = find_space(&transaction, space)?;
-        stand_at(&transaction, space_ref, said(space, &record)?.cut)?;
+        stand_at(&transaction, (space, space_ref), said(space, &record)?.cut)?;
         adopt_live(&transaction, row)?;
         transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
         transaction.commit()?;
@@ -224,9 +224,15 @@ fn known_actors(
 }
 
 /// Every stream that is held less far stands at the cut. The own one is never moved: where it ends here is what this home
-/// wrote.
-fn stand_at(conn: &Connection, space: SpaceRef, cut: &[Floor]) -> Result<(), StoreError> {
+/// wrote; if the cut goes beyond that, this home was put back from an older copy, and goes on under a new stream.
+fn stand_at(conn: &Connection, (id, space): (&SpaceId, SpaceRef), cut: &[Floor]) -> Result<(), StoreError> {
     let known = streams(conn, space.row)?;
+    let is_ahead = |floor: &Floor| {
+        known.iter().any(|own| own.row == space.stream_row && own.stream == floor.stream && own.seq < floor.seq)
+    };
+    if cut.iter().any(is_ahead) {
+        schema::put_meta(conn, &seal::forked_key(id), &[1])?;
+    }
     let mut insert = conn.prepare_cached(
         "INSERT INTO stream(space, stream, device, seq, tip, r32, floor, floor_id, cut_seq)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?4, ?5, ?4)",

@@ -283,7 +283,7 @@ impl Drafter {
             space: *space,
             row,
             own: (space_ref.stream, r32),
-            previous: newest(membership),
+            previous: newest(membership, &cut),
             cut,
             through,
             todo,
@@ -531,8 +531,14 @@ fn is_unknown_to_removed(membership: &Membership, epoch: &EpochRef) -> bool {
 }
 
 /// Checkpoints that none continues.
-fn newest(membership: &Membership) -> Vec<RecordId> {
+fn newest(membership: &Membership, cut: &[Floor]) -> Vec<RecordId> {
     let continued: BTreeSet<&RecordId> =
         membership.checkpoints.values().flat_map(|checkpoint| &checkpoint.previous).collect();
-    membership.checkpoints.keys().filter(|record| !continued.contains(record)).copied().collect()
+    // One that reaches further than this device does stays beside the new one.
+    let reaches = |before: &Floor| {
+        let at = cut.binary_search_by_key(&before.stream, |floor| floor.stream);
+        at.is_ok_and(|at| cut.get(at).is_some_and(|floor| floor.seq >= before.seq))
+    };
+    let newest = membership.checkpoints.iter().filter(|(record, _)| !continued.contains(record));
+    newest.filter(|(_, made)| made.cut.iter().all(reaches)).map(|(record, _)| *record).collect()
 }

@@ -402,7 +402,7 @@ const fn needed_role(body: &Body, is_other: bool) -> Role {
         Body::DeviceAdd { .. } | Body::DeviceRemove { .. } | Body::MemberRemove { .. } if is_other => Role::Admin,
         Body::Invite { .. } | Body::InviteRevoke { .. } => Role::Admin,
         Body::Policy { .. } | Body::Close { .. } => Role::Owner,
-        Body::Checkpoint { .. } => Role::Editor,
+        Body::Checkpoint { .. } | Body::Object { .. } => Role::Editor,
         _ => Role::Reader,
     }
 }

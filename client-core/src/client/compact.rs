@@ -1,0 +1,83 @@
+//! Making a space smaller, and what a person is told of checkpoints.
+
+use lifeos_sync_protocol::ids::SpaceId;
+use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
+use lifeos_sync_protocol::record::Record;
+
+use super::names::Names;
+use super::{CheckpointStatus, Client, ClientError, Joining, Progress, SyncReport};
+use crate::engine::{Shared, grace_ms, newest_checkpoint};
+use crate::store::{Bootstrap, Reads, StoreError};
+
+impl Client {
+    /// Syncs, and makes a checkpoint of everything if anything came since the last one; others then look at it with
+    /// their next sync, and after the grace period of the space the edits before it are forgotten.
+    /// # Errors
+    /// As [`Client::sync`].
+    pub async fn compact(&self, progress: Progress<'_>) -> Result<SyncReport, ClientError> {
+        self.shared.ask_for_compaction();
+        self.sync(progress).await
+    }
+
+    /// Forgets the edits before checkpoints that are in effect at a time (ms UTC); every sync does so. Gives how many
+    /// envelopes.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn forget_pruned_at(&self, now_ms: i64) -> Result<u64, ClientError> {
+        Ok(self.shared.forget_pruned(now_ms)?)
+    }
+}
+
+/// The newest checkpoint, in words.
+pub(super) fn newest(
+    shared: &Shared,
+    reads: &Reads<'_>,
+    records: &[Record],
+    names: &Names,
+    now_ms: i64,
+) -> Result<Option<CheckpointStatus>, ClientError> {
+    let state = shared.state();
+    let Some(record) = newest_checkpoint(&state.membership, records) else { return Ok(None) };
+    let (id, made_by) = (record.id(), names.device(&record.author()));
+    let endorsed_ms = reads.endorsed_ms(&shared.space, &id)?;
+    let effective_ms = endorsed_ms.map(|since_ms| since_ms.saturating_add(grace_ms(&state.membership)));
+    let (standing, text) = match state.membership.checkpoint_standing(&id) {
+        Some(CheckpointStanding::Blocked) => {
+            ("blocked", "a device says that it leaves something out: nothing is forgotten because of it")
+        }
+        Some(CheckpointStanding::Endorsed) if effective_ms.is_some_and(|effective_ms| effective_ms <= now_ms) => {
+            ("in_effect", "it stands for all edits before it, which are forgotten")
+        }
+        Some(CheckpointStanding::Endorsed) => {
+            ("endorsed", "others found everything in it: the edits before it are forgotten after the grace period")
+        }
+        _ => ("proposed", "it waits for another device, or another member, to sync and look at it"),
+    };
+    let (standing, text) = (standing.to_owned(), text.to_owned());
+    Ok(Some(CheckpointStatus { id: id.to_string(), made_by, standing, text, effective_ms }))
+}
+
+/// What has come of a checkpoint.
+pub(super) fn joining(bootstrap: Bootstrap) -> Joining {
+    let Bootstrap { essential, docs, bytes, .. } = bootstrap;
+    Joining { documents: docs.0, documents_all: docs.1, bytes: bytes.0, bytes_all: bytes.1, is_usable: essential == 0 }
+}
+
+/// Checkpoints that said what is not so.
+pub(super) fn alarms(
+    reads: &Reads<'_>,
+    space: &SpaceId,
+    membership: &Membership,
+    names: &Names,
+) -> Result<Vec<String>, StoreError> {
+    let blames = reads.checkpoint_blames(space)?.into_iter().map(|blame| {
+        let maker = membership.checkpoints.get(&blame.checkpoint).map(|made| names.device(&made.maker));
+        let maker = maker.filter(|name| !name.is_empty()).unwrap_or_else(|| "a device".to_owned());
+        let (repaired, damaged) = (blame.repaired, blame.damaged);
+        format!(
+            "{maker} made a checkpoint that said something false of {repaired} documents, which are right now, and held \
+             {damaged} that cannot be read: update that device, and if it is up to date, remove it"
+        )
+    });
+    Ok(blames.collect())
+}

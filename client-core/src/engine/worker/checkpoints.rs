@@ -1,0 +1,480 @@
+//! Checkpoints: what a device without a place in the log begins with, comparing those of others, making one when it is
+//! due, and forgetting envelopes once one is in effect (protocol §5).
+//!
+//! ```text
+//! no place in the log ─▶ newest checkpoint that others vouch for ─ chunks ─▶ store ─▶ streams stand at its cut
+//! at rest ─▶ another's, not looked at yet ─ its chunks ─▶ compared ─▶ Endorse, Object, or wait
+//!         ─▶ due, and this device's turn ─▶ chunks ─▶ Checkpoint record ─▶ OFFER, REC
+//!         ─▶ endorsed since the grace period ─▶ envelopes up to its cut are forgotten here, too
+//! ```
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use lifeos_sync_protocol::envelope::Envelope;
+use lifeos_sync_protocol::hash::sha256;
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
+use lifeos_sync_protocol::record::{Body, DeviceKind, Floor, Record};
+
+use super::{Done, EngineError, Worker};
+use crate::crypto::SystemRandom;
+use crate::engine::shared::{random_u64, wall_ms};
+use crate::engine::{SpaceState, sealing};
+use crate::event::Event;
+use crate::records::Draft;
+use crate::session::{Bootstrap, Input};
+use crate::store::{CheckpointDraft, Comparison, Drafting, Store, StoreError};
+
+/// A device that has something reads a whole log rather than take a checkpoint in, if it is no more behind than this.
+const READ_ENVELOPES_MAX: u64 = 256;
+/// A device that was not heard of for so long is not waited for.
+const SEEN_MS_MAX: i64 = 7 * DAY_MS;
+/// Whose turn it is makes a checkpoint that is due; after so long anybody does.
+const TURN_MS_MAX: i64 = DAY_MS;
+/// Two devices that think it is their turn do not begin at once.
+const SPREAD: Duration = Duration::from_secs(600);
+/// Objects that no checkpoint names are kept for so long: what was just made is named in a moment.
+const UNNAMED_MS_MAX: i64 = 7 * DAY_MS;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// How long one look into chunks may hold up edits.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// What one connection remembers of checkpoints.
+#[derive(Default)]
+pub(super) struct Checkpoints {
+    /// Not to be begun with again: chunks are missing, or it does not open.
+    passed_over: BTreeSet<RecordId>,
+    /// Chunks that this relay does not hold.
+    missing: BTreeSet<EnvelopeId>,
+    /// Chunks of own checkpoints that came back from this relay.
+    came_back: BTreeSet<EnvelopeId>,
+    /// Chunks that were asked for in order to compare them.
+    asked: BTreeSet<EnvelopeId>,
+    /// When it is this device's turn to make one that is due.
+    turn_at: Option<Instant>,
+    /// Checkpoints that this device could not judge, and what it held then: records, and envelopes.
+    behind: HashMap<RecordId, (u64, u64)>,
+}
+
+/// Records of checkpoints, newest first.
+fn checkpoints<'r>(membership: &Membership, records: &'r [Record]) -> Vec<&'r Record> {
+    let mut found: Vec<&Record> =
+        records.iter().filter(|record| membership.checkpoints.contains_key(&record.id())).collect();
+    found.sort_by_key(|record| std::cmp::Reverse(record.order()));
+    found
+}
+
+/// Chunks and blob parts that a record names.
+fn named(record: &Record) -> impl Iterator<Item = EnvelopeId> {
+    let (chunks, blobs) = match record.body() {
+        Body::Checkpoint { chunks, blobs, .. } => (chunks.as_slice(), blobs.as_slice()),
+        _ => Default::default(),
+    };
+    chunks.iter().chain(blobs).copied()
+}
+
+/// How many envelopes up to a checkpoint's cut are not held, and whether that is all of them.
+fn behind(record: &Record, held: &HashMap<StreamId, u32>) -> (u64, bool) {
+    let Body::Checkpoint { cut, .. } = record.body() else { return (0, false) };
+    let tip = |stream: &StreamId| held.get(stream).copied().unwrap_or(0);
+    let lacks = cut.iter().map(|floor| u64::from(floor.seq.saturating_sub(tip(&floor.stream)))).sum();
+    (lacks, lacks > 0 && cut.iter().all(|floor| tip(&floor.stream) == 0))
+}
+
+/// What is needed of checkpoints: all that are not blocked and that no endorsed one continues.
+fn kept(membership: &Membership, records: &[Record]) -> Vec<RecordId> {
+    let of = |id: &RecordId| membership.checkpoint_standing(id);
+    let mut superseded = BTreeSet::new();
+    for record in checkpoints(membership, records) {
+        let is_settled = of(&record.id()) == Some(CheckpointStanding::Endorsed);
+        if (is_settled || superseded.contains(&record.id()))
+            && let Some(made) = membership.checkpoints.get(&record.id())
+        {
+            superseded.extend(made.previous.iter().copied());
+        }
+    }
+    let is_kept = |id: &RecordId| !superseded.contains(id) && of(id) != Some(CheckpointStanding::Blocked);
+    membership.checkpoints.keys().filter(|id| is_kept(id)).copied().collect()
+}
+
+/// Whether a device writes in its own hand and was not removed.
+fn writers(membership: &Membership) -> impl Iterator<Item = &SignPk> {
+    let writes = |(key, device): &(&SignPk, &lifeos_sync_protocol::membership::Device)| {
+        device.removed_by.is_none() && device.kind != DeviceKind::Recovery && membership.may_write(key)
+    };
+    membership.devices.iter().filter(writes).map(|(key, _)| key)
+}
+
+/// The order in which devices have their turn, another one every day.
+fn turn(device: &SignPk, day: i64) -> [u8; 32] {
+    sha256("checkpoint-turn", &[device.as_ref(), &day.to_be_bytes()])
+}
+
+/// Whether somebody in force besides this device may endorse.
+fn is_alone(membership: &Membership, own: &SignPk) -> bool {
+    let is_hand = |device: &lifeos_sync_protocol::membership::Device| {
+        device.removed_by.is_none() && device.kind != DeviceKind::Recovery
+    };
+    !membership.devices.iter().any(|(key, device)| key != own && is_hand(device))
+}
+
+fn endorse(draft: &mut Draft<'_>, checkpoint: RecordId) {
+    if let Err(error) = draft.add(&Body::Endorse { checkpoint }) {
+        tracing::warn!(%error, "a checkpoint cannot be endorsed");
+    }
+}
+
+/// What this device has said of a checkpoint.
+fn has_spoken(records: &[Record], own: &SignPk, checkpoint: &RecordId) -> bool {
+    records.iter().filter(|record| record.author() == *own).any(|record| match record.body() {
+        Body::Endorse { checkpoint: of } | Body::Object { checkpoint: of, .. } => of == checkpoint,
+        _ => false,
+    })
+}
+
+impl Worker<'_> {
+    /// Says what to begin with: a checkpoint if one is worth it and to be trusted, else the log.
+    pub(super) fn bootstrap(&mut self, missing: &[EnvelopeId], is_pruned: bool) -> Result<(), EngineError> {
+        self.follow_records()?;
+        let (state, space) = (self.shared.state(), self.shared.space);
+        let mut store = self.shared.store();
+        self.checkpoints.missing.extend(missing.iter().copied());
+        let (mut end, is_only) = (Bootstrap::None, store.relays(&space)?.len() < 2);
+        if let Some(begun) = store.bootstrap(&space)? {
+            let standing = state.membership.checkpoint_standing(&begun.checkpoint);
+            let is_gone = standing.is_none() || (standing == Some(CheckpointStanding::Blocked) && !is_pruned);
+            let is_lost = begun.chunks.iter().any(|chunk| self.checkpoints.missing.contains(chunk));
+            if begun.chunks.is_empty() {
+                let report = store.finish_bootstrap(&space, &state.membership, &state.keyring, wall_ms())?;
+                self.tell_page(report);
+                // Another one may stand for what this one does not.
+                end = Bootstrap::Taken;
+            } else if is_gone || (is_lost && is_only) {
+                self.pass_over(&mut store, begun.checkpoint)?;
+            } else if !is_lost {
+                self.answer(Input::Bootstrap(Bootstrap::Fetch(begun.chunks)));
+                return Ok(());
+            } else {
+                // Another relay of the space may hold what this one does not: it goes on there.
+                self.answer(Input::Bootstrap(end));
+                return Ok(());
+            }
+        }
+        while let Some(record) = self.choose(&store, &state, is_pruned)? {
+            match store.begin_bootstrap(&space, &record, &state.membership, &state.keyring) {
+                Ok(()) => {
+                    let chunks = store.bootstrap(&space)?.map(|begun| begun.chunks).unwrap_or_default();
+                    self.answer(Input::Bootstrap(Bootstrap::Fetch(chunks)));
+                    return Ok(());
+                }
+                Err(StoreError::Checkpoint(error)) => {
+                    tracing::warn!(%error, "a checkpoint cannot be begun with");
+                    self.pass_over(&mut store, record.id())?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.answer(Input::Bootstrap(end));
+        Ok(())
+    }
+
+    fn pass_over(&mut self, store: &mut Store, checkpoint: RecordId) -> Result<(), StoreError> {
+        self.checkpoints.passed_over.insert(checkpoint);
+        store.abandon_bootstrap(&self.shared.space)
+    }
+
+    /// The newest checkpoint that enough others vouch for, or that an own device made; where the log is pruned and there
+    /// is none of these, the newest: what it stands for is nowhere else any more.
+    fn choose(&self, store: &Store, state: &SpaceState, is_pruned: bool) -> Result<Option<Record>, EngineError> {
+        let (space, membership) = (&self.shared.space, &state.membership);
+        let held: HashMap<StreamId, u32> = store.have(space)?.iter().map(|have| (have.stream, have.tip)).collect();
+        let blamed: BTreeSet<RecordId> =
+            store.reads().checkpoint_blames(space)?.iter().map(|blame| blame.checkpoint).collect();
+        let is_damaged = !store.reads().damaged_documents(space)?.is_empty();
+        let own_member = membership.devices.get(&self.shared.device).map(|device| device.member);
+        let records = store.records(space)?;
+        let made_here = |record: &Record| {
+            membership.checkpoints.get(&record.id()).is_some_and(|made| Some(made.member) == own_member)
+        };
+        let is_good = |record: &&Record| {
+            let id = record.id();
+            let (lacks, is_new) = behind(record, &held);
+            let is_worth_it = is_damaged || is_new || lacks > READ_ENVELOPES_MAX || (is_pruned && lacks > 0);
+            let is_here = named(record).all(|object| !self.checkpoints.missing.contains(&object));
+            is_worth_it && is_here && !self.checkpoints.passed_over.contains(&id)
+        };
+        let is_trusted = |record: &&&Record| match membership.checkpoint_standing(&record.id()) {
+            Some(CheckpointStanding::Endorsed) => true,
+            Some(CheckpointStanding::Proposed) => made_here(record),
+            _ => false,
+        };
+        let found: Vec<&Record> = checkpoints(membership, &records).into_iter().filter(is_good).collect();
+        let trusted = found.iter().filter(is_trusted).find(|record| !blamed.contains(&record.id()));
+        Ok(trusted.or(found.first().filter(|_| is_pruned)).map(|record| Record::clone(record)))
+    }
+
+    /// A chunk or blob part whose id was compared.
+    pub(super) fn store_object(&mut self, bytes: Vec<u8>) -> Result<(), EngineError> {
+        let (state, space, size) = (self.shared.state(), self.shared.space, bytes.len());
+        let Some(id) = Envelope::parse(bytes.clone()).ok().map(|envelope| envelope.id(&space)) else {
+            return Err(StoreError::PeerMisbehaved { what: "bytes that are no object" }.into());
+        };
+        let mut store = self.shared.store();
+        let begun = store.bootstrap(&space)?.filter(|begun| begun.chunks.contains(&id));
+        if let Some(begun) = begun {
+            match store.take_chunk(&space, &state.membership, &state.keyring, bytes, wall_ms()) {
+                Ok(report) => {
+                    let (docs, total) = store.bootstrap(&space)?.map_or((0, 0), |begun| begun.docs);
+                    let is_usable = store.bootstrap(&space)?.is_none_or(|begun| begun.essential == 0);
+                    drop(store);
+                    tracing::debug!(new = report.new, refused = report.refused, is_usable, "a chunk was taken in");
+                    self.tell(Done::Joined { docs, total, is_usable });
+                    // So much has changed that it is read anew rather than listed.
+                    self.shared.emit(Event::Lagged);
+                }
+                Err(StoreError::Checkpoint(error)) => {
+                    tracing::warn!(%error, "a checkpoint cannot be taken in");
+                    self.pass_over(&mut store, begun.checkpoint)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            self.checkpoints.came_back.insert(id);
+            store.put_object(&space, &state.membership, &id, bytes, wall_ms())?;
+        }
+        self.tell(Done::Freed { bytes: size });
+        self.answer(Input::ObjectStored);
+        Ok(())
+    }
+
+    /// What is kept here and the relay should have: the parts of checkpoints that count or may come to count.
+    pub(super) fn objects_kept(&self) -> Result<(), EngineError> {
+        let (state, space) = (self.shared.state(), &self.shared.space);
+        let store = self.shared.store();
+        let held: BTreeSet<EnvelopeId> = store.objects_kept(space)?.iter().map(|object| object.id).collect();
+        let mut ids = Vec::new();
+        if !held.is_empty() && state.membership.may_write(&self.shared.device) {
+            let records = store.records(space)?;
+            let kept = kept(&state.membership, &records);
+            let wanted = records.iter().filter(|record| kept.contains(&record.id())).flat_map(named);
+            ids = wanted.filter(|id| held.contains(id)).collect::<BTreeSet<_>>().into_iter().collect();
+        }
+        self.answer(Input::ObjectsKept(ids));
+        Ok(())
+    }
+
+    /// Those objects that were asked for in order to compare them, and that this relay does not hold.
+    pub(super) fn objects_missing(&mut self, missing: Vec<EnvelopeId>) {
+        self.checkpoints.missing.extend(missing);
+    }
+
+    /// Compares, endorses, makes and forgets; whether something is under way because of it.
+    pub(super) fn keep_checkpoints(&mut self) -> Result<bool, EngineError> {
+        if !self.caught_up {
+            return Ok(false);
+        }
+        self.follow_records()?;
+        let asked = self.shared.take_compaction();
+        Ok(self.judge_checkpoints()? || self.make_checkpoint(asked)? || self.forget_pruned()?)
+    }
+
+    /// Looks at what others made, and has the last word on the own ones where nobody else is there.
+    fn judge_checkpoints(&mut self) -> Result<bool, EngineError> {
+        let (state, space, own) = (self.shared.state(), self.shared.space, self.shared.device);
+        let mut store = self.shared.store();
+        let records = store.records(&space)?;
+        let mut draft = Draft::begin(&state.membership, &records, &state.opened(), &self.shared.keys);
+        let (mut wanted, mut is_paused) = (Vec::new(), false);
+        let kept = kept(&state.membership, &records);
+        for record in checkpoints(&state.membership, &records) {
+            let id = record.id();
+            let is_own = record.author() == own;
+            if !kept.contains(&id) || has_spoken(&records, &own, &id) {
+                continue;
+            }
+            let is_enough = state.membership.checkpoint_standing(&id) == Some(CheckpointStanding::Endorsed);
+            if is_own && (is_enough || !is_alone(&state.membership, &own)) {
+                continue;
+            }
+            if store.is_compared(&space, &id)? {
+                // Those who vouched for it may have been removed since.
+                if !is_enough {
+                    endorse(&mut draft, id);
+                }
+                continue;
+            }
+            let since = (state.records_changed, store.have(&space)?.iter().map(|have| u64::from(have.tip)).sum());
+            if self.checkpoints.behind.get(&id) == Some(&since) {
+                continue;
+            }
+            if is_own {
+                // Nobody else can say that the relay gives back what it was given.
+                let lacking: Vec<_> = named(record).filter(|id| !self.checkpoints.came_back.contains(id)).collect();
+                if !lacking.is_empty() {
+                    wanted.extend(lacking);
+                    continue;
+                }
+            }
+            let (keys, begun) = ((&state.membership, &state.keyring), Instant::now());
+            match store.compare_checkpoint(&space, record, keys, wall_ms(), &mut || begun.elapsed() > SLICE)? {
+                Comparison::Holds => {
+                    store.note_compared(&space, &id)?;
+                    if !is_enough {
+                        endorse(&mut draft, id);
+                    }
+                }
+                Comparison::Behind => drop(self.checkpoints.behind.insert(id, since)),
+                Comparison::Paused => is_paused = true,
+                Comparison::Lacks(chunks) => wanted.extend(chunks),
+                Comparison::Wrong { reason, stream, seq } => {
+                    tracing::warn!(reason, "a checkpoint leaves out or adds something: this device objects to it");
+                    let object = Body::Object { checkpoint: id, reason, stream, seq };
+                    if let Err(error) = draft.add(&object) {
+                        tracing::warn!(%error, "a checkpoint cannot be objected to");
+                    }
+                }
+            }
+        }
+        wanted.retain(|id| !self.checkpoints.missing.contains(id) && self.checkpoints.asked.insert(*id));
+        let is_fetching = !wanted.is_empty();
+        if is_fetching {
+            self.answer(Input::ObjectsWanted(wanted));
+        }
+        let is_moving = self.publish(&mut store, draft)? || is_fetching;
+        drop(store);
+        // An edit gets in between, and then it goes on with the next chunk.
+        if is_paused && !is_moving { self.judge_checkpoints() } else { Ok(is_moving) }
+    }
+
+    /// Makes a checkpoint if one is due and it is this device's turn, or if somebody asked for one.
+    fn make_checkpoint(&mut self, asked: bool) -> Result<bool, EngineError> {
+        let (state, space) = (self.shared.state(), self.shared.space);
+        if !state.membership.may_write(&self.shared.device) || state.membership.closed.is_some() {
+            return Ok(false);
+        }
+        let store = self.shared.store();
+        let is_due = store.checkpoint_due(&space, wall_ms())?;
+        if !asked && (is_due.is_none() || !self.is_turn(&store, &state.membership)?) {
+            return Ok(false);
+        }
+        drop(store);
+        let Some(made) = self.draft_checkpoint(&state)? else { return Ok(false) };
+        let CheckpointDraft { previous, cut, chunks, blobs, enc_manifest } = made;
+        let mut store = self.shared.store();
+        self.shared.follow_records(&store)?;
+        let (state, records) = (self.shared.state(), store.records(&space)?);
+        let mut draft = Draft::begin(&state.membership, &records, &state.opened(), &self.shared.keys);
+        if let Err(error) = draft.add(&Body::Checkpoint { previous, cut, chunks, blobs, enc_manifest }) {
+            tracing::warn!(%error, "a checkpoint cannot be written");
+            return Ok(false);
+        }
+        store.checkpoint_is_made(&space)?;
+        self.answer(Input::ObjectsChanged);
+        self.publish(&mut store, draft)
+    }
+
+    /// Packs what is held, from one reading of the database, while edits go on.
+    fn draft_checkpoint(&self, state: &SpaceState) -> Result<Option<CheckpointDraft>, EngineError> {
+        let (space, keys, mut random) = (&self.shared.space, &self.shared.keys, SystemRandom::new());
+        let key = match state.seal_key(keys).map_err(EngineError::from) {
+            Ok(key) if sealing::check_taken(self.shared, &state.membership, key.epoch()).is_ok() => key,
+            _ => return Ok(None),
+        };
+        let Some(mut drafting) = Drafting::begin(self.shared.open_reader()?, space, &state.membership)? else {
+            return Ok(None);
+        };
+        loop {
+            let chunk = match drafting.next_chunk(keys, &key, &mut random) {
+                Ok(chunk) => chunk,
+                Err(error @ StoreError::DocumentTooLarge) => {
+                    tracing::warn!(%error, "no checkpoint is made");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let Some(chunk) = chunk else { break };
+            self.shared.store().keep_chunk(space, &chunk, wall_ms())?;
+            let progress = drafting.progress();
+            self.tell(Done::Packed { docs: progress.docs, total: progress.docs_all });
+        }
+        let built = drafting.finish(&key, &mut random)?;
+        Ok(Some(self.shared.store().keep_draft(space, built, wall_ms())?))
+    }
+
+    /// Whether this device comes first today among those that were heard of lately, or has waited long enough.
+    fn is_turn(&mut self, store: &Store, membership: &Membership) -> Result<bool, EngineError> {
+        let (space, own, now_ms) = (&self.shared.space, self.shared.device, wall_ms());
+        let heard = store.reads().heard_devices(space, now_ms.saturating_sub(SEEN_MS_MAX))?;
+        let day = now_ms / DAY_MS;
+        let first = writers(membership).filter(|device| **device == own || heard.contains(device));
+        let is_first = first.min_by_key(|device| turn(device, day)) == Some(&own);
+        let since_ms = store.due_since(space, now_ms)?;
+        if !is_first && now_ms.saturating_sub(since_ms) < TURN_MS_MAX {
+            return Ok(false);
+        }
+        if !self.is_patient || is_alone(membership, &own) {
+            return Ok(true);
+        }
+        let spread = SPREAD.mul_f64(random_u64() as f64 / u64::MAX as f64);
+        Ok(Instant::now() >= *self.checkpoints.turn_at.get_or_insert_with(|| Instant::now() + spread))
+    }
+
+    /// Forgets envelopes below checkpoints in effect, and objects that nothing names.
+    fn forget_pruned(&self) -> Result<bool, EngineError> {
+        self.shared.forget_pruned(wall_ms())?;
+        Ok(false)
+    }
+}
+
+impl crate::engine::Shared {
+    /// Forgets envelopes below checkpoints that have been endorsed for the grace period by this device's clock, and
+    /// objects that no checkpoint names any more. Gives how many envelopes.
+    pub(crate) fn forget_pruned(&self, now_ms: i64) -> Result<u64, StoreError> {
+        let (state, space) = (self.state(), &self.space);
+        let membership = &state.membership;
+        if membership.checkpoints.is_empty() {
+            return Ok(0);
+        }
+        let mut store = self.store();
+        let records = store.records(space)?;
+        // A relay that has not got all of the own stream could not go on behind what is forgotten here.
+        let (own, relays) = (store.own_tip(space)?.stream, store.relays(space)?);
+        let is_with_all = |cut: &[Floor]| {
+            let floor = cut.iter().find(|floor| floor.stream == own).map_or(0, |floor| floor.seq);
+            relays.iter().all(|relay| relay.own_acked_seq >= floor)
+        };
+        let mut envelopes = 0;
+        for record in checkpoints(membership, &records) {
+            let is_endorsed = membership.checkpoint_standing(&record.id()) == Some(CheckpointStanding::Endorsed);
+            let since_ms = store.endorsed_since(space, &record.id(), is_endorsed, now_ms)?;
+            let is_over = since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= grace_ms(membership));
+            if let (true, Body::Checkpoint { cut, .. }) = (is_over, record.body())
+                && is_with_all(cut)
+            {
+                envelopes += store.prune_below(space, cut)?.envelopes;
+            }
+        }
+        let kept = kept(membership, &records);
+        let names: Vec<_> = records.iter().filter(|record| kept.contains(&record.id())).flat_map(named).collect();
+        store.drop_objects(space, &names, now_ms.saturating_sub(UNNAMED_MS_MAX))?;
+        Ok(envelopes)
+    }
+}
+
+/// The newest checkpoint that counts or may come to count; if all are blocked, the newest.
+pub(crate) fn newest_checkpoint<'r>(membership: &Membership, records: &'r [Record]) -> Option<&'r Record> {
+    let (kept, found) = (kept(membership, records), checkpoints(membership, records));
+    found.iter().find(|record| kept.contains(&record.id())).or(found.first()).copied()
+}
+
+/// Time between endorsement and effect in this space.
+pub(crate) fn grace_ms(membership: &Membership) -> i64 {
+    let days = membership.policy.as_ref().map_or(GRACE_DAYS, |policy| policy.grace_days.max(GRACE_DAYS_MIN));
+    i64::from(days) * DAY_MS
+}
+
+/// Days between endorsement and effect, without rules of the space.
+const GRACE_DAYS: u32 = 30;
+/// The fewest, whatever the rules say.
+const GRACE_DAYS_MIN: u32 = 7;
