@@ -139,6 +139,7 @@ impl Document {
     }
 
     /// The same document; later changes carry `actor`.
+    #[cfg(feature = "io")]
     pub(crate) fn with_actor(mut self, actor: StreamId) -> Self {
         self.doc.set_actor(ActorId::from(actor.as_bytes().as_slice()));
         self

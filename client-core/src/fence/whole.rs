@@ -9,16 +9,13 @@
 //! No column may be compressed, so nothing inflates; what columns claim is summed as for a change. The document is loaded
 //! with its history verified: every hash is computed anew, so equal heads are equal changes.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use automerge::ChangeHash;
-use lifeos_sync_protocol::ids::{DocId, StreamId};
+use lifeos_sync_protocol::ids::StreamId;
 
 use super::FenceError;
 use super::limits::{CHANGE_ACTORS_MAX, CHANGE_DEPS_MAX, DOCUMENT_OPS_FREE};
 use super::prescan::{COLUMNS_MAX, Cursor, MAGIC, column_items};
 use crate::crypto;
-use crate::document::{Document, GenesisId};
 use crate::registry;
 
 const TYPE_DOCUMENT: u8 = 0;
@@ -79,20 +76,6 @@ fn body_of(bytes: &[u8]) -> Result<&[u8], FenceError> {
 
 fn columns(cursor: &mut Cursor<'_>) -> Result<Vec<(u64, u64)>, FenceError> {
     (0..cursor.count(COLUMNS_MAX)?).map(|_| Ok((cursor.unsigned()?, cursor.unsigned()?))).collect()
-}
-
-/// Loads a scanned document and checks that it is what was said of it: its heads, its genesis, its actors.
-pub(super) fn load(doc: DocId, genesis: GenesisId, bytes: &[u8], heads: &[ChangeHash]) -> Result<Document, FenceError> {
-    registry::genesis(genesis).ok_or(FenceError::Genesis)?;
-    let scanned = scan_document(bytes)?;
-    if scanned.heads != heads {
-        return Err(FenceError::Parse);
-    }
-    let load = || Document::load(doc, genesis, StreamId::ZERO, bytes, &[]);
-    let loaded = catch_unwind(AssertUnwindSafe(load)).map_err(|_| FenceError::Panic)?;
-    let mut document = loaded.map_err(|_| FenceError::Parse)?;
-    let complete = document.inspect().get_missing_deps(&[]).is_empty();
-    if complete && document.heads() == heads { Ok(document) } else { Err(FenceError::Parse) }
 }
 
 /// Whether an actor is that of every genesis, which no device writes as.
