@@ -68,3 +68,7 @@ pub const SPACE_SAFETY_RECORDS: usize = SPACE_RECORDS_MAX / 100 * 15;
 /// bytes for each, and a fifth of [`EPOCH_BODY_BYTES_MAX`] is left for the wraps of its parents. No rule of the
 /// evaluation: records that another relay took count all the same.
 pub const SPACE_READERS_MAX: usize = 4_000;
+/// Days that a checkpoint waits after enough devices endorsed it, in a space without rules.
+pub const GRACE_DAYS: u32 = 30;
+/// Fewest such days, whatever the rules of a space say: who was away that long must still be able to object.
+pub const GRACE_DAYS_MIN: u32 = 7;

@@ -415,6 +415,15 @@ impl PartialEq for ProofMemo {
 
 impl Eq for ProofMemo {}
 
+/// Whether a checkpoint's cut leaves no stream of another one's earlier than that does. Both ascend by stream.
+#[must_use]
+pub fn reaches(cut: &[Floor], other: &[Floor]) -> bool {
+    other.iter().all(|before| {
+        let at = cut.binary_search_by_key(&before.stream, |floor| floor.stream);
+        at.is_ok_and(|at| cut[at].seq >= before.seq)
+    })
+}
+
 /// Whether floors ascend by stream, each of a stream that its device has in the space.
 fn are_floors_true(space: &SpaceId, floors: &[Floor]) -> bool {
     let ascend = floors.is_sorted_by(|one, next| one.stream < next.stream);

@@ -240,11 +240,6 @@ impl Default for Limits {
 pub(crate) const HOUR_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds of a day.
 pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
-/// Shortest grace of a checkpoint, whatever the rules of a space say: for whoever was away that long it must still be
-/// time to object.
-pub(crate) const GRACE_DAYS_MIN: u64 = 7;
-/// Grace of a checkpoint in a space without rules.
-pub(crate) const GRACE_DAYS: u64 = 30;
 /// How long an object stays that nothing names: long enough to name it.
 pub(crate) const UNNAMED_MS: u64 = 7 * DAY_MS;
 

@@ -13,7 +13,7 @@ use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::limits::{DAY_MS, GRACE_DAYS, GRACE_DAYS_MIN, HOUR_MS, LOOK_MS_MAX, UNNAMED_MS};
+use crate::limits::{DAY_MS, HOUR_MS, LOOK_MS_MAX, UNNAMED_MS};
 use crate::server::{Phase, Relay, until_not_running};
 use crate::space::{Space, View};
 use crate::store::{Progress, StoreError, TendJob, Tended, Work};
@@ -223,8 +223,7 @@ impl Next {
 
 /// How long a checkpoint waits in a space with these rules.
 fn grace_ms(view: &View) -> u64 {
-    let days = view.membership.policy.as_ref().map_or(GRACE_DAYS, |policy| u64::from(policy.grace_days));
-    days.max(GRACE_DAYS_MIN) * DAY_MS
+    u64::from(view.membership.grace_days()) * DAY_MS
 }
 
 /// Objects that checkpoints name which nothing has superseded.

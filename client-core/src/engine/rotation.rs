@@ -29,7 +29,7 @@ use crate::store::KeyClock;
 const RANK_WAIT_MS: u64 = 2_000;
 /// Spread of those with one rank, and of one who was slow.
 const JITTER_MS_MAX: u64 = 1_000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Days between rotations, unless the space's rules say otherwise.
 const ROTATION_DAYS: i64 = 30;
 

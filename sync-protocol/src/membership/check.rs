@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::VoidReason;
 use super::standing::{DeviceRef, Enrolled, Seat, Standing, device_ref, writes};
 use crate::ids::{EpochRef, HpkePk, MemberId, RecordId, SignPk};
-use crate::record::{Body, DeviceEntry, DeviceKind, Floor, Role, Seal, Wrap};
+use crate::record::{Body, DeviceEntry, DeviceKind, Floor, Role, Seal, Wrap, reaches};
 
 /// What the rules ask about a record's past beyond authority.
 pub(super) trait Past {
@@ -314,12 +314,4 @@ pub(super) fn recipients(seals: &[Seal]) -> Option<Vec<DeviceRef>> {
     let mut short: Vec<DeviceRef> = seals.iter().map(|seal| seal.device_ref).collect();
     short.sort_unstable();
     short.is_sorted_by(|a, b| a < b).then_some(short)
-}
-
-/// Whether a cut leaves every stream of another no earlier. Both ascend by stream.
-fn reaches(cut: &[Floor], other: &[Floor]) -> bool {
-    other.iter().all(|before| {
-        let at = cut.binary_search_by_key(&before.stream, |floor| floor.stream);
-        at.is_ok_and(|at| cut[at].seq >= before.seq)
-    })
 }

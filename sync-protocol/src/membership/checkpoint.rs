@@ -4,9 +4,15 @@ use std::collections::BTreeSet;
 
 use super::{CheckpointStanding, Membership};
 use crate::ids::{MemberId, RecordId, SignPk};
-use crate::record::DeviceKind;
+use crate::limits::{GRACE_DAYS, GRACE_DAYS_MIN};
 
 impl Membership {
+    /// Days between a checkpoint's endorsement and its effect.
+    #[must_use]
+    pub fn grace_days(&self) -> u32 {
+        self.policy.as_ref().map_or(GRACE_DAYS, |policy| policy.grace_days).max(GRACE_DAYS_MIN)
+    }
+
     /// How far a checkpoint has come by what devices in force say of it; `None`: there is no such checkpoint.
     ///
     /// One objection blocks. Enough endorsements are those of as many other members as the rules ask for, or of all
@@ -18,7 +24,7 @@ impl Membership {
         if !made.objections.is_empty() {
             return Some(CheckpointStanding::Blocked);
         }
-        let hands = || self.devices.iter().filter(|(_, device)| is_hand(device));
+        let hands = || self.devices.iter().filter(|(_, device)| device.is_hand());
         let others: BTreeSet<MemberId> =
             hands().map(|(_, device)| device.member).filter(|member| *member != made.member).collect();
         let is_endorsed = if others.is_empty() {
@@ -35,9 +41,4 @@ impl Membership {
         };
         Some(if is_endorsed { CheckpointStanding::Endorsed } else { CheckpointStanding::Proposed })
     }
-}
-
-/// Whether a device is in force and somebody's hand, not a paper key.
-fn is_hand(device: &super::Device) -> bool {
-    device.removed_by.is_none() && device.kind != DeviceKind::Recovery
 }

@@ -70,6 +70,12 @@ pub struct Device {
 }
 
 impl Device {
+    /// Whether it is in force and in somebody's hand, not a paper key.
+    #[must_use]
+    pub const fn is_hand(&self) -> bool {
+        self.removed_by.is_none() && !matches!(self.kind, DeviceKind::Recovery)
+    }
+
     /// A device in force of a founder.
     #[must_use]
     pub const fn enrolled(member: MemberId, hpke_pk: HpkePk, kind: DeviceKind, added_by: RecordId) -> Self {

@@ -39,9 +39,9 @@ pub(super) const TABLE: &[Defence] = &[
     Defence {
         attack: 52,
         how: "the rules of a space may leave nobody any time to object",
-        file: "sync-server/src/tend.rs",
-        find: "days.max(GRACE_DAYS_MIN) * DAY_MS",
-        put: "days.max(0 * GRACE_DAYS_MIN) * DAY_MS",
+        file: "sync-protocol/src/membership/checkpoint.rs",
+        find: "|policy| policy.grace_days).max(GRACE_DAYS_MIN)",
+        put: "|policy| policy.grace_days).max(0 * GRACE_DAYS_MIN)",
         package: "lifeos-sync-server",
         target: Target::Test("relay"),
         tests: &["the_rules_of_a_space_lengthen_the_grace_and_shorten_it_to_a_week"],

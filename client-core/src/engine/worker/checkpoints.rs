@@ -15,10 +15,11 @@ use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
-use lifeos_sync_protocol::record::{Body, DeviceKind, Floor, Record};
+use lifeos_sync_protocol::record::{Body, Floor, Record};
 
 use super::{Done, EngineError, Worker};
 use crate::crypto::SystemRandom;
+use crate::engine::rotation::DAY_MS;
 use crate::engine::shared::{random_u64, wall_ms};
 use crate::engine::{SpaceState, sealing};
 use crate::event::Event;
@@ -36,7 +37,6 @@ const TURN_MS_MAX: i64 = DAY_MS;
 const SPREAD: Duration = Duration::from_secs(600);
 /// Objects that no checkpoint names are kept for so long: what was just made is named in a moment.
 const UNNAMED_MS_MAX: i64 = 7 * DAY_MS;
-const DAY_MS: i64 = 24 * 3_600_000;
 /// How long one look into chunks may hold up edits.
 const SLICE: Duration = Duration::from_millis(200);
 
@@ -100,10 +100,8 @@ fn kept(membership: &Membership, records: &[Record]) -> Vec<RecordId> {
 
 /// Whether a device writes in its own hand and was not removed.
 fn writers(membership: &Membership) -> impl Iterator<Item = &SignPk> {
-    let writes = |(key, device): &(&SignPk, &lifeos_sync_protocol::membership::Device)| {
-        device.removed_by.is_none() && device.kind != DeviceKind::Recovery && membership.may_write(key)
-    };
-    membership.devices.iter().filter(writes).map(|(key, _)| key)
+    let hands = membership.devices.iter().filter(|(_, device)| device.is_hand());
+    hands.map(|(key, _)| key).filter(|key| membership.may_write(key))
 }
 
 /// The order in which devices have their turn, another one every day.
@@ -113,10 +111,7 @@ fn turn(device: &SignPk, day: i64) -> [u8; 32] {
 
 /// Whether somebody in force besides this device may endorse.
 fn is_alone(membership: &Membership, own: &SignPk) -> bool {
-    let is_hand = |device: &lifeos_sync_protocol::membership::Device| {
-        device.removed_by.is_none() && device.kind != DeviceKind::Recovery
-    };
-    !membership.devices.iter().any(|(key, device)| key != own && is_hand(device))
+    !membership.devices.iter().any(|(key, device)| key != own && device.is_hand())
 }
 
 fn endorse(draft: &mut Draft<'_>, checkpoint: RecordId) {
@@ -470,11 +465,5 @@ pub(crate) fn newest_checkpoint<'r>(membership: &Membership, records: &'r [Recor
 
 /// Time between endorsement and effect in this space.
 pub(crate) fn grace_ms(membership: &Membership) -> i64 {
-    let days = membership.policy.as_ref().map_or(GRACE_DAYS, |policy| policy.grace_days.max(GRACE_DAYS_MIN));
-    i64::from(days) * DAY_MS
+    i64::from(membership.grace_days()) * DAY_MS
 }
-
-/// Days between endorsement and effect, without rules of the space.
-const GRACE_DAYS: u32 = 30;
-/// The fewest, whatever the rules say.
-const GRACE_DAYS_MIN: u32 = 7;

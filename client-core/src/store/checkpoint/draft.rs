@@ -14,7 +14,7 @@ use automerge::ChangeHash;
 use lifeos_sync_protocol::envelope::{Header, Kind};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, RecordId, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::Floor;
+use lifeos_sync_protocol::record::{Floor, reaches};
 use rusqlite::Connection;
 
 use super::super::documents::DocRow;
@@ -535,10 +535,6 @@ fn newest(membership: &Membership, cut: &[Floor]) -> Vec<RecordId> {
     let continued: BTreeSet<&RecordId> =
         membership.checkpoints.values().flat_map(|checkpoint| &checkpoint.previous).collect();
     // One that reaches further than this device does stays beside the new one.
-    let reaches = |before: &Floor| {
-        let at = cut.binary_search_by_key(&before.stream, |floor| floor.stream);
-        at.is_ok_and(|at| cut.get(at).is_some_and(|floor| floor.seq >= before.seq))
-    };
     let newest = membership.checkpoints.iter().filter(|(record, _)| !continued.contains(record));
-    newest.filter(|(_, made)| made.cut.iter().all(reaches)).map(|(record, _)| *record).collect()
+    newest.filter(|(_, made)| reaches(cut, &made.cut)).map(|(record, _)| *record).collect()
 }
