@@ -340,10 +340,20 @@ fn two_devices_are_linked_across_processes_and_exchange_notes() {
         let shown = text(&desk.run("laptop", command).stdout);
         assert!(shown.contains("has everything up to 2"), "{shown}");
     }
-    desk.add("laptop", "Not there yet", "soon");
+    let late = desk.add("laptop", "Not there yet", "soon");
     desk.json("laptop", &["sync"]);
     let shown = text(&desk.run("laptop", &["status"]).stdout);
     assert!(shown.contains("; has not confirmed 1 envelope of this device yet"), "{shown}");
+    let has = |id: &str| {
+        let note = desk.json("laptop", &["status", "--note", id]);
+        (note["devices"][0]["reach"].clone(), note["relays"][0]["has"].clone())
+    };
+    assert_eq!(has(&id), (json!("has"), json!(true)), "of a note the phone has all, although not of the space");
+    assert_eq!(has(&late), (json!("not_confirmed"), json!(true)));
+    let shown = text(&desk.run("laptop", &["status", "--note", &late]).stdout);
+    assert!(shown.contains("has not confirmed the newest edits yet: sync this device"), "{shown}");
+    let later = desk.add("laptop", "Nowhere else", "mine");
+    assert_eq!(has(&later), (json!("not_confirmed"), json!(false)));
     let receipt = desk.json("laptop", &["status"])["devices"]
         .as_array()
         .unwrap()

@@ -176,3 +176,52 @@ async fn a_relay_that_shows_two_logs_is_found_out_by_the_receipt_of_a_device_tha
     assert_eq!(missing.iter().map(|one| one.author.as_str()).collect::<Vec<_>>(), ["tablet"]);
     relay.shutdown().await;
 }
+
+/// What each other device is said to have of a note, by its name.
+fn reach(client: &Client, note: &str) -> Vec<(String, String)> {
+    let devices = client.note_receipts(note).unwrap().devices;
+    let mut reach: Vec<_> = devices.into_iter().map(|device| (device.name, device.reach)).collect();
+    reach.sort();
+    reach
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_is_said_to_be_where_a_device_signed_that_it_has_it_and_nowhere_else() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    let is = |phone: &str, tablet: &str| {
+        vec![("phone".to_owned(), phone.to_owned()), ("tablet".to_owned(), tablet.to_owned())]
+    };
+    let (plan, list) = (note(&laptop, "Plan", "one\n"), note(&laptop, "List", "milk\n"));
+    assert_eq!(reach(&laptop, &plan), is("not_confirmed", "not_confirmed"));
+    let relay_has = |note: &str| laptop.note_receipts(note).unwrap().relays[0].has;
+    assert!(!relay_has(&plan), "it is not even sealed");
+    sync(&laptop).await;
+    assert_eq!((relay_has(&plan), reach(&laptop, &plan)), (true, is("not_confirmed", "not_confirmed")));
+    sync(&phone).await;
+    sync(&laptop).await;
+    assert_eq!(reach(&laptop, &plan), is("has", "not_confirmed"));
+    // The list changes: what the phone has of the plan it has all the same, though not all of the space.
+    laptop.note_set_title(&list, "Groceries").unwrap();
+    sync(&laptop).await;
+    assert!(receipts(&laptop).iter().any(|(name, said)| name == "phone" && !said.unwrap().complete));
+    assert_eq!(reach(&laptop, &plan), is("has", "not_confirmed"));
+    assert_eq!(reach(&laptop, &list), is("not_confirmed", "not_confirmed"));
+    // What another device wrote and this one has is asked of the third in the same way.
+    phone.note_set_title(&plan, "Plan B").unwrap();
+    sync_each(&[&phone, &laptop]).await;
+    assert_eq!(reach(&laptop, &plan), is("has", "not_confirmed"), "its author has it");
+    sync_each(&[&tablet, &laptop]).await;
+    assert_eq!(reach(&laptop, &plan)[1].1, "has");
+    sync_each(&[&phone, &tablet, &laptop]).await;
+    assert_eq!((reach(&laptop, &plan), reach(&laptop, &list)), (is("has", "has"), is("has", "has")));
+    // Every device says it of every other one, and opening the home anew changes nothing.
+    assert!(reach(&tablet, &plan).iter().all(|(_, reach)| reach == "has"));
+    drop(laptop);
+    let laptop = Client::open(&world.home("laptop")).unwrap();
+    assert_eq!(reach(&laptop, &plan), is("has", "has"));
+    // One that is removed is asked no more.
+    laptop.device_remove("tablet", RemoveReason::Lost).await.unwrap();
+    assert_eq!(reach(&laptop, &plan), is("has", "")[..1]);
+    world.relay.shutdown().await;
+}

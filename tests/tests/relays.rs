@@ -8,7 +8,7 @@ use std::time::Duration;
 use lifeos_client_core::client::{Client, ClientError, RelayStatus, Status};
 use lifeos_client_core::event::{Event, SyncState};
 use lifeos_client_core::protocol::record::RemoveReason;
-use lifeos_sync_server::Handle;
+use lifeos_sync_server::{Config, Handle, Server};
 use lifeos_tests::world::{
     HANG, NOWHERE, World, assert_equal, assert_settled, copy, note, relay_in, sync, titles, try_sync, until,
 };
@@ -192,4 +192,38 @@ async fn a_stream_that_is_left_is_left_at_every_relay() {
     }
     assert!(relays(&laptop).iter().all(|relay| relay.envelopes_unsent == 0));
     assert_equal(&[&laptop, &phone, &tablet]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_does_not_work_is_told_with_why_and_when_and_forgotten_once_it_works() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let listen = world.relay.addr();
+    let trouble = || relays(&laptop)[0].trouble.clone();
+    sync(&laptop).await;
+    assert_eq!(trouble(), None);
+    world.relay.shutdown().await;
+    for failures in 1..=6 {
+        assert!(try_sync(&laptop).await.is_err());
+        let trouble = trouble().expect("it failed");
+        assert_eq!((trouble.failures, trouble.needs_person, trouble.rests), (failures, false, failures == 6));
+        assert!(trouble.next_ms >= trouble.since_ms && !trouble.reason.is_empty(), "{trouble:?}");
+    }
+    // Live, it is left alone although it is there again; a person who asks is not kept waiting.
+    let mut events = laptop.subscribe();
+    let live = laptop.sync_live();
+    let again = Server::start(Config { listen, ..Config::local(world.dir.path().join("relay")) }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(trouble().is_some_and(|trouble| trouble.rests), "an open circuit rests");
+    laptop.retry_now();
+    until(&mut events, |event| matches!(event, Event::Sync { state: SyncState::Live, .. })).await;
+    assert_eq!(trouble(), None);
+    live.stop().await;
+    // Another relay at the same address: nobody tries that again and again.
+    again.shutdown().await;
+    let other = Config { listen, ..Config::local(world.dir.path().join("another")) };
+    let _other = Server::start(other).await.unwrap();
+    assert!(matches!(try_sync(&laptop).await, Err(ClientError::Security { .. })));
+    let trouble = trouble().expect("it failed");
+    assert_eq!((trouble.failures, trouble.needs_person, trouble.rests), (1, true, true));
 }

@@ -1,7 +1,9 @@
 //! `lifeos status`: what is not sent, how far each relay has been read, what was noticed and set aside.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
-use lifeos_client_core::client::{CheckpointStatus, RelayStatus, SpaceNotice, Status};
+use lifeos_client_core::client::{CheckpointStatus, NoteReceipts, RelayStatus, RelayTrouble, SpaceNotice, Status};
 use serde_json::json;
 
 use super::device;
@@ -13,6 +15,7 @@ use crate::page::{Page, count, one_line, short, time};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  lifeos status\n  lifeos status --verify            six digits to compare with another device\n  \
+                        lifeos status --note 1f3a         which devices have a note\n  \
                         lifeos status --json | jq .changes_pending"
 )]
 pub struct StatusArgs {
@@ -22,10 +25,17 @@ pub struct StatusArgs {
     /// Forget the warnings about relays and about what has not come; what proves that one lied stays in --json, under `proofs`
     #[arg(long)]
     dismiss: bool,
+    /// Which devices and relays have the newest edits of a note: its id or first characters
+    #[arg(long, value_name = "ID", conflicts_with_all = ["verify", "dismiss"])]
+    note: Option<String>,
 }
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
+    if let Some(id) = &args.note {
+        let receipts = client.note_receipts(id)?;
+        return context.out.result(&receipts, |page| draw_note(page, &receipts));
+    }
     if args.dismiss {
         client.dismiss_warnings()?;
     }
@@ -45,6 +55,30 @@ fn verify(page: &mut Page, status: &Status) {
     page.line("Sync both devices, then read this to each other, for the same space: equal digits mean equal members,");
     page.line("keys and edits.");
     page.line("If they stay different after a sync, a relay may be keeping something from one of you.");
+}
+
+/// Who has a note.
+fn draw_note(page: &mut Page, note: &NoteReceipts) {
+    page.line(format_args!("{} ({})", page.bold(&one_line(&note.title)), short(&note.note)));
+    if note.changes_pending > 0 {
+        let changes = count(note.changes_pending, "change");
+        page.line(format_args!("{changes} of this device are nowhere else yet: run `lifeos sync`."));
+    }
+    let device = |device: &lifeos_client_core::client::NoteDevice| {
+        let heard = device.heard_ms.map_or_else(|| "never heard of".to_owned(), |ms| format!("heard of {}", time(ms)));
+        let person = if device.person.is_empty() { String::new() } else { format!("of {}", one_line(&device.person)) };
+        vec![short(&device.device), one_line(&device.name), person, one_line(&device.text), heard]
+    };
+    section(page, "Devices", &note.devices.iter().map(device).collect::<Vec<_>>());
+    let relay = |relay: &lifeos_client_core::client::NoteRelay| {
+        let has =
+            if relay.has { "has all of this device's edits" } else { "lacks edits of this device: run `lifeos sync`" };
+        vec![one_line(&relay.url), has.to_owned()]
+    };
+    section(page, "Relays", &note.relays.iter().map(relay).collect::<Vec<_>>());
+    if note.devices.is_empty() && note.relays.is_empty() {
+        page.line("It is on this device alone: no other device and no relay is known here.");
+    }
 }
 
 fn draw(page: &mut Page, status: &Status) {
@@ -109,6 +143,10 @@ fn draw(page: &mut Page, status: &Status) {
         })
         .collect();
     section(page, "Set aside", &aside);
+    let next: BTreeSet<&str> = status.quarantine.iter().map(|entry| entry.next.as_str()).collect();
+    for next in next {
+        page.line(format_args!("  What to do: {}.", one_line(next)));
+    }
     let proofs = status.proofs.len() as u64;
     if proofs > 0 {
         page.line("");
@@ -185,5 +223,21 @@ pub(super) fn relay_row(relay: &RelayStatus) -> Vec<String> {
     } else {
         format!("lacks {} of this device", count(relay.envelopes_unsent, "envelope"))
     };
-    vec![one_line(&relay.url), key, format!("position {}", relay.position), synced, unsent]
+    let trouble = relay.trouble.as_ref().map(trouble).unwrap_or_default();
+    vec![one_line(&relay.url), key, format!("position {}", relay.position), synced, unsent, trouble]
+}
+
+/// Why a relay is not connected, and when it is tried next.
+fn trouble(trouble: &RelayTrouble) -> String {
+    let next = match (trouble.needs_person, trouble.rests) {
+        (true, _) => "waits for you".to_owned(),
+        (false, true) => format!("left alone until {}", time(trouble.next_ms)),
+        (false, false) => format!("tried again at {}", time(trouble.next_ms)),
+    };
+    format!(
+        "{} since {}, {next}: {}",
+        count(trouble.failures.into(), "failure"),
+        time(trouble.since_ms),
+        one_line(&trouble.reason)
+    )
 }

@@ -45,8 +45,12 @@ fn name(args: &[&str]) -> String {
 }
 
 /// Flags with which a command prints something else: events until it is stopped, one code, one text.
-const FORMS: &[(&str, &str, &str)] =
-    &[("sync", "--watch", "watch"), ("status", "--verify", "verify"), ("note-show", "--version", "version")];
+const FORMS: &[(&str, &str, &str)] = &[
+    ("sync", "--watch", "watch"),
+    ("status", "--verify", "verify"),
+    ("status", "--note", "note"),
+    ("note-show", "--version", "version"),
+];
 
 /// Commands that are there under two names, and whose schema they share.
 const SAME_AS: &[(&str, &str)] =

@@ -7,7 +7,7 @@
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
-//! | `status`, `notices`, `doctor` | where things stand, here and in the other spaces, and whether they are sound |
+//! | `status`, `notices`, `reach`, `doctor` | where things stand, here and in the other spaces, who has a note, and whether all is sound |
 //! | `recover`, `recover_spaces`, `recovering`, `cover` | back from words: the home, its shared spaces, the steps; which spaces words cover |
 //! | `bundle` | what a relay would carry, in a file |
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
@@ -36,6 +36,7 @@ mod notebooks;
 mod notes;
 mod notices;
 mod protect;
+mod reach;
 mod recover;
 mod recover_spaces;
 mod recovering;

@@ -11,14 +11,14 @@ use super::compact;
 use super::names::Names;
 use super::{
     Client, ClientError, DeviceReceipt, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice,
-    QuarantineEntry, RelayStatus, RelayWarning, Status,
+    QuarantineEntry, RelayStatus, RelayTrouble, RelayWarning, Status,
 };
-use crate::engine::{SpaceState, wall_ms};
+use crate::engine::{Circuit, SpaceState, Trouble, wall_ms};
 use crate::keys::DeviceKeys;
 use crate::records::{Beyond, beyond_number};
 use crate::store::{
-    Confirmation, NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState, WaitingChanges,
-    Warning, WarningKind,
+    Aside, Confirmation, NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState,
+    WaitingChanges, Warning, WarningKind,
 };
 use crate::witness::state_code;
 
@@ -73,7 +73,10 @@ impl Client {
             changes_pending: reads.pending_count(&space)?,
             envelopes_unsent: reads.unsent_count(&space, acked)?,
             quarantine: quarantine.into_iter().map(|entry| quarantine_entry(entry, &names)).collect(),
-            relays: relays.into_iter().map(|relay| relay_status(&reads, &space, relay)).collect::<Result<_, _>>()?,
+            relays: relays
+                .into_iter()
+                .map(|relay| self.relay_status(&reads, relay, now_ms))
+                .collect::<Result<_, _>>()?,
             devices: self.device_statuses(&reads, &state.membership, &names)?,
             warnings: reads.warnings(&space)?.into_iter().map(relay_warning).collect(),
             missing: missing(reads.promises(&space)?, &state.membership, &names, now_ms),
@@ -130,6 +133,18 @@ impl Client {
         Ok(fresh.map(notice).collect())
     }
 
+    fn relay_status(&self, reads: &Reads<'_>, relay: RelayState, now_ms: i64) -> Result<RelayStatus, ClientError> {
+        let circuits = &self.shared.circuits;
+        Ok(RelayStatus {
+            envelopes_unsent: reads.unsent_count(&self.space(), relay.own_acked_seq)?,
+            trouble: circuits.trouble(relay.id).map(|trouble| relay_trouble(trouble, circuits.now_ms(), now_ms)),
+            url: relay.url,
+            key: relay.key.map(|key| key.to_string()),
+            position: relay.cursor.map_or(0, |cursor| cursor.pos.saturating_sub(1)),
+            synced_ms: relay.synced_ms,
+        })
+    }
+
     fn device_statuses(
         &self,
         reads: &Reads<'_>,
@@ -170,6 +185,19 @@ impl Client {
     /// [`ClientError`].
     pub fn projection_digest(&self) -> Result<[u8; 32], ClientError> {
         Ok(self.shared.store().projection_digest(&self.space())?)
+    }
+}
+
+/// Times by the clock that began when the home was opened become times of day.
+fn relay_trouble(trouble: Trouble, clock_ms: u64, now_ms: i64) -> RelayTrouble {
+    let at = |ms: u64| now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)).saturating_sub_unsigned(clock_ms);
+    RelayTrouble {
+        since_ms: at(trouble.since_ms),
+        next_ms: at(trouble.next_ms.max(clock_ms)),
+        failures: trouble.failures,
+        rests: trouble.circuit != Circuit::Closed,
+        needs_person: trouble.needs_person,
+        reason: trouble.reason,
     }
 }
 
@@ -266,6 +294,8 @@ fn quarantine_entry(entry: QuarantinedEnvelope, names: &Names) -> QuarantineEntr
         stream: entry.stream.to_string(),
         seq: entry.seq,
         device: entry.author.map(|author| names.device(&author)).unwrap_or_default(),
+        kind: Aside::of(&entry.reason).name().to_owned(),
+        next: Aside::of(&entry.reason).next_step().to_owned(),
         reason: entry.reason,
         since_ms: entry.since_ms,
     }
@@ -354,20 +384,34 @@ const fn warning_text(kind: WarningKind) -> &'static str {
     }
 }
 
-fn relay_status(reads: &Reads<'_>, space: &SpaceId, relay: RelayState) -> Result<RelayStatus, ClientError> {
-    Ok(RelayStatus {
-        envelopes_unsent: reads.unsent_count(space, relay.own_acked_seq)?,
-        url: relay.url,
-        key: relay.key.map(|key| key.to_string()),
-        position: relay.cursor.map_or(0, |cursor| cursor.pos.saturating_sub(1)),
-        synced_ms: relay.synced_ms,
-    })
-}
-
 const fn kind_name(kind: DeviceKind) -> &'static str {
     match kind {
         DeviceKind::Normal => "normal",
         DeviceKind::Recovery => "recovery",
         DeviceKind::Archive => "archive",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_warning_about_a_relay_says_what_to_do_next() {
+        let steps = ["sync your other devices", "another relay", "Ask the relay's operator"];
+        for kind in WarningKind::ALL {
+            let text = warning_text(kind);
+            assert!(steps.iter().any(|step| text.contains(step)), "{}: {text}", kind.name());
+        }
+    }
+
+    #[test]
+    fn what_stands_between_this_device_and_a_relay_is_told_in_times_of_day() {
+        let reason = "why".to_owned();
+        let (circuit, since_ms, next_ms) = (Circuit::Open, 1_000, 61_000);
+        let trouble = Trouble { reason, since_ms, failures: 6, next_ms, circuit, needs_person: false };
+        let told = relay_trouble(trouble.clone(), 31_000, 1_000_000);
+        assert_eq!((told.since_ms, told.next_ms, told.failures, told.rests), (970_000, 1_030_000, 6, true));
+        assert_eq!(relay_trouble(trouble, 90_000, 1_000_000).next_ms, 1_000_000, "never in the past");
     }
 }

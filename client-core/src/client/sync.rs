@@ -85,6 +85,11 @@ impl Client {
         })
     }
 
+    /// The network came back, or a person asks: relays that are left alone for a while are tried at once.
+    pub fn retry_now(&self) {
+        self.shared.circuits.allow_all();
+    }
+
     /// Syncs for ever: reconnects with backoff and jitter, sends local edits as they are made. Outside a tokio
     /// runtime it brings its own thread.
     #[must_use = "dropping the handle stops the sync"]

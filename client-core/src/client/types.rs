@@ -610,6 +610,10 @@ pub struct QuarantineEntry {
     pub device: String,
     /// In words.
     pub reason: String,
+    /// Stable name of the kind of reason, e.g. `unknown_key`.
+    pub kind: String,
+    /// What to do, in words.
+    pub next: String,
     /// Since when.
     pub since_ms: i64,
 }
@@ -627,6 +631,66 @@ pub struct RelayStatus {
     pub synced_ms: Option<i64>,
     /// Sealed envelopes of this device that it has not acknowledged yet.
     pub envelopes_unsent: u64,
+    /// Why it is not connected, if this process tried and it did not work since.
+    pub trouble: Option<RelayTrouble>,
+}
+
+/// What stands between this device and a relay.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RelayTrouble {
+    /// Why, and what to do next, in words.
+    pub reason: String,
+    /// When it began (ms UTC).
+    pub since_ms: i64,
+    /// Tries in a row that failed.
+    pub failures: u32,
+    /// When it is tried next (ms UTC); a sync that a person asks for does not wait.
+    pub next_ms: i64,
+    /// It is left alone for a while, because trying did not help.
+    pub rests: bool,
+    /// It does not get better until somebody does something.
+    pub needs_person: bool,
+}
+
+/// Who has the newest edits of one note, by their own word.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NoteReceipts {
+    /// The note, hex.
+    pub note: String,
+    /// Its title.
+    pub title: String,
+    /// Edits of it on this device that are not sealed yet, and so nowhere else.
+    pub changes_pending: u64,
+    /// Every other device of the space.
+    pub devices: Vec<NoteDevice>,
+    /// Every relay of the space.
+    pub relays: Vec<NoteRelay>,
+}
+
+/// What another device has of a note.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NoteDevice {
+    /// Hex.
+    pub device: String,
+    /// Name, if known.
+    pub name: String,
+    /// Whose it is, if known.
+    pub person: String,
+    /// Stable name: `has`, `not_confirmed`, `not_known`.
+    pub reach: String,
+    /// In words, with what to do.
+    pub text: String,
+    /// When the device was last heard of here (ms UTC).
+    pub heard_ms: Option<i64>,
+}
+
+/// What a relay has of this device's edits of a note.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NoteRelay {
+    /// Address.
+    pub url: String,
+    /// It has acknowledged all of them.
+    pub has: bool,
 }
 
 /// One device of the space.

@@ -123,6 +123,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         shared,
         session,
         relay: relay.url,
+        relay_id: relay.id,
         mode,
         tally,
         progress,
@@ -215,6 +216,7 @@ struct Connection<'a> {
     session: Session,
     /// Address of the relay.
     relay: String,
+    relay_id: RelayId,
     mode: Mode,
     tally: &'a mut Tally,
     progress: OnProgress<'a>,
@@ -418,6 +420,7 @@ impl Connection<'_> {
                 let is_all_taken = untaken.is_empty();
                 self.send_job(Job::RecordsEqual { heads, untaken, may_seal: self.mode != Mode::Records });
                 if self.mode == Mode::Records {
+                    self.shared.circuits.worked(self.relay_id);
                     if !is_all_taken {
                         self.cannot_send(EngineError::RemovalWaits);
                     }
@@ -472,6 +475,7 @@ impl Connection<'_> {
             }
             Output::Live => {
                 self.tally.was_live = true;
+                self.shared.circuits.worked(self.relay_id);
                 self.send_job(Job::CaughtUp);
                 self.emit(SyncState::Live);
                 self.finish_without_pushing();

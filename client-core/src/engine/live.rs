@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::connection::{OnProgress, run};
 use super::shared::random_u64;
-use super::{Backoff, EngineError, Mode, Shared, Tally};
+use super::{Breaker, EngineError, Mode, Shared, Tally};
 use crate::event::{Event, SyncState};
 use crate::store::{RelayId, RelayState, StoreError};
 use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
@@ -80,6 +80,7 @@ async fn round(
     progress: OnProgress<'_>,
 ) -> Result<(), EngineError> {
     let (_stop_sender, stop) = watch::channel(false);
+    shared.circuits.begin_at_once(relay);
     let mut result = attempt(shared, relay, Mode::Once, tally, &mut *progress, stop.clone()).await;
     for _ in 0..FETCHES_MAX {
         if !matches!(result, Err(EngineError::FetchAgain)) {
@@ -87,6 +88,11 @@ async fn round(
         }
         tally.was_live = false;
         result = attempt(shared, relay, Mode::Once, tally, &mut *progress, stop.clone()).await;
+    }
+    if let Err(error) = &result
+        && !tally.was_live
+    {
+        shared.circuits.failed(relay, error);
     }
     result
 }
@@ -121,7 +127,7 @@ pub(crate) async fn exchange_records(shared: &Arc<Shared>) -> Result<(), EngineE
 
 /// Syncs with every relay until `stop` says so (or its sender is gone).
 pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let (mut lock, mut backoff) = (None, Backoff::default());
+    let (mut lock, mut breaker) = (None, Breaker::default());
     let mut running = Running::default();
     while !is_stopped(&stop) {
         if lock.is_none() {
@@ -132,12 +138,12 @@ pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool
         let wait = match found {
             Ok(relays) => {
                 running.follow(&shared, &relays);
-                backoff.reset();
+                breaker.worked();
                 LOOK_EVERY
             }
             Err(error) => {
                 running.follow(&shared, &[]);
-                let wait = Duration::from_millis(backoff.next_ms(&error, random_u64()));
+                let wait = Duration::from_millis(breaker.failed(&error, shared.circuits.now_ms(), random_u64()));
                 tell_waiting(&shared, "", &error, wait);
                 wait
             }
@@ -194,25 +200,27 @@ impl Running {
 
 /// Syncs with one relay until `stop` says so, or it is not a relay of this space any more.
 async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, mut stop: watch::Receiver<bool>) {
-    let mut backoff = Backoff::default();
+    let mut asked = shared.circuits.bell();
     while !is_stopped(&stop) {
+        if let Err(wait) = shared.circuits.begin(relay) {
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+                // The sender lives as long as the home is open.
+                _ = asked.changed() => {}
+            }
+            continue;
+        }
         let mut tally = Tally::default();
         let ended = attempt(&shared, relay, Mode::Live, &mut tally, &mut |_| {}, stop.clone()).await;
-        if tally.was_live {
-            backoff.reset();
-        }
         let error = ended.err().unwrap_or(EngineError::Stopped);
         if is_stopped(&stop) || matches!(error, EngineError::Store(StoreError::UnknownRelay)) {
             return;
         }
-        let wait = Duration::from_millis(backoff.next_ms(&error, random_u64()));
+        let wait = shared.circuits.failed(relay, &error);
         tell_waiting(&shared, &url, &error, wait);
         if let Err(error) = note_refusal(&shared, error) {
             tracing::warn!(%error, "that the relay lets nobody in is not kept");
-        }
-        tokio::select! {
-            () = sleep(wait) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }

@@ -12,8 +12,9 @@
 //! received by not reading while the store is behind. Events leave only after the commit that made them true.
 //! Deliberately absent: any decision about the protocol (that is [`crate::session`]) and any SQL.
 
-mod backoff;
+mod breaker;
 mod bundle;
+mod circuits;
 mod connection;
 mod directory;
 mod error;
@@ -28,8 +29,9 @@ mod state;
 mod upkeep;
 mod worker;
 
-pub use backoff::Backoff;
+pub use breaker::{Blame, Breaker, Circuit, FAILURES_MAX, Trouble};
 pub(crate) use bundle::{Base, Exported, export_bundle, import_bundle};
+pub(crate) use circuits::Circuits;
 pub(crate) use connection::{Mode, Tally};
 pub(crate) use directory::list_spaces;
 pub use error::EngineError;

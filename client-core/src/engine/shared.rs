@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lifeos_sync_protocol::ids::{SignPk, SpaceId};
 use tokio::sync::{broadcast, watch};
 
-use super::{HomeLock, SpaceState};
+use super::{Circuits, HomeLock, SpaceState};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
 use crate::keys::{DeviceKeys, DeviceRoot};
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     events: broadcast::Sender<Event>,
     /// Somebody asked for a checkpoint.
     compaction: AtomicBool,
+    /// Which relays work.
+    pub(crate) circuits: Circuits,
 }
 
 impl Shared {
@@ -65,6 +67,7 @@ impl Shared {
             state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
             compaction: AtomicBool::new(false),
+            circuits: Circuits::new(),
         })
     }
 

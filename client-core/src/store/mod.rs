@@ -13,6 +13,7 @@
 //! `device.key`, epoch secrets are opened from the records at start. The whole file can be encrypted (`cipher`, `convert`). Deliberately absent: a way to change documents that bypasses [`Store::write`] and
 //! [`Store::receive`].
 
+mod aside;
 mod backup;
 mod carry;
 mod check;
@@ -45,10 +46,12 @@ mod seal;
 mod search;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod transaction;
 mod undo;
 mod witness;
 
+pub use aside::Aside;
 pub use backup::Snapshot;
 pub use carry::CarriedStream;
 pub use check::CheckOutcome;
@@ -78,6 +81,7 @@ pub(crate) use records::{SPACE_RECORD_BYTES_MAX, admissible};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};
 pub use search::Hit;
+pub use touched::{NoteReach, Reach, Touched};
 pub use undo::{Step, UndoStep};
 pub use witness::{Warning, WarningKind};
 

@@ -35,7 +35,8 @@ pub enum WarningKind {
 }
 
 impl WarningKind {
-    const ALL: [Self; 6] = [
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
         Self::LogRolledBack,
         Self::LogReplaced,
         Self::EquivocationProven,

@@ -405,11 +405,13 @@ impl Context<'_> {
 }
 
 /// Reason of an envelope of a stream that was written twice.
-const AFTER_FORK: &str = "its stream was written by two copies of one device: what came after that does not count";
+pub(in crate::store) const AFTER_FORK: &str =
+    "its stream was written by two copies of one device: what came after that does not count";
 /// Reason of an envelope on the branch that does not count.
-const OTHER_BRANCH: &str = "two copies of one device wrote this place of their stream: the other one counts";
+pub(in crate::store) const OTHER_BRANCH: &str =
+    "two copies of one device wrote this place of their stream: the other one counts";
 /// Reason of an envelope that its removed device wrote too late.
 pub(in crate::store) const AFTER_REMOVAL: &str = "it came after its device was removed, and nobody had built upon it: \
      somebody who may write here can take it in with `lifeos device adopt`";
 /// Reason of an envelope whose author reads only.
-const NOT_A_WRITER: &str = "its author may read here but not write";
+pub(in crate::store) const NOT_A_WRITER: &str = "its author may read here but not write";

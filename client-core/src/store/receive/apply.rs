@@ -26,7 +26,7 @@ const BATCH_OPS_MAX: usize = 1 << 20;
 const KEPT_DOCUMENTS_MAX: usize = 8;
 
 /// Why news of a document waits that is damaged here; [`super::retry`] tries it again.
-pub(super) const DAMAGED: &str =
+pub(in crate::store) const DAMAGED: &str =
     "its document is damaged on this device: run `lifeos doctor`, and restore a backup or link this device again";
 
 /// The two steps that a hostile change may make hang or panic.

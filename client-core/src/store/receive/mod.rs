@@ -24,10 +24,11 @@ use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
 
 use self::accept::Stored;
-pub(super) use self::accept::insert_mention;
+pub(in crate::store) use self::accept::{AFTER_FORK, AFTER_REMOVAL, NOT_A_WRITER, OTHER_BRANCH, insert_mention};
 use self::apply::Batch;
-pub(super) use self::apply::Steps;
+pub(in crate::store) use self::apply::{DAMAGED, Steps};
 pub(super) use self::packed::{PackReport, TakenPack};
+pub(in crate::store) use self::suspect::{ENDED, SUSPECT};
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::{

@@ -23,9 +23,10 @@ const APPLYING: &str = "applying";
 const PAGE: &[u8] = b"page";
 
 /// Why an envelope waits that came in a page that ended the program.
-pub(super) const SUSPECT: &str = "it came with one that ended the program: it is tried alone";
+pub(in crate::store) const SUSPECT: &str = "it came with one that ended the program: it is tried alone";
 /// Why one stays aside that ended the program alone.
-const ENDED: &str = "taking it in ended the program: ask the device that wrote it to write its note anew";
+pub(in crate::store) const ENDED: &str =
+    "taking it in ended the program: ask the device that wrote it to write its note anew";
 
 impl Store {
     /// Says that a page is being taken in. True when the last time did not come to its end.
