@@ -5,6 +5,7 @@
 mod contract;
 mod database;
 mod keys;
+mod peer;
 mod people;
 mod spaces;
 

@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::clock::Clock;
 use crate::limits::Limits;
 
+/// How much more than a relay by default takes fits into one that a device fills with what it holds.
+const HOME_FACTOR: u64 = 8;
+
 /// Who may create a space here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SpaceCreation {
@@ -73,6 +76,25 @@ impl Config {
     #[must_use]
     pub fn local(data_dir: impl Into<PathBuf>) -> Self {
         Self::new(data_dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// A relay for a while, beside one device, which fills it for others nearby: nobody but that device (by its key in each
+    /// space) makes spaces here, and nobody leaves messages. What a home holds has to fit, whatever relay it came from.
+    #[must_use]
+    pub fn beside_device(data_dir: impl Into<PathBuf>, listen: SocketAddr, keys: BTreeSet<SignPk>) -> Self {
+        let usual = Limits::default();
+        let limits = Limits {
+            space_bytes_max: usual.space_bytes_max * HOME_FACTOR,
+            space_envelopes_max: usual.space_envelopes_max * HOME_FACTOR,
+            space_objects_max: usual.space_objects_max * HOME_FACTOR,
+            member_bytes_max: usual.member_bytes_max * HOME_FACTOR,
+            member_envelopes_max: usual.member_envelopes_max * HOME_FACTOR,
+            member_objects_max: usual.member_objects_max * HOME_FACTOR,
+            spaces_per_address_hour_max: u32::try_from(usual.spaces_max).unwrap_or(u32::MAX),
+            mailboxes_max: 0,
+            ..usual
+        };
+        Self { creation: SpaceCreation::Allowlist(keys), limits, ..Self::new(data_dir, listen) }
     }
 
     /// Defaults.

@@ -34,5 +34,5 @@ mod tend;
 pub use clock::Clock;
 pub use config::{Config, ConfigError, SpaceCreation, TokenHash};
 pub use limits::Limits;
-pub use server::{Handle, Server, StartError};
+pub use server::{Handle, Server, StartError, Visit};
 pub use store::{AdminError, SpaceStats, Stats, backup, stats};

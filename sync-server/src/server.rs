@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lifeos_sync_protocol::ids::SignPk;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use crate::config::{Config, TokenHash};
 use crate::connection::metered::{Metered, ReadBudget, SharedBytes};
@@ -28,6 +28,8 @@ use crate::store::{Store, StoreError};
 use crate::tend::{self, Wakeup};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// Visits that whoever runs the relay in its own process may be late to read of.
+const VISITS_WAITING_MAX: usize = 256;
 
 /// What all connections share.
 pub(crate) struct Relay {
@@ -69,6 +71,16 @@ pub(crate) struct Relay {
     /// Bytes of records whose parents are missing, over all connections.
     pub(crate) parked_bytes: AtomicUsize,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) visits: broadcast::Sender<Visit>,
+}
+
+/// A device's session in one space began or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visit {
+    /// The device's key there.
+    pub device: SignPk,
+    /// It ended.
+    pub is_over: bool,
 }
 
 /// What a running relay is doing.
@@ -196,6 +208,7 @@ impl Relay {
             presence: KeyedRate::per_second(limits.device_presence_per_second_max, limits.device_presence_burst_max),
             reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),
+            visits: broadcast::Sender::new(VISITS_WAITING_MAX),
             wakeup: Wakeup::default(),
             looking: tokio::sync::Mutex::default(),
             limits,
@@ -231,6 +244,12 @@ impl Handle {
             self.relay.config.origin.clone()
         };
         format!("{origin}#{}", self.relay_key())
+    }
+
+    /// Tells of sessions that begin and end from now on, for whoever runs the relay inside a program of its own.
+    #[must_use]
+    pub fn visits(&self) -> broadcast::Receiver<Visit> {
+        self.relay.visits.subscribe()
     }
 
     /// Looks after every space that is due by the clock, as the relay does by itself once a minute: checkpoints take

@@ -17,6 +17,7 @@ mod note;
 mod note_edit;
 mod note_view;
 mod notebook;
+mod peer;
 mod recover;
 mod relay;
 mod search;

@@ -1,4 +1,4 @@
-//! `lifeos sync`: one round, or (`--watch`) until it is stopped.
+//! `lifeos sync`: one round with the relays, or (`--watch`) until it is stopped; `--peer` and `--listen` are in [`super::peer`].
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::status;
+use super::{peer, status};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, bytes, count, one_line, short};
@@ -18,22 +18,32 @@ use crate::page::{Page, bytes, count, one_line, short};
 /// How often a watching sync looks for spaces and devices of this person.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
 /// Events that wait to be shown; each space holds more back, and says so when some were dropped.
-const EVENTS_WAITING_MAX: usize = 64;
+pub(super) const EVENTS_WAITING_MAX: usize = 64;
 
 /// Send and receive.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  lifeos sync\n  lifeos sync --watch --json     one JSON object a line until Ctrl-C\n\n\
+    after_help = "Example:\n  lifeos sync\n  lifeos sync --watch --json     one JSON object a line until Ctrl-C\n  \
+                        lifeos sync --listen           on one device of a local network: prints an address\n  \
+                        lifeos sync --peer ADDRESS     on the other: both have everything then\n\n\
                         Watching outlasts lost connections. It ends with exit code 1 where waiting cannot help: no relay\n\
-                        is set, or what answers is not the relay whose key is remembered."
+                        is set, or what answers is not the relay whose key is remembered.\n\n\
+                        Between two devices nothing else is needed: no relay, no names, no way out of the network. The address\n\
+                        names the key that has to answer, and only devices of a space get anything of it, sealed as at a relay.\n\
+                        Listening ends with Ctrl-C, after --for, or with --once when somebody was there."
 )]
 pub struct Sync {
     /// Go on until Ctrl-C: reconnect when the connection breaks, send edits as they are made
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    peer: peer::PeerArgs,
 }
 
 pub(super) fn run(args: &Sync, context: &Context) -> Result<(), Failure> {
+    if args.peer.is_asked() {
+        return peer::run(&args.peer, context);
+    }
     let client = context.open()?;
     if args.watch {
         return context.block_on(watch(&client, context));
@@ -73,7 +83,7 @@ fn say_notices(notices: &[SpaceNotice], context: &Context) {
     }
 }
 
-fn draw(page: &mut Page, report: &SyncReport) {
+pub(super) fn draw(page: &mut Page, report: &SyncReport) {
     page.line(format_args!("Sent      {} ({})", count(report.pushed, "envelope"), bytes(report.bytes_pushed)));
     page.line(format_args!("Received  {} ({})", count(report.pulled, "envelope"), bytes(report.bytes_pulled)));
     page.line(format_args!("Changed   {} in {} ms", count(report.documents_changed, "document"), report.duration_ms));
@@ -119,14 +129,14 @@ struct Watched {
 }
 
 /// An event, and the space that it is of.
-struct Heard {
-    space: String,
-    name: String,
-    event: Event,
+pub(super) struct Heard {
+    pub(super) space: String,
+    pub(super) name: String,
+    pub(super) event: Event,
 }
 
 /// Hands on what happens in a space until nobody listens any more.
-fn listen(client: &Client, sender: mpsc::Sender<Heard>) {
+pub(super) fn listen(client: &Client, sender: mpsc::Sender<Heard>) {
     let mut events = client.subscribe();
     // Asked for once: a space is seldom renamed while somebody watches.
     let (space, name) = (client.space().to_string(), client.name().unwrap_or_default());
@@ -181,7 +191,7 @@ fn blocked(message: String, untrusted: bool) -> Failure {
 }
 
 /// Ctrl-C, or what a service manager sends.
-async fn stop_signal() -> Result<(), Failure> {
+pub(super) async fn stop_signal() -> Result<(), Failure> {
     let failed = |error| Failure::io("cannot wait for signals", error);
     #[cfg(unix)]
     {
@@ -196,7 +206,7 @@ async fn stop_signal() -> Result<(), Failure> {
     tokio::signal::ctrl_c().await.map_err(failed)
 }
 
-fn show_event(event: &Event, (space, name): (&str, &str), context: &Context) -> Result<(), Failure> {
+pub(super) fn show_event(event: &Event, (space, name): (&str, &str), context: &Context) -> Result<(), Failure> {
     let mut json = event_json(event);
     if let Some(fields) = json.as_object_mut() {
         fields.insert("space".to_owned(), space.into());

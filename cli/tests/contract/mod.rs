@@ -47,6 +47,8 @@ fn name(args: &[&str]) -> String {
 /// Flags with which a command prints something else: events until it is stopped, one code, one text.
 const FORMS: &[(&str, &str, &str)] = &[
     ("sync", "--watch", "watch"),
+    ("sync", "--listen", "listen"),
+    ("sync", "--peer", "peer"),
     ("status", "--verify", "verify"),
     ("status", "--note", "note"),
     ("note-show", "--version", "version"),

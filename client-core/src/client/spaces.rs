@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// As [`Self::other_spaces`]; one that cannot be opened stops no other. With the first error met.
-    fn open_others(&self) -> Result<(Vec<Self>, Option<ClientError>), ClientError> {
+    pub(super) fn open_others(&self) -> Result<(Vec<Self>, Option<ClientError>), ClientError> {
         let rows = self.shared.reader().reads().spaces()?;
         let (mut others, mut failed) = (Vec::new(), None);
         for row in rows.iter().filter(|row| row.space != self.space()) {
@@ -383,7 +383,8 @@ impl Client {
     }
 }
 
-fn add(total: &mut SyncReport, report: &SyncReport) {
+/// Adds what another round did.
+pub(super) fn add(total: &mut SyncReport, report: &SyncReport) {
     total.pushed += report.pushed;
     total.given += report.given;
     total.joined += report.joined;

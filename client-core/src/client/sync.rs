@@ -59,7 +59,7 @@ impl Client {
         self.report(started, result, tally).await
     }
 
-    async fn report(
+    pub(super) async fn report(
         &self,
         started: Instant,
         result: Result<Vec<Failed>, EngineError>,
@@ -94,11 +94,19 @@ impl Client {
     /// runtime it brings its own thread.
     #[must_use = "dropping the handle stops the sync"]
     pub fn sync_live(&self) -> SyncHandle {
+        let shared = Arc::clone(&self.shared);
+        SyncHandle::spawn(|stopped| run_live(shared, stopped))
+    }
+}
+
+impl SyncHandle {
+    /// Runs what is given a flag to stop by. Outside a tokio runtime it gets its own thread.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(watch::Receiver<bool>) -> F) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (tell_done, done) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
+        let running = run(stopped);
         let live = async move {
-            run_live(shared, stopped).await;
+            running.await;
             let _ = tell_done.send(());
         };
         match tokio::runtime::Handle::try_current() {
@@ -110,6 +118,6 @@ impl Client {
                 }
             })),
         }
-        SyncHandle { stop, done }
+        Self { stop, done }
     }
 }

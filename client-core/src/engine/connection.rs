@@ -145,7 +145,8 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         news: shared.news.subscribe(),
         news_own: 0,
         give_at: None,
-        rounds: KEEP_ROUNDS_MAX,
+        // The relay of a device nearby is gone before a checkpoint takes effect.
+        rounds: if relay.id.is_peer() { 0 } else { KEEP_ROUNDS_MAX },
         kept_at: None,
         usable: false,
     };
@@ -179,6 +180,7 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun)
         cursor: relay.cursor,
         acked_seq: relay.own_acked_seq,
         have_digest: have_digest(&held),
+        by_streams: relay.id.is_peer().then_some((own.stream, own.seq)),
         receipt_every_ms: receipt::every_ms(devices, random_u64()),
         now_ms: 0,
     });
@@ -469,6 +471,10 @@ impl Connection<'_> {
                 self.step("heal", self.tally.given, self.tally.given);
             }
             Output::Acked { through_seq } => self.acknowledged(through_seq),
+            Output::HeldBefore { through_seq } => {
+                self.acked = through_seq;
+                self.send_job(Job::Acked { through_seq });
+            }
             Output::CatchingUp { received, total } => {
                 self.step("pull", received, total);
                 self.emit(SyncState::CatchingUp { received, total });
@@ -492,6 +498,8 @@ impl Connection<'_> {
                 }
                 self.send_job(Job::RecordsRefused(refused));
             }
+            // Of a removed device only the space's relays show how far it came: this may be that very device.
+            Output::CutBehind if self.relay_id.is_peer() => self.cannot_send(EngineError::RemovalWaits),
             Output::CutBehind => self.send_job(Job::CutBehind),
             Output::Quota(quota) => tracing::debug!(used = quota.bytes_used, max = quota.bytes_max, "quota"),
             Output::Statement(statement) => self.send_job(Job::Statement(statement)),
@@ -528,7 +536,9 @@ impl Connection<'_> {
         self.send_job(Job::Synced);
         if self.mode == Mode::Once && self.rounds == 0 {
             self.finish();
-        } else if self.mode == Mode::Once || self.kept_at.is_none_or(|kept_at| kept_at.elapsed() >= KEEP_EVERY) {
+        } else if !self.relay_id.is_peer()
+            && (self.mode == Mode::Once || self.kept_at.is_none_or(|kept_at| kept_at.elapsed() >= KEEP_EVERY))
+        {
             self.keep_checkpoints();
         }
     }

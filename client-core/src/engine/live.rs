@@ -16,7 +16,7 @@ use super::shared::random_u64;
 use super::{Breaker, EngineError, Mode, Shared, Tally};
 use crate::event::{Event, SyncState};
 use crate::store::{RelayId, RelayState, StoreError};
-use crate::transport::{FrameReceiver, FrameSender, RelayUrl, connect};
+use crate::transport::{FrameReceiver, FrameSender, connect, dialled};
 
 /// How often the lock is tried while another process syncs, and the list of relays is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ pub(crate) async fn sync_once(
 }
 
 /// One relay, with new connections where what was learned asks for them.
-async fn round(
+pub(super) async fn round(
     shared: &Arc<Shared>,
     relay: RelayId,
     tally: &mut Tally,
@@ -199,7 +199,7 @@ impl Running {
 }
 
 /// Syncs with one relay until `stop` says so, or it is not a relay of this space any more.
-async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, mut stop: watch::Receiver<bool>) {
+pub(super) async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, mut stop: watch::Receiver<bool>) {
     let mut asked = shared.circuits.bell();
     while !is_stopped(&stop) {
         if let Err(wait) = shared.circuits.begin(relay) {
@@ -219,7 +219,9 @@ async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, mut stop: w
         }
         let wait = shared.circuits.failed(relay, &error);
         tell_waiting(&shared, &url, &error, wait);
-        if let Err(error) = note_refusal(&shared, error) {
+        if !relay.is_peer()
+            && let Err(error) = note_refusal(&shared, error)
+        {
             tracing::warn!(%error, "that the relay lets nobody in is not kept");
         }
     }
@@ -248,7 +250,7 @@ async fn attempt(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
     let relay = shared.store().reads().relay(relay)?;
-    let url: RelayUrl = relay.url.parse()?;
+    let url = dialled(&relay.url)?;
     let transport = tokio::select! {
         transport = connect(&url) => transport?,
         _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),

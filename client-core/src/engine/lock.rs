@@ -1,7 +1,7 @@
 //! Who syncs: one process a home, and in it one connection a space.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use lifeos_sync_protocol::ids::SpaceId;
@@ -36,6 +36,28 @@ impl HomeLock {
         Arc::new(Self { home, state: Mutex::default() })
     }
 
+    /// Keeps other processes from syncing this home; the spaces of this process go on.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`] when another process syncs.
+    pub(crate) fn hold(&self) -> Result<Arc<SyncLock>, EngineError> {
+        self.file_of(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where its files lie.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    fn file_of(&self, state: &mut State) -> Result<Arc<SyncLock>, EngineError> {
+        let file = match state.file.upgrade() {
+            Some(file) => file,
+            None => Arc::new(SyncLock::try_acquire(&self.home)?.ok_or(EngineError::Locked)?),
+        };
+        state.file = Arc::downgrade(&file);
+        Ok(file)
+    }
+
     /// Takes the lock for one space.
     ///
     /// # Errors
@@ -45,11 +67,7 @@ impl HomeLock {
         if state.syncing.contains(&space) {
             return Err(EngineError::Locked);
         }
-        let file = match state.file.upgrade() {
-            Some(file) => file,
-            None => Arc::new(SyncLock::try_acquire(&self.home)?.ok_or(EngineError::Locked)?),
-        };
-        state.file = Arc::downgrade(&file);
+        let file = self.file_of(&mut state)?;
         state.syncing.insert(space);
         Ok(SpaceLock { home: Arc::clone(self), space, _file: file })
     }

@@ -89,6 +89,7 @@ async fn exchange(
         cursor: None,
         acked_seq: 0,
         have_digest: [0; 32],
+        by_streams: None,
         receipt_every_ms: u64::MAX,
         now_ms: 0,
     };

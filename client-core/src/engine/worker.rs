@@ -215,7 +215,9 @@ impl Worker<'_> {
             }
             Job::RecordsEqual { heads, untaken, may_seal } => {
                 // It lets this device in, whatever it said before.
-                self.shared.store().note_refusal(&self.shared.space, None)?;
+                if !self.relay.is_peer() {
+                    self.shared.store().note_refusal(&self.shared.space, None)?;
+                }
                 self.note_taken(&heads, &untaken)?;
                 if may_seal {
                     self.records_equal()?;
@@ -281,10 +283,14 @@ impl Worker<'_> {
                 self.had_cursor = false;
                 if let Some(warning) = warning_of(change) {
                     let mut store = self.shared.store();
-                    store.warn(self.relay, warning, wall_ms())?;
+                    if !self.relay.is_peer() {
+                        store.warn(self.relay, warning, wall_ms())?;
+                    }
                     store.reset_relay(self.relay)?;
                 }
             }
+            // Nobody else sees the log of a device nearby, and it is gone when the sync ends.
+            Job::Statement(_) | Job::Misbehaved if self.relay.is_peer() => {}
             Job::Statement(statement) => {
                 self.shared.store().put_statement(&self.shared.space, self.relay, &statement, wall_ms())?;
             }
@@ -333,6 +339,12 @@ impl Worker<'_> {
 
     /// Takes back what the relay refused, so that what is written next does not wait there behind it.
     fn take_back(&self, refused: &[RecordId]) -> Result<(), EngineError> {
+        if self.relay.is_peer() {
+            // A relay of the space decides what has room, not a device nearby.
+            let heads = self.shared.state().membership.heads.clone();
+            self.answer(Input::RecordsTakenBack { heads, changed: false });
+            return Ok(());
+        }
         let (mut store, space, state) = (self.shared.store(), &self.shared.space, self.shared.state());
         let (records, untaken) = (store.records(space)?, store.untaken_records(space)?);
         let opened = state.opened();

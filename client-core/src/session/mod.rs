@@ -75,6 +75,9 @@ pub struct SessionConfig {
     pub cursor: Option<Cursor>,
     /// Last sequence of the own stream that this relay has acknowledged.
     pub acked_seq: u32,
+    /// Receive by streams what is not held here, and send of the own stream (its id, its last sequence) what the other side
+    /// says that it lacks, rather than read a log from its start: for a log that is there for a while only.
+    pub by_streams: Option<(StreamId, u32)>,
     /// Digest of all streams held here; if the relay's differs, it is asked whether it still has the own stream.
     pub have_digest: [u8; 32],
     /// Time between two receipts while the connection lasts ([`crate::receipt::every_ms`]).
@@ -210,6 +213,11 @@ pub enum Output {
     },
     /// The relay holds the own stream up to here, durably.
     Acked {
+        /// Last sequence.
+        through_seq: u32,
+    },
+    /// It held the own stream up to here before anything was sent.
+    HeldBefore {
         /// Last sequence.
         through_seq: u32,
     },
@@ -491,6 +499,7 @@ pub struct Session {
     relay_address: String,
     rec_heads: Vec<RecordId>,
     have_digest: [u8; 32],
+    by_streams: Option<(StreamId, u32)>,
     phase: Phase,
     /// Name of the space on this connection.
     number: u32,
@@ -529,6 +538,7 @@ impl Session {
             relay_address: config.relay_address,
             rec_heads: config.rec_heads,
             have_digest: config.have_digest,
+            by_streams: config.by_streams,
             phase: Phase::Greeting(handshake),
             number: 0,
             peer: PeerLimits {

@@ -92,6 +92,12 @@ impl Push {
         self.changed_while_loading = self.loading.is_some();
     }
 
+    /// The relay said that it holds so much of the own stream.
+    pub(super) fn begin_after(&mut self, held: u32) {
+        self.doubted = false;
+        self.rewind(held);
+    }
+
     /// The relay's log is another one: it has nothing of this device.
     pub(super) fn forget_acks(&mut self) {
         self.rewind(0);
@@ -168,7 +174,9 @@ impl Push {
 impl Session {
     pub(super) fn drive_push(&mut self) {
         let rests = self.push.stop.is_some() || self.push.paused_until_ms.is_some() || !self.records.is_quiet();
-        if !self.push.open || rests {
+        // What is held of the own stream the other side is about to say.
+        let is_told = self.by_streams.is_none() || self.vector.is_none();
+        if !self.push.open || rests || !is_told {
             return;
         }
         while !self.push.queue.is_empty()

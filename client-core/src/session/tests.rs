@@ -343,6 +343,7 @@ pub(super) struct Device {
     objects: Vec<Vec<u8>>,
     /// A checkpoint's chunks, and of which streams it has how much.
     checkpoint: (Vec<EnvelopeId>, Vec<(u8, u32)>),
+    pub(super) by_streams: bool,
     pub(super) seen: Vec<Output>,
 }
 
@@ -362,6 +363,7 @@ impl Device {
             receipt: None,
             objects: Vec::new(),
             checkpoint: (Vec::new(), Vec::new()),
+            by_streams: false,
             seen: Vec::new(),
         }
     }
@@ -397,6 +399,7 @@ impl Device {
             cursor: self.cursor,
             acked_seq: self.acked,
             have_digest: have_digest(&self.have()),
+            by_streams: self.by_streams.then_some((StreamId([self.number; 16]), self.stream.len() as u32)),
             receipt_every_ms: 60_000,
             now_ms: 0,
         }));

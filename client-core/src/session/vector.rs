@@ -4,7 +4,7 @@
 //! ```text
 //! no place in the log ─▶ is there a checkpoint to begin with? ─ chunks to fetch ─▶ WANT each ─▶ the store ─▶ asked again
 //!    └─ taken, or none ─▶ what is held here ─▶ HAVE
-//!         ├─ no stream has a floor, nothing was taken ─▶ PULL from the start
+//!         ├─ no stream has a floor, nothing was taken ─▶ PULL from the start (not from a device nearby)
 //!         ├─ a floor is beyond what is held ─▶ asked once more ─▶ still so: what can be joined is, then the session ends
 //!         └─ WANT ranges ─▶ pages without a place ─▶ the place that STATE named ─▶ PULL from there
 //! ```
@@ -164,11 +164,20 @@ impl Session {
         if vector.is_short && !std::mem::replace(&mut vector.is_asked_again, true) {
             (vector.step, vector.is_pruned) = (Step::Deciding, true);
             self.outputs.push_back(Output::Bootstrap { missing: Vec::new(), is_pruned: true });
-        } else if !vector.is_pruned && !vector.is_taken && theirs.iter().all(|have| have.floor == 0) {
+        } else if self.by_streams.is_none()
+            && !vector.is_pruned
+            && !vector.is_taken
+            && theirs.iter().all(|have| have.floor == 0)
+        {
             self.vector = None;
             self.pull.read_from_start();
         } else {
             vector.ranges = beyond(&ours, theirs);
+            if let Some((stream, tip)) = self.by_streams {
+                let held = theirs.iter().find(|have| have.stream == stream).map_or(0, |have| have.tip.min(tip));
+                self.push.begin_after(held);
+                self.outputs.push_back(Output::HeldBefore { through_seq: held });
+            }
         }
     }
 

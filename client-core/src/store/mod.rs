@@ -31,6 +31,7 @@ mod joining;
 mod notes;
 mod noticed;
 mod outbox;
+mod peer;
 mod promise;
 mod proofs;
 mod quarantine;

@@ -151,13 +151,13 @@ impl<'c> Reads<'c> {
         })
     }
 
-    /// Relays of a space, in the order they were added.
+    /// Relays of a space, in the order they were added; no device nearby ([`RelayId::is_peer`]).
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn relays(&self, space: &SpaceId) -> Result<Vec<RelayState>, StoreError> {
         let sql = "SELECT id, url, key, log_id, pos, roll, own_acked_seq, synced_ms FROM relay
-                   WHERE space = ?1 ORDER BY id";
+                   WHERE space = ?1 AND id > 0 ORDER BY id";
         self.all(sql, [self.space_row(space)?], relay_state)
     }
 

@@ -4,12 +4,15 @@
 //! frames in, whole frames out; what they mean is the session's business.
 
 mod memory;
+mod peer;
 mod url;
 mod websocket;
 
 use std::future::Future;
 
 pub use memory::{MemoryReceiver, MemorySender, memory_pair};
+pub(crate) use peer::dialled;
+pub use peer::{PeerAddress, PeerAddressError};
 pub use url::{RelayUrl, RelayUrlError};
 pub use websocket::{WsReceiver, WsSender, connect};
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::parked::Parked;
 use super::{Connection, Refusal};
-use crate::server::Relay;
+use crate::server::{Relay, Visit};
 use crate::space::{ReaderId, Space, fit_frame};
 use crate::store::{Page, PageBounds, Progress, StoreError};
 
@@ -62,6 +62,8 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(space_id: SpaceId, device: SignPk, relay: Arc<Relay>) -> Self {
         relay.metrics.sessions_open.increment();
+        // Mostly nobody listens.
+        let _ = relay.visits.send(Visit { device, is_over: false });
         Self {
             space_id,
             device,
@@ -79,6 +81,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.relay.metrics.sessions_open.decrement();
+        let _ = self.relay.visits.send(Visit { device: self.device, is_over: true });
         let Some(space) = self.space.take() else { return };
         if let Some(reader) = self.reader.take() {
             space.live().leave(reader);

@@ -15,6 +15,7 @@ mod invitations;
 mod linking;
 mod membership;
 mod memory;
+mod peer;
 mod program;
 mod records;
 mod recovery;
@@ -69,6 +70,7 @@ const TABLES: &[&[Defence]] = &[
     checkpoints::TABLE,
     session::TABLE,
     relay::TABLE,
+    peer::TABLE,
     linking::TABLE,
     invitations::TABLE,
     recovery::TABLE,

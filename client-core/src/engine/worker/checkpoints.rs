@@ -135,7 +135,8 @@ impl Worker<'_> {
         let (state, space) = (self.shared.state(), self.shared.space);
         let mut store = self.shared.store();
         self.checkpoints.missing.extend(missing.iter().copied());
-        let (mut end, is_only) = (Bootstrap::None, store.relays(&space)?.len() < 2);
+        let is_only = store.relays(&space)?.iter().all(|relay| relay.id == self.relay);
+        let mut end = Bootstrap::None;
         if let Some(begun) = store.bootstrap(&space)? {
             let standing = state.membership.checkpoint_standing(&begun.checkpoint);
             let is_gone = standing.is_none() || (standing == Some(CheckpointStanding::Blocked) && !is_pruned);

@@ -169,3 +169,43 @@ fn after_a_pruned_beginning_the_own_stream_is_given_to_an_empty_relay_from_where
     session.handle(Input::Frame(ack.encode(request)));
     assert!(std::iter::from_fn(|| session.poll()).any(|seen| seen == Output::Acked { through_seq: 102 }));
 }
+
+/// Envelopes of others that came in pages.
+fn came(device: &Device) -> usize {
+    let items = device.seen.iter().flat_map(|seen| match seen {
+        Output::StorePage { items, .. } => items.as_slice(),
+        _ => &[],
+    });
+    items.filter(|item| place(&item.envelope).0 != device.number).count()
+}
+
+#[test]
+fn by_streams_only_what_is_lacking_goes_over_the_wire_in_either_direction() {
+    let (mut relay, mut devices) = pair();
+    for device in &mut devices[..2] {
+        device.write(9);
+        device.connect(&mut relay);
+        device.tell(Input::OutboxChanged);
+    }
+    settle(&mut relay, &mut devices);
+    assert_eq!((received(&devices[0]).len(), relay.log.len()), (9, 18));
+    // No place in the log and no acknowledgement is known of a relay that is there for a while only.
+    devices[0].drop_connection(&mut relay);
+    devices[1].write(3);
+    settle(&mut relay, &mut devices);
+    (devices[0].cursor, devices[0].acked, devices[0].by_streams) = (None, 0, true);
+    devices[0].stream.extend([envelope(0, 10), envelope(0, 11)]);
+    devices[0].seen.clear();
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    assert!(devices[0].idle && devices[0].error().is_none(), "{:?}", devices[0].error());
+    assert_eq!(received(&devices[0]), (1..=12).collect::<Vec<_>>());
+    assert_eq!(came(&devices[0]), 3, "nothing that is here comes again");
+    assert_eq!(count(&devices[0], |seen| *seen == Output::HeldBefore { through_seq: 9 }), 1);
+    let first_sent = devices[0].seen.iter().find_map(|seen| match seen {
+        Output::LoadOutbox { after_seq, .. } => Some(*after_seq),
+        _ => None,
+    });
+    assert_eq!(first_sent, Some(9), "nothing that is there goes again");
+    assert_eq!((relay.log.len(), devices[0].acked), (23, 11));
+}

@@ -260,6 +260,29 @@ fn the_outbox_resumes_after_any_envelope() {
 }
 
 #[test]
+fn a_device_nearby_is_in_no_list_of_relays_and_is_forgotten() {
+    let Pair { mut a, .. } = pair();
+    a.title(1, &doc(1), "one");
+    a.seal();
+    let relays = a.store.relays(&a.space).unwrap();
+    let put = |store: &mut Store, space: &SpaceId| store.put_peer(space, "lifeos+peer://10.0.0.1:1", &SignPk([7; 32]));
+    let peer = put(&mut a.store, &a.space).unwrap();
+    a.store.acked(peer, 1).unwrap();
+    let known = a.store.reads().relay(peer).unwrap();
+    assert_eq!((known.key, known.cursor, known.own_acked_seq), (Some(SignPk([7; 32])), None, 1));
+    assert!(peer.is_peer() && !a.relay.is_peer());
+    assert_eq!(a.store.relays(&a.space).unwrap(), relays, "and nothing counts as sent because of it");
+    // After a crash it begins anew, and no relay gets its number.
+    let again = put(&mut a.store, &a.space).unwrap();
+    assert_eq!(a.store.reads().relay(again).unwrap().own_acked_seq, 0);
+    let added = a.store.put_relay(&a.space, "wss://other.example", None).unwrap();
+    assert!(!added.is_peer() && added != a.relay);
+    a.store.remove_peers(&a.space).unwrap();
+    assert!(matches!(a.store.reads().relay(again), Err(StoreError::UnknownRelay)));
+    assert_eq!(a.store.relays(&a.space).unwrap().len(), relays.len() + 1);
+}
+
+#[test]
 fn receiving_a_page_twice_changes_nothing() {
     let Pair { mut a, mut b, .. } = pair();
     a.title(1, &doc(1), "one");

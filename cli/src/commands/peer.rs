@@ -1,0 +1,241 @@
+//! `lifeos sync --listen` and `lifeos sync --peer`: two devices of one network, and no relay elsewhere.
+//!
+//! The one that listens runs a relay for as long as that lasts, fills it with what its home holds, and only then lets others
+//! reach it, so that nobody meets half of it. The one that dials takes it for one more relay.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use clap::Args;
+use lifeos_client_core::client::{Client, PeerReport, PeerStore, SyncHandle};
+use lifeos_client_core::event::Event;
+use lifeos_client_core::protocol::ids::SignPk;
+use lifeos_client_core::transport::PeerAddress;
+use lifeos_sync_server::{Config, Handle, Server, Visit};
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::sync::{EVENTS_WAITING_MAX, Heard, draw, listen, show_event, stop_signal};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::page::{Page, count, short};
+
+/// A device has one connection after another, one for each space: only after so long it is gone.
+const GONE_AFTER: Duration = Duration::from_secs(3);
+/// Addresses that are asked for the way to them; nothing is sent there. The first is of documentation, the others of local
+/// networks that lead nowhere else.
+const WAYS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(192, 0, 2, 1),
+    Ipv4Addr::new(192, 168, 0, 1),
+    Ipv4Addr::new(10, 0, 0, 1),
+    Ipv4Addr::new(169, 254, 0, 1),
+];
+
+/// Sync with a device nearby.
+#[derive(Debug, Args)]
+pub(super) struct PeerArgs {
+    /// With another device in the local network, at the address that it shows
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, conflicts_with = "watch")]
+    peer: Option<Option<String>>,
+    /// Let other devices in the local network sync with this one [default: this device's address there, a free port]
+    #[arg(long, value_name = "IP[:PORT]", num_args = 0..=1, conflicts_with = "watch")]
+    listen: Option<Option<String>>,
+    /// Listen until a device was there and has gone
+    #[arg(long, requires = "listen")]
+    once: bool,
+    /// Listen for so long at most
+    #[arg(long = "for", value_name = "SECONDS", requires = "listen")]
+    for_s: Option<u32>,
+}
+
+impl PeerArgs {
+    pub(super) const fn is_asked(&self) -> bool {
+        self.peer.is_some() || self.listen.is_some()
+    }
+}
+
+pub(super) fn run(args: &PeerArgs, context: &Context) -> Result<(), Failure> {
+    match (&args.peer, &args.listen) {
+        (Some(Some(_)), Some(_)) => {
+            Err(Failure::usage("a device dials (--peer ADDRESS) or listens (--listen), not both"))
+        }
+        (_, Some(at)) => {
+            let at = listening_address(at.as_deref())?;
+            let home = context.open_home()?;
+            context.block_on(serve(&home, at, args, context))
+        }
+        (Some(Some(address)), None) => dial(address, context),
+        _ => Err(Failure::usage(
+            "say with whom: --peer ADDRESS, as `lifeos sync --listen` prints it on the other device; or --listen here",
+        )),
+    }
+}
+
+fn dial(address: &str, context: &Context) -> Result<(), Failure> {
+    let address: PeerAddress = address.parse().map_err(lifeos_client_core::client::ClientError::from)?;
+    let home = context.open_home()?;
+    let mut bar = context.out.bar();
+    let report = context.block_on(async { Ok(home.sync_with_peer(&address, &mut |step| bar.step(&step)).await?) });
+    bar.finish();
+    let report = report?;
+    context.out.result(&report, |page| draw_report(page, &report))
+}
+
+fn draw_report(page: &mut Page, report: &PeerReport) {
+    draw(page, &report.sync);
+    page.line(format_args!("With      {}", count(report.spaces, "shared space")));
+}
+
+/// Where to listen, port 0 for a free one.
+fn listening_address(given: Option<&str>) -> Result<SocketAddr, Failure> {
+    let at = match given {
+        None => SocketAddr::from((own_address()?, 0)),
+        Some(text) => {
+            text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::from((ip, 0)))).map_err(
+                |_| Failure::usage("--listen takes an address of this device, e.g. 192.168.1.20 or 192.168.1.20:4700"),
+            )?
+        }
+    };
+    if at.ip().is_unspecified() {
+        return Err(Failure::usage("--listen needs one address of this device that others can dial, not all of them"));
+    }
+    Ok(at)
+}
+
+/// The address by which this device goes into its network.
+fn own_address() -> Result<IpAddr, Failure> {
+    let by = |way: Ipv4Addr| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((way, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    };
+    WAYS.into_iter().find_map(by).ok_or_else(|| {
+        Failure::usage("this device seems to be in no network: connect it, or say which of its addresses, --listen IP")
+    })
+}
+
+/// What has happened while listening, for programs.
+fn line(event: &str, fields: Value) -> Value {
+    let mut value = fields;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("event".to_owned(), event.into());
+    }
+    value
+}
+
+async fn start(store: &PeerStore, at: SocketAddr, own: &BTreeSet<SignPk>) -> Result<(Handle, PeerAddress), Failure> {
+    let relay = Server::start(Config::beside_device(store.folder(), at, own.clone())).await;
+    let relay = relay.map_err(|error| Failure::Relay(error.to_string()))?;
+    let address = PeerAddress::new(relay.addr(), relay.relay_key());
+    Ok((relay, address))
+}
+
+async fn serve(home: &Client, at: SocketAddr, args: &PeerArgs, context: &Context) -> Result<(), Failure> {
+    let store = home.peer_store()?;
+    let mut clients = home.other_spaces()?;
+    clients.push(home.clone());
+    let own: BTreeSet<SignPk> = clients.iter().map(Client::device).collect();
+    // Where nobody else reaches it yet.
+    let (relay, address) = start(&store, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &own).await?;
+    let mut bar = context.out.bar();
+    let filled = home.sync_with_peer(&address, &mut |step| bar.step(&step)).await;
+    bar.finish();
+    relay.shutdown().await;
+    let filled = filled?;
+
+    let (relay, address) = start(&store, at, &own).await?;
+    let visits = relay.visits();
+    let live: Vec<SyncHandle> = clients.iter().map(|client| client.serve_peer(&address)).collect();
+    let listening = line("listening", json!({"address": address.to_string(), "spaces": filled.spaces}));
+    context.out.result(&listening, |page| {
+        page.line(address);
+        page.line(format_args!("Shows {}. On the other device, in the same network:", count(filled.spaces, "space")));
+        page.line(format_args!("  lifeos sync --peer {address}"));
+    })?;
+    let outcome = until_over(&clients, visits, &own, args, context).await;
+    for space in live {
+        space.stop().await;
+    }
+    // What came last may not have been taken in.
+    let mut bar = context.out.bar();
+    let last = home.sync_with_peer(&address, &mut |step| bar.step(&step)).await;
+    bar.finish();
+    relay.shutdown().await;
+    let (devices, last) = (outcome?, last?);
+    let over = line("over", json!({"devices": devices, "failed": last.sync.failed}));
+    context.out.result(&over, |page| page.line(format_args!("{} synced with this one", count(devices, "device"))))
+}
+
+/// Shows what happens until it is time to end; how many devices were there.
+async fn until_over(
+    clients: &[Client],
+    mut visits: broadcast::Receiver<Visit>,
+    own: &BTreeSet<SignPk>,
+    args: &PeerArgs,
+    context: &Context,
+) -> Result<u64, Failure> {
+    let (sender, mut events) = mpsc::channel(EVENTS_WAITING_MAX);
+    clients.iter().for_each(|client| listen(client, sender.clone()));
+    let over_at = args.for_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let (mut here, mut were_here, mut gone_at) = (0_u64, HashSet::new(), None);
+    let stopped = stop_signal();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            signal = &mut stopped => return signal.map(|()| were_here.len() as u64),
+            () = at(over_at), if over_at.is_some() => return Ok(were_here.len() as u64),
+            () = at(gone_at), if gone_at.is_some() && args.once => return Ok(were_here.len() as u64),
+            visit = visits.recv() => match visit {
+                Ok(visit) if own.contains(&visit.device) => {}
+                Ok(Visit { is_over: true, .. }) => {
+                    here = here.saturating_sub(1);
+                    gone_at = (here == 0).then(|| Instant::now() + GONE_AFTER);
+                }
+                Ok(Visit { device, .. }) => {
+                    (here, gone_at) = (here + 1, None);
+                    if were_here.insert(device) {
+                        let device = device.to_string();
+                        context.out.result(&line("device", json!({"device": device})), |page| {
+                            page.line(format_args!("A device is here: {}", short(&device)));
+                        })?;
+                    }
+                }
+                // More came and went than could be counted.
+                Err(broadcast::error::RecvError::Lagged(_)) => (here, gone_at) = (0, Some(Instant::now() + GONE_AFTER)),
+                Err(broadcast::error::RecvError::Closed) => return Ok(were_here.len() as u64),
+            },
+            heard = events.recv() => {
+                // Of the connections to the relay in this very process nobody wants to know.
+                if let Some(Heard { space, name, event }) = heard
+                    && !matches!(event, Event::Sync { .. })
+                {
+                    show_event(&event, (&space, &name), context)?;
+                }
+            }
+        }
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    if let Some(when) = when {
+        sleep_until(when).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_listen_is_one_address_that_others_can_dial() {
+        let at = |text: &str| listening_address(Some(text)).map(|at| at.to_string());
+        assert_eq!(at("192.168.1.20").unwrap(), "192.168.1.20:0");
+        assert_eq!(at("192.168.1.20:4700").unwrap(), "192.168.1.20:4700");
+        assert_eq!(at("[fd00::7]:4700").unwrap(), "[fd00::7]:4700");
+        for bad in ["0.0.0.0", "[::]:4700", "laptop.local", ":4700", ""] {
+            assert!(matches!(at(bad), Err(Failure::Usage(_))), "{bad}");
+        }
+    }
+}
