@@ -73,6 +73,10 @@ impl Default for SystemRandom {
 impl Random for SystemRandom {
     fn fill(&mut self, bytes: &mut [u8]) {
         use ring::rand::SecureRandom as _;
+        #[cfg(feature = "simulation")]
+        if crate::simulation::fill(bytes) {
+            return;
+        }
         if self.0.fill(bytes).is_err() {
             // Without randomness every key made from here on would be guessable. A panic could be caught and
             // the zeros used; nothing is lost by stopping, because what was acknowledged is on disk.

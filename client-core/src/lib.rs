@@ -29,6 +29,8 @@ pub mod records;
 pub mod recovery;
 pub mod registry;
 pub mod session;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod witness;
 
 #[cfg(feature = "io")]

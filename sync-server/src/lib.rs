@@ -17,6 +17,7 @@
 //! What is deliberately absent: any cipher, any content key, and any order taken from a clock.
 #![forbid(unsafe_code)]
 
+mod blocking;
 mod clock;
 mod config;
 mod connection;
@@ -27,6 +28,8 @@ mod metrics;
 mod rate;
 mod rendezvous;
 mod server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod space;
 mod store;
 mod tend;

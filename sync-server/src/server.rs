@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lifeos_sync_protocol::ids::SignPk;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
@@ -149,22 +150,49 @@ impl Server {
     /// # Errors
     /// [`StartError`]; its text tells a person what to do.
     pub async fn start(config: Config) -> Result<Handle, StartError> {
-        let data_dir = |source| StartError::DataDir { path: config.data_dir.clone(), source };
-        std::fs::create_dir_all(&config.data_dir).map_err(data_dir)?;
-        let metrics = Arc::new(Metrics::default());
-        let store = Store::open(&config.data_dir, &config.limits, Arc::clone(&metrics))?;
-        let identity = Identity::load_or_generate(&config.data_dir).map_err(data_dir)?;
+        let opened = open(&config)?;
         let listen = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
 
-        let (phase, phases) = watch::channel(Phase::Running);
-        let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases));
-        let accept = tokio::spawn(accept_loop(listener, Arc::clone(&relay)));
-        tokio::spawn(tend::run(Arc::clone(&relay)));
+        let handle = begin(config, addr, opened, |relay| accept_loop(listener, relay));
         tracing::info!(%addr, "relay is listening");
-        Ok(Handle { addr, relay, phase, accept })
+        Ok(handle)
     }
+
+    /// A relay that listens nowhere: connections are given to it with [`Handle::accept`].
+    ///
+    /// # Errors
+    /// [`StartError`].
+    #[cfg(feature = "simulation")]
+    pub fn start_simulated(config: Config) -> Result<Handle, StartError> {
+        let (opened, addr) = (open(&config)?, config.listen);
+        Ok(begin(config, addr, opened, |_| std::future::pending()))
+    }
+}
+
+type Opened = (Identity, Store, Arc<Metrics>);
+
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let data_dir = |source| StartError::DataDir { path: config.data_dir.clone(), source };
+    std::fs::create_dir_all(&config.data_dir).map_err(data_dir)?;
+    let metrics = Arc::new(Metrics::default());
+    let store = Store::open(&config.data_dir, &config.limits, Arc::clone(&metrics))?;
+    let identity = Identity::load_or_generate(&config.data_dir).map_err(data_dir)?;
+    Ok((identity, store, metrics))
+}
+
+fn begin<F: Future<Output = ()> + Send + 'static>(
+    config: Config,
+    addr: SocketAddr,
+    (identity, store, metrics): Opened,
+    accepting: impl FnOnce(Arc<Relay>) -> F,
+) -> Handle {
+    let (phase, phases) = watch::channel(Phase::Running);
+    let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases));
+    let accept = tokio::spawn(accepting(Arc::clone(&relay)));
+    tokio::spawn(tend::run(Arc::clone(&relay)));
+    Handle { addr, relay, phase, accept }
 }
 
 impl Relay {
@@ -252,6 +280,14 @@ impl Handle {
         self.relay.visits.subscribe()
     }
 
+    /// Serves a connection from this address.
+    #[cfg(feature = "simulation")]
+    pub fn accept(&self, stream: tokio::io::DuplexStream, address: IpAddr) {
+        if let Some(peer) = Peer::enter(&self.relay, address) {
+            serve_one(stream, peer, &self.relay, &http::router(Arc::clone(&self.relay)));
+        }
+    }
+
     /// Looks after every space that is due by the clock, as the relay does by itself once a minute: checkpoints take
     /// effect, and what nothing needs any more is deleted. Answers when that is done.
     pub async fn look_after_spaces(&self) {
@@ -314,9 +350,17 @@ fn accept_one(stream: TcpStream, peer: SocketAddr, relay: &Arc<Relay>, router: &
         relay.metrics.connections_refused_total.increment();
         return;
     };
-    if stream.set_nodelay(true).is_err() {
-        return;
+    if stream.set_nodelay(true).is_ok() {
+        serve_one(stream, peer, relay, router);
     }
+}
+
+fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    relay: &Arc<Relay>,
+    router: &axum::Router,
+) {
     let io = TokioIo::new(Metered::new(stream, Arc::clone(&peer.budget)));
     let service = TowerToHyperService::new(router.clone());
     let header_read = ms(relay.limits.header_read_ms_max);

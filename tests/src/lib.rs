@@ -4,5 +4,7 @@
 pub mod crash;
 pub mod middle;
 pub mod process;
+#[cfg(feature = "simulation")]
+pub mod sim;
 pub mod terminal;
 pub mod world;

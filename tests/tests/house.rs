@@ -151,6 +151,7 @@ fn the_pure_half_touches_no_disk_no_clock_and_no_network() {
 fn imports_inside_client_core_point_downward() {
     let order = [
         "fault",
+        "simulation",
         "cbor",
         "delta",
         "event",

@@ -6,10 +6,22 @@ use std::time::Duration;
 use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
 use crate::{defences, fuzz, stages};
 
-const PARTS: &[&str] =
-    &["crash", "demo", "bench", "mutations", "membership", "fuzz", "sqlcipher", "keystore", "together", "defences"];
+const PARTS: &[&str] = &[
+    "crash",
+    "demo",
+    "bench",
+    "mutations",
+    "membership",
+    "sim",
+    "fuzz",
+    "sqlcipher",
+    "keystore",
+    "together",
+    "defences",
+];
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
+const SEEDS: &str = "10000";
 const FUZZ_S: u64 = 60;
 
 /// Runs one part, or all of them.
@@ -31,6 +43,7 @@ fn one(part: &str) -> Outcome {
         "demo" => demo(),
         "mutations" => mutations(),
         "membership" => membership(),
+        "sim" => simulations(),
         "sqlcipher" => sqlcipher(),
         "together" => together(),
         "defences" => without_defences(&[]),
@@ -92,6 +105,15 @@ fn membership() -> Outcome {
     let seed = text("date", &["-u", "+%Y%m%d000000"]);
     let compared = stages::histories(HISTORIES, &seed, Duration::from_secs(60 * 60));
     record("membership", &format!("{HISTORIES} histories from seed {seed}"), compared)
+}
+
+/// Seeds of the day, none of which CI tries.
+fn simulations() -> Outcome {
+    let from = text("date", &["-u", "+%Y%m%d000000"]);
+    let ran = stages::simulator(&["--seeds", SEEDS, "--from", &from])
+        .and_then(|mut simulator| capture(&mut simulator, Duration::from_secs(12 * 60 * 60)));
+    let tally = ran.as_deref().map(|said| line_with(said, " seeds from ")).unwrap_or_default().to_owned();
+    record("sim", if tally.is_empty() { SEEDS } else { &tally }, ran.map(drop))
 }
 
 /// The build with an encrypted database: needs libcrypto and its headers, which a machine of CI may lack.

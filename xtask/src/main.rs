@@ -17,6 +17,8 @@ const USAGE: &str = "cargo xtask COMMAND
   test                      everything that proves the project; what CI runs
   ci STAGE                  one stage of it (see `cargo xtask ci list`)
   crash [--points N]        kill -9 of clients and relay at N points each
+  sim [--seed N [--steps N] [--shrink] | --seeds N] [--verbose]
+                            the whole system from one seed, or from many
   bench [NAME] [--short] [--json]
                             benchmarks, each with its yardstick in the same run
   bindings                  builds and tests the Python bindings
@@ -25,7 +27,7 @@ const USAGE: &str = "cargo xtask COMMAND
   fuzz TARGET [--seconds N]
                             one fuzz target on the nightly toolchain
   deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
-                            membership, fuzz, sqlcipher; appends to evidence/
+                            membership, sim, fuzz, sqlcipher; appends to evidence/
   deep defences [--together] [--minutes N] [NUMBER...]
                             takes every defence away once (or those of these attacks),
                             or several at once, and looks whether the tests notice;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["ci", "list"] => stages::list(),
         ["ci", stage] => stages::one(stage),
         ["crash", rest @ ..] => stages::crash(rest, std::time::Duration::from_secs(60 * 60)),
+        ["sim", rest @ ..] => stages::simulate(rest, std::time::Duration::from_secs(6 * 60 * 60)),
         ["bench", rest @ ..] => stages::bench(rest),
         ["bindings"] => stages::one("bindings"),
         ["vectors"] => decoder::vectors(),

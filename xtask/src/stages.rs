@@ -1,5 +1,6 @@
 //! The stages of `cargo xtask test`, each with its cap; they share one build profile, `ci`.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::{Outcome, cargo, ci_bin, command, need, run, target};
@@ -20,6 +21,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "demo", what: "the main job holds on real input", run: demo },
     Stage { name: "tour", what: "the README's commands work", run: tour::run_readme },
     Stage { name: "crash", what: "kill -9 at random system calls loses nothing", run: crash_short },
+    Stage { name: "simulate", what: "the whole system holds under many seeds", run: simulations },
     Stage { name: "bindings", what: "Python drives two devices and a relay", run: bindings },
     Stage { name: "decoder", what: "code of its own opens every golden vector", run: decoder::check },
     Stage { name: "bench", what: "the benchmarks run", run: bench_short },
@@ -133,6 +135,24 @@ pub(crate) fn crash(args: &[&str], cap: Duration) -> Outcome {
     // tokio and others, and builds all that hangs on them once more.
     build()?;
     run(&mut command(ci_bin("lifeos-crash"), args), cap)
+}
+
+/// 300 seeds, and that a seed is a replay.
+fn simulations() -> Outcome {
+    let args = ["test", "--profile", "ci", "--locked", "-p", "lifeos-tests", "--features", "simulation"];
+    run(cargo(&args).args(["--test", "simulation", "--", "--nocapture"]), minutes(10))
+}
+
+/// The whole system from one seed, or from many.
+pub(crate) fn simulate(args: &[&str], cap: Duration) -> Outcome {
+    run(&mut simulator(args)?, cap)
+}
+
+/// The simulator, built: the seams that it needs are in no program that is given away.
+pub(crate) fn simulator(args: &[&str]) -> Result<Command, String> {
+    let build = ["build", "--profile", "ci", "--locked", "-p", "lifeos-tests", "--features", "simulation"];
+    run(cargo(&build).args(["--bin", "lifeos-sim"]), minutes(20))?;
+    Ok(command(ci_bin("lifeos-sim"), args))
 }
 
 fn bindings() -> Outcome {

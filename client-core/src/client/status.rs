@@ -180,6 +180,13 @@ impl Client {
         Ok(self.shared.reader().reads().heads(&self.space())?)
     }
 
+    /// Who is in, as the records held here say.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn membership(&self) -> lifeos_sync_protocol::membership::Membership {
+        self.shared.state().membership.clone()
+    }
+
     /// SHA-256 over all projection rows in a fixed order, local row ids left out: equal on converged devices.
     /// # Errors
     /// [`ClientError`].

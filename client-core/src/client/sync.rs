@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 
 use super::{Client, ClientError, Progress, RelayFailure, SyncReport};
-use crate::engine::{EngineError, Failed, Tally, rest, run_live, sync_once, sync_over};
+use crate::engine::{EngineError, Failed, Tally, blocking, rest, run_live, spawn, sync_once, sync_over};
 use crate::transport::{FrameReceiver, FrameSender};
 
 /// A sync that goes on in the background until it is stopped or dropped.
@@ -66,7 +66,7 @@ impl Client {
         tally: Tally,
     ) -> Result<SyncReport, ClientError> {
         let shared = Arc::clone(&self.shared);
-        let upkeep = tokio::task::spawn_blocking(move || rest(&shared)).await;
+        let upkeep = blocking(move || rest(&shared)).await;
         let failed = result?;
         if let Ok(upkeep) = upkeep {
             upkeep?;
@@ -110,7 +110,7 @@ impl SyncHandle {
             let _ = tell_done.send(());
         };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(live)),
+            Ok(_) => drop(spawn(live)),
             Err(_) => drop(std::thread::spawn(move || {
                 match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime.block_on(live),

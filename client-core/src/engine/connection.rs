@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::shared::random_u64;
 use super::worker::{self, Begun, Done, Job};
-use super::{EngineError, Shared, upkeep};
+use super::{EngineError, Shared, task, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
 use crate::receipt;
@@ -109,15 +109,12 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     let (session, relay, begun) = begin(shared, relay)?;
     let waiting = Arc::new(AtomicUsize::new(0));
     let (to_writer, frames_out) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(write_frames(sender, frames_out, Arc::clone(&waiting)));
+    let writer = task::spawn(write_frames(sender, frames_out, Arc::clone(&waiting)));
     let (to_loop, frames_in) = mpsc::channel(FRAMES_READ_MAX);
-    let reader = tokio::spawn(read_frames(receiver, to_loop));
+    let reader = task::spawn(read_frames(receiver, to_loop));
     let (jobs, jobs_in) = mpsc::unbounded_channel();
     let (done_out, done) = mpsc::unbounded_channel();
-    let worker = tokio::task::spawn_blocking({
-        let (shared, relay) = (Arc::clone(shared), relay.id);
-        move || worker::run(&shared, (relay, mode == Mode::Live, begun), jobs_in, &done_out)
-    });
+    let worker = worker::spawn(Arc::clone(shared), (relay.id, mode == Mode::Live, begun), jobs_in, done_out);
 
     let mut connection = Connection {
         shared,
@@ -318,7 +315,7 @@ impl Connection<'_> {
             if !self.rested && self.busy_at.elapsed() >= UPKEEP_AFTER {
                 self.rested = true;
                 let shared = Arc::clone(self.shared);
-                tokio::task::spawn_blocking(move || upkeep::rest(&shared));
+                task::spawn(task::blocking(move || upkeep::rest(&shared)));
             }
         }
     }

@@ -178,7 +178,12 @@ impl Running {
         for relay in relays {
             if !self.relays.values().any(|(known, _)| *known == relay.id) {
                 let (stop, stopped) = watch::channel(false);
-                let task = self.tasks.spawn(keep_live(Arc::clone(shared), relay.id, relay.url.clone(), stopped));
+                let live = keep_live(Arc::clone(shared), relay.id, relay.url.clone(), stopped);
+                #[cfg(feature = "simulation")]
+                let live = crate::simulation::in_node(crate::simulation::node(), live);
+                let task = self.tasks.spawn(live);
+                #[cfg(feature = "simulation")]
+                super::task::simulated::remember(task.clone());
                 self.relays.insert(task.id(), (relay.id, stop));
             }
         }

@@ -27,6 +27,7 @@ mod rotation;
 mod sealing;
 mod shared;
 mod state;
+mod task;
 mod upkeep;
 mod worker;
 
@@ -43,5 +44,8 @@ pub(crate) use records::{Published, fetch_records, offer_record, publish_records
 pub(crate) use rendezvous::Mailboxes;
 pub(crate) use shared::{Shared, wall_ms};
 pub(crate) use state::SpaceState;
+#[cfg(feature = "simulation")]
+pub use task::simulated::{abort_tasks, spawn as spawn_in_node};
+pub(crate) use task::{blocking, spawn};
 pub(crate) use upkeep::{index, rest};
 pub(crate) use worker::checkpoints::{grace_ms, newest_checkpoint};

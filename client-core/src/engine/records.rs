@@ -9,7 +9,7 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
 use tokio::time::{Instant, timeout};
 
-use super::EngineError;
+use super::{EngineError, blocking};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::keys::DeviceKeys;
 use crate::session::{Input, Output, Session, SessionConfig, SessionError};
@@ -148,7 +148,7 @@ async fn drive<S: FrameSender, R: FrameReceiver>(
 /// The records that may be kept; on a thread that may take its time: they are as many as the relay wants.
 async fn judged(space: SpaceId, records: Vec<Record>) -> Result<Vec<Record>, EngineError> {
     let judge = move || admissible(&space, &[], &records).map(|kept| kept.into_iter().cloned().collect());
-    match tokio::task::spawn_blocking(judge).await {
+    match blocking(judge).await {
         Ok(kept) => Ok(kept.map_err(StoreError::from)?),
         Err(_) => Err(EngineError::Stopped),
     }

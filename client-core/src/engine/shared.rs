@@ -176,6 +176,10 @@ pub(super) fn random_u64() -> u64 {
 
 /// Wall time (ms UTC), as written into changes; never used to order anything.
 pub(crate) fn wall_ms() -> i64 {
+    #[cfg(feature = "simulation")]
+    if let Some(now_ms) = crate::simulation::now_ms() {
+        return now_ms;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

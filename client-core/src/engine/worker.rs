@@ -4,7 +4,7 @@ pub(super) mod checkpoints;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, RecordId, SignPk, StreamId};
@@ -12,6 +12,8 @@ use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Record;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::shared::random_u64;
 use super::shared::wall_ms;
@@ -127,35 +129,32 @@ pub(super) enum Done {
     Failed(EngineError),
 }
 
-/// Runs until the jobs end. Blocking: call on a thread of its own.
-pub(super) fn run(
-    shared: &Arc<Shared>,
-    (relay, is_patient, begun): (RelayId, bool, Begun),
+/// Runs on a thread of its own until the jobs end.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    of: (RelayId, bool, Begun),
     mut jobs: mpsc::UnboundedReceiver<Job>,
-    done: &mpsc::UnboundedSender<Done>,
-) {
-    let mut worker = Worker {
-        shared,
-        relay,
-        done,
-        held: VecDeque::new(),
-        held_bytes: 0,
-        caught_up: false,
-        is_patient,
-        rotate_at: None,
-        cut_behind: false,
-        said: None,
-        begun,
-        told_seq: 0,
-        had_cursor: false,
-        checkpoints: checkpoints::Checkpoints::default(),
-    };
-    while let Some(job) = jobs.blocking_recv() {
-        if let Err(error) = worker.perform(job) {
-            worker.tell(Done::Failed(error));
-            return;
-        }
+    done: mpsc::UnboundedSender<Done>,
+) -> JoinHandle<()> {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_on() {
+        return super::task::spawn(async move {
+            let mut worker = Worker::new(&shared, of, &done);
+            while let Some(job) = jobs.recv().await {
+                if !worker.goes_on(job) {
+                    return;
+                }
+            }
+        });
     }
+    tokio::task::spawn_blocking(move || {
+        let mut worker = Worker::new(&shared, of, &done);
+        while let Some(job) = jobs.blocking_recv() {
+            if !worker.goes_on(job) {
+                return;
+            }
+        }
+    })
 }
 
 struct Worker<'a> {
@@ -193,7 +192,36 @@ pub(super) struct Begun {
     pub(super) records_seen: u64,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        (relay, is_patient, begun): (RelayId, bool, Begun),
+        done: &'a mpsc::UnboundedSender<Done>,
+    ) -> Self {
+        Self {
+            shared,
+            relay,
+            done,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            caught_up: false,
+            is_patient,
+            rotate_at: None,
+            cut_behind: false,
+            said: None,
+            begun,
+            told_seq: 0,
+            had_cursor: false,
+            checkpoints: checkpoints::Checkpoints::default(),
+        }
+    }
+
+    /// Does a job; whether there is any sense in the next one.
+    fn goes_on(&mut self, job: Job) -> bool {
+        let done = self.perform(job);
+        done.map_err(|error| self.tell(Done::Failed(error))).is_ok()
+    }
+
     fn tell(&self, done: Done) {
         // Nobody listens any more once the connection has ended; the commit stands all the same.
         let _ = self.done.send(done);

@@ -109,6 +109,10 @@ fn guarded<J: Send + 'static, T: Send + 'static>(
             }
         }
     };
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_on() {
+        return catch_unwind(AssertUnwindSafe(|| take(&waiting).map(work))).ok().flatten();
+    }
     match std::thread::Builder::new().name("apply".into()).spawn(serve) {
         // Nothing comes either from a thread that panics outside the fence. The next one must not start before this
         // one has ended: the allocator might give it an arena of its own, and keep both.

@@ -221,6 +221,8 @@ impl Store {
         conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         schema::refuse_foreign(&conn)?;
+        #[cfg(feature = "simulation")]
+        conn.commit_hook(Some(crate::simulation::refuses_commit))?;
         // From the first reading on, a connection to a write-ahead log keeps everybody from exchanging the file.
         file.is_still_there()?;
         schema::migrate(&mut conn)?;

@@ -5,6 +5,8 @@
 
 mod memory;
 mod peer;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod url;
 mod websocket;
 
@@ -13,6 +15,8 @@ use std::future::Future;
 pub use memory::{MemoryReceiver, MemorySender, memory_pair};
 pub(crate) use peer::dialled;
 pub use peer::{PeerAddress, PeerAddressError};
+#[cfg(feature = "simulation")]
+pub use simulated::{Dial, set_dial};
 pub use url::{RelayUrl, RelayUrlError};
 pub use websocket::{WsReceiver, WsSender, connect};
 

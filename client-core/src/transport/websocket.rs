@@ -5,11 +5,10 @@ use std::time::Duration;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use lifeos_sync_protocol::limits::FRAME_BYTES_MAX;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::{FrameReceiver, FrameSender, RelayUrl, TransportError};
 
@@ -23,7 +22,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read at once; the default of 128 KiB costs that much for every idle connection.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+#[cfg(not(feature = "simulation"))]
+type Carrier = tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>;
+#[cfg(feature = "simulation")]
+type Carrier = tokio::io::DuplexStream;
+type Socket = WebSocketStream<Carrier>;
 
 /// Sending half.
 #[derive(Debug)]
@@ -44,11 +47,21 @@ pub async fn connect(url: &RelayUrl) -> Result<(WsSender, WsReceiver), Transport
         .max_write_buffer_size(2 * FRAME_BYTES_MAX)
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
-    let connecting = connect_async_with_config(url.endpoint(), Some(config), true);
-    let (socket, _) =
-        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| TransportError::Timeout)?.map_err(refused)?;
+    let connecting = open(url, config);
+    let socket = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| TransportError::Timeout)?.map_err(refused)?;
     let (sink, stream) = socket.split();
     Ok((WsSender(sink), WsReceiver(stream)))
+}
+
+#[cfg(not(feature = "simulation"))]
+async fn open(url: &RelayUrl, config: WebSocketConfig) -> Result<Socket, WsError> {
+    Ok(tokio_tungstenite::connect_async_with_config(url.endpoint(), Some(config), true).await?.0)
+}
+
+#[cfg(feature = "simulation")]
+async fn open(url: &RelayUrl, config: WebSocketConfig) -> Result<Socket, WsError> {
+    let carrier = super::simulated::dial(url.without_token())?;
+    Ok(tokio_tungstenite::client_async_with_config(url.endpoint(), carrier, Some(config)).await?.0)
 }
 
 fn refused(error: WsError) -> TransportError {

@@ -216,12 +216,12 @@ async fn check(space: Arc<Space>, pusher: SignPk, envelopes: Vec<Vec<u8>>, bytes
         sort(&space, &pusher, envelopes)
     } else {
         let space = Arc::clone(&space);
-        tokio::task::spawn_blocking(move || sort(&space, &pusher, envelopes)).await.map_err(|_| fault)?
+        crate::blocking::run(move || sort(&space, &pusher, envelopes)).await.map_err(|_| fault)?
     };
     if sorted.drafts.len() + sorted.objects.len() <= INLINE_SIGNATURES_MAX {
         return Ok(verify(&space, &pusher, sorted));
     }
-    tokio::task::spawn_blocking(move || verify(&space, &pusher, sorted)).await.map_err(|_| fault)
+    crate::blocking::run(move || verify(&space, &pusher, sorted)).await.map_err(|_| fault)
 }
 
 /// Sorts a frame's envelopes into runs, and refuses what is wrong by itself.

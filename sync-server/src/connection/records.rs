@@ -240,7 +240,7 @@ async fn judge_beside(
     relay: &Relay,
 ) -> Result<Judged, StoreError> {
     let (limits, now_ms) = (relay.limits.clone(), relay.now_ms());
-    let judging = tokio::task::spawn_blocking(move || {
+    let judging = crate::blocking::run(move || {
         judge(&set, &batch.records, &batch.parked, decided, present.as_deref(), &limits, now_ms)
     });
     judging.await.map_err(|_| StoreError::Stopped)?.map_err(|_| StoreError::Corrupt)

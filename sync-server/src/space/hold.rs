@@ -1,10 +1,9 @@
 //! Devices whose envelopes wait for a moment, because somebody removes them: a removal that cuts too early is answered
 //! CUT_BEHIND and signed again, and a device that wrote on meanwhile, faster than its remover looks, would stay for ever.
 
-use std::collections::HashMap;
-use std::time::Instant;
-
 use lifeos_sync_protocol::ids::SignPk;
+use std::collections::HashMap;
+use tokio::time::Instant;
 
 /// Who waits until when. As many as a space has devices at most.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ mod view;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::frame::Cursor;
@@ -21,6 +21,7 @@ use lifeos_sync_protocol::ids::{LogId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::FRAME_STREAMS_MAX;
 use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 pub(crate) use checkpoints::Settled;
 pub(crate) use judge::{Decided, Judged, judge};
@@ -350,7 +351,7 @@ impl Spaces {
         let limits = self.limits.clone();
         let (metrics, clock) = (Arc::clone(&self.metrics), self.clock.clone());
         // Checks a signature per record: too long for a thread that serves connections.
-        let built = tokio::task::spawn_blocking(move || Space::build(id, loaded, &limits, metrics, clock)).await;
+        let built = crate::blocking::run(move || Space::build(id, loaded, &limits, metrics, clock)).await;
         let built = Arc::new(built.unwrap_or(Err(StoreError::Stopped))?);
         *space = Arc::downgrade(&built);
         self.metrics.spaces_loaded_total.increment();

@@ -170,11 +170,20 @@ fn lock(data_dir: &Path) -> Result<File, OpenError> {
 fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     let database = |source| OpenError::Database { path: path.to_owned(), source };
     let db = Connection::open(path).map_err(database)?;
+    #[cfg(feature = "simulation")]
+    let db = ask_before_commits(db, path).map_err(database)?;
     schema::configure_writer(&db).map_err(database)?;
     schema::migrate(&db).map_err(|error| match error {
         schema::MigrateError::Newer { found, known } => OpenError::Newer { path: path.to_owned(), found, known },
         schema::MigrateError::Database(source) => database(source),
     })?;
+    Ok(db)
+}
+
+#[cfg(feature = "simulation")]
+fn ask_before_commits(mut db: Connection, path: &Path) -> rusqlite::Result<Connection> {
+    let folder = path.parent().unwrap_or(path).to_owned();
+    db.commit_hook(Some(move || crate::simulation::refuses_commit(&folder)))?;
     Ok(db)
 }
 

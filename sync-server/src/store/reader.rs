@@ -84,7 +84,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         let readers = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || {
+        let task = crate::blocking::run(move || {
             let _permit = permit;
             let db = readers.connection()?;
             let result = read(&db);

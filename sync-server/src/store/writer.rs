@@ -185,6 +185,8 @@ pub(crate) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     stopping: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    #[cfg(feature = "simulation")]
+    inline: Option<simulated::Inline>,
 }
 
 impl Writer {
@@ -193,6 +195,11 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let mut committer = Committer { db, logs: HashMap::new(), limits: limits.clone(), metrics };
+        #[cfg(feature = "simulation")]
+        if crate::simulation::is_on() {
+            let inline = Some(simulated::Inline::new(committer, queue, lock));
+            return Self { jobs: Mutex::new(Some(jobs)), stopping, thread: Mutex::new(None), inline };
+        }
         let stop = Arc::clone(&stopping);
         let thread = std::thread::Builder::new().name("relay-writer".into()).spawn(move || {
             committer.run(&queue, &stop);
@@ -202,7 +209,13 @@ impl Writer {
         if let Err(error) = &thread {
             tracing::error!(%error, "cannot start the writer thread; every push will be refused");
         }
-        Self { jobs: Mutex::new(Some(jobs)), stopping, thread: Mutex::new(thread.ok()) }
+        Self {
+            jobs: Mutex::new(Some(jobs)),
+            stopping,
+            thread: Mutex::new(thread.ok()),
+            #[cfg(feature = "simulation")]
+            inline: None,
+        }
     }
 
     /// Queues a job. Its size is bounded by who submits: bytes in flight are counted before validation.
@@ -215,10 +228,18 @@ impl Writer {
         if let Some(job) = refused {
             job.refuse(StoreError::Stopped);
         }
+        #[cfg(feature = "simulation")]
+        if let Some(inline) = &self.inline {
+            inline.wake();
+        }
     }
 
     /// Whether the thread is there: without it nothing is ever stored again.
     pub(super) fn is_running(&self) -> bool {
+        #[cfg(feature = "simulation")]
+        if let Some(inline) = &self.inline {
+            return inline.is_there();
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
@@ -227,11 +248,52 @@ impl Writer {
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        #[cfg(feature = "simulation")]
+        if let Some(inline) = &self.inline {
+            inline.end();
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
             tracing::error!("the writer thread ended in a panic");
+        }
+    }
+}
+
+#[cfg(feature = "simulation")]
+mod simulated {
+    //! The writer without its thread: a task commits what waits when it gets its turn.
+
+    use std::fs::File;
+    use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+    use super::{Committer, Job};
+
+    type Parts = (Committer, mpsc::Receiver<Job>, File);
+
+    pub(super) struct Inline(Arc<Mutex<Option<Parts>>>);
+
+    impl Inline {
+        pub(super) fn new(committer: Committer, queue: mpsc::Receiver<Job>, lock: File) -> Self {
+            Self(Arc::new(Mutex::new(Some((committer, queue, lock)))))
+        }
+
+        pub(super) fn wake(&self) {
+            let parts = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                if let Some((committer, queue, _)) = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner) {
+                    committer.run_waiting(queue);
+                }
+            });
+        }
+
+        pub(super) fn is_there(&self) -> bool {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        }
+
+        pub(super) fn end(&self) {
+            drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 }
@@ -289,6 +351,15 @@ impl Committer {
                 first.refuse(StoreError::Stopped);
                 continue;
             }
+            let batch = self.take_waiting(first, queue);
+            self.commit(batch);
+        }
+    }
+
+    /// Commits all that waits, and returns.
+    #[cfg(feature = "simulation")]
+    fn run_waiting(&mut self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(first) = queue.try_recv() {
             let batch = self.take_waiting(first, queue);
             self.commit(batch);
         }

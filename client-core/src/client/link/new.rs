@@ -151,7 +151,7 @@ impl<M: NewSide> Attempt<M> {
             client.claim_spaces(&joined)?;
             Ok(client)
         };
-        tokio::task::spawn_blocking(make).await.map_err(|_| EngineError::Fault)?
+        crate::engine::blocking(make).await.map_err(|_| EngineError::Fault)?
     }
 }
 

@@ -9,13 +9,14 @@
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
 use lifeos_sync_protocol::record::{Body, Floor, Record};
+use tokio::time::Instant;
 
 use super::{Done, EngineError, Worker};
 use crate::crypto::SystemRandom;

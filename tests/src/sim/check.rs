@@ -1,0 +1,205 @@
+//! Healing, and what must be so afterwards: whoever is in force holds the same, nothing acknowledged is missing, and whoever
+//! was removed reads nothing that was written after it.
+
+use std::time::Duration;
+
+use lifeos_client_core::client::Client;
+use lifeos_client_core::simulation::as_node;
+use lifeos_client_core::simulation::in_node;
+use tokio::time::{sleep, timeout};
+
+use super::chaos::Chaos;
+use super::host::world;
+use super::world::{DEVICES, RELAYS};
+
+/// Rounds of sync in which everything must have reached everybody.
+const ROUNDS_MAX: usize = 8;
+/// How long devices that sync by themselves are left alone first.
+const LEFT_ALONE: Duration = Duration::from_secs(90);
+/// A round that takes longer hangs.
+const ROUND_MAX: Duration = Duration::from_secs(1_200);
+
+/// What a round told of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// It spoke with every relay.
+    In,
+    /// It was refused, or nothing went.
+    Out(String),
+}
+
+pub(super) async fn heal_and_check(chaos: &mut Chaos) -> Vec<String> {
+    chaos.tell("all is healed".to_owned());
+    heal(chaos).await;
+    sleep(LEFT_ALONE).await;
+    chaos.hear();
+    for device in &mut chaos.town.devices {
+        if let Some(live) = device.live.take() {
+            if timeout(ROUND_MAX, in_node(device.node, live.stop())).await.is_err() {
+                return vec![format!("{} does not stop syncing", device.name)];
+            }
+        }
+    }
+    let mut standing = Vec::new();
+    for round in 0..ROUNDS_MAX {
+        standing = sync_all(chaos).await;
+        let line = standing.iter().map(|one| if *one == Standing::In { 'i' } else { 'o' }).collect::<String>();
+        chaos.tell(format!("round {round}: {line}"));
+        if round > 0 && differences(chaos, &standing).is_empty() {
+            break;
+        }
+        // Keys that are due wait for those before them in rank.
+        sleep(Duration::from_secs(30)).await;
+        world().pass(60_000);
+        chaos.town.tick_relays();
+    }
+    let mut failures = differences(chaos, &standing);
+    failures.extend(members(chaos, &standing));
+    failures.extend(lost(chaos, &standing));
+    failures.extend(leaked(chaos, &standing));
+    failures.sort();
+    for index in 0..DEVICES.len() {
+        if let Some(client) = chaos.client(index) {
+            let digest = client.projection_digest().unwrap_or_default();
+            chaos.tell(format!("{} ends with {:02x}{:02x}{:02x}", DEVICES[index], digest[0], digest[1], digest[2]));
+        }
+    }
+    let (all, carried) = (chaos.ledger.len() as u64, chaos.town.net.carried());
+    chaos.counts.insert("edits", all);
+    chaos.counts.insert("bytes carried", carried);
+    failures
+}
+
+async fn heal(chaos: &mut Chaos) {
+    chaos.town.heal_net();
+    for index in 0..RELAYS {
+        // A fuse or a death that nobody has noticed yet: a fresh start ends both.
+        chaos.town.crash_relay(index).await;
+        chaos.town.start_relay(index);
+    }
+    chaos.town.tick_relays();
+    for index in 0..DEVICES.len() {
+        let node = chaos.town.devices[index].node;
+        let is_dead = world().device(node, |life| {
+            life.fuse = None;
+            life.dead
+        });
+        if is_dead || chaos.town.devices[index].client.is_none() {
+            chaos.town.crash(index).await;
+            chaos.start(index);
+        }
+    }
+}
+
+async fn sync_all(chaos: &mut Chaos) -> Vec<Standing> {
+    let mut standing = Vec::new();
+    for index in 0..DEVICES.len() {
+        let Some(client) = chaos.client(index) else {
+            standing.push(Standing::Out("not open".to_owned()));
+            continue;
+        };
+        let node = chaos.town.devices[index].node;
+        let synced = timeout(ROUND_MAX, in_node(node, client.sync(&mut |_| {}))).await;
+        standing.push(match synced {
+            Ok(Ok(report)) if report.failed.is_empty() => Standing::In,
+            Ok(Ok(report)) => Standing::Out(report.failed[0].message.clone()),
+            Ok(Err(error)) => Standing::Out(error.to_string()),
+            Err(_) => Standing::Out("hangs".to_owned()),
+        });
+    }
+    standing
+}
+
+fn those_in<'c>(chaos: &'c Chaos, standing: &'c [Standing]) -> impl Iterator<Item = (usize, Client)> + 'c {
+    let is_in = |index: &usize| standing.get(*index) == Some(&Standing::In);
+    (0..DEVICES.len()).filter(is_in).filter_map(|index| chaos.client(index).map(|client| (index, client)))
+}
+
+/// Where those in force are not equal, or have something left to do.
+fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
+    let mut found = Vec::new();
+    let clients: Vec<_> = those_in(chaos, standing).collect();
+    for (index, client) in &clients {
+        let name = DEVICES[*index];
+        let status = as_node(chaos.town.devices[*index].node, || client.status());
+        match status {
+            Ok(status) => {
+                if (status.changes_pending, status.envelopes_unsent) != (0, 0) {
+                    let (pending, unsent) = (status.changes_pending, status.envelopes_unsent);
+                    let why = status.keys;
+                    found.push(format!("{name} still has {pending} changes and {unsent} envelopes to send: {why:?}"));
+                }
+                for relay in status.relays.iter().filter(|relay| relay.envelopes_unsent > 0) {
+                    found.push(format!("{name}: {} lacks {}", relay.url, relay.envelopes_unsent));
+                }
+            }
+            Err(error) => found.push(format!("{name} cannot tell its status: {error}")),
+        }
+    }
+    if let Some(((first, one), rest)) = clients.split_first() {
+        let (one_members, one_heads) = (one.membership(), one.heads().ok());
+        let one_rows = one.projection_digest().ok();
+        for (index, other) in rest {
+            let names = (DEVICES[*first], DEVICES[*index]);
+            if other.membership() != one_members {
+                let heads = (one_members.heads.len(), other.membership().heads.len());
+                found.push(format!("{} and {} differ in membership: heads {heads:?}", names.0, names.1));
+            }
+            let heads = other.heads().ok();
+            if heads != one_heads {
+                found.push(format!("{} and {} differ in the heads of documents", names.0, names.1));
+            } else if other.projection_digest().ok() != one_rows {
+                found.push(format!("{} and {} differ in rows", names.0, names.1));
+            }
+        }
+    }
+    found
+}
+
+/// Whoever may sync is in force, and whoever is in force may sync.
+fn members(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
+    let Some((_, client)) = those_in(chaos, standing).next() else { return vec![] };
+    let membership = client.membership();
+    let mut found = Vec::new();
+    for (index, standing) in standing.iter().enumerate() {
+        let is_in = membership.devices.get(&chaos.keys[index]).is_some_and(|device| device.removed_by.is_none());
+        match standing {
+            Standing::In if !is_in => found.push(format!("{} syncs although it was removed", DEVICES[index])),
+            Standing::Out(why) if is_in => {
+                found.push(format!("{} is in force and does not sync: {why}", DEVICES[index]))
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What was acknowledged on a device in force and somebody in force does not have.
+fn lost(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, client) in those_in(chaos, standing) {
+        let words = Chaos::words(&client);
+        for entry in &chaos.ledger {
+            let is_sure = !entry.may_be_lost && standing.get(entry.author) == Some(&Standing::In);
+            if is_sure && !words.contains(&entry.word) {
+                found.push(format!("{} of {} is missing at {}", entry.word, DEVICES[entry.author], DEVICES[index]));
+            }
+        }
+    }
+    found
+}
+
+/// What a removed device reads although its author knew of the removal.
+fn leaked(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, standing) in standing.iter().enumerate() {
+        let (Standing::Out(_), Some(client)) = (standing, chaos.client(index)) else { continue };
+        let words = Chaos::words(&client);
+        for entry in chaos.ledger.iter().filter(|entry| entry.secret_from.contains(&index)) {
+            if words.contains(&entry.word) && entry.author != index {
+                found.push(format!("{} was removed and reads {}", DEVICES[index], entry.word));
+            }
+        }
+    }
+    found
+}
