@@ -237,6 +237,32 @@ fn a_note_lives_from_its_first_word_to_the_trash_and_back() {
 }
 
 #[test]
+fn a_note_is_erased_after_a_time_in_which_that_can_be_taken_back_or_at_once() {
+    let desk = Desk::new();
+    desk.init("laptop", Some("ws://127.0.0.1:9"));
+    let id = desk.add("laptop", "Diary", "zanzibarquokka\n");
+    let json = |args: &[&str]| desk.json("laptop", args);
+    let planned = json(&["note", "erase", &id]);
+    assert_eq!(planned["erasures"][0]["state"], "scheduled");
+    assert!(planned["erasures"][0]["due_ms"].is_i64());
+    assert_eq!(json(&["note", "erase", &id, "--undo"])["erasures"].as_array().unwrap().len(), 0);
+    assert!(json(&["note", "show", &id])["trashed_ms"].is_null());
+    let kept = json(&["note", "erase", &id, "--history-only", "--now"])["erasures"][0]["successor"].clone();
+    assert_eq!(json(&["note", "show", kept.as_str().unwrap()])["markdown"], "zanzibarquokka\n");
+    json(&["note", "erase", kept.as_str().unwrap(), "--now"]);
+    let said = json(&["note", "erase", "--status"]);
+    assert_eq!(said["erasures"].as_array().unwrap().len(), 2);
+    assert_eq!(said["erasures"][0]["relays"][0]["state"], "not_told");
+    let output = desk.run("laptop", &["note", "show", kept.as_str().unwrap(), "--json"]);
+    assert_ne!(output.status.code(), Some(0));
+    assert_eq!(json(&["doctor"])["ok"], true);
+    let database = std::fs::read(desk.path("laptop").join("lifeos.db")).unwrap();
+    assert!(!database.windows(14).any(|window| window == b"zanzibarquokka"));
+    let page = text(&desk.run("laptop", &["note", "erase", "--status"]).stdout);
+    assert!(page.contains("Bundles, exports and backups"), "{page}");
+}
+
+#[test]
 fn an_edit_from_a_file_can_be_undone_and_an_old_version_brought_back() {
     let desk = Desk::new();
     desk.init("laptop", None);

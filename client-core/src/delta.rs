@@ -5,8 +5,10 @@
 //! Delta    { 1: [[stream(16), seq] …]   frontier, streams ascending
 //!            2: [DocDelta …]            documents ascending by id
 //!            4: app bytes               when not empty
+//!            5: [Erased …]              documents ascending by id, when not empty
 //!            n: anything }              kept as it is
 //! DocDelta { 1: doc(16)  2: [change bytes …]  4: genesis id  n: passed over }
+//! Erased   { 1: doc(16)  2: [head(32) …]  3: doc(16), when something goes on in it  n: passed over }
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,6 +24,10 @@ pub const DELTA_DOCS_MAX: usize = 4096;
 pub const DELTA_CHANGES_MAX: usize = 16_384;
 /// Most streams in a frontier.
 pub const DELTA_FRONTIER_MAX: usize = 4096;
+/// Most documents that one delta erases.
+pub const DELTA_ERASED_MAX: usize = 64;
+/// Most heads of one document that is erased.
+pub const ERASED_HEADS_MAX: usize = 64;
 /// Encoded size that [`split`] aims for, far enough below the ciphertext's limit that padding always fits.
 pub const DELTA_BODY_BYTES_SOFT_MAX: usize = 256 * 1024;
 /// Largest single change that can be sent. An edit that makes a larger one has to be divided before it is committed.
@@ -41,6 +47,18 @@ pub struct DocDelta {
     pub genesis: GenesisId,
 }
 
+/// A document that is to be forgotten, with all its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasedDoc {
+    /// The document.
+    pub doc: DocId,
+    /// Its newest changes when it was erased, ascending: what its author says that it consists of. Empty where they were
+    /// never sent.
+    pub heads: Vec<[u8; 32]>,
+    /// The document in which what is kept of it goes on, without history.
+    pub successor: Option<DocId>,
+}
+
 /// The plaintext of a Delta envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Delta {
@@ -50,6 +68,8 @@ pub struct Delta {
     pub docs: Vec<DocDelta>,
     /// `4: app` bytes, kept as they are.
     pub app: Vec<u8>,
+    /// Documents that are erased; each appears once.
+    pub erased: Vec<ErasedDoc>,
     /// Keys this version gives no meaning to, with their raw CBOR.
     pub unknown: Vec<(u32, Vec<u8>)>,
 }
@@ -90,7 +110,7 @@ impl Delta {
         self.check_counts()?;
         let mut fields: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         for (key, raw) in &self.unknown {
-            let known = matches!(key, 1 | 2 | 4);
+            let known = matches!(key, 1 | 2 | 4 | 5);
             if known || fields.insert(*key, raw.clone()).is_some() {
                 return Err(DeltaError::Duplicate);
             }
@@ -103,6 +123,9 @@ impl Delta {
         }
         if !self.app.is_empty() {
             fields.insert(4, written(|writer| writer.bytes(&self.app)));
+        }
+        if !self.erased.is_empty() {
+            fields.insert(5, self.encode_erased()?);
         }
         Ok(written(|writer| {
             writer.map(fields.len());
@@ -122,6 +145,7 @@ impl Delta {
                 1 => delta.frontier = decode_frontier(reader)?,
                 2 => delta.docs = decode_docs(reader)?,
                 4 => delta.app = reader.bytes()?.to_vec(),
+                5 => delta.erased = decode_erased(reader)?,
                 _ => {
                     let key = u32::try_from(key).map_err(|_| DeltaError::Malformed)?;
                     delta.unknown.push((key, reader.skip()?.to_vec()));
@@ -136,8 +160,11 @@ impl Delta {
 
     fn check_counts(&self) -> Result<(), DeltaError> {
         let changes: usize = self.docs.iter().map(|doc| doc.changes.len()).sum();
-        let too_many =
-            self.docs.len() > DELTA_DOCS_MAX || changes > DELTA_CHANGES_MAX || self.frontier.len() > DELTA_FRONTIER_MAX;
+        let too_many = self.docs.len() > DELTA_DOCS_MAX
+            || changes > DELTA_CHANGES_MAX
+            || self.frontier.len() > DELTA_FRONTIER_MAX
+            || self.erased.len() > DELTA_ERASED_MAX
+            || self.erased.iter().any(|erased| erased.heads.len() > ERASED_HEADS_MAX);
         if too_many { Err(DeltaError::TooMany) } else { Ok(()) }
     }
 
@@ -161,6 +188,29 @@ impl Delta {
             writer.array(docs.len());
             docs.values().fold(writer, |writer, doc| doc.write(writer))
         }))
+    }
+
+    fn encode_erased(&self) -> Result<Vec<u8>, DeltaError> {
+        let docs: BTreeMap<_, _> = self.erased.iter().map(|erased| (erased.doc, erased)).collect();
+        if docs.len() != self.erased.len() {
+            return Err(DeltaError::Duplicate);
+        }
+        Ok(written(|writer| {
+            writer.array(docs.len());
+            docs.values().fold(writer, |writer, erased| erased.write(writer))
+        }))
+    }
+}
+
+impl ErasedDoc {
+    fn write<'w>(&self, writer: &'w mut Writer) -> &'w mut Writer {
+        writer.map(if self.successor.is_some() { 3 } else { 2 }).uint(1).bytes(&self.doc.0);
+        writer.uint(2).array(self.heads.len());
+        let writer = self.heads.iter().fold(writer, |writer, head| writer.bytes(head));
+        match &self.successor {
+            Some(successor) => writer.uint(3).bytes(&successor.0),
+            None => writer,
+        }
     }
 }
 
@@ -234,6 +284,38 @@ fn decode_doc(reader: &mut Reader<'_>) -> Result<DocDelta, DeltaError> {
     })?;
     match (doc, changes, genesis) {
         (Some(doc), Some(changes), Some(genesis)) => Ok(DocDelta { doc, changes, genesis }),
+        _ => Err(DeltaError::Malformed),
+    }
+}
+
+fn decode_erased(reader: &mut Reader<'_>) -> Result<Vec<ErasedDoc>, DeltaError> {
+    let count = reader.array(DELTA_ERASED_MAX)?;
+    let mut erased: Vec<ErasedDoc> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let next = decode_erased_doc(reader)?;
+        check_ascending(erased.last().map(|last| &last.doc), &next.doc)?;
+        erased.push(next);
+    }
+    Ok(erased)
+}
+
+fn decode_erased_doc(reader: &mut Reader<'_>) -> Result<ErasedDoc, DeltaError> {
+    let (mut doc, mut heads, mut successor) = (None, None, None);
+    reader.map(|reader, key| {
+        match key {
+            1 => doc = Some(DocId(reader.array_of()?)),
+            2 => {
+                let count = reader.array(ERASED_HEADS_MAX)?;
+                let read = (0..count).map(|_| reader.array_of()).collect::<Result<Vec<[u8; 32]>, _>>()?;
+                heads = Some(read);
+            }
+            3 => successor = Some(DocId(reader.array_of()?)),
+            _ => drop(reader.skip()?),
+        }
+        Ok::<_, DeltaError>(())
+    })?;
+    match (doc, heads) {
+        (Some(doc), Some(heads)) if heads.is_sorted_by(|a, b| a < b) => Ok(ErasedDoc { doc, heads, successor }),
         _ => Err(DeltaError::Malformed),
     }
 }
@@ -332,7 +414,11 @@ mod tests {
             frontier: vec![(StreamId([1; 16]), 7), (StreamId([2; 16]), u32::MAX)],
             docs: vec![doc(1, &[b"one", b"two"]), doc(2, &[])],
             app: b"app".to_vec(),
-            unknown: vec![(3, vec![0x81, 0x05]), (5, vec![0x41, 0xff]), (1000, vec![0x00])],
+            erased: vec![
+                ErasedDoc { doc: DocId([3; 16]), heads: vec![[1; 32], [2; 32]], successor: None },
+                ErasedDoc { doc: DocId([4; 16]), heads: vec![], successor: Some(DocId([5; 16])) },
+            ],
+            unknown: vec![(3, vec![0x81, 0x05]), (6, vec![0x41, 0xff]), (1000, vec![0x00])],
         };
         let bytes = delta.encode().unwrap();
         assert_eq!(Delta::decode(&bytes).unwrap(), delta);
@@ -349,6 +435,19 @@ mod tests {
             bytes.extend(written(|writer| doc(1, &[b"a"]).write(writer)));
         }
         assert_eq!(Delta::decode(&bytes), Err(DeltaError::Duplicate));
+    }
+
+    #[test]
+    fn an_erasure_that_is_no_erasure_is_refused_in_both_directions() {
+        let erased = |id: u8, heads: Vec<[u8; 32]>| ErasedDoc { doc: DocId([id; 16]), heads, successor: None };
+        let with = |erased: Vec<ErasedDoc>| Delta { erased, ..Delta::default() };
+        assert_eq!(with(vec![erased(1, vec![]), erased(1, vec![])]).encode(), Err(DeltaError::Duplicate));
+        assert_eq!(with((0..65).map(|id| erased(id, vec![])).collect()).encode(), Err(DeltaError::TooMany));
+        assert_eq!(with(vec![erased(1, vec![[0; 32]; ERASED_HEADS_MAX + 1])]).encode(), Err(DeltaError::TooMany));
+        let unsorted = with(vec![erased(1, vec![[2; 32], [1; 32]])]).encode().unwrap();
+        assert_eq!(Delta::decode(&unsorted), Err(DeltaError::Malformed));
+        let without_heads = [0xa1, 5, 0x81, 0xa1, 1, 0x50].into_iter().chain([7; 16]).collect::<Vec<u8>>();
+        assert_eq!(Delta::decode(&without_heads), Err(DeltaError::Malformed));
     }
 
     #[test]

@@ -384,6 +384,12 @@ def check_sealed(vectors):
             check_delta(vectors.lines[f"{name}.body"])
     if kinds != set(envelopes.CT_BYTES_MAX):
         raise Failed("an envelope kind has no sealed vector")
+    body = vectors["erased.body"]
+    expected = [(bytes([3] * 16), [bytes([4] * 32), bytes([5] * 32)], None), (bytes([6] * 16), [], bytes([7] * 16))]
+    if envelopes.erased(envelopes.delta(body)[2][5]) != expected:
+        raise Failed("sealed.txt: erases something else")
+    for at in range(len(body)):
+        refuses(f"erasure cut at {at}", lambda: envelopes.delta(body[:at]))
 
 
 def check_padding(plaintext):
@@ -460,6 +466,8 @@ def check_checkpoint(vectors):
     vectors.equal("through", b"".join(stream + seq.to_bytes(4, "big") for stream, seq in through))
     if epoch != epochs.epoch_ref(Record(of_space["epoch_1"])):
         raise Failed("checkpoint.txt: sealed under another epoch")
+    if envelopes.manifest_erased(vectors["manifest_erased.body"]) != [bytes([3] * 16), bytes([6] * 16)]:
+        raise Failed("checkpoint.txt: other documents are erased")
     flips("manifest", sealed, lambda changed: envelopes.open_manifest(space, secret, changed))
     refuses("a manifest in another space", lambda: envelopes.open_manifest(bytes(32), secret, sealed))
     for at in range(len(vectors["pack"])):

@@ -96,8 +96,8 @@ fn every_attack_is_held_by_a_test_or_says_that_it_is_not_yet() {
 #[test]
 fn every_threat_has_a_number_of_its_own_and_says_what_holds_it() {
     let rows = rows(&read(&root().join("docs/THREATS.md")));
-    let numbers: Vec<u32> = rows.keys().copied().collect();
-    assert_eq!(numbers, (1..=*numbers.last().unwrap()).collect::<Vec<_>>(), "a number is missing");
+    // Later ones are given out in advance, to be used in any order.
+    assert!((1..=64).all(|number| rows.contains_key(&number)), "a number is missing");
     // Names are looked up in the sources by `every_test_that_the_documents_name_is_in_the_sources`.
     for (number, held) in rows {
         assert!(is_held(&held), "threat {number} names no test, no attack and no reason why not: {held}");

@@ -15,6 +15,7 @@ mod link;
 mod member;
 mod note;
 mod note_edit;
+mod note_erase;
 mod note_view;
 mod notebook;
 mod peer;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{note_edit, note_view};
+use super::{note_edit, note_erase, note_view};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -42,6 +42,8 @@ pub enum NoteCommand {
     Trash(One),
     /// Take out of the trash
     Restore(One),
+    /// Forget a note, or its history, on all devices and relays
+    Erase(Erase),
     /// List the versions of a note
     History(History),
     /// Make a note what it was
@@ -261,6 +263,30 @@ pub struct One {
     pub(super) id: String,
 }
 
+/// Forget a note, or its history, on all devices and relays.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note erase 1a2b3c4d\n  lifeos note erase 1a2b3c4d --undo\n  \
+                        lifeos note erase --status\n\n\
+                        The note goes to the trash and is erased after 7 days, unless it is taken out of there or \
+                        --undo is given.\nBundles, exports and backups made before still hold it.")]
+pub struct Erase {
+    /// Note
+    #[arg(value_name = "ID", required_unless_present = "status", conflicts_with = "status")]
+    pub(super) id: Option<String>,
+    /// Only what it was before: what it says now goes on in a new note
+    #[arg(long, conflicts_with_all = ["undo", "status"])]
+    pub(super) history_only: bool,
+    /// At once: it cannot be taken back
+    #[arg(long, conflicts_with_all = ["undo", "status"])]
+    pub(super) now: bool,
+    /// Take a planned erasure back
+    #[arg(long, conflicts_with = "status")]
+    pub(super) undo: bool,
+    /// What was erased, and who may still hold it
+    #[arg(long)]
+    pub(super) status: bool,
+}
+
 /// List the versions of a note.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos note history 1a2b3c4d --limit 10")]
@@ -307,6 +333,7 @@ pub(super) fn run(command: NoteCommand, context: &Context) -> Result<(), Failure
         C::Todo(args) => note_edit::todo(&args, context),
         C::Trash(args) => note_edit::trash(&args, true, context),
         C::Restore(args) => note_edit::trash(&args, false, context),
+        C::Erase(args) => note_erase::run(&args, context),
         C::History(args) => note_view::history(&args, context),
         C::RestoreVersion(args) => note_edit::restore_version(&args, context),
         C::Links(args) => note_view::links(&args, context),

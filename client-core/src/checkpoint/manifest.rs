@@ -3,7 +3,8 @@
 //! ```text
 //! enc_manifest = epoch 16 ‖ salt 16 ‖ ChaCha20-Poly1305(HKDF(secret, ctx("manifest") ‖ salt),
 //!                    aad = ctx("manifest") ‖ space ‖ epoch ‖ salt){plaintext as an envelope's}
-//! manifest = { 1: version = 1, 2: documents, 3: [chunk], 4: [[stream 16, seq]], absent when empty }
+//! manifest = { 1: version = 1, 2: documents, 3: [chunk], 4: [[stream 16, seq]], absent when empty,
+//!              5: ids of erased documents, ascending, one behind the other; absent when empty }
 //! chunk    = { 1: essential 0 or 1, 2: documents, 3: bytes as sent, 4: first 4 bytes of each document's id, ascending }
 //! ```
 //! Key 4 of a chunk lets a device fetch one document ahead of the rest; it is left out of large spaces.
@@ -26,6 +27,8 @@ const CHUNKS_MAX: usize = CHECKPOINT_BODY_BYTES_MAX / 4 * 3 / 34;
 const PREFIX_BYTES: usize = 4;
 /// Bytes of prefixes in all, above which none are given: a record is kept for ever.
 const PREFIXES_BYTES_MAX: usize = 256 * 1024;
+/// Most erased documents that are named.
+pub const ERASED_MAX: usize = 8_192;
 
 /// What the chunks of a checkpoint hold, in the order of the record's list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +39,8 @@ pub struct Manifest {
     pub chunks: Vec<ChunkNote>,
     /// Streams of which the chunks hold more than the cut says, and how far the maker had taken them in.
     pub through: Vec<(StreamId, u32)>,
+    /// Documents that were erased before the cut, ascending: what is still told of them counts no more.
+    pub erased: Vec<DocId>,
 }
 
 /// What one chunk holds.
@@ -78,7 +83,7 @@ impl Manifest {
         let prefixes: usize = self.chunks.iter().map(|note| note.prefixes.len()).sum();
         let told = prefixes * PREFIX_BYTES <= PREFIXES_BYTES_MAX;
         let mut out = Writer::default();
-        out.map(if self.through.is_empty() { 3 } else { 4 });
+        out.map(3 + usize::from(!self.through.is_empty()) + usize::from(!self.erased.is_empty()));
         out.uint(1).uint(VERSION).uint(2).uint(self.docs).uint(3).array(self.chunks.len());
         for note in &self.chunks {
             let told = told && !note.prefixes.is_empty();
@@ -94,12 +99,15 @@ impl Manifest {
                 out.array(2).bytes(&stream.0).uint((*seq).into());
             }
         }
+        if !self.erased.is_empty() {
+            out.uint(5).bytes(&self.erased.iter().flat_map(|doc| doc.0).collect::<Vec<u8>>());
+        }
         out.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let mut reader = Reader::new(bytes);
-        let (mut version, mut docs, mut chunks, mut through) = (None, None, None, Vec::new());
+        let (mut version, mut docs, mut chunks, mut through, mut erased) = (None, None, None, Vec::new(), Vec::new());
         reader.map(|reader, key| {
             match key {
                 1 => version = Some(reader.uint()?),
@@ -112,6 +120,7 @@ impl Manifest {
                     let count = reader.array(FRAME_STREAMS_MAX)?;
                     through = (0..count).map(|_| decode_through(reader)).collect::<Result<Vec<_>, _>>()?;
                 }
+                5 => erased = decode_erased(reader.bytes()?)?,
                 _ => drop(reader.skip()?),
             }
             Ok::<_, CheckpointError>(())
@@ -120,7 +129,7 @@ impl Manifest {
         let (Some(VERSION), Some(docs), Some(chunks)) = (version, docs, chunks) else {
             return Err(CheckpointError::Layout);
         };
-        Ok(Self { docs, chunks, through })
+        Ok(Self { docs, chunks, through, erased })
     }
 }
 
@@ -145,6 +154,15 @@ fn decode_note(reader: &mut Reader<'_>) -> Result<ChunkNote, CheckpointError> {
 fn decode_prefixes(bytes: &[u8]) -> Result<Vec<[u8; PREFIX_BYTES]>, CheckpointError> {
     match bytes.as_chunks::<PREFIX_BYTES>() {
         (prefixes, []) if prefixes.is_sorted() => Ok(prefixes.to_vec()),
+        _ => Err(CheckpointError::Layout),
+    }
+}
+
+fn decode_erased(bytes: &[u8]) -> Result<Vec<DocId>, CheckpointError> {
+    match bytes.as_chunks::<16>() {
+        (ids, []) if ids.len() <= ERASED_MAX && ids.is_sorted_by(|a, b| a < b) => {
+            Ok(ids.iter().copied().map(DocId).collect())
+        }
         _ => Err(CheckpointError::Layout),
     }
 }
@@ -202,7 +220,7 @@ mod tests {
         let doc = |n: u8| DocId([n; 16]);
         let chunks =
             vec![ChunkNote::new(true, 1_000, [doc(2), doc(1)]), ChunkNote::new(false, 70_000, [doc(3), doc(9)])];
-        Manifest { docs: 4, chunks, through: vec![(StreamId([5; 16]), 77)] }
+        Manifest { docs: 4, chunks, through: vec![(StreamId([5; 16]), 77)], erased: vec![doc(6), doc(7)] }
     }
 
     #[test]
@@ -211,7 +229,7 @@ mod tests {
         assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest.clone()));
         assert_eq!(manifest.chunks_of(&DocId([9; 16])).collect::<Vec<_>>(), [1]);
         assert_eq!(manifest.chunks_of(&DocId([8; 16])).count(), 0);
-        let none = Manifest { through: Vec::new(), ..manifest };
+        let none = Manifest { through: Vec::new(), erased: Vec::new(), ..manifest };
         assert_eq!(Manifest::decode(&none.encode()), Ok(none));
     }
 
@@ -222,7 +240,7 @@ mod tests {
             id[..4].copy_from_slice(&n.to_be_bytes());
             DocId(id)
         });
-        let large = Manifest { docs: 70_000, chunks: vec![ChunkNote::new(false, 1, docs)], through: Vec::new() };
+        let large = Manifest { docs: 70_000, chunks: vec![ChunkNote::new(false, 1, docs)], ..Manifest::default() };
         assert!(large.encode().len() < 100);
         assert_eq!(Manifest::decode(&large.encode()).unwrap().chunks[0].docs, 70_000);
     }

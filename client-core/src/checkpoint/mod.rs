@@ -12,7 +12,7 @@ mod pack;
 
 use crate::cbor::CborError;
 
-pub use manifest::{ChunkNote, Manifest, open_manifest, seal_manifest};
+pub use manifest::{ChunkNote, ERASED_MAX, Manifest, open_manifest, seal_manifest};
 pub use pack::{PACK_DOCUMENTS_MAX, Pack, PackedDoc, decode_rows, encode_rows};
 
 /// A stream of the cut is of a device that the space never had.

@@ -1,6 +1,6 @@
 //! Making a space smaller, and what a person is told of checkpoints.
 
-use lifeos_sync_protocol::ids::SpaceId;
+use lifeos_sync_protocol::ids::{RecordId, SpaceId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
 use lifeos_sync_protocol::record::Record;
 
@@ -39,8 +39,7 @@ pub(super) fn newest(
     let state = shared.state();
     let Some(record) = newest_checkpoint(&state.membership, records) else { return Ok(None) };
     let (id, made_by) = (record.id(), names.device(&record.author()));
-    let endorsed_ms = reads.endorsed_ms(&shared.space, &id)?;
-    let effective_ms = endorsed_ms.map(|since_ms| since_ms.saturating_add(grace_ms(&state.membership)));
+    let effective_ms = since_endorsed(shared, reads, &id)?;
     let (standing, text) = match state.membership.checkpoint_standing(&id) {
         Some(CheckpointStanding::Blocked) => {
             ("blocked", "a device says that it leaves something out: nothing is forgotten because of it")
@@ -55,6 +54,18 @@ pub(super) fn newest(
     };
     let (standing, text) = (standing.to_owned(), text.to_owned());
     Ok(Some(CheckpointStatus { id: id.to_string(), made_by, standing, text, effective_ms }))
+}
+
+/// From when on edits before a checkpoint may be forgotten, if it was ever endorsed.
+fn since_endorsed(shared: &Shared, reads: &Reads<'_>, id: &RecordId) -> Result<Option<i64>, StoreError> {
+    let endorsed_ms = reads.endorsed_ms(&shared.space, id)?;
+    Ok(endorsed_ms.map(|since_ms| since_ms.saturating_add(grace_ms(&shared.state().membership))))
+}
+
+/// From when on edits before a checkpoint may be forgotten, if it is endorsed.
+pub(super) fn effective_ms(shared: &Shared, reads: &Reads<'_>, id: &RecordId) -> Result<Option<i64>, StoreError> {
+    let is_endorsed = shared.state().membership.checkpoint_standing(id) == Some(CheckpointStanding::Endorsed);
+    Ok(since_endorsed(shared, reads, id)?.filter(|_| is_endorsed))
 }
 
 /// What has come of a checkpoint.

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `home` | create and open a home, its relay |
+//! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
@@ -21,6 +22,7 @@ mod compact;
 mod cover;
 mod devices;
 mod doctor;
+mod erase;
 mod error;
 mod events;
 mod export;
@@ -63,6 +65,7 @@ pub use crate::link::Comparison;
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use bundle::{BundleBase, BundleExport, BundleImport};
 pub use cover::{CoverOutcome, SpaceCover};
+pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
 pub use home::{HomeDraft, OpenOptions};

@@ -311,6 +311,47 @@ pub struct Status {
     pub proofs: Vec<RelayWarning>,
 }
 
+/// A note that is erased or is to be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ErasureStatus {
+    /// The note's id, hex.
+    pub id: String,
+    /// Stable name: `scheduled`, `untold`, `told`, `by_checkpoint`.
+    pub state: String,
+    /// When it takes place (ms UTC), if it is only planned.
+    pub due_ms: Option<i64>,
+    /// Since when it is so (ms UTC).
+    pub since_ms: i64,
+    /// Only its history goes.
+    pub history_only: bool,
+    /// The note in which its text goes on, hex.
+    pub successor: Option<String>,
+    /// Edits of this device that were never sent and went with it.
+    pub unsent_edits: u64,
+    /// From when on devices and relays may delete the sealed edits (ms UTC); `None`: no checkpoint without them is endorsed.
+    pub effective_ms: Option<i64>,
+    /// Devices, and what is known of them.
+    pub devices: Vec<ErasureHolder>,
+    /// Relays, and what is known of them.
+    pub relays: Vec<ErasureHolder>,
+}
+
+/// A device or relay that holds, or held, a note that was erased.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ErasureHolder {
+    /// Its id, hex, or address.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Stable name: of a device `erased`, `confirmed`, `asked`, `not_heard`; of a relay `not_told`, `told`, `waiting`,
+    /// `may_forget`.
+    pub state: String,
+    /// In words.
+    pub text: String,
+    /// When it was last heard of (ms UTC).
+    pub heard_ms: Option<i64>,
+}
+
 /// A checkpoint: one picture of a space that stands for all edits up to it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CheckpointStatus {

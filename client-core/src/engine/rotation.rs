@@ -6,6 +6,7 @@
 //!    ├────── the seal is broken ─────▶ as NEED_ROTATION, but only so often an hour
 //!    ├────── it lies in a closed link ▶ as NEED_ROTATION, but only so often an hour
 //!    ├────── a demotion is newer ────▶ as NEED_ROTATION, but only so often an hour
+//!    ├────── a note was erased ──────▶ as NEED_ROTATION, but only so often an hour
 //!    ├────── a link without approval is used up or over ▶ InviteRevoke
 //!    └────── a reader lacks the key ─▶ KeyGrant
 //!
@@ -44,7 +45,7 @@ pub(super) enum KeyTask {
     /// A new epoch: somebody was removed.
     Rotate,
     /// A new epoch: the present one does not open, or lies in a link that lets nobody in any more, or is older than a
-    /// demotion.
+    /// demotion, or a note was erased under it.
     RotateAsked,
     /// Links without approval that are used up or over: until somebody withdraws them, they let in whoever brings a
     /// Join that has seen nothing since. Part of every new epoch, too.
@@ -118,7 +119,9 @@ pub(super) fn due(
         return may.then_some(KeyTask::RotateAsked);
     }
     state.keyring.find(&epoch)?;
-    let is_over = lies_in_closed_link(membership, &epoch, now_ms) || is_before_demotion(membership, records, &epoch);
+    let is_over = clock.is_behind_erasure
+        || lies_in_closed_link(membership, &epoch, now_ms)
+        || is_before_demotion(membership, records, &epoch);
     if is_over && may_be_asked(&clock.asked_ms, now_ms) {
         return Some(KeyTask::RotateAsked);
     }

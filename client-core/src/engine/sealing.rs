@@ -5,12 +5,15 @@ use lifeos_sync_protocol::membership::Membership;
 
 use super::{EngineError, Shared, wall_ms};
 use crate::crypto::SystemRandom;
-use crate::store::{ReceiveReport, SealBudget, StoreError};
+use crate::keys::SealKey;
+use crate::store::{Commit, ReceiveReport, SealBudget, StoreError};
 
 /// Whether there is something to seal: looks without the write lock.
 pub(super) fn is_waiting(shared: &Shared) -> Result<bool, StoreError> {
     let (reader, space) = (shared.reader(), &shared.space);
-    Ok(reader.reads().pending_count(space)? > 0 || reader.reads().vouched_count(space)? > 0)
+    let reads = reader.reads();
+    let has_edits = reads.pending_count(space)? > 0 || reads.vouched_count(space)? > 0;
+    Ok(has_edits || reads.has_erasures_to_tell(space, wall_ms())?)
 }
 
 /// Leaves a stream that another copy of this home writes, too, or that is full; what became of it, if so.
@@ -43,9 +46,22 @@ pub(super) fn seal_pending(shared: &Shared) -> Result<usize, EngineError> {
     let key = state.seal_key(&shared.keys)?;
     check_taken(shared, &state.membership, key.epoch())?;
     let (space, keys, mut random) = (&shared.space, &shared.keys, SystemRandom::new());
+    let mut envelopes = seal_edits(shared, &key)?;
+    let me = (&state.membership, &shared.device);
+    let erased = shared.store().erase_due(space, me, wall_ms(), &mut random)?;
+    if !erased.is_empty() {
+        shared.committed(Commit { docs: erased });
+        envelopes += seal_edits(shared, &key)?;
+    }
+    envelopes += shared.store().seal_erasures(space, keys, &key, &mut random)?;
+    Ok(envelopes)
+}
+
+fn seal_edits(shared: &Shared, key: &SealKey) -> Result<usize, EngineError> {
+    let (space, keys, mut random) = (&shared.space, &shared.keys, SystemRandom::new());
     let mut envelopes = 0;
     loop {
-        let report = shared.store().seal_pending(space, keys, &key, SealBudget::default(), &mut random)?;
+        let report = shared.store().seal_pending(space, keys, key, SealBudget::default(), &mut random)?;
         envelopes += report.envelopes;
         if !report.more {
             return Ok(envelopes);

@@ -5,6 +5,7 @@ use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use rusqlite::Connection;
 
 use super::documents::{Cache, Unbuilt, Workspace};
+use super::erase::{self, Effect};
 use super::{Reads, Step, Store, StoreError, begin, schema, undo};
 use crate::delta::CHANGE_BYTES_MAX;
 use crate::document::{Document, GenesisId};
@@ -26,6 +27,8 @@ pub struct Tx<'s> {
     now_ms: i64,
     step: Step,
     changes: Vec<(DocId, ChangeHash)>,
+    /// Documents that go with this commit: heads, and where something of them goes on.
+    erased: Vec<(DocId, Vec<[u8; 32]>, Option<DocId>)>,
     /// A change was made that no envelope can carry: the whole write must not be stored.
     too_large: bool,
 }
@@ -100,7 +103,15 @@ impl Store {
 
 impl<'s> Tx<'s> {
     fn begin(conn: &'s Connection, documents: Workspace<'s>, now_ms: i64) -> Self {
-        Self { conn, documents, now_ms, step: Step::default(), changes: Vec::new(), too_large: false }
+        Self {
+            conn,
+            documents,
+            now_ms,
+            step: Step::default(),
+            changes: Vec::new(),
+            erased: Vec::new(),
+            too_large: false,
+        }
     }
 
     /// Edits a document as one change; a document that does not exist begins with its genesis. An edit that
@@ -189,12 +200,29 @@ impl<'s> Tx<'s> {
         schema::put_meta(self.conn, key, value)
     }
 
+    /// Forgets a document when everything else of this write is stored; the others are to be told.
+    pub(super) fn erase(
+        &mut self,
+        doc: &DocId,
+        heads: &[[u8; 32]],
+        successor: Option<&DocId>,
+    ) -> Result<(), StoreError> {
+        self.erased.push((*doc, heads.to_vec(), successor.copied()));
+        Ok(())
+    }
+
     fn store(mut self) -> Result<Workspace<'s>, StoreError> {
         if self.too_large {
             return Err(StoreError::EditTooLarge);
         }
         self.documents.store()?;
         undo::record(self.conn, self.documents.space.row, self.step, &self.changes)?;
+        for (doc, heads, successor) in &self.erased {
+            let unsent = self.documents.erase(doc)?;
+            let effect =
+                Effect { doc, state: 1, position: 0, epoch: None, heads, successor: successor.as_ref(), unsent };
+            erase::put(self.conn, self.documents.space.row, &effect, self.now_ms)?;
+        }
         Ok(self.documents)
     }
 }

@@ -484,6 +484,21 @@ impl<'s> Workspace<'s> {
         Ok(())
     }
 
+    /// Forgets a document with all that is stored of it; gives how many of its changes were never sent.
+    pub(super) fn erase(&mut self, doc: &DocId) -> Result<u64, StoreError> {
+        self.cache.forget(self.space.row, doc);
+        if let Some(work) = self.by_doc.remove(doc).and_then(|at| self.works.get_mut(at)) {
+            // It is as one that was only begun, and has nothing to be stored.
+            work.entry.row.id = 0;
+            (work.added, work.rebuilt, work.stored) = (Vec::new(), None, false);
+        }
+        let Some(row) = DocRow::find(self.conn, self.space.row, doc)? else { return Ok(0) };
+        let unsent = super::erase::unsent(self.conn, row.id)?;
+        remove_row(self.conn, row.id)?;
+        self.unbuilt.push(*doc);
+        Ok(unsent)
+    }
+
     /// Takes a document out to be changed elsewhere; one that does not exist begins with `genesis`. An existing
     /// one may be of another kind.
     pub(super) fn take_out(&mut self, doc: &DocId, genesis: GenesisId) -> Result<(Detached, Document), StoreError> {

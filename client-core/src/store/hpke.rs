@@ -26,6 +26,8 @@ pub struct KeyClock {
     pub hpke_since_ms: i64,
     /// When this device last made epochs that somebody else's doing called for, removals apart (ms UTC); oldest first.
     pub asked_ms: Vec<i64>,
+    /// Something was erased under the present epoch, and no checkpoint stands behind that yet.
+    pub is_behind_erasure: bool,
 }
 
 /// Times that are remembered.
@@ -113,7 +115,8 @@ impl Store {
         let hpke_since_ms = since(&tx, &format!("hpke-since:{space}"), hpke_pk.as_ref(), now_ms)?;
         let asked_ms = asked(&tx, space)?;
         tx.commit()?;
-        Ok(KeyClock { epoch_since_ms, hpke_since_ms, asked_ms })
+        let is_behind_erasure = self.erased_under(space, &epoch)?;
+        Ok(KeyClock { epoch_since_ms, hpke_since_ms, asked_ms, is_behind_erasure })
     }
 
     /// Remembers that an epoch is made now which somebody else's doing calls for.

@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 6;
+pub const SCHEMA_VERSION: u32 = 7;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 6;
+const MIN_READER: u32 = 7;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -290,6 +290,26 @@ CREATE TABLE damaged(
     PRIMARY KEY(space, doc)) WITHOUT ROWID;
 ";
 
+/// Documents that are erased. state 0: it is to be at due_ms; 1: it is, and nobody was told; 2: it is, by the envelope at
+/// `position` that was sealed under `epoch`, or (0) by a checkpoint. keeps: its text goes on in `successor`. is_sure: it
+/// need not be in the trash when it is due. unsent: edits of this device that were never sent and went with it.
+const V7: &str = "
+CREATE TABLE erased(
+    space INTEGER NOT NULL,
+    doc BLOB NOT NULL CHECK(length(doc) = 16),
+    state INTEGER NOT NULL,
+    keeps INTEGER NOT NULL DEFAULT 0,
+    is_sure INTEGER NOT NULL DEFAULT 0,
+    due_ms INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    position INTEGER NOT NULL DEFAULT 0,
+    epoch BLOB,
+    heads BLOB NOT NULL DEFAULT x'',
+    successor BLOB,
+    unsent INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(space, doc)) WITHOUT ROWID;
+";
+
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     if version(conn)? == SCHEMA_VERSION {
@@ -433,10 +453,10 @@ mod tests {
     fn a_newer_format_is_refused_unless_it_says_that_this_version_can_read_it() {
         let mut conn = Connection::open_in_memory().unwrap();
         migrate(&mut conn).unwrap();
-        conn.pragma_update(None, "user_version", 7).unwrap();
+        conn.pragma_update(None, "user_version", 8).unwrap();
         assert!(refuse_foreign(&conn).is_ok());
-        put_meta(&conn, "min_reader", &7_u32.to_be_bytes()).unwrap();
+        put_meta(&conn, "min_reader", &8_u32.to_be_bytes()).unwrap();
         let error = refuse_foreign(&conn).unwrap_err();
-        assert!(matches!(error, StoreError::NewerVersion { found: 7, known: SCHEMA_VERSION }), "{error}");
+        assert!(matches!(error, StoreError::NewerVersion { found: 8, known: SCHEMA_VERSION }), "{error}");
     }
 }

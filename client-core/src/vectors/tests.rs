@@ -20,7 +20,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use crate::bundle::BundleWriter;
 use crate::checkpoint::{ChunkNote, Manifest, Pack, PackedDoc, encode_rows, open_manifest, seal_manifest};
 use crate::crypto::{HpkeKey, Random as _, SeededRandom, random_bytes};
-use crate::delta::{Delta, DocDelta};
+use crate::delta::{Delta, DocDelta, ErasedDoc};
 use crate::document::{GenesisId, singleton_doc_id};
 use crate::envelope::{
     ObjectPlace, SealedEnvelope, SignatureCheck, StreamTip, envelope_key, open, open_object, seal, seal_object, verify,
@@ -315,6 +315,11 @@ fn sealed() -> Vectors {
     let first = world.seal(&mut out, "delta", &tip, b"first");
     let tip = StreamTip { seq: first.seq, id: first.id.0, ..tip };
     world.seal(&mut out, "delta_deflated", &tip, &b"second ".repeat(200));
+    let erased = vec![
+        ErasedDoc { doc: DocId([3; 16]), heads: vec![[4; 32], [5; 32]], successor: None },
+        ErasedDoc { doc: DocId([6; 16]), heads: Vec::new(), successor: Some(DocId([7; 16])) },
+    ];
+    out.push(("erased.body".to_owned(), Delta { erased, ..Delta::default() }.encode().unwrap()));
     let kinds = [
         ("chunk", Kind::Chunk, 0),
         ("blob_part", Kind::BlobPart, 0),
@@ -349,7 +354,7 @@ fn checkpoint() -> Vectors {
     let chunk = ChunkNote::new(true, 700, pack.docs.iter().map(|doc| doc.doc));
     let through = (StreamId(random_bytes(&mut random)), 77);
     let rest = ChunkNote { prefixes: Vec::new(), ..ChunkNote::new(false, 90_000, [DocId([1; 16])]) };
-    let manifest = Manifest { docs: 3, chunks: vec![chunk, rest], through: vec![through] };
+    let manifest = Manifest { docs: 3, chunks: vec![chunk, rest], through: vec![through], ..Manifest::default() };
     let key = health(&new.sign_pk(), OwnKeys::first(&new), &membership, &keyring).unwrap();
     let sealed = seal_manifest(&founded.space, &manifest, &key, &mut random).unwrap();
     assert_eq!(open_manifest(&founded.space, &sealed, &keyring), Ok(manifest.clone()));
@@ -362,6 +367,7 @@ fn checkpoint() -> Vectors {
         ("through", [&through.0.0[..], &77_u32.to_be_bytes()].concat()),
         ("manifest", sealed),
         ("manifest.body", manifest.encode()),
+        ("manifest_erased.body", Manifest { erased: vec![DocId([3; 16]), DocId([6; 16])], ..manifest }.encode()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .to_vec()

@@ -122,6 +122,17 @@ def delta(body):
     return frontier, [(entry[1], entry.get(2, []), entry.get(4)) for entry in documents], value
 
 
+def erased(entries):
+    """[(document, heads, successor or None)] of key 5 of a Delta."""
+    found = [(entry[1], entry[2], entry.get(3)) for entry in entries]
+    _ascending([document for document, _, _ in found], 16)
+    for _, heads, _ in found:
+        _ascending(heads, 32)
+    if len(found) > 64 or any(len(heads) > 64 for _, heads, _ in found):
+        raise Refused("more erased than one delta may")
+    return found
+
+
 def advice(app):
     """([(relay key, LOG_STATEMENT frame)], [record id]) of the app field of a Delta."""
     value = cbor.decode(app)
@@ -200,6 +211,14 @@ def manifest(body):
     if any(len(one) != 2 for one in through) or any(len(chunk[3]) % 4 for chunk in chunks):
         raise Refused("a field of another size")
     return value[2], chunks, through
+
+
+def manifest_erased(body):
+    """Documents that a manifest says are erased."""
+    ids = cbor.decode(body).get(5, b"")
+    found = [ids[at : at + 16] for at in range(0, len(ids), 16)]
+    _ascending(found, 16)
+    return found
 
 
 def open_manifest(space, secret, sealed):

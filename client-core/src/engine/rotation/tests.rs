@@ -69,7 +69,7 @@ impl World {
 fn the_first_in_rank_rotates_after_a_month_and_the_others_a_day_later() {
     let world = world(2);
     let first = usize::from(rank_of(&world.state(0).membership, &world.devices[0].sign_pk()) != Some(0));
-    let clock = |epoch_since_ms, hpke_since_ms| KeyClock { epoch_since_ms, hpke_since_ms, asked_ms: Vec::new() };
+    let clock = |epoch_since_ms, hpke_since_ms| KeyClock { epoch_since_ms, hpke_since_ms, ..KeyClock::default() };
     let fresh = clock(0, MONTH_MS);
     assert_eq!(world.due(first, &fresh, MONTH_MS - 1), None);
     assert_eq!(world.due(first, &fresh, MONTH_MS), Some(KeyTask::RefreshAndRotate));

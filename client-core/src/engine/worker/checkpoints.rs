@@ -26,7 +26,7 @@ use crate::engine::{SpaceState, sealing};
 use crate::event::Event;
 use crate::records::Draft;
 use crate::session::{Bootstrap, Input};
-use crate::store::{CheckpointDraft, Comparison, Drafting, Store, StoreError};
+use crate::store::{CheckpointDraft, Comparison, Drafting, Due, Store, StoreError};
 
 /// A device that has something reads a whole log rather than take a checkpoint in, if it is no more behind than this.
 const READ_ENVELOPES_MAX: u64 = 256;
@@ -272,8 +272,19 @@ impl Worker<'_> {
             return Ok(false);
         }
         self.follow_records()?;
+        self.shared.store().scrub()?;
+        if self.is_key_of_erasure()? {
+            return self.keep_keys();
+        }
         let asked = self.shared.take_compaction();
         Ok(self.judge_checkpoints()? || self.make_checkpoint(asked)? || self.forget_pruned()?)
+    }
+
+    /// Whether the present key is that under which something was erased: no checkpoint is made under it.
+    fn is_key_of_erasure(&self) -> Result<bool, EngineError> {
+        let epoch = self.shared.state().membership.current_epoch();
+        let erased_under = |epoch| self.shared.store().erased_under(&self.shared.space, &epoch);
+        Ok(epoch.map(erased_under).transpose()?.unwrap_or(false))
     }
 
     /// Looks at what others made, and has the last word on the own ones where nobody else is there.
@@ -352,7 +363,8 @@ impl Worker<'_> {
         }
         let store = self.shared.store();
         let is_due = store.checkpoint_due(&space, wall_ms())?;
-        if !asked && (is_due.is_none() || !self.is_turn(&store, &state.membership)?) {
+        let is_urgent = is_due == Some(Due::Erasure) && store.has_told_erasure(&space)?;
+        if !asked && !is_urgent && (is_due.is_none() || !self.is_turn(&store, &state.membership)?) {
             return Ok(false);
         }
         drop(store);

@@ -10,10 +10,12 @@
 use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, RecordId, SpaceId, StreamId};
-use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
 use lifeos_sync_protocol::record::{Floor, Record};
 use rusqlite::Connection;
 
+use super::super::documents::{DocRow, remove_row};
+use super::super::erase::{self, Effect};
 use super::super::receive::{PackReport, Records, Steps, TakenPack};
 use super::super::records::{SpaceRef, find_space, load as load_records};
 use super::super::{Reads, Store, StoreError, begin, schema, seal};
@@ -22,6 +24,7 @@ use super::{checkpoint_row, object, said, streams};
 use crate::checkpoint::{CheckpointError, Pack, open_manifest};
 use crate::envelope::{RefusedEnvelope, VerifiedObject, open_object};
 use crate::keys::Keyring;
+use crate::registry::NOTE_GENESIS;
 
 /// A checkpoint that is taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,14 +172,37 @@ impl Store {
         let Some(Bootstrap { checkpoint, .. }) = under_way else { return Err(StoreError::NoCheckpoint) };
         let row = find_space(&self.conn, space)?.row;
         let record = record(&self.conn, row, &checkpoint)?;
+        let manifest =
+            open_manifest(space, said(space, &record)?.enc_manifest, keyring).map_err(StoreError::Checkpoint)?;
         let transaction = begin(&self.conn)?;
         let space_ref = find_space(&transaction, space)?;
+        // One device's word is not enough to take away what is here.
+        let is_vouched = membership.checkpoint_standing(&checkpoint) == Some(CheckpointStanding::Endorsed);
+        for doc in manifest.erased.iter().filter(|_| is_vouched) {
+            self.documents.forget(row, doc);
+            forget_erased(&transaction, (space, row), doc, now_ms)?;
+        }
         stand_at(&transaction, (space, space_ref), said(space, &record)?.cut)?;
         adopt_live(&transaction, row)?;
         transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
         transaction.commit()?;
         self.retry_quarantined(space, membership, keyring, now_ms)
     }
+}
+
+/// Forgets a document that a checkpoint says is erased.
+fn forget_erased(conn: &Connection, (space, row): (&SpaceId, i64), doc: &DocId, now_ms: i64) -> Result<(), StoreError> {
+    let found = DocRow::find(conn, row, doc)?;
+    if erase::is_singleton(space, doc) || found.as_ref().is_some_and(|found| found.genesis != NOTE_GENESIS) {
+        return Ok(());
+    }
+    let mut unsent = 0;
+    if let Some(found) = found {
+        unsent = erase::unsent(conn, found.id)?;
+        remove_row(conn, found.id)?;
+    }
+    let effect = Effect { doc, state: 2, position: 0, epoch: None, heads: &[], successor: None, unsent };
+    erase::put(conn, row, &effect, now_ms)
 }
 
 /// Where a chunk stands in the checkpoint that is taken in.

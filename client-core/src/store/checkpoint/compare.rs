@@ -19,6 +19,7 @@ use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 
 use super::super::documents::DocRow;
+use super::super::erase;
 use super::super::records::find_space;
 use super::super::{Reads, Store, StoreError, begin, seal};
 use super::bootstrap::open_pack;
@@ -281,8 +282,15 @@ impl Comparing<'_> {
             notes.push((*chunk, docs));
         }
         let newer = self.newer()?;
-        let mut behind = false;
+        let erased = erase::erased(self.conn, self.row)?;
+        // What it says is erased has to be erased here, too, before this device vouches for that.
+        let mut behind = !self.manifest.erased.iter().all(|doc| erased.contains_key(doc));
         for (doc, said) in &of_docs {
+            if let Some(position) = erased.get(doc) {
+                // It was made before the erasure; or it is not to stand for what it should not hold any more.
+                behind |= self.is_cut_behind(*position);
+                continue;
+            }
             match self.compare_document(doc, said, &newer)? {
                 Ok(is_sure) => behind |= !is_sure,
                 Err(found) => return Ok(Err(found)),
@@ -292,6 +300,13 @@ impl Comparing<'_> {
             return Ok(Err(found));
         }
         Ok(if behind { Err(Comparison::Behind) } else { Ok(notes) })
+    }
+
+    /// Whether the cut reaches the envelope that erased a document.
+    fn is_cut_behind(&self, position: i64) -> bool {
+        let of = self.streams.iter().find(|known| known.row == position >> 32);
+        let floor = of.and_then(|known| self.said.cut.iter().find(|floor| floor.stream == known.stream));
+        position == 0 || floor.is_some_and(|floor| i64::from(floor.seq) >= position & i64::from(u32::MAX))
     }
 
     fn note(

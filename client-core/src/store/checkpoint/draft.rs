@@ -18,12 +18,13 @@ use lifeos_sync_protocol::record::{Floor, reaches};
 use rusqlite::Connection;
 
 use super::super::documents::DocRow;
+use super::super::erase;
 use super::super::records::find_space;
 use super::super::{Reader, Reads, Store, StoreError, begin, rows, schema};
 use super::due::{cut_of, may_vouch};
 use super::{head_bytes, id_at, note_cut, object, r32, streams};
 use crate::checkpoint::{
-    CheckpointError, ChunkNote, Manifest, PACK_DOCUMENTS_MAX, Pack, PackedDoc, encode_rows, seal_manifest,
+    CheckpointError, ChunkNote, ERASED_MAX, Manifest, PACK_DOCUMENTS_MAX, Pack, PackedDoc, encode_rows, seal_manifest,
 };
 use crate::crypto::Random;
 use crate::envelope::{ObjectPlace, RefusedEnvelope, SealedEnvelope, seal_object};
@@ -100,6 +101,7 @@ struct Drafter {
     previous: Vec<RecordId>,
     cut: Vec<Floor>,
     through: Vec<(StreamId, u32)>,
+    erased: Vec<DocId>,
     todo: VecDeque<Todo>,
     placed: Vec<Placed>,
     built: Vec<(EnvelopeId, Vec<PackedNote>)>,
@@ -273,6 +275,7 @@ impl Drafter {
         }
         let (cut, through, is_further) = cut(conn, row)?;
         let Some(r32) = r32(conn, space_ref.stream_row)?.filter(|_| is_further) else { return Ok(None) };
+        let Some(erased) = erased_before(conn, row, &cut)? else { return Ok(None) };
         let documents = documents(conn, row)?;
         let docs_all = documents.len() as u64;
         let (reused, kept) = reusable(conn, row, membership, &documents)?;
@@ -286,6 +289,7 @@ impl Drafter {
             previous: newest(membership, &cut),
             cut,
             through,
+            erased,
             todo,
             placed: reused,
             built: Vec::new(),
@@ -357,7 +361,8 @@ impl Drafter {
         let chunks: Vec<EnvelopeId> = self.placed.iter().map(|placed| placed.id).collect();
         let live = self.placed.iter().map(|placed| (placed.id, placed.note.is_essential)).collect();
         let notes = self.placed.into_iter().map(|placed| placed.note).collect();
-        let manifest = Manifest { docs: self.progress.docs_all, chunks: notes, through: self.through };
+        let manifest =
+            Manifest { docs: self.progress.docs_all, chunks: notes, through: self.through, erased: self.erased };
         let enc_manifest = seal_manifest(&self.space, &manifest, key, random).map_err(|error| match error {
             CheckpointError::TooLarge => StoreError::DocumentTooLarge,
             error => StoreError::Checkpoint(error),
@@ -417,6 +422,26 @@ fn cut(conn: &Connection, space: i64) -> Result<Cuts, StoreError> {
         is_further |= seq > last.unwrap_or(0_u32);
     }
     Ok((floors, through, is_further))
+}
+
+/// Documents that were erased before a cut, the newest if there are too many to name. `None`: somebody is still to be told.
+fn erased_before(conn: &Connection, space: i64, cut: &[Floor]) -> Result<Option<Vec<DocId>>, StoreError> {
+    let sql = "SELECT e.doc, e.state, s.stream, e.position & 4294967295 FROM erased e
+               LEFT JOIN stream s ON s.id = e.position >> 32 AND e.position > 0
+               WHERE e.space = ?1 AND e.state > 0 ORDER BY e.since_ms DESC";
+    let all = Reads { conn }.all(sql, [space], |row| {
+        let stream: Option<[u8; 16]> = row.get(2)?;
+        Ok((DocId(row.get(0)?), row.get::<_, u8>(1)?, stream.map(StreamId), row.get::<_, u32>(3)?))
+    })?;
+    if all.iter().any(|(_, state, ..)| *state == 1) {
+        return Ok(None);
+    }
+    let reached = |stream: &StreamId| cut.iter().find(|floor| floor.stream == *stream).map_or(0, |floor| floor.seq);
+    let is_before = |stream: &Option<StreamId>, seq| stream.is_none_or(|stream| reached(&stream) >= seq);
+    let found = all.into_iter().filter(|(_, _, stream, seq)| is_before(stream, *seq)).map(|(doc, ..)| doc);
+    let mut found: Vec<DocId> = found.take(ERASED_MAX).collect();
+    found.sort_unstable();
+    Ok(Some(found))
 }
 
 /// Every document with its heads, in the order in which they are packed.
@@ -490,7 +515,7 @@ fn reusable(
         let epoch = Header::decode(&header).ok().map(|header| header.epoch);
         Ok((row.get::<_, i64>(0)?, EnvelopeId(row.get(1)?), row.get::<_, bool>(2)?, epoch, row.get::<_, u32>(4)?))
     })?;
-    let (mut reused, mut kept) = (Vec::new(), BTreeSet::new());
+    let (mut reused, mut kept, erased) = (Vec::new(), BTreeSet::new(), erase::erased(conn, space)?);
     for (row, id, is_essential, epoch, bytes) in chunks {
         if !epoch.is_some_and(|epoch| is_unknown_to_removed(membership, &epoch)) {
             continue;
@@ -499,6 +524,9 @@ fn reusable(
         let docs = Reads { conn }.all(sql, [row], |row| {
             Ok((DocId(row.get(0)?), row.get::<_, Vec<u8>>(1)?, u64::from(row.get::<_, u32>(2)?)))
         })?;
+        if docs.iter().any(|(doc, ..)| erased.contains_key(doc)) {
+            continue;
+        }
         let all: u64 = docs.iter().map(|(_, _, weight)| weight).sum();
         let fresh = docs.iter().filter(|(doc, heads, _)| {
             !kept.contains(doc) && current.get(doc).is_some_and(|current| *current == heads.as_slice())

@@ -3,6 +3,7 @@
 use lifeos_sync_protocol::ids::SpaceId;
 use rusqlite::Connection;
 
+use super::super::erase::{BEHIND, ERASED};
 use super::super::records::find_space;
 use super::super::{Reads, Store, StoreError, seal};
 use super::{StreamState, streams};
@@ -25,6 +26,8 @@ pub enum Due {
     Envelopes,
     /// The last one is old.
     Age,
+    /// A document was erased, and checkpoints and envelopes hold what it was.
+    Erasure,
 }
 
 /// Envelopes that no checkpoint made or compared here stands for.
@@ -51,7 +54,10 @@ impl Store {
         let live =
             "SELECT coalesce(sum(length(o.bytes)), 0) FROM live l JOIN object o ON o.id = l.object WHERE l.space = ?1";
         let live = self.reads().count(live, [row])?;
-        Ok(if loose.envelopes > ENVELOPES_MAX {
+        let erased = format!("SELECT count(*) FROM erased e {BEHIND}");
+        Ok(if self.reads().count(&erased, [row])? > 0 {
+            Some(Due::Erasure)
+        } else if loose.envelopes > ENVELOPES_MAX {
             Some(Due::Envelopes)
         } else if loose.bytes > BYTES_MIN.max(CHUNKS_FACTOR * live) {
             Some(Due::Bytes)
@@ -93,8 +99,11 @@ fn loose(conn: &Connection, space: i64) -> Result<Loose, StoreError> {
 /// How far a stream can be cut: before its first envelope that is set aside, or has a change that waits.
 pub(super) fn cut_of(conn: &Connection, space: i64, known: &StreamState) -> Result<u32, StoreError> {
     let reads = Reads { conn };
-    let aside = "SELECT min(seq) FROM quarantine WHERE space = ?1 AND stream = ?2 AND bytes IS NULL AND seq > ?3";
-    let aside: Option<u32> = reads.one(aside, (space, known.stream.as_ref(), known.floor), |row| row.get(0))?.flatten();
+    // A late edit of a document that was erased never counts: nothing waits for it.
+    let aside = "SELECT min(seq) FROM quarantine
+                 WHERE space = ?1 AND stream = ?2 AND bytes IS NULL AND seq > ?3 AND reason <> ?4";
+    let of = (space, known.stream.as_ref(), known.floor, ERASED);
+    let aside: Option<u32> = reads.one(aside, of, |row| row.get(0))?.flatten();
     let waits = "SELECT DISTINCT envelope FROM waiting WHERE space = ?1 AND stream = ?2";
     let waits: Vec<[u8; 32]> = reads.all(waits, (space, known.stream.as_ref()), |row| row.get(0))?;
     let mut first = aside.unwrap_or(u32::MAX);

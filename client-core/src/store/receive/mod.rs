@@ -9,6 +9,7 @@
 
 mod accept;
 mod apply;
+mod erase;
 mod packed;
 mod rebuild;
 mod retry;
@@ -31,6 +32,7 @@ pub(super) use self::packed::{PackReport, TakenPack};
 pub(in crate::store) use self::suspect::{ENDED, SUSPECT};
 use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
+use super::erase::ERASED;
 use super::{
     QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, promise, quarantine, receipt, records, schema, seal,
     witness,
@@ -184,6 +186,7 @@ impl Store {
             unsettled: false,
             heard: BTreeSet::new(),
             undone: HashSet::new(),
+            erased: super::erase::erased(&self.conn, row)?.into_keys().collect(),
         };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
@@ -225,6 +228,8 @@ struct Receiver<'p> {
     heard: BTreeSet<SignPk>,
     /// Changes of envelopes that counted and do so no more.
     undone: HashSet<[u8; 32]>,
+    /// Documents that were erased.
+    erased: HashSet<DocId>,
 }
 
 impl Receiver<'_> {
@@ -317,23 +322,30 @@ impl Receiver<'_> {
         Ok(row)
     }
 
-    fn open(&mut self, verified: VerifiedEnvelope, row: i64, batch: &mut Batch) -> Result<(), StoreError> {
+    fn open(&mut self, verified: VerifiedEnvelope, stream_row: i64, batch: &mut Batch) -> Result<(), StoreError> {
         let id = verified.id;
-        let opened = match envelope::open(self.context.space, &verified, self.context.keyring) {
+        let epoch = verified.envelope().header().epoch;
+        let mut opened = match envelope::open(self.context.space, &verified, self.context.keyring) {
             Ok(opened) => opened,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
-        self.note_mentions(row, &opened)?;
+        self.note_mentions(stream_row, &opened)?;
         let further = |(stream, seq): &(StreamId, u32)| self.limits.get(stream).is_some_and(|limit| limit < seq);
         self.unsettled |= opened.delta.frontier.iter().any(further);
+        let is_late = self.leave_out_erased(&mut opened.delta);
         let checked = match fence::check_news(&opened) {
             Ok(checked) => checked,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
-        self.report.received += 1;
+        if is_late {
+            self.quarantine_known(id, ERASED)?;
+        } else {
+            self.report.received += 1;
+        }
         let Context { conn, space, row, membership, now_ms, .. } = self.context;
         promise::hear(conn, (space, row), membership, &opened.author, &opened.delta, now_ms)?;
         self.heard.insert(opened.author);
+        let (author, seq, erased) = (opened.author, opened.seq, std::mem::take(&mut opened.delta.erased));
         drop(opened);
         for news in checked {
             match news {
@@ -346,7 +358,11 @@ impl Receiver<'_> {
                 Checked::Whole(note) => self.take_whole(id, note, batch)?,
             }
         }
-        Ok(())
+        if erased.is_empty() {
+            return Ok(());
+        }
+        self.apply(std::mem::take(batch))?;
+        self.take_erasures((id, epoch), (author, seal::position(stream_row, seq)), &erased)
     }
 
     /// Sets aside an envelope that is kept as a part of its stream.

@@ -13,7 +13,7 @@ use crate::checkpoint::{PackedDoc, decode_rows};
 use crate::delta::DocDelta;
 use crate::document::Document;
 use crate::fence::{self, APPLY_TIMEOUT, FenceError};
-use crate::registry;
+use crate::registry::{self, NOTE_GENESIS};
 use crate::store::checkpoint::put_unknown;
 use crate::store::documents::DocRow;
 use crate::store::{Store, StoreError};
@@ -84,6 +84,9 @@ enum Packed {
 
 impl Receiver<'_> {
     fn take_packed(&mut self, packed: &PackedDoc, taken: TakenPack<'_>) -> Result<Packed, StoreError> {
+        if packed.genesis == NOTE_GENESIS && self.erased.contains(&packed.doc) {
+            return Ok(Packed::Merged);
+        }
         if let Err(reason) = scan(packed, taken.actors) {
             return Ok(Packed::Refused(reason));
         }

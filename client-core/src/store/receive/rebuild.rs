@@ -17,6 +17,7 @@ use crate::delta::DocDelta;
 use crate::document::{Document, GenesisId};
 use crate::fence::{self, CheckedDelta, Guarded, Job};
 use crate::store::documents::DocRow;
+use crate::store::erase::ERASED;
 use crate::store::{Reads, StoreError};
 
 /// Documents made anew at once: each is held with its whole history.
@@ -58,8 +59,9 @@ impl Receiver<'_> {
     /// What the envelopes that count say of these documents.
     fn contents(&self, docs: &BTreeSet<DocId>) -> Result<BTreeMap<DocId, Vec<CheckedDelta>>, StoreError> {
         let context = &self.context;
-        let sql = "SELECT envelope FROM quarantine WHERE space = ?1 AND bytes IS NULL";
-        let aside = Reads { conn: context.conn }.all(sql, [context.row], |row| Ok(EnvelopeId(row.get(0)?)))?;
+        // Of an envelope with a late edit of an erased document the rest counts.
+        let sql = "SELECT envelope FROM quarantine WHERE space = ?1 AND bytes IS NULL AND reason <> ?2";
+        let aside = Reads { conn: context.conn }.all(sql, (context.row, ERASED), |row| Ok(EnvelopeId(row.get(0)?)))?;
         let aside: HashSet<EnvelopeId> = aside.into_iter().collect();
         let mut found: BTreeMap<DocId, Vec<CheckedDelta>> = BTreeMap::new();
         for known in stored(context.conn, context.row)? {

@@ -16,6 +16,7 @@ use crate::witness::Rolls;
 
 mod accept;
 mod checkpoint;
+mod erase;
 mod faults;
 mod receipt;
 mod witness;

@@ -31,7 +31,7 @@ impl Device {
         made
     }
 
-    fn checkpoint(&mut self, now_ms: i64) -> Record {
+    pub(super) fn checkpoint(&mut self, now_ms: i64) -> Record {
         self.seal();
         let draft = self.draft(now_ms).unwrap();
         self.publish(draft)
@@ -58,7 +58,7 @@ impl Device {
     }
 
     /// Joins by a checkpoint whose chunks another device holds.
-    fn join(&mut self, checkpoint: &Record, from: &Device) {
+    pub(super) fn join(&mut self, checkpoint: &Record, from: &Device) {
         self.begin(checkpoint);
         for chunk in self.store.bootstrap(&self.space).unwrap().unwrap().chunks {
             self.take(from.store.object(&self.space, &chunk).unwrap().unwrap()).unwrap();
@@ -81,7 +81,7 @@ impl Device {
     }
 
     /// Compares after fetching what is lacking.
-    fn judge(&mut self, checkpoint: &Record, from: &Device) -> Comparison {
+    pub(super) fn judge(&mut self, checkpoint: &Record, from: &Device) -> Comparison {
         match self.compare(checkpoint) {
             Comparison::Lacks(chunks) => {
                 self.fetch(&chunks, from);
@@ -121,7 +121,7 @@ fn written() -> Pair {
 }
 
 /// A further device of the same person, with nothing but the records.
-fn newcomer(a: &mut Device, seed: u64) -> Device {
+pub(super) fn newcomer(a: &mut Device, seed: u64) -> Device {
     let root = DeviceRoot::generate(&mut SeededRandom::new(seed));
     let entry = root.derive_space(&RANDOM).entry(&RANDOM, &MEMBER, DeviceKind::Normal);
     let (membership, records) = (a.store.membership(&a.space).unwrap(), a.store.records(&a.space).unwrap());

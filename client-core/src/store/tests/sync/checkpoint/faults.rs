@@ -64,7 +64,7 @@ impl Device {
     }
 
     fn seal_manifest(&mut self, notes: Vec<ChunkNote>) -> Vec<u8> {
-        let manifest = Manifest { docs: 1, chunks: notes, through: Vec::new() };
+        let manifest = Manifest { docs: 1, chunks: notes, ..Manifest::default() };
         let key = self.key();
         seal_manifest(&self.space, &manifest, &key, &mut self.random).unwrap()
     }
