@@ -2,7 +2,9 @@
 //! records back.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use lifeos_sync_protocol::frame::{Frame, Have};
@@ -53,6 +55,32 @@ struct Plan {
     claims: Option<Vec<Have>>,
 }
 
+/// A slow line to clients, and what has gone over it.
+#[derive(Debug, Default)]
+struct Line {
+    bytes_a_second: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Bytes that go over a slow line at once.
+const STEP_BYTES: u64 = 16 * 1024;
+
+impl Line {
+    /// Takes as long as these bytes take, and counts them; a connection that breaks meanwhile has had a part.
+    async fn carry(&self, message: &Message) {
+        let mut left = message.len() as u64;
+        while left > 0 {
+            let step = left.min(STEP_BYTES);
+            let rate = self.bytes_a_second.load(Ordering::Relaxed);
+            if rate > 0 {
+                tokio::time::sleep(Duration::from_secs_f64(step as f64 / rate as f64)).await;
+            }
+            self.bytes.fetch_add(step, Ordering::Relaxed);
+            left -= step;
+        }
+    }
+}
+
 impl Plan {
     /// Whether the next frame is the one.
     fn next_is_spoilt(&mut self) -> bool {
@@ -68,6 +96,7 @@ pub struct Middle {
     /// Where clients connect, always: what they remember of the relay outlives the harm.
     pub addr: SocketAddr,
     plan: Arc<Mutex<Plan>>,
+    line: Arc<Line>,
 }
 
 impl Middle {
@@ -79,13 +108,14 @@ impl Middle {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
         let plan = Arc::new(Mutex::new(Plan::default()));
-        let shared = Arc::clone(&plan);
+        let line = Arc::new(Line::default());
+        let (shared, shared_line) = (Arc::clone(&plan), Arc::clone(&line));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(pass(socket, relay, Arc::clone(&shared)));
+                tokio::spawn(pass(socket, relay, Arc::clone(&shared), Arc::clone(&shared_line)));
             }
         });
-        Self { addr, plan }
+        Self { addr, plan, line }
     }
 
     /// From now on the `nth` frame (0-based, over all connections) that the relay sends is spoilt, once.
@@ -105,6 +135,17 @@ impl Middle {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
+    /// From now on each client gets so many bytes a second at most; 0: as many as come.
+    pub fn slow_down(&self, bytes_a_second: u64) {
+        self.line.bytes_a_second.store(bytes_a_second, Ordering::Relaxed);
+    }
+
+    /// Bytes that went to clients, those included that were on their way when a connection broke.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.line.bytes.load(Ordering::Relaxed)
+    }
+
     /// Frames spoilt since [`Self::spoil`].
     #[must_use]
     pub fn harmed(&self) -> usize {
@@ -112,7 +153,7 @@ impl Middle {
     }
 }
 
-async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
+async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>, line: Arc<Line>) {
     let Ok(client) = tokio_tungstenite::accept_async(socket).await else { return };
     let Ok((server, _)) = tokio_tungstenite::connect_async(format!("ws://{relay}/sync")).await else { return };
     let ((mut to_client, mut from_client), (mut to_server, mut from_server)) = (client.split(), server.split());
@@ -149,6 +190,7 @@ async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>) {
                 other => vec![other],
             };
             for message in messages {
+                line.carry(&message).await;
                 if to_client.send(message).await.is_err() {
                     return;
                 }

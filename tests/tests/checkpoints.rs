@@ -254,3 +254,26 @@ async fn a_second_relay_gets_the_checkpoint_too() {
     let (one, other) = (held(&scene.data), held(&folder));
     assert_eq!((one.objects, one.envelopes), (other.objects, other.envelopes));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_holds_a_small_part_of_its_peak_once_a_checkpoint_of_many_edits_is_in_effect() {
+    let scene = scene().await;
+    let (laptop, tablet) = (&scene.laptop, &scene.tablet);
+    let ids: Vec<_> = (0..4).map(|at| titled(laptop, &format!("edited {at}"))).collect();
+    for round in 0..60 {
+        // Each note on its own, as a person edits: an envelope a change.
+        let id = &ids[round % ids.len()];
+        laptop.note_splice(id, 0, 0, &format!("line {round}\n")).unwrap();
+        sync(laptop).await;
+    }
+    sync_each(&[laptop, tablet]).await;
+    compact(laptop, &[tablet]).await;
+    let peak = held(&scene.data);
+    pass_grace(&scene, &[laptop, tablet]).await;
+    let after = held(&scene.data);
+    println!("bytes a change: {} before, {} after", (peak.bytes - after.bytes) / 60, after.bytes / 60);
+    assert!(after.bytes * 100 < peak.bytes * 40, "{after:?} of {peak:?}");
+    let phone = scene.world.link(laptop, "phone").await;
+    sync_each(&[&phone, laptop, tablet]).await;
+    assert_settled(&[laptop, tablet, &phone]);
+}

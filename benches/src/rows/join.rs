@@ -45,6 +45,15 @@ pub(super) fn bootstrap(short: bool, tell: Tell<'_>) {
     tell(joined.bootstrap_figure(n, "five changes each", joined.usable_cpu_s < 1.0 && joined.pull_cpu_s < 3.0));
 }
 
+/// The same of a space of 1,000,000 changes: what a client takes must not grow with it.
+pub(super) fn million(short: bool, tell: Tell<'_>) {
+    let n = if short { 500 } else { 100_000 };
+    let joined = measure_join(n, 9, true);
+    let met = joined.usable_cpu_s <= USABLE_CPU_S_MAX && joined.peak_mib() <= PEAK_RSS_MIB_MAX;
+    let target = "usable ≤ 0.5 CPU-s, peak RSS ≤ 150 MiB";
+    tell(Figure { name: "million", target, ..joined.bootstrap_figure(n, "ten changes each", met) });
+}
+
 struct Join {
     import_cpu_s: f64,
     import_wall_s: f64,

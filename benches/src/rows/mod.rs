@@ -28,6 +28,7 @@ pub(crate) const ALL: &[Row] = &[
     Row { name: "import", run: |short, tell| device::import(short).into_iter().for_each(tell) },
     Row { name: "join", run: join::join },
     Row { name: "bootstrap", run: join::bootstrap },
+    Row { name: "million", run: join::million },
     Row { name: "keys", run: |short, tell| keys::keys(short).into_iter().for_each(tell) },
     Row { name: "push", run: |short, tell| relay::push(short).into_iter().for_each(tell) },
     Row { name: "fanout", run: |short, tell| relay::fanout(short).into_iter().for_each(tell) },

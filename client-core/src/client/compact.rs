@@ -1,6 +1,6 @@
 //! Making a space smaller, and what a person is told of checkpoints.
 
-use lifeos_sync_protocol::ids::{RecordId, SpaceId};
+use lifeos_sync_protocol::ids::{DocId, RecordId, SpaceId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
 use lifeos_sync_protocol::record::Record;
 
@@ -17,6 +17,12 @@ impl Client {
     pub async fn compact(&self, progress: Progress<'_>) -> Result<SyncReport, ClientError> {
         self.shared.ask_for_compaction();
         self.sync(progress).await
+    }
+
+    /// While this device takes a checkpoint in, the part with this document comes ahead of the rest: with this sync or, if
+    /// one is under way, after the part that is on its way.
+    pub fn fetch_first(&self, document: DocId) {
+        self.shared.await_document(document);
     }
 
     /// Forgets the edits before checkpoints that are in effect at a time (ms UTC); every sync does so. Gives how many

@@ -1,12 +1,13 @@
 //! What every part of an open home shares: the store behind its lock, keys, events, and the bell that rings
 //! after a local edit.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lifeos_sync_protocol::ids::{SignPk, SpaceId};
+use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId};
 use tokio::sync::{broadcast, watch};
 
 use super::{Circuits, HomeLock, SpaceState};
@@ -40,6 +41,10 @@ pub(crate) struct Shared {
     compaction: AtomicBool,
     /// Which relays work.
     pub(crate) circuits: Circuits,
+    /// Documents that somebody waits for while a checkpoint is taken in: their chunks come first.
+    awaited: Mutex<BTreeSet<DocId>>,
+    /// Held by who does what is done at rest: nothing of it is done twice at once.
+    pub(super) upkeep: Mutex<()>,
 }
 
 impl Shared {
@@ -68,6 +73,8 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             compaction: AtomicBool::new(false),
             circuits: Circuits::new(),
+            awaited: Mutex::default(),
+            upkeep: Mutex::new(()),
         })
     }
 
@@ -94,6 +101,22 @@ impl Shared {
     /// Whether somebody asked since the last time.
     pub(super) fn take_compaction(&self) -> bool {
         self.compaction.swap(false, Ordering::Relaxed)
+    }
+
+    /// While a checkpoint is taken in, the chunk with this document comes before the others.
+    pub(crate) fn await_document(&self, doc: DocId) {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(doc);
+    }
+
+    /// Documents that somebody waits for; those that are held now are forgotten.
+    pub(super) fn awaited(&self, store: &Store) -> Result<Vec<DocId>, StoreError> {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        for doc in awaited.clone() {
+            if store.reads().has_document(&self.space, &doc)? {
+                awaited.remove(&doc);
+            }
+        }
+        Ok(awaited.iter().copied().collect())
     }
 
     /// Members and keys as of now.

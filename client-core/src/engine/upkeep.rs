@@ -1,8 +1,10 @@
 //! What is done while nothing else is: documents that came with a checkpoint, the search index, grown tails.
 
+use std::sync::PoisonError;
+
 use super::Shared;
 use super::shared::wall_ms;
-use crate::store::StoreError;
+use crate::store::{Place, StoreError, Verified};
 
 /// Documents handled per turn at the store's lock, so that an edit never waits for long.
 const DOCUMENTS_PER_TURN: usize = 64;
@@ -10,19 +12,23 @@ const DOCUMENTS_PER_TURN: usize = 64;
 /// Brings the index up to date, re-snapshots what has grown and empties the write-ahead log, a little at a
 /// time; blocking.
 pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
+    let _turn = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     verify(shared)?;
     index(shared)?;
     while shared.store().compact_tails(DOCUMENTS_PER_TURN)? > 0 {}
     shared.store().checkpoint()
 }
 
-/// Looks at documents that came with a checkpoint; blocking. What it said wrongly of them is put right and told.
+/// Looks at documents that came with a checkpoint, without keeping the store from anybody meanwhile; blocking. What it
+/// said wrongly of them is put right and told.
 pub(crate) fn verify(shared: &Shared) -> Result<(), StoreError> {
+    let mut from = Place::START;
     loop {
-        let report = shared.store().verify_documents(DOCUMENTS_PER_TURN, wall_ms())?;
-        if report.verified == 0 || report.left == 0 {
-            return Ok(());
-        }
+        let batch = shared.store().unverified(from, usize::MAX)?;
+        let Some(end) = batch.end() else { return Ok(()) };
+        let looked_at = batch.look();
+        shared.store().keep_looked_at(looked_at, wall_ms(), &mut Verified::default())?;
+        from = end;
     }
 }
 

@@ -33,7 +33,7 @@ use crate::registry::{self, NOTE_GENESIS};
 
 pub use apply::{Applied, AppliedChange, WaitingChange, apply};
 #[cfg(feature = "io")]
-pub use guard::{APPLY_TIMEOUT, Guarded, Job, apply_guarded, load_guarded};
+pub use guard::{APPLY_TIMEOUT, Guarded, Job, Whole, apply_guarded, load_guarded, look_each_guarded};
 pub use whole::{ScannedDocument, is_genesis_actor, scan_document};
 
 /// One change that passed the pre-scan: chunk type, size, checksum, actor, sequence, no author field.

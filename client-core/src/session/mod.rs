@@ -139,6 +139,8 @@ pub enum Input {
     Bootstrap(Bootstrap),
     /// Fetch these objects; [`Output::ObjectsFetched`] follows.
     ObjectsWanted(Vec<EnvelopeId>),
+    /// Of the objects that are wanted and not asked for yet, fetch these first.
+    ObjectsFirst(Vec<EnvelopeId>),
     /// Answer to [`Output::StoreObject`]: durable, or of no use.
     ObjectStored,
     /// Answer to [`Output::LoadObjects`]: what is kept here.
@@ -616,6 +618,7 @@ impl Session {
                 self.idle = false;
                 self.objects.want(ids);
             }
+            Input::ObjectsFirst(ids) => self.objects.put_first(&ids),
             Input::ObjectStored => self.handle_object_stored(),
             Input::ObjectsKept(ids) => self.handle_objects_kept(&ids),
             Input::Object { id, bytes } => self.handle_object(id, bytes),

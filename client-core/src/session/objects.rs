@@ -93,6 +93,11 @@ impl Objects {
         }
     }
 
+    /// These come before the others that were not asked for yet.
+    pub(super) fn put_first(&mut self, ids: &[EnvelopeId]) {
+        self.wanted.make_contiguous().sort_by_key(|id| !ids.contains(id));
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.offer == Offer::Done && !self.is_owed
     }

@@ -416,7 +416,7 @@ impl<'s> Workspace<'s> {
         if entry.row.unverified == 0 || self.only_reads {
             return Ok(Some(entry));
         }
-        verify_entry(self.conn, entry, false, self.now_ms).map(|(entry, _)| Some(entry))
+        verify_entry(self.conn, entry, self.now_ms).map(Some)
     }
 
     fn push(&mut self, entry: Entry) -> usize {
@@ -470,8 +470,6 @@ impl<'s> Workspace<'s> {
         row.snapshot_bytes = i64::try_from(packed.bytes.len()).unwrap_or(i64::MAX);
         let heads: Vec<u8> = packed.heads.iter().flat_map(|head| head.0).collect();
         row.id = insert_row(self.conn, &row, &heads)?;
-        let sql = "UPDATE document SET snapshot_bytes = ?2, unverified = ?3 WHERE id = ?1";
-        self.conn.prepare_cached(sql)?.execute((row.id, row.snapshot_bytes, row.unverified))?;
         let sql = "INSERT INTO snapshot(doc, bytes) VALUES (?1, ?2)";
         self.conn.prepare_cached(sql)?.execute((row.id, &packed.bytes))?;
         let sql = "DELETE FROM damaged WHERE space = ?1 AND doc = ?2";
@@ -743,8 +741,8 @@ pub(super) fn search_hash(text: &SearchText) -> i64 {
 
 fn insert_row(conn: &Connection, row: &DocRow, heads: &[u8]) -> Result<i64, StoreError> {
     let sql = "INSERT INTO document(space, doc, genesis, generation, heads, next_change, tail_changes, tail_bytes,
-                                    snapshot_bytes, search_hash)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9)";
+                                    snapshot_bytes, search_hash, unverified)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     Ok(conn.prepare_cached(sql)?.insert((
         row.space,
         row.doc.as_ref(),
@@ -754,7 +752,9 @@ fn insert_row(conn: &Connection, row: &DocRow, heads: &[u8]) -> Result<i64, Stor
         row.next_change,
         row.tail_changes,
         row.tail_bytes,
+        row.snapshot_bytes,
         row.search_hash,
+        row.unverified,
     ))?)
 }
 
@@ -778,13 +778,8 @@ fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
 }
 
 /// A document that came with a checkpoint has been loaded: makes its rows what they should be, and remembers whom to blame
-/// if they were not. True when they were.
-fn verify_entry(
-    conn: &Connection,
-    mut entry: Entry,
-    index_at_once: bool,
-    now_ms: i64,
-) -> Result<(Entry, bool), StoreError> {
+/// if they were not.
+fn verify_entry(conn: &Connection, mut entry: Entry, now_ms: i64) -> Result<Entry, StoreError> {
     let project = || projection::project_with_search(&entry.document);
     let projected = catch_unwind(AssertUnwindSafe(project)).map_err(|_| DocumentError::Corrupt)?;
     let old = rows::load(conn, entry.row.id)?;
@@ -795,17 +790,10 @@ fn verify_entry(
         blame(conn, checkpoint, Fault::Rows, now_ms)?;
     }
     entry.rows = Some(old);
-    store_projection(conn, &mut entry, Some(projected), index_at_once)?;
+    store_projection(conn, &mut entry, Some(projected), false)?;
     entry.row.generation += 1;
     update_row(conn, &entry)?;
-    Ok((entry, were_right))
-}
-
-/// Loads a document by its number and makes its rows what they should be.
-pub(super) fn verify_document(conn: &Connection, row: DocRow, now_ms: i64) -> Result<bool, StoreError> {
-    let document = row.load(conn, StreamId::ZERO)?;
-    let entry = Entry { row, document, rows: None, memo: Memo::default(), used: 0, checked: true };
-    verify_entry(conn, entry, true, now_ms).map(|(_, were_right)| were_right)
+    Ok(entry)
 }
 
 /// Removes what is stored of a document that cannot be used.

@@ -59,7 +59,7 @@ pub use carry::CarriedStream;
 pub use check::CheckOutcome;
 pub use checkpoint::{
     Blame, Bootstrap, BuiltChunk, BuiltDraft, CheckpointDraft, ChunkReport, Comparison, DamagedDocument, Drafting, Due,
-    KeptObject, Progress, Pruned, Verified,
+    KeptObject, LookedAt, Place, Progress, Pruned, Unverified, Verified,
 };
 pub use cipher::{CAN_ENCRYPT, DatabaseForm};
 pub use commit::{Commit, Tx};

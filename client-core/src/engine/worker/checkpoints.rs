@@ -26,7 +26,7 @@ use crate::engine::{SpaceState, sealing};
 use crate::event::Event;
 use crate::records::Draft;
 use crate::session::{Bootstrap, Input};
-use crate::store::{CheckpointDraft, Comparison, Drafting, Due, Store, StoreError};
+use crate::store::{self, CheckpointDraft, Comparison, Drafting, Due, Store, StoreError};
 
 /// A device that has something reads a whole log rather than take a checkpoint in, if it is no more behind than this.
 const READ_ENVELOPES_MAX: u64 = 256;
@@ -150,7 +150,8 @@ impl Worker<'_> {
             } else if is_gone || (is_lost && is_only) {
                 self.pass_over(&mut store, begun.checkpoint)?;
             } else if !is_lost {
-                self.answer(Input::Bootstrap(Bootstrap::Fetch(begun.chunks)));
+                let chunks = self.awaited_first(&store, begun)?;
+                self.answer(Input::Bootstrap(Bootstrap::Fetch(chunks)));
                 return Ok(());
             } else {
                 // Another relay of the space may hold what this one does not: it goes on there.
@@ -161,7 +162,8 @@ impl Worker<'_> {
         while let Some(record) = self.choose(&store, &state, is_pruned)? {
             match store.begin_bootstrap(&space, &record, &state.membership, &state.keyring) {
                 Ok(()) => {
-                    let chunks = store.bootstrap(&space)?.map(|begun| begun.chunks).unwrap_or_default();
+                    let begun = store.bootstrap(&space)?;
+                    let chunks = begun.map(|begun| self.awaited_first(&store, begun)).transpose()?.unwrap_or_default();
                     self.answer(Input::Bootstrap(Bootstrap::Fetch(chunks)));
                     return Ok(());
                 }
@@ -174,6 +176,24 @@ impl Worker<'_> {
         }
         self.answer(Input::Bootstrap(end));
         Ok(())
+    }
+
+    /// The chunks still to come, those first that may hold a document that somebody waits for.
+    fn awaited_first(&self, store: &Store, begun: store::Bootstrap) -> Result<Vec<EnvelopeId>, StoreError> {
+        let first = self.awaited_chunks(store, &begun)?;
+        let mut chunks = begun.chunks;
+        chunks.sort_by_key(|chunk| !first.contains(chunk));
+        Ok(chunks)
+    }
+
+    /// Chunks still to come that may hold a document that somebody waits for.
+    fn awaited_chunks(&self, store: &Store, begun: &store::Bootstrap) -> Result<Vec<EnvelopeId>, StoreError> {
+        let awaited = self.shared.awaited(store)?;
+        if awaited.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunks = store.chunks_of(&self.shared.space, &begun.checkpoint, &awaited, &self.shared.state().keyring)?;
+        Ok(chunks.into_iter().filter(|chunk| begun.chunks.contains(chunk)).collect())
     }
 
     fn pass_over(&mut self, store: &mut Store, checkpoint: RecordId) -> Result<(), StoreError> {
@@ -222,9 +242,14 @@ impl Worker<'_> {
         if let Some(begun) = begun {
             match store.take_chunk(&space, &state.membership, &state.keyring, bytes, wall_ms()) {
                 Ok(report) => {
-                    let (docs, total) = store.bootstrap(&space)?.map_or((0, 0), |begun| begun.docs);
-                    let is_usable = store.bootstrap(&space)?.is_none_or(|begun| begun.essential == 0);
+                    let begun = store.bootstrap(&space)?;
+                    let (docs, total) = begun.as_ref().map_or((0, 0), |begun| begun.docs);
+                    let is_usable = begun.as_ref().is_none_or(|begun| begun.essential == 0);
+                    let first = begun.map(|begun| self.awaited_chunks(&store, &begun)).transpose()?.unwrap_or_default();
                     drop(store);
+                    if !first.is_empty() {
+                        self.answer(Input::ObjectsFirst(first));
+                    }
                     tracing::debug!(new = report.new, refused = report.refused, is_usable, "a chunk was taken in");
                     self.tell(Done::Joined { docs, total, is_usable });
                     // So much has changed that it is read anew rather than listed.

@@ -109,6 +109,25 @@ impl Store {
         self.reads().bootstrap(space)
     }
 
+    /// Chunks of a checkpoint that may hold one of these documents, as far as its manifest tells.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCheckpoint`]; [`StoreError::Checkpoint`].
+    pub fn chunks_of(
+        &self,
+        space: &SpaceId,
+        checkpoint: &RecordId,
+        docs: &[DocId],
+        keyring: &Keyring,
+    ) -> Result<Vec<EnvelopeId>, StoreError> {
+        let record = record(&self.conn, find_space(&self.conn, space)?.row, checkpoint)?;
+        let said = said(space, &record)?;
+        let manifest = open_manifest(space, said.enc_manifest, keyring).map_err(StoreError::Checkpoint)?;
+        let notes = said.chunks.iter().zip(&manifest.chunks);
+        let holding = notes.filter(|(_, note)| docs.iter().any(|doc| note.may_hold(doc)));
+        Ok(holding.map(|(chunk, _)| *chunk).collect())
+    }
+
     /// Leaves a checkpoint that turned out to be of no use; what was taken stays.
     ///
     /// # Errors
@@ -303,6 +322,15 @@ pub(in crate::store) fn put_unknown(
 }
 
 impl Reads<'_> {
+    /// Whether a document is held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_document(&self, space: &SpaceId, doc: &DocId) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM document WHERE space = ?1 AND doc = ?2";
+        Ok(self.count(sql, (self.space_row(space)?, doc.as_ref()))? > 0)
+    }
+
     /// The checkpoint that is being taken in.
     ///
     /// # Errors

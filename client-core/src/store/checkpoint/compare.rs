@@ -32,7 +32,7 @@ use crate::checkpoint::{
 };
 use crate::document::Document;
 use crate::envelope::{self, VerifiedEnvelope};
-use crate::fence::{self, APPLY_TIMEOUT, load_guarded, scan_document};
+use crate::fence::{self, APPLY_TIMEOUT, Whole, load_guarded, scan_document};
 use crate::keys::Keyring;
 
 /// What comparing found.
@@ -499,8 +499,8 @@ impl Comparing<'_> {
 }
 
 fn load(packed: &PackedDoc) -> Option<Document> {
-    let (bytes, heads) = (packed.bytes.clone(), packed.heads.clone());
-    load_guarded(packed.doc, packed.genesis, bytes, heads, APPLY_TIMEOUT).ok()
+    let PackedDoc { doc, genesis, heads, bytes, .. } = packed.clone();
+    load_guarded(Whole { doc, genesis, bytes, heads }, APPLY_TIMEOUT).ok()
 }
 
 /// Changes of this device that are not sealed.

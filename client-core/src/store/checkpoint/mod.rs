@@ -31,7 +31,7 @@ pub use object::KeptObject;
 pub use prune::Pruned;
 #[cfg(test)]
 pub(super) use verify::LOADED;
-pub use verify::{Blame, DamagedDocument, Verified};
+pub use verify::{Blame, DamagedDocument, LookedAt, Place, Unverified, Verified};
 pub(super) use verify::{Fault, blame, load_unverified};
 
 /// What the stream's id was made with; `None` for a stream whose beginning was never seen.

@@ -3,14 +3,17 @@
 //! Its maker says what a document's heads and rows are. Heads cannot lie: loading computes every hash anew. Rows can, and
 //! a document may not load at all: both are found here, put right as far as can be, and remembered against the checkpoint.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use lifeos_sync_protocol::ids::{DocId, RecordId, SpaceId};
 use rusqlite::Connection;
 
-use super::super::documents::{DocRow, remove_row, verify_document};
+use super::super::documents::{DocRow, Mark, Projected, remove_row, search_hash, unmark};
 use super::super::records::find_space;
-use super::super::{Reads, Store, StoreError, begin};
-use crate::document::{Document, DocumentError};
-use crate::fence::{APPLY_TIMEOUT, FenceError, load_guarded};
+use super::super::{Reads, Store, StoreError, begin, rows, search};
+use crate::document::{Document, DocumentError, GenesisId};
+use crate::fence::{APPLY_TIMEOUT, FenceError, Whole, load_guarded, look_each_guarded};
+use crate::projection;
 use automerge::ChangeHash;
 
 #[cfg(test)]
@@ -19,8 +22,10 @@ thread_local! {
     pub(in crate::store) static LOADED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Documents looked at in one commit.
-const BATCH: usize = 16;
+/// Documents whose rows are compared in one commit: some 20 ms in which nobody edits.
+const BATCH: usize = 128;
+/// Bytes of documents after which a batch ends.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Why a document is not held.
 const DOES_NOT_LOAD: &str = "it came with a checkpoint and cannot be read: it is damaged, or was made to look so";
 
@@ -72,24 +77,155 @@ pub struct DamagedDocument {
     pub since_ms: i64,
 }
 
+/// Where looking at documents has come: the checkpoint and the document, in the order in which they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(i64, i64);
+
+impl Place {
+    /// Before all of them.
+    pub const START: Self = Self(0, 0);
+}
+
+/// Documents that are to be looked at, as they lie in the store.
+pub struct Unverified(Vec<(Claim, Whole)>);
+
+/// Documents that were looked at.
+pub struct LookedAt(Vec<(Claim, Look)>);
+
+/// What is said of a document.
+struct Claim {
+    id: i64,
+    space: i64,
+    doc: DocId,
+    checkpoint: i64,
+    generation: i64,
+    search_hash: Option<i64>,
+}
+
+/// What was seen of it.
+enum Look {
+    Sound(Projected),
+    Damaged,
+    /// Not now: the machine may have slept, and a later version may know more. Neither is anybody's fault.
+    NotRead,
+}
+
+impl Unverified {
+    /// Whether there is nothing left to look at.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where to go on after these.
+    #[must_use]
+    pub fn end(&self) -> Option<Place> {
+        self.0.last().map(|(claim, _)| Place(claim.checkpoint, claim.id))
+    }
+
+    /// Loads and projects each of them under the watchdog. Needs no store, so that nobody waits for it.
+    #[must_use]
+    pub fn look(self) -> LookedAt {
+        let (claims, wholes): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        let mut looks = Vec::with_capacity(claims.len());
+        #[cfg(test)]
+        LOADED.with(|loaded| loaded.set(loaded.get() + wholes.len() as u64));
+        let look = |document: Document| {
+            catch_unwind(AssertUnwindSafe(|| projection::project_with_search(&document)))
+                .map_or(Look::Damaged, Look::Sound)
+        };
+        look_each_guarded(wholes, APPLY_TIMEOUT, look, |_, seen| {
+            looks.push(match seen {
+                Ok(look) => look,
+                Err(error) if is_nobodys_fault(error) => Look::NotRead,
+                Err(_) => Look::Damaged,
+            });
+        });
+        LookedAt(claims.into_iter().zip(looks).collect())
+    }
+}
+
+const fn is_nobodys_fault(error: FenceError) -> bool {
+    matches!(error, FenceError::Timeout | FenceError::Panic | FenceError::Genesis)
+}
+
 impl Store {
     /// Looks inside up to `documents_max` documents that came with a checkpoint: loads each under the watchdog, projects
-    /// it and indexes it. A few in one commit, so that an edit never waits for many.
+    /// it and indexes it. [`Self::unverified`], [`Unverified::look`] and [`Self::keep_looked_at`] do the same while others
+    /// edit.
     ///
     /// # Errors
     /// [`StoreError`]; what a checkpoint did wrong is never an error.
     pub fn verify_documents(&mut self, documents_max: usize, now_ms: i64) -> Result<Verified, StoreError> {
-        let mut report = Verified::default();
-        let mut left = documents_max;
-        while left > 0 {
-            let looked_at = self.verify_batch(left.min(BATCH), now_ms, &mut report)?;
-            if looked_at == 0 {
-                break;
-            }
-            left -= looked_at;
+        let (mut report, mut from, mut left) = (Verified::default(), Place::START, documents_max);
+        loop {
+            let batch = self.unverified(from, left)?;
+            let Some(end) = batch.end() else { break };
+            (from, left) = (end, left - batch.0.len());
+            self.keep_looked_at(batch.look(), now_ms, &mut report)?;
         }
         report.left = self.reads().count("SELECT count(*) FROM document WHERE unverified <> 0", [])?;
         Ok(report)
+    }
+
+    /// Some documents that came with a checkpoint and nobody has looked inside, at most `documents_max` of those after
+    /// `from`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unverified(&self, from: Place, documents_max: usize) -> Result<Unverified, StoreError> {
+        let sql = "SELECT d.id, d.space, d.doc, d.unverified, d.generation, d.search_hash, d.genesis, d.heads, s.bytes
+                   FROM document d LEFT JOIN snapshot s ON s.doc = d.id
+                   WHERE d.unverified <> 0 AND d.unverified >= ?1 AND (d.unverified > ?1 OR d.id > ?2)
+                   ORDER BY d.unverified, d.id LIMIT ?3";
+        let mut select = self.conn.prepare_cached(sql)?;
+        let at_most = i64::try_from(documents_max.min(BATCH)).unwrap_or(i64::MAX);
+        let mut found = select.query((from.0, from.1, at_most))?;
+        let (mut batch, mut bytes_read) = (Vec::new(), 0);
+        while bytes_read < BATCH_BYTES
+            && let Some(row) = found.next()?
+        {
+            let (doc, heads): (_, Vec<u8>) = (DocId(row.get(2)?), row.get(7)?);
+            // One without its bytes does not load, and is found to be damaged.
+            let bytes: Vec<u8> = row.get::<_, Option<_>>(8)?.unwrap_or_default();
+            bytes_read += bytes.len();
+            let claim = Claim {
+                id: row.get(0)?,
+                space: row.get(1)?,
+                doc,
+                checkpoint: row.get(3)?,
+                generation: row.get(4)?,
+                search_hash: row.get(5)?,
+            };
+            batch.push((claim, Whole { doc, genesis: GenesisId(row.get(6)?), bytes, heads: hashes(&heads) }));
+        }
+        Ok(Unverified(batch))
+    }
+
+    /// Makes the rows of documents that were looked at what they should be, in one commit. Those that somebody else looked
+    /// at or changed meanwhile are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_looked_at(
+        &mut self,
+        LookedAt(looked_at): LookedAt,
+        now_ms: i64,
+        report: &mut Verified,
+    ) -> Result<(), StoreError> {
+        let transaction = begin(&self.conn)?;
+        for (claim, look) in looked_at {
+            // A number may be another document's by now.
+            let sql = "SELECT generation FROM document WHERE id = ?1 AND doc = ?2 AND unverified <> 0";
+            let at = (claim.id, claim.doc.as_ref());
+            let stored = Reads { conn: &transaction }.one(sql, at, |row| row.get::<_, i64>(0))?;
+            if stored == Some(claim.generation) {
+                // One that was only read is loaded still, and not known to be sound.
+                self.documents.forget(claim.space, &claim.doc);
+                keep(&transaction, &claim, look, now_ms, report)?;
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     /// A document that could not be read came again, whole: this device vouches for the space as before.
@@ -102,47 +238,49 @@ impl Store {
         self.conn.prepare_cached(sql)?.execute((row, doc.as_ref()))?;
         Ok(())
     }
-
-    fn verify_batch(&mut self, at_most: usize, now_ms: i64, report: &mut Verified) -> Result<usize, StoreError> {
-        let sql = "SELECT id FROM document WHERE unverified <> 0 ORDER BY unverified, id LIMIT ?1";
-        let transaction = begin(&self.conn)?;
-        let waiting: Vec<i64> =
-            Reads { conn: &transaction }.all(sql, [i64::try_from(at_most).unwrap_or(i64::MAX)], |row| row.get(0))?;
-        for id in &waiting {
-            let Some(row) = DocRow::by_id(&transaction, *id)? else { continue };
-            // One that was only read is loaded still, and not known to be sound.
-            self.documents.forget(row.space, &row.doc);
-            look_inside(&transaction, row, now_ms, report)?;
-        }
-        transaction.commit()?;
-        Ok(waiting.len())
-    }
 }
 
-fn look_inside(conn: &Connection, row: DocRow, now_ms: i64, report: &mut Verified) -> Result<(), StoreError> {
-    let (id, space, doc, checkpoint) = (row.id, row.space, row.doc, row.unverified);
-    let record = || record_of(conn, checkpoint);
-    match verify_document(conn, row, now_ms) {
-        Ok(were_right) => {
+fn keep(conn: &Connection, claim: &Claim, look: Look, now_ms: i64, report: &mut Verified) -> Result<(), StoreError> {
+    match look {
+        Look::Sound(projected) => {
             report.verified += 1;
-            if !were_right {
-                report.repaired.push((doc, record()?));
+            if !keep_sound(conn, claim, projected)? {
+                blame(conn, claim.checkpoint, Fault::Rows, now_ms)?;
+                report.repaired.push((claim.doc, record_of(conn, claim.checkpoint)?));
             }
-            Ok(())
         }
-        Err(StoreError::DocumentNotRead) => {
-            tracing::warn!("a document that came with a checkpoint could not be looked at now");
-            Ok(())
+        Look::Damaged => {
+            remove_row(conn, claim.id)?;
+            blame(conn, claim.checkpoint, Fault::Damaged, now_ms)?;
+            put_damaged(conn, claim.space, &claim.doc, (claim.checkpoint, DOES_NOT_LOAD), now_ms)?;
+            report.damaged.push((claim.doc, record_of(conn, claim.checkpoint)?));
         }
-        Err(error) if error.is_damaged_document() => {
-            remove_row(conn, id)?;
-            blame(conn, checkpoint, Fault::Damaged, now_ms)?;
-            put_damaged(conn, space, &doc, (checkpoint, DOES_NOT_LOAD), now_ms)?;
-            report.damaged.push((doc, record()?));
-            Ok(())
-        }
-        Err(error) => Err(error),
+        Look::NotRead => tracing::warn!("a document that came with a checkpoint could not be looked at now"),
     }
+    Ok(())
+}
+
+/// Writes the rows that differ, and the entry in the index; whether the rows were what they should be.
+fn keep_sound(conn: &Connection, claim: &Claim, (new, text): Projected) -> Result<bool, StoreError> {
+    let old = rows::load(conn, claim.id)?;
+    // Rows of other projections were not taken over: there is nothing to compare.
+    let were_right = old.is_empty() || old == new;
+    rows::write_difference(conn, claim.id, &old, &new)?;
+    let hash = text.as_ref().map(search_hash);
+    match claim.search_hash {
+        // It was never in the index.
+        None => search::index_new(conn, claim.id, text.as_ref())?,
+        Some(_) if hash != claim.search_hash => search::index(conn, claim.id, text.as_ref())?,
+        Some(_) => {}
+    }
+    unmark(conn, Mark::Search, claim.id)?;
+    let sql = "UPDATE document SET generation = generation + 1, search_hash = ?2, unverified = 0 WHERE id = ?1";
+    conn.prepare_cached(sql)?.execute((claim.id, hash))?;
+    Ok(were_right)
+}
+
+fn hashes(heads: &[u8]) -> Vec<ChangeHash> {
+    heads.as_chunks::<32>().0.iter().copied().map(ChangeHash).collect()
 }
 
 /// Remembers a document that is not held.
@@ -184,11 +322,9 @@ pub(in crate::store) fn load_unverified(conn: &Connection, row: &DocRow) -> Resu
     LOADED.with(|loaded| loaded.set(loaded.get() + 1));
     let heads = Reads { conn }.one("SELECT heads FROM document WHERE id = ?1", [row.id], |row| row.get(0))?;
     let heads: Vec<u8> = heads.unwrap_or_default();
-    let heads = heads.as_chunks::<32>().0.iter().copied().map(ChangeHash).collect();
-    let loaded = load_guarded(row.doc, row.genesis, row.snapshot(conn)?, heads, APPLY_TIMEOUT);
-    loaded.map_err(|error| match error {
-        // The machine may have slept, and a later version may know more: neither is anybody's fault.
-        FenceError::Timeout | FenceError::Panic | FenceError::Genesis => StoreError::DocumentNotRead,
+    let (doc, genesis, bytes, heads) = (row.doc, row.genesis, row.snapshot(conn)?, hashes(&heads));
+    load_guarded(Whole { doc, genesis, bytes, heads }, APPLY_TIMEOUT).map_err(|error| match error {
+        error if is_nobodys_fault(error) => StoreError::DocumentNotRead,
         _ => DocumentError::Corrupt.into(),
     })
 }

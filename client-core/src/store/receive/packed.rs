@@ -12,7 +12,7 @@ use super::{Origin, Receiver, Records, Unknown};
 use crate::checkpoint::{PackedDoc, decode_rows};
 use crate::delta::DocDelta;
 use crate::document::Document;
-use crate::fence::{self, APPLY_TIMEOUT, FenceError};
+use crate::fence::{self, APPLY_TIMEOUT, FenceError, Whole};
 use crate::registry::{self, NOTE_GENESIS};
 use crate::store::checkpoint::put_unknown;
 use crate::store::documents::DocRow;
@@ -124,8 +124,8 @@ impl Receiver<'_> {
         if row.genesis != packed.genesis {
             return Ok(Err(FenceError::Genesis));
         }
-        let (bytes, heads) = (packed.bytes.clone(), packed.heads.clone());
-        let theirs = match fence::load_guarded(packed.doc, packed.genesis, bytes, heads, APPLY_TIMEOUT) {
+        let PackedDoc { doc, genesis, heads, bytes, .. } = packed.clone();
+        let theirs = match fence::load_guarded(Whole { doc, genesis, bytes, heads }, APPLY_TIMEOUT) {
             Ok(theirs) => theirs,
             Err(reason) => return Ok(Err(reason)),
         };

@@ -12,7 +12,9 @@ use crate::checkpoint::{
     REASON_DOCUMENT_MISSING, REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, decode_rows, encode_rows, seal_manifest,
 };
 use crate::envelope::{ObjectPlace, open_object, seal_object, verify_kept_object};
+use crate::fence::{APPLY_TIMEOUT, Whole, load_guarded};
 use crate::projection::Value;
+use crate::store::{Place, Verified};
 
 /// What a checkpoint is made of, opened.
 struct Opened {
@@ -279,6 +281,30 @@ fn an_edit_of_a_document_with_lying_rows_puts_them_right_in_the_same_commit() {
     assert_eq!(c.store.reads().checkpoint_blames(&c.space).unwrap().len(), 1);
 }
 
+#[test]
+fn an_edit_that_comes_while_documents_are_looked_at_stays_and_nobody_is_blamed_twice() {
+    let Pair { mut a, .. } = written();
+    let lie = a.lie(|opened| {
+        let packed = opened.doc(&doc(4));
+        let mut rows = decode_rows(&packed.rows).unwrap();
+        rows.iter_mut().find(|row| row.table == "note").unwrap().values[0] = Value::Text("a lie".into());
+        packed.rows = encode_rows(&rows);
+    });
+    let mut c = newcomer(&mut a, 9);
+    c.join(&lie, &a);
+    let waiting = c.store.reads().unverified_count(&c.space).unwrap();
+    let looked_at = c.store.unverified(Place::START, usize::MAX).unwrap().look();
+    c.set(70, &doc(4), "title", "edited meanwhile");
+    let edited = c.store.reads().rows(&c.space, &doc(4)).unwrap();
+    let mut report = Verified::default();
+    c.store.keep_looked_at(looked_at, 71, &mut report).unwrap();
+    assert_eq!(c.store.reads().rows(&c.space, &doc(4)).unwrap(), edited);
+    assert_eq!((report.verified, report.repaired), (waiting - 1, vec![]));
+    assert_eq!(c.store.reads().unverified_count(&c.space).unwrap(), 0);
+    assert_eq!(c.store.reads().checkpoint_blames(&c.space).unwrap()[0].repaired, 1);
+    c.check();
+}
+
 /// A well-framed document whose columns are garbage.
 fn broken(packed: &mut PackedDoc) {
     let at = packed.bytes.len() - 12;
@@ -337,7 +363,7 @@ fn no_byte_of_a_packed_document_can_be_changed_without_being_noticed_and_none_ma
     let bytes = a.document(&doc(5)).snapshot();
     let heads = crate::fence::scan_document(&bytes).unwrap().heads;
     let load = |bytes: Vec<u8>| {
-        crate::fence::load_guarded(doc(5), NOTE_GENESIS, bytes, heads.clone(), crate::fence::APPLY_TIMEOUT)
+        load_guarded(Whole { doc: doc(5), genesis: NOTE_GENESIS, bytes, heads: heads.clone() }, APPLY_TIMEOUT)
     };
     assert!(load(bytes.clone()).is_ok());
     for at in (8..bytes.len()).step_by(3) {

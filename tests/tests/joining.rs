@@ -1,0 +1,149 @@
+//! Joining by a checkpoint over a slow line: killed again and again, and with one note that somebody waits for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lifeos_client_core::client::Client;
+use lifeos_tests::middle::Middle;
+use lifeos_tests::process::program;
+use lifeos_tests::world::{HANG, World, assert_equal, note, sync};
+
+/// A slice of a phone's background time, and what comes in it (issue: 25 s at 1 MB/s, at most 5 % of it twice).
+const FULL_SLICE_BYTES: u64 = 25 * 1_000_000;
+/// The same line for a shorter time: what a kill costs does not depend on how long the slice was.
+const SLICE: Duration = Duration::from_millis(2_500);
+const BYTES_A_SECOND: u64 = 1_000_000;
+
+/// Words that no compression makes much smaller.
+fn text(seed: u64, bytes: usize) -> String {
+    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\n ";
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(LETTERS[(state >> 33) as usize % LETTERS.len()])
+    };
+    std::iter::repeat_with(&mut next).take(bytes).collect()
+}
+
+/// Ana's laptop with notes of some 32 kB, oldest first, in a checkpoint at the relay; and a slow line to it.
+async fn scene(notes: u64) -> (World, Client, Vec<String>, Middle) {
+    let world = World::new().await;
+    let laptop = world.first();
+    let ids = (0..notes).map(|at| note(&laptop, &format!("note {at}"), &text(at + 1, 32_000))).collect();
+    sync(&laptop).await;
+    laptop.compact(&mut |_| {}).await.unwrap();
+    assert!(laptop.status().unwrap().checkpoint.is_some());
+    let middle = Middle::start(world.relay.addr()).await;
+    (world, laptop, ids, middle)
+}
+
+/// A device that has nothing yet but a place in the space, behind the slow line.
+async fn newcomer(world: &World, laptop: &Client, middle: &Middle, name: &str) -> Client {
+    let client = world.link(laptop, name).await;
+    client.set_relay(&format!("ws://{}#{}", middle.addr, world.relay.relay_key())).unwrap();
+    client
+}
+
+/// Syncs, and gives how much of all documents had come when this one could be read.
+async fn share_before(client: &Client, wanted: &str) -> f64 {
+    let reading = async {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < HANG, "the note never comes");
+            let joining = client.status().unwrap().joining;
+            if client.note(wanted).is_ok() {
+                return joining.map_or(1.0, |joining| joining.documents as f64 / joining.documents_all as f64);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (share, _) = tokio::join!(reading, sync(client));
+    share
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_somebody_waits_for_comes_ahead_of_the_rest() {
+    let (world, laptop, ids, middle) = scene(140).await;
+    middle.slow_down(2 * BYTES_A_SECOND);
+    let patient = newcomer(&world, &laptop, &middle, "patient").await;
+    let share = share_before(&patient, &ids[0]).await;
+    assert!(share > 0.6, "the oldest note comes late: {share}");
+    let waiting = newcomer(&world, &laptop, &middle, "waiting").await;
+    waiting.fetch_first(ids[0].parse().unwrap());
+    let share = share_before(&waiting, &ids[0]).await;
+    assert!(share < 0.5, "it comes early for who waits for it: {share}");
+    // Asked for while others are on their way already.
+    let late = newcomer(&world, &laptop, &middle, "late").await;
+    let asking = async {
+        while late.status().unwrap().joining.is_none_or(|joining| joining.documents == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        late.fetch_first(ids[0].parse().unwrap());
+    };
+    let (share, ()) = tokio::join!(share_before(&late, &ids[0]), asking);
+    assert!(share < 0.9, "it comes before the last for who asks meanwhile: {share}");
+    assert_equal(&[&laptop, &waiting, &late, &patient]);
+}
+
+/// Syncs in a process of its own for a slice of time; whether it came to its end.
+fn slice(home: &Path) -> bool {
+    let mut worker = Command::new(program("lifeos-worker"))
+        .args(["sync".as_ref(), home.as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < SLICE {
+        if let Some(status) = worker.try_wait().unwrap() {
+            assert!(status.success(), "the sync fails: {status}");
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_killed_after_every_slice_of_time_completes_and_fetches_little_twice() {
+    let (world, laptop, _, middle) = scene(300).await;
+    let whole = newcomer(&world, &laptop, &middle, "in one go").await;
+    let before = middle.bytes();
+    sync(&whole).await;
+    let whole_bytes = middle.bytes() - before;
+    assert!(whole_bytes > 5_000_000, "{whole_bytes} bytes are too few to be cut in slices");
+
+    drop(newcomer(&world, &laptop, &middle, "in slices").await);
+    middle.slow_down(BYTES_A_SECOND);
+    let (home, before, mut kills, mut documents) = (world.home("in slices"), middle.bytes(), 0, 0);
+    let worker_home = home.clone();
+    while !tokio::task::spawn_blocking({
+        let home = worker_home.clone();
+        move || slice(&home)
+    })
+    .await
+    .unwrap()
+    {
+        kills += 1;
+        let status = Client::open(&home).unwrap().status().unwrap();
+        let held = status.joining.map_or(status.documents, |joining| joining.documents);
+        assert!(held >= documents, "progress went from {documents} back to {held}");
+        documents = held;
+        assert!(kills < 40, "it does not come to its end: {documents} documents after {kills} slices");
+    }
+    let twice = (middle.bytes() - before).saturating_sub(whole_bytes);
+    let a_kill = twice / kills.max(1);
+    println!("{kills} kills: {twice} of {whole_bytes} bytes came twice, {a_kill} a kill");
+    assert!(kills >= 2, "it was not cut");
+    assert!(a_kill <= FULL_SLICE_BYTES / 20, "a kill costs {a_kill} bytes, more than 5 % of a slice of 25 s");
+    middle.slow_down(0);
+    let client = Client::open(&home).unwrap();
+    sync(&client).await;
+    assert_equal(&[&laptop, &client]);
+}
