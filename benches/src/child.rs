@@ -82,6 +82,16 @@ pub(crate) fn run(args: &[String]) {
             out["unverified"] = client.status().expect("a status").documents_unverified.into();
             out
         }),
+        ["grow", home, times] => report(|| {
+            let client = Client::open(Path::new(home)).expect("a home");
+            let notes = note_ids(&client);
+            // One envelope each: nothing else waits when it is sealed.
+            for (round, note) in notes.iter().cycle().take(times.parse().expect("a count")).enumerate() {
+                client.note_splice(&note.to_string(), 0, 0, &format!("round {round} ")).expect("an edit");
+                runtime.block_on(client.sync(&mut |_| {})).expect("a sync");
+            }
+            serde_json::json!({})
+        }),
         ["compact", home] => report(|| {
             let client = Client::open(Path::new(home)).expect("a home");
             runtime.block_on(client.compact(&mut |_| {})).expect("a checkpoint");

@@ -174,7 +174,7 @@ fn step(name: &str, args: &[&str]) -> serde_json::Value {
     out
 }
 
-fn link(writer: &Path, reader: &Path, url: &str) {
+pub(super) fn link(writer: &Path, reader: &Path, url: &str) {
     let client = device::home(writer, Some(url.to_owned()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {

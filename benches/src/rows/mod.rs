@@ -6,6 +6,7 @@ mod commit;
 mod device;
 mod join;
 mod keys;
+mod lag;
 mod relay;
 
 use crate::report::Figure;
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[Row] = &[
     Row { name: "import", run: |short, tell| device::import(short).into_iter().for_each(tell) },
     Row { name: "join", run: join::join },
     Row { name: "bootstrap", run: join::bootstrap },
+    Row { name: "lag", run: lag::lag },
     Row { name: "million", run: join::million },
     Row { name: "keys", run: |short, tell| keys::keys(short).into_iter().for_each(tell) },
     Row { name: "push", run: |short, tell| relay::push(short).into_iter().for_each(tell) },
