@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lifeos_client_core::client::Client;
 use lifeos_tests::middle::Middle;
 use lifeos_tests::process::program;
-use lifeos_tests::world::{HANG, World, assert_equal, note, sync};
+use lifeos_tests::world::{HANG, World, assert_equal, note, sync, sync_each};
 
 /// A slice of a phone's background time, and what comes in it (issue: 25 s at 1 MB/s, at most 5 % of it twice).
 const FULL_SLICE_BYTES: u64 = 25 * 1_000_000;
@@ -86,6 +86,8 @@ async fn a_note_that_somebody_waits_for_comes_ahead_of_the_rest() {
     };
     let (share, ()) = tokio::join!(share_before(&late, &ids[0]), asking);
     assert!(share < 0.9, "it comes before the last for who asks meanwhile: {share}");
+    middle.slow_down(0);
+    sync_each(&[&laptop, &waiting, &late, &patient]).await;
     assert_equal(&[&laptop, &waiting, &late, &patient]);
 }
 
@@ -144,6 +146,6 @@ async fn a_join_that_is_killed_after_every_slice_of_time_completes_and_fetches_l
     assert!(a_kill <= FULL_SLICE_BYTES / 20, "a kill costs {a_kill} bytes, more than 5 % of a slice of 25 s");
     middle.slow_down(0);
     let client = Client::open(&home).unwrap();
-    sync(&client).await;
+    sync_each(&[&client, &laptop]).await;
     assert_equal(&[&laptop, &client]);
 }
