@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::context::Global;
 use crate::failure::Failure;
@@ -112,8 +113,10 @@ fn write_stdout(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Logs go to stderr, and only when `LIFEOS_LOG` asks (`LIFEOS_LOG=info`, `LIFEOS_LOG=lifeos_client_core=debug`).
+/// Logs go to stderr, and only when `LIFEOS_LOG` asks (`LIFEOS_LOG=info`, `LIFEOS_LOG=lifeos_client_core=debug`); a span is
+/// told when it ends, with how long it took.
 pub(crate) fn start_logging() {
     let Ok(filter) = EnvFilter::try_from_env("LIFEOS_LOG") else { return };
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let _ = log.with_span_events(FmtSpan::CLOSE).with_ansi(io::stderr().is_terminal()).try_init();
 }

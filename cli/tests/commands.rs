@@ -4,6 +4,7 @@
 
 mod contract;
 mod database;
+mod inside;
 mod keys;
 mod peer;
 mod people;

@@ -20,6 +20,7 @@ pub mod invite;
 pub mod keys;
 pub mod keystore;
 pub mod link;
+pub mod metrics;
 pub mod modules;
 pub mod names;
 pub mod own_devices;

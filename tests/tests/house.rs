@@ -152,6 +152,7 @@ fn imports_inside_client_core_point_downward() {
     let order = [
         "fault",
         "simulation",
+        "metrics",
         "cbor",
         "delta",
         "event",

@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use lifeos_client_core::client::{CheckpointStatus, NoteReceipts, RelayStatus, RelayTrouble, SpaceNotice, Status};
+use lifeos_client_core::client::{
+    CheckpointStatus, MetricsReport, NoteReceipts, RelayStatus, RelayTrouble, SpaceNotice, Status,
+};
 use serde_json::json;
 
 use super::device;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, count, one_line, short, time};
+
+/// Steps of the past that are shown; `--json` has more.
+const TRACES_SHOWN: usize = 20;
 
 /// Where things stand.
 #[derive(Debug, Args)]
@@ -26,8 +31,11 @@ pub struct StatusArgs {
     #[arg(long)]
     dismiss: bool,
     /// Which devices and relays have the newest edits of a note: its id or first characters
-    #[arg(long, value_name = "ID", conflicts_with_all = ["verify", "dismiss"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["verify", "dismiss", "metrics"])]
     note: Option<String>,
+    /// What the engine counted and how long its work took, in this space
+    #[arg(long, conflicts_with_all = ["verify", "dismiss"])]
+    metrics: bool,
 }
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
@@ -35,6 +43,10 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<(), Failure> {
     if let Some(id) = &args.note {
         let receipts = client.note_receipts(id)?;
         return context.out.result(&receipts, |page| draw_note(page, &receipts));
+    }
+    if args.metrics {
+        let metrics = client.metrics()?;
+        return context.out.result(&metrics, |page| draw_metrics(page, &metrics));
     }
     if args.dismiss {
         client.dismiss_warnings()?;
@@ -55,6 +67,35 @@ fn verify(page: &mut Page, status: &Status) {
     page.line("Sync both devices, then read this to each other, for the same space: equal digits mean equal members,");
     page.line("keys and edits.");
     page.line("If they stay different after a sync, a relay may be keeping something from one of you.");
+}
+
+fn draw_metrics(page: &mut Page, metrics: &MetricsReport) {
+    if metrics.counts.is_empty() && metrics.times.is_empty() {
+        page.line("Nothing was measured yet: it is written down after a sync.");
+    }
+    let counts: Vec<_> = metrics.counts.iter().map(|one| vec![one_line(&one.name), one.count.to_string()]).collect();
+    section(page, "Counts", &counts);
+    let times = metrics.times.iter().map(|one| {
+        let (half, most, max) = (micros(one.half_us), micros(one.most_us), micros(one.max_us));
+        let spread = format!("half below {half}, 99 of 100 below {most}, longest {max}");
+        vec![one_line(&one.name), format!("{} times", one.count), format!("{} in all", micros(one.total_us)), spread]
+    });
+    section(page, "Times", &times.collect::<Vec<_>>());
+    let last = metrics
+        .traces
+        .iter()
+        .rev()
+        .take(TRACES_SHOWN)
+        .map(|step| vec![time(step.at_ms), one_line(&step.step), one_line(&step.outcome), step.count.to_string()]);
+    section(page, "Last steps", &last.collect::<Vec<_>>());
+}
+
+fn micros(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
 }
 
 /// Who has a note.

@@ -51,6 +51,8 @@ const FORMS: &[(&str, &str, &str)] = &[
     ("sync", "--peer", "peer"),
     ("status", "--verify", "verify"),
     ("status", "--note", "note"),
+    ("status", "--metrics", "metrics"),
+    ("doctor", "--bundle", "bundle"),
     ("note-show", "--version", "version"),
 ];
 

@@ -8,7 +8,7 @@
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
-//! | `status`, `notices`, `reach`, `doctor` | where things stand, here and in the other spaces, who has a note, and whether all is sound |
+//! | `status`, `notices`, `reach`, `doctor`, `diagnostics` | where things stand, here and in the other spaces, who has a note, whether all is sound, and a report without content |
 //! | `recover`, `recover_spaces`, `recovering`, `cover` | back from words: the home, its shared spaces, the steps; which spaces words cover |
 //! | `bundle` | what a relay would carry, in a file |
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
@@ -21,6 +21,7 @@ mod bundle;
 mod compact;
 mod cover;
 mod devices;
+mod diagnostics;
 mod doctor;
 mod erase;
 mod error;

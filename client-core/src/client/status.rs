@@ -13,11 +13,11 @@ use super::{
     Client, ClientError, DeviceReceipt, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice,
     QuarantineEntry, RelayStatus, RelayTrouble, RelayWarning, Status,
 };
-use crate::engine::{Circuit, SpaceState, Trouble, wall_ms};
+use crate::engine::{KnownTrouble, SpaceState, wall_ms};
 use crate::keys::DeviceKeys;
 use crate::records::{Beyond, beyond_number};
 use crate::store::{
-    Aside, Confirmation, NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayState,
+    Aside, Confirmation, NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayId, RelayState,
     WaitingChanges, Warning, WarningKind,
 };
 use crate::witness::state_code;
@@ -133,11 +133,23 @@ impl Client {
         Ok(fresh.map(notice).collect())
     }
 
+    /// What stands between this device and a relay; if this process has not tried, what an earlier one met.
+    pub(super) fn known_trouble(
+        &self,
+        reads: &Reads<'_>,
+        relay: RelayId,
+        now_ms: i64,
+    ) -> Result<Option<KnownTrouble>, ClientError> {
+        match self.shared.trouble(relay, now_ms) {
+            Some(trouble) => Ok(Some(trouble)),
+            None => Ok(reads.trouble(relay)?.and_then(|kept| serde_json::from_slice(&kept).ok())),
+        }
+    }
+
     fn relay_status(&self, reads: &Reads<'_>, relay: RelayState, now_ms: i64) -> Result<RelayStatus, ClientError> {
-        let circuits = &self.shared.circuits;
         Ok(RelayStatus {
             envelopes_unsent: reads.unsent_count(&self.space(), relay.own_acked_seq)?,
-            trouble: circuits.trouble(relay.id).map(|trouble| relay_trouble(trouble, circuits.now_ms(), now_ms)),
+            trouble: self.known_trouble(reads, relay.id, now_ms)?.map(relay_trouble),
             url: relay.url,
             key: relay.key.map(|key| key.to_string()),
             position: relay.cursor.map_or(0, |cursor| cursor.pos.saturating_sub(1)),
@@ -195,17 +207,9 @@ impl Client {
     }
 }
 
-/// Times by the clock that began when the home was opened become times of day.
-fn relay_trouble(trouble: Trouble, clock_ms: u64, now_ms: i64) -> RelayTrouble {
-    let at = |ms: u64| now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)).saturating_sub_unsigned(clock_ms);
-    RelayTrouble {
-        since_ms: at(trouble.since_ms),
-        next_ms: at(trouble.next_ms.max(clock_ms)),
-        failures: trouble.failures,
-        rests: trouble.circuit != Circuit::Closed,
-        needs_person: trouble.needs_person,
-        reason: trouble.reason,
-    }
+fn relay_trouble(trouble: KnownTrouble) -> RelayTrouble {
+    let KnownTrouble { reason, since_ms, failures, next_ms, rests, needs_person, .. } = trouble;
+    RelayTrouble { reason, since_ms, failures, next_ms, rests, needs_person }
 }
 
 fn left_text(space: &str) -> String {
@@ -410,15 +414,5 @@ mod tests {
             let text = warning_text(kind);
             assert!(steps.iter().any(|step| text.contains(step)), "{}: {text}", kind.name());
         }
-    }
-
-    #[test]
-    fn what_stands_between_this_device_and_a_relay_is_told_in_times_of_day() {
-        let reason = "why".to_owned();
-        let (circuit, since_ms, next_ms) = (Circuit::Open, 1_000, 61_000);
-        let trouble = Trouble { reason, since_ms, failures: 6, next_ms, circuit, needs_person: false };
-        let told = relay_trouble(trouble.clone(), 31_000, 1_000_000);
-        assert_eq!((told.since_ms, told.next_ms, told.failures, told.rests), (970_000, 1_030_000, 6, true));
-        assert_eq!(relay_trouble(trouble, 90_000, 1_000_000).next_ms, 1_000_000, "never in the past");
     }
 }

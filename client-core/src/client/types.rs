@@ -789,3 +789,53 @@ pub struct DoctorCheck {
     /// In words.
     pub detail: String,
 }
+
+/// What the engine measured: fixed words and numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct MetricsReport {
+    /// What was counted.
+    pub counts: Vec<MetricCount>,
+    /// How long work took.
+    pub times: Vec<MetricTimes>,
+    /// The last steps, oldest first.
+    pub traces: Vec<TraceStep>,
+}
+
+/// A count.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct MetricCount {
+    /// Stable name, e.g. `bytes_in`.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// Times of one kind of work.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct MetricTimes {
+    /// Stable name, e.g. `commit`.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+    /// Altogether (µs).
+    pub total_us: u64,
+    /// Half of them took less (µs), to a factor of two.
+    pub half_us: u64,
+    /// 99 of 100 took less (µs), to a factor of two.
+    pub most_us: u64,
+    /// The longest (µs).
+    pub max_us: u64,
+}
+
+/// A step of the past.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TraceStep {
+    /// When (ms UTC).
+    pub at_ms: i64,
+    /// What, e.g. `push`.
+    pub step: String,
+    /// What came of it, e.g. `acknowledged`.
+    pub outcome: String,
+    /// How many.
+    pub count: u64,
+}

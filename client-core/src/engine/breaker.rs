@@ -71,6 +71,8 @@ pub enum Circuit {
 pub struct Trouble {
     /// Why, and what to do next, in words.
     pub reason: String,
+    /// A fixed word for it.
+    pub kind: &'static str,
     /// When the first of these failures was (ms since the home was opened).
     pub since_ms: u64,
     /// Failures in a row.
@@ -94,7 +96,7 @@ pub struct Breaker {
     /// How often the circuit opened.
     openings: u32,
     next_ms: u64,
-    trouble: Option<(String, u64, Blame)>,
+    trouble: Option<(String, u64, Blame, &'static str)>,
 }
 
 impl Breaker {
@@ -130,8 +132,8 @@ impl Breaker {
         let blame = Blame::of(error);
         let wait_ms = self.wait_ms(blame, random).max(error.retry_after_ms().min(WAIT_MS_MAX));
         self.next_ms = now_ms.saturating_add(wait_ms);
-        let since_ms = self.trouble.as_ref().map_or(now_ms, |(_, since_ms, _)| *since_ms);
-        self.trouble = Some((error.to_string(), since_ms, blame));
+        let since_ms = self.trouble.as_ref().map_or(now_ms, |(_, since_ms, ..)| *since_ms);
+        self.trouble = Some((error.to_string(), since_ms, blame, error.name()));
         wait_ms
     }
 
@@ -161,10 +163,10 @@ impl Breaker {
     /// Why it is not connected, if it failed since it last worked.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
-        let (reason, since_ms, blame) = self.trouble.clone()?;
+        let (reason, since_ms, blame, kind) = self.trouble.clone()?;
         let needs_person = blame == Blame::Person;
         let (failures, next_ms, circuit) = (self.failures, self.next_ms, self.circuit);
-        Some(Trouble { reason, since_ms, failures, next_ms, circuit, needs_person })
+        Some(Trouble { reason, kind, since_ms, failures, next_ms, circuit, needs_person })
     }
 }
 

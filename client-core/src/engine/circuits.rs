@@ -12,6 +12,18 @@ use super::breaker::{Breaker, Trouble};
 use super::shared::random_u64;
 use crate::store::RelayId;
 
+/// What stands between this device and a relay, in times of day (ms UTC), as it is told and written down.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct KnownTrouble {
+    pub(crate) reason: String,
+    pub(crate) kind: String,
+    pub(crate) since_ms: i64,
+    pub(crate) failures: u32,
+    pub(crate) next_ms: i64,
+    pub(crate) rests: bool,
+    pub(crate) needs_person: bool,
+}
+
 /// Which relays work, in this process.
 pub(crate) struct Circuits {
     opened: Instant,

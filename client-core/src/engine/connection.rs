@@ -15,9 +15,10 @@ use super::worker::{self, Begun, Done, Job};
 use super::{EngineError, Shared, task, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
+use crate::metrics::{Tick, Work};
 use crate::receipt;
 use crate::session::{Input, LogChange, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
-use crate::store::{RelayId, RelayState};
+use crate::store::{RelayId, RelayState, micros_since};
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
 
 /// Frames received and not handled yet.
@@ -121,6 +122,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         session,
         relay: relay.url,
         relay_id: relay.id,
+        handed_at: None,
         mode,
         tally,
         progress,
@@ -216,6 +218,8 @@ struct Connection<'a> {
     /// Address of the relay.
     relay: String,
     relay_id: RelayId,
+    /// When envelopes were handed out that nobody acknowledged yet.
+    handed_at: Option<std::time::Instant>,
     mode: Mode,
     tally: &'a mut Tally,
     progress: OnProgress<'a>,
@@ -289,7 +293,10 @@ impl Connection<'_> {
     fn handle_frame(&mut self, frame: Option<Result<Vec<u8>, TransportError>>) -> Result<(), EngineError> {
         self.busy_at = Instant::now();
         match frame {
-            Some(Ok(bytes)) => self.session.handle(Input::Frame(bytes)),
+            Some(Ok(bytes)) => {
+                self.shared.metrics.count(Tick::BytesIn, bytes.len() as u64);
+                self.session.handle(Input::Frame(bytes));
+            }
             Some(Err(error)) => return Err(error.into()),
             None => self.session.handle(Input::Disconnected),
         }
@@ -364,6 +371,7 @@ impl Connection<'_> {
                     self.shared.news.send_modify(|count| *count += received);
                 }
                 self.tally.pulled += received;
+                self.note_page(received, changed.len() as u64, quarantined as u64);
                 self.tally.changed.extend(changed);
                 self.tally.quarantined += quarantined as u64;
             }
@@ -371,6 +379,8 @@ impl Connection<'_> {
                 self.tip_seq = tip_seq;
                 if envelopes > 0 {
                     self.touch();
+                    self.shared.metrics.count(Tick::EnvelopesSealed, envelopes as u64);
+                    self.shared.trace("seal", "done", envelopes as u64);
                     self.step("seal", u64::from(tip_seq), u64::from(tip_seq));
                 }
             }
@@ -389,10 +399,27 @@ impl Connection<'_> {
             Done::Kept { is_moving } if self.mode == Mode::Once && !is_moving => self.finish(),
             Done::Kept { .. } => {}
             Done::TakenBack => self.cannot_send(EngineError::RecordsRefused),
-            Done::Loaded { bytes } => self.tally.bytes_pushed += bytes,
+            Done::Loaded { bytes } => {
+                self.tally.bytes_pushed += bytes;
+                if bytes > 0 {
+                    self.handed_at.get_or_insert_with(std::time::Instant::now);
+                }
+            }
             Done::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    fn note_page(&self, received: u64, changed: u64, quarantined: u64) {
+        let metrics = &self.shared.metrics;
+        metrics.count(Tick::EnvelopesIn, received);
+        metrics.count(Tick::DocumentsChanged, changed);
+        metrics.count(Tick::Quarantined, quarantined);
+        if quarantined > 0 {
+            self.shared.trace("pull", "set_aside", quarantined);
+        } else if received > 0 {
+            self.shared.trace("pull", "done", received);
+        }
     }
 
     fn drain_outputs(&mut self) -> Result<(), EngineError> {
@@ -420,6 +447,7 @@ impl Connection<'_> {
                 self.send_job(Job::RecordsEqual { heads, untaken, may_seal: self.mode != Mode::Records });
                 if self.mode == Mode::Records {
                     self.shared.circuits.worked(self.relay_id);
+                    self.shared.keep_trouble(self.relay_id)?;
                     if !is_all_taken {
                         self.cannot_send(EngineError::RemovalWaits);
                     }
@@ -427,6 +455,7 @@ impl Connection<'_> {
                 }
             }
             Output::LogChanged(change) => {
+                self.shared.trace("log_changed", change.name(), 0);
                 if change != LogChange::Pruned {
                     self.acked = 0;
                 }
@@ -465,6 +494,7 @@ impl Connection<'_> {
             Output::Given { envelopes } => {
                 self.busy_at = Instant::now();
                 self.tally.given += envelopes;
+                self.shared.metrics.count(Tick::EnvelopesGiven, envelopes);
                 self.step("heal", self.tally.given, self.tally.given);
             }
             Output::Acked { through_seq } => self.acknowledged(through_seq),
@@ -479,6 +509,8 @@ impl Connection<'_> {
             Output::Live => {
                 self.tally.was_live = true;
                 self.shared.circuits.worked(self.relay_id);
+                self.shared.keep_trouble(self.relay_id)?;
+                self.shared.trace("connection", "live", 0);
                 self.send_job(Job::CaughtUp);
                 self.emit(SyncState::Live);
                 self.finish_without_pushing();
@@ -512,6 +544,7 @@ impl Connection<'_> {
 
     fn send(&mut self, frame: Vec<u8>) -> Result<(), EngineError> {
         let bytes = frame.len();
+        self.shared.metrics.count(Tick::BytesOut, bytes as u64);
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > WRITE_BYTES_MAX {
             return Err(EngineError::Stalled);
@@ -523,7 +556,13 @@ impl Connection<'_> {
     }
 
     fn acknowledged(&mut self, through_seq: u32) {
-        self.tally.pushed += u64::from(through_seq.saturating_sub(self.acked));
+        let envelopes = u64::from(through_seq.saturating_sub(self.acked));
+        if let Some(handed_at) = self.handed_at.take() {
+            self.shared.metrics.time(Work::Acknowledge, micros_since(handed_at));
+        }
+        self.shared.metrics.count(Tick::EnvelopesOut, envelopes);
+        self.shared.trace("push", "acknowledged", envelopes);
+        self.tally.pushed += envelopes;
         self.acked = through_seq;
         self.step("push", u64::from(through_seq), u64::from(self.tip_seq));
         self.send_job(Job::Acked { through_seq });
@@ -564,6 +603,7 @@ impl Connection<'_> {
     /// What cannot be sent does not keep from receiving: one round reports it at its end, a live one goes on.
     fn cannot_send(&mut self, error: EngineError) {
         tracing::warn!(%error, "nothing can be sent");
+        self.shared.trace("send", error.name(), 0);
         self.unsent.get_or_insert(error);
     }
 

@@ -83,6 +83,33 @@ impl EngineError {
         }
     }
 
+    /// A fixed word for it, which tells nothing of whom or where.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.name(),
+            Self::Transport(error) => error.name(),
+            Self::Store(StoreError::PeerMisbehaved { .. }) => "peer_misbehaved",
+            Self::Store(StoreError::DiskFull) => "disk_full",
+            Self::Store(StoreError::Busy) => "database_busy",
+            Self::Store(_) => "store",
+            Self::PushStopped(_) => "push_stopped",
+            Self::PushPaused(_) => "push_paused",
+            Self::RecordsRefused => "records_refused",
+            Self::RemovalWaits => "removal_waits",
+            Self::KeyUntaken => "key_untaken",
+            Self::Key(_) => "key",
+            Self::FetchAgain => "fetch_again",
+            Self::Bundle(_) => "bundle",
+            Self::Locked => "locked",
+            Self::NoRelay => "no_relay",
+            Self::Address(_) => "address",
+            Self::Stalled => "stalled",
+            Self::Fault => "fault",
+            Self::Stopped => "stopped",
+        }
+    }
+
     /// Whether the relay must not be trusted.
     #[must_use]
     pub const fn is_trust(&self) -> bool {

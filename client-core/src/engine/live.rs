@@ -13,8 +13,9 @@ use tokio::time::sleep;
 
 use super::connection::{OnProgress, run};
 use super::shared::random_u64;
-use super::{Breaker, EngineError, Mode, Shared, Tally};
+use super::{Breaker, Circuit, EngineError, Mode, Shared, Tally};
 use crate::event::{Event, SyncState};
+use crate::metrics::Tick;
 use crate::store::{RelayId, RelayState, StoreError};
 use crate::transport::{FrameReceiver, FrameSender, connect, dialled};
 
@@ -92,7 +93,7 @@ pub(super) async fn round(
     if let Err(error) = &result
         && !tally.was_live
     {
-        shared.circuits.failed(relay, error);
+        note_failure(shared, relay, error);
     }
     result
 }
@@ -110,7 +111,7 @@ pub(crate) async fn sync_over<S: FrameSender, R: FrameReceiver>(
     let _lock = shared.lock.acquire(shared.space)?;
     let (_stop_sender, stop) = watch::channel(false);
     let relay = relays(shared)?.swap_remove(0);
-    let result = run(shared, relay.id, transport, Mode::Once, tally, progress, stop).await;
+    let result = note_end(shared, run(shared, relay.id, transport, Mode::Once, tally, progress, stop).await);
     result.or_else(|error| Err(note_refusal(shared, error)?))
 }
 
@@ -222,7 +223,8 @@ pub(super) async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, 
         if is_stopped(&stop) || matches!(error, EngineError::Store(StoreError::UnknownRelay)) {
             return;
         }
-        let wait = shared.circuits.failed(relay, &error);
+        shared.metrics.count(Tick::Retries, 1);
+        let wait = note_failure(&shared, relay, &error);
         tell_waiting(&shared, &url, &error, wait);
         if !relay.is_peer()
             && let Err(error) = note_refusal(&shared, error)
@@ -230,6 +232,34 @@ pub(super) async fn keep_live(shared: Arc<Shared>, relay: RelayId, url: String, 
             tracing::warn!(%error, "that the relay lets nobody in is not kept");
         }
     }
+}
+
+/// Holds a failure against the relay's circuit; how long to wait.
+fn note_failure(shared: &Shared, relay: RelayId, error: &EngineError) -> Duration {
+    let wait = shared.circuits.failed(relay, error);
+    if let Some(trouble) = shared.circuits.trouble(relay).filter(|trouble| trouble.circuit == Circuit::Open) {
+        shared.metrics.count(Tick::CircuitsOpened, 1);
+        shared.trace("circuit_open", trouble.kind, u64::from(trouble.failures));
+    }
+    // It is told all the same while this process runs.
+    if let Err(error) = shared.keep_trouble(relay) {
+        tracing::warn!(%error, "why a relay does not work is not kept");
+    }
+    wait
+}
+
+/// Counts a connection and what came of it.
+fn note_end<T>(shared: &Shared, result: Result<T, EngineError>) -> Result<T, EngineError> {
+    shared.metrics.count(Tick::Connections, 1);
+    let outcome = match &result {
+        Ok(_) | Err(EngineError::Stopped) => "done",
+        Err(error) => {
+            shared.metrics.count(Tick::Failures, 1);
+            error.name()
+        }
+    };
+    shared.trace("connection_end", outcome, 0);
+    result
 }
 
 fn tell_waiting(shared: &Shared, relay: &str, error: &EngineError, wait: Duration) {
@@ -247,6 +277,17 @@ fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
 }
 
 async fn attempt(
+    shared: &Arc<Shared>,
+    relay: RelayId,
+    mode: Mode,
+    tally: &mut Tally,
+    progress: OnProgress<'_>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), EngineError> {
+    note_end(shared, connect_and_run(shared, relay, mode, tally, progress, stop).await)
+}
+
+async fn connect_and_run(
     shared: &Arc<Shared>,
     relay: RelayId,
     mode: Mode,

@@ -33,7 +33,7 @@ mod worker;
 
 pub use breaker::{Blame, Breaker, Circuit, FAILURES_MAX, Trouble};
 pub(crate) use bundle::{Base, Exported, export_bundle, import_bundle};
-pub(crate) use circuits::Circuits;
+pub(crate) use circuits::{Circuits, KnownTrouble};
 pub(crate) use connection::{Mode, Tally};
 pub(crate) use directory::list_spaces;
 pub use error::EngineError;

@@ -10,11 +10,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId};
 use tokio::sync::{broadcast, watch};
 
+use super::breaker::Circuit;
+use super::circuits::KnownTrouble;
 use super::{Circuits, HomeLock, SpaceState};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
 use crate::keys::{DeviceKeys, DeviceRoot};
-use crate::store::{Commit, Reader, ReceiveReport, Store, StoreError};
+use crate::metrics::Metrics;
+use crate::store::{Commit, Reader, ReceiveReport, RelayId, Store, StoreError};
 
 /// Events a subscriber may lag behind before it is told to read everything again.
 const EVENTS_MAX: usize = 1024;
@@ -45,6 +48,8 @@ pub(crate) struct Shared {
     awaited: Mutex<BTreeSet<DocId>>,
     /// Held by who does what is done at rest: nothing of it is done twice at once.
     pub(super) upkeep: Mutex<()>,
+    /// What this home's work costs.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Shared {
@@ -67,7 +72,6 @@ impl Shared {
             keys,
             edited: watch::Sender::new(0),
             news: watch::Sender::new(0),
-            store: Mutex::new(store),
             reader: Mutex::new(reader),
             state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
@@ -75,6 +79,8 @@ impl Shared {
             circuits: Circuits::new(),
             awaited: Mutex::default(),
             upkeep: Mutex::new(()),
+            metrics: store.metrics(),
+            store: Mutex::new(store),
         })
     }
 
@@ -156,6 +162,40 @@ impl Shared {
             self.emit(Event::DocumentsChanged { space: self.space, docs: report.changed, origin: Origin::Remote });
         }
         Ok(())
+    }
+
+    /// Writes down what was measured since the last time.
+    pub(crate) fn keep_measured(&self) -> Result<(), StoreError> {
+        let later = self.metrics.take();
+        if later.is_empty() { Ok(()) } else { self.store().put_measured(&self.space, &later) }
+    }
+
+    /// Writes down what stands between this device and a relay, for the status in another process.
+    pub(super) fn keep_trouble(&self, relay: RelayId) -> Result<(), StoreError> {
+        let told = self.trouble(relay, wall_ms());
+        let bytes = told.map(|told| serde_json::to_vec(&told).unwrap_or_default());
+        self.store().note_trouble(relay, bytes.as_deref())
+    }
+
+    /// The same in times of day (ms UTC), as this process knows it.
+    pub(crate) fn trouble(&self, relay: RelayId, now_ms: i64) -> Option<KnownTrouble> {
+        let (trouble, clock_ms) = (self.circuits.trouble(relay)?, self.circuits.now_ms());
+        let at =
+            |ms: u64| now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)).saturating_sub_unsigned(clock_ms);
+        Some(KnownTrouble {
+            since_ms: at(trouble.since_ms),
+            next_ms: at(trouble.next_ms.max(clock_ms)),
+            failures: trouble.failures,
+            rests: trouble.circuit != Circuit::Closed,
+            needs_person: trouble.needs_person,
+            kind: trouble.kind.to_owned(),
+            reason: trouble.reason,
+        })
+    }
+
+    /// Remembers a step of the past, which carries fixed words and a number.
+    pub(super) fn trace(&self, step: &'static str, outcome: &'static str, count: u64) {
+        self.metrics.trace(wall_ms(), step, outcome, count);
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {

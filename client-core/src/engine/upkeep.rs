@@ -16,6 +16,7 @@ pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
     verify(shared)?;
     index(shared)?;
     while shared.store().compact_tails(DOCUMENTS_PER_TURN)? > 0 {}
+    shared.keep_measured()?;
     shared.store().checkpoint()
 }
 

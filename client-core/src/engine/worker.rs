@@ -22,9 +22,10 @@ use super::{EngineError, Shared, SpaceState, rotation, sealing};
 use crate::crypto::SystemRandom;
 use crate::envelope::StreamTip;
 use crate::keys::receipt_key;
+use crate::metrics::Work;
 use crate::records::{Draft, take_back};
 use crate::session::{Input, LogChange, SessionError, StreamPart};
-use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, Store, StoreError, Unknown, WarningKind};
+use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, Store, StoreError, Timed, Unknown, WarningKind};
 use crate::witness::Rolls;
 
 /// Bytes of pages that may wait for records.
@@ -264,6 +265,7 @@ impl<'a> Worker<'a> {
             Job::StorePage { items, cursor, rolls } => self.store_page(items, cursor, rolls)?,
             Job::LoadOutbox { after_seq, envelopes_max, bytes_max } => {
                 self.own_tip()?;
+                let _timed = Timed::begin(&self.shared.metrics, Work::Push);
                 let store = self.shared.store();
                 let envelopes = store.outbox(&self.shared.space, after_seq, bytes_max, envelopes_max)?;
                 drop(store);

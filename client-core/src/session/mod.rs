@@ -25,6 +25,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 mod vector;
+mod words;
 
 use std::collections::VecDeque;
 

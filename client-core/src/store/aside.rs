@@ -1,5 +1,6 @@
 //! Why an envelope was set aside, as one of a few kinds, each with what a person can do about it.
 
+use super::erase::ERASED;
 use super::receive::{AFTER_FORK, AFTER_REMOVAL, DAMAGED, ENDED, NOT_A_WRITER, OTHER_BRANCH, SUSPECT};
 use crate::envelope::RefusedEnvelope;
 use crate::fence::FenceError;
@@ -34,6 +35,8 @@ pub enum Aside {
     DamagedHere,
     /// It came with one that ended the program, and is tried alone.
     Suspect,
+    /// The note that it changes was erased.
+    Erased,
     /// Written down by another version of this program.
     Other,
 }
@@ -69,7 +72,7 @@ const FAULTS: [FenceError; 12] = [
 ];
 
 /// Reasons that are neither's.
-const STANDINGS: [(&str, Aside); 7] = [
+const STANDINGS: [(&str, Aside); 8] = [
     (AFTER_FORK, Aside::TwoCopies),
     (OTHER_BRANCH, Aside::TwoCopies),
     (AFTER_REMOVAL, Aside::AfterRemoval),
@@ -77,6 +80,7 @@ const STANDINGS: [(&str, Aside); 7] = [
     (DAMAGED, Aside::DamagedHere),
     (SUSPECT, Aside::Suspect),
     (ENDED, Aside::Fault),
+    (ERASED, Aside::Erased),
 ];
 
 const fn of_envelope(refused: RefusedEnvelope) -> Aside {
@@ -109,7 +113,7 @@ const fn of_change(error: FenceError) -> Aside {
 
 impl Aside {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Broken,
         Self::UnknownAuthor,
         Self::NotWriter,
@@ -123,6 +127,7 @@ impl Aside {
         Self::Fault,
         Self::DamagedHere,
         Self::Suspect,
+        Self::Erased,
         Self::Other,
     ];
 
@@ -152,6 +157,7 @@ impl Aside {
             Self::Fault => "fault",
             Self::DamagedHere => "damaged_here",
             Self::Suspect => "suspect",
+            Self::Erased => "erased",
             Self::Other => "other",
         }
     }
@@ -198,6 +204,9 @@ impl Aside {
             }
             Self::DamagedHere => "run `lifeos doctor`, then restore a backup or link this device again",
             Self::Suspect => "sync again, or open the home again: it is tried alone then",
+            Self::Erased => {
+                "leave it: the note that it changes was erased on purpose; if the edit is wanted, ask its author to write it anew"
+            }
             Self::Other => "update this app, or sync again with the version that wrote this down",
         }
     }

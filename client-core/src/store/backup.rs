@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
@@ -141,7 +142,7 @@ impl Store {
         prepare: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StoreError::from)?;
-        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default() };
+        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default(), metrics: Arc::default() };
         harden(&store.conn)?;
         schema::migrate(&mut store.conn)?;
         if !schema::projections_are_current(&store.conn)? {

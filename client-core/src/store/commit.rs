@@ -6,9 +6,10 @@ use rusqlite::Connection;
 
 use super::documents::{Cache, Unbuilt, Workspace};
 use super::erase::{self, Effect};
-use super::{Reads, Step, Store, StoreError, begin, schema, undo};
+use super::{Reads, Step, Store, StoreError, Timed, begin, schema, undo};
 use crate::delta::CHANGE_BYTES_MAX;
 use crate::document::{Document, GenesisId};
+use crate::metrics::Work;
 use crate::modules::notes::whole::WholeNote;
 use crate::projection;
 use crate::registry::NOTE_GENESIS;
@@ -46,6 +47,7 @@ impl Store {
         now_ms: i64,
         edit: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<(T, Commit), E> {
+        let _timed = Timed::begin(&self.metrics, Work::Commit);
         let transaction = begin(&self.conn)?;
         let mut tx = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, space, now_ms)?, now_ms);
         let value = edit(&mut tx)?;

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lifeos_sync_protocol::ids::{SignPk, SpaceId, StreamId};
@@ -226,7 +227,7 @@ impl Store {
         // From the first reading on, a connection to a write-ahead log keeps everybody from exchanging the file.
         file.is_still_there()?;
         schema::migrate(&mut conn)?;
-        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default() };
+        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default(), metrics: Arc::default() };
         if !schema::projections_are_current(&store.conn)? {
             store.rebuild_projections(&mut |_, _| {})?;
         }

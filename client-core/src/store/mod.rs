@@ -23,6 +23,7 @@ mod commit;
 mod compaction;
 mod convert;
 mod device_key;
+mod diagnose;
 mod documents;
 mod erase;
 mod error;
@@ -48,6 +49,7 @@ mod seal;
 mod search;
 #[cfg(test)]
 mod tests;
+mod timed;
 mod touched;
 mod transaction;
 mod undo;
@@ -65,6 +67,7 @@ pub use cipher::{CAN_ENCRYPT, DatabaseForm};
 pub use commit::{Commit, Tx};
 pub use convert::{convert_database, database_form};
 pub use device_key::{DEVICE_KEY_FILE, KeyPlace, KeyProtection, protect_device_root, protection, unlock_device_root};
+pub use diagnose::{KindSize, StreamShape, TableSize};
 pub use erase::{Erasure, ErasureState};
 pub use error::StoreError;
 pub use home::{DATABASE_FILE, NewHome, NewSpace, SYNC_LOCK_FILE, SyncLock};
@@ -84,18 +87,31 @@ pub(crate) use records::{SPACE_RECORD_BYTES_MAX, admissible};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{SealBudget, SealReport};
 pub use search::Hit;
+pub(crate) use timed::{Timed, micros_since};
 pub use touched::{NoteReach, Reach, Touched};
 pub use undo::{Step, UndoStep};
 pub use witness::{Warning, WarningKind};
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use transaction::begin;
+
+use crate::metrics::Metrics;
 
 /// An open home: the only writer of its database in this process.
 pub struct Store {
     home: PathBuf,
     conn: Connection,
     documents: documents::Cache,
+    metrics: Arc<Metrics>,
+}
+
+impl Store {
+    /// What this store measures.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
 }

@@ -116,6 +116,21 @@ impl Store {
         result
     }
 
+    /// Keeps what stands between this device and a relay, for whoever asks in another process. Not durable at once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_trouble(&mut self, relay: RelayId, trouble: Option<&[u8]>) -> Result<(), StoreError> {
+        let key = trouble_key(relay);
+        if self.reads().trouble(relay)?.as_deref() == trouble {
+            return Ok(());
+        }
+        self.lazily(|conn| match trouble {
+            Some(trouble) => schema::put_meta(conn, &key, trouble),
+            None => schema::remove_meta(conn, &key),
+        })
+    }
+
     /// Keeps why the relay does not let this device in; `None`: it does.
     ///
     /// # Errors
@@ -208,6 +223,10 @@ impl Store {
     }
 }
 
+fn trouble_key(relay: RelayId) -> String {
+    format!("trouble:{}", relay.0)
+}
+
 fn refused_key(space: &SpaceId) -> String {
     format!("refused:{space}")
 }
@@ -220,6 +239,14 @@ impl Reads<'_> {
     pub fn counts_through(&self, space: &SpaceId, stream: &StreamId) -> Result<u32, StoreError> {
         let sql = "SELECT min(seq, ifnull(limit_seq, seq)) FROM stream WHERE space = ?1 AND stream = ?2";
         Ok(self.one(sql, (self.space_row(space)?, stream.as_ref()), |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// What [`Store::note_trouble`] kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn trouble(&self, relay: RelayId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.meta(&trouble_key(relay))
     }
 
     /// Why the relay did not let this device in when it last asked.

@@ -9,12 +9,13 @@ use rusqlite::Connection;
 use super::documents::{Mark, unmark};
 use super::receive::insert_mention;
 use super::records::{SpaceRef, find_space};
-use super::{Reads, Store, StoreError, begin, promise, schema, witness};
+use super::{Reads, Store, StoreError, Timed, begin, promise, schema, witness};
 use crate::crypto::Random;
 use crate::delta::{self, DELTA_FRONTIER_MAX, Delta, DeltaError, DocDelta};
 use crate::document::GenesisId;
 use crate::envelope::{self, SealedEnvelope, StreamTip};
 use crate::keys::{DeviceKeys, SealKey};
+use crate::metrics::Work;
 use crate::witness::encode_app;
 
 /// Documents looked at in one call.
@@ -70,6 +71,7 @@ impl Store {
         budget: SealBudget,
         random: &mut dyn Random,
     ) -> Result<SealReport, StoreError> {
+        let _timed = Timed::begin(&self.metrics, Work::Seal);
         let transaction = begin(&self.conn)?;
         let space_ref = find_space(&transaction, space)?;
         if schema::meta(&transaction, &forked_key(space))?.is_some() {

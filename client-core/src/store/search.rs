@@ -102,6 +102,7 @@ impl Store {
         if self.reads().search_dirty_count()? == 0 {
             return Ok(0);
         }
+        let _timed = super::Timed::begin(&self.metrics, crate::metrics::Work::Index);
         let transaction = begin(&self.conn)?;
         let waiting = waiting(&transaction, documents_max)?;
         for doc in &waiting {

@@ -42,6 +42,18 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// A fixed word for it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::NotARelay(_) => "not_a_relay",
+            Self::Timeout => "no_answer",
+            Self::Lost(_) => "lost",
+            Self::BadMessage => "bad_message",
+        }
+    }
+
     /// Whether trying again later can help.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

@@ -11,9 +11,10 @@ use super::{Origin, Receiver};
 use crate::delta::DocDelta;
 use crate::document::{Document, GenesisId, LocalChange};
 use crate::fence::{self, APPLY_TIMEOUT, Applied, CheckedDelta, CheckedNote, FenceError, Guarded, Job, WaitingChange};
+use crate::metrics::Work;
 use crate::projection::{self, Row, SearchText};
 use crate::store::documents::{Detached, Unbuilt};
-use crate::store::{Reads, StoreError};
+use crate::store::{Reads, StoreError, Timed};
 
 /// Bytes of changes opened before they are applied: a page may inflate to far more than it weighs, and a small change
 /// takes five times its bytes once it is parsed.
@@ -99,7 +100,10 @@ impl Receiver<'_> {
                 Err(refused) => self.quarantine_known(envelope, &refused.to_string()),
             };
         }
-        let project = || projection::project_whole_note(&read.note, read.time_ms);
+        let project = || {
+            let _timed = Timed::begin(self.context.metrics, Work::Project);
+            projection::project_whole_note(&read.note, read.time_ms)
+        };
         let Ok(projected) = catch_unwind(AssertUnwindSafe(project)) else {
             return self.quarantine_known(envelope, &FenceError::Panic.to_string());
         };
@@ -123,13 +127,18 @@ impl Receiver<'_> {
         let Some((entry, document)) = self.take_out(doc, genesis, &deltas)? else { return Ok(()) };
         deltas.extend(self.take_waiting(doc)?);
         let job = Job { document, deltas: deltas.clone() };
-        let failed = self.take_answer(entry, (self.steps.apply)(job))?.err();
+        let failed = self.take_answer(entry, self.apply_timed(job))?.err();
         self.store_applied()?;
         match (failed, deltas.as_slice()) {
             (None, _) => Ok(()),
             (Some(error), [culprit]) => self.refuse(culprit, &error.to_string()),
             (Some(_), _) => self.apply_one_by_one(deltas),
         }
+    }
+
+    fn apply_timed(&self, job: Job) -> Guarded {
+        let _timed = Timed::begin(self.context.metrics, Work::Apply);
+        (self.steps.apply)(job)
     }
 
     /// Takes a document out; `None` when what is stored of it is damaged. Then its news is set aside until it is
@@ -167,9 +176,13 @@ impl Receiver<'_> {
         answer: Guarded,
     ) -> Result<Result<(bool, Vec<WaitingChange>), FenceError>, StoreError> {
         let Guarded::Done { document, applied } = answer else { return Ok(Err(FenceError::Timeout)) };
-        let project = self.steps.project;
+        let (project, metrics) = (self.steps.project, self.context.metrics);
         // What was applied is sound for Automerge; that it can also be read must not be learned by a crash.
-        let projected = match applied.changed().then(|| catch_unwind(AssertUnwindSafe(|| project(&document)))) {
+        let project = || {
+            let _timed = Timed::begin(metrics, Work::Project);
+            project(&document)
+        };
+        let projected = match applied.changed().then(|| catch_unwind(AssertUnwindSafe(project))) {
             Some(Err(_)) => return Ok(Err(FenceError::Panic)),
             projected => projected.and_then(Result::ok),
         };
@@ -203,7 +216,7 @@ impl Receiver<'_> {
                 }
                 let Some((entry, document)) = self.take_out(&delta.doc, delta.genesis, &[])? else { return Ok(()) };
                 let job = Job { document, deltas: vec![delta.clone()] };
-                match self.take_answer(entry, (self.steps.apply)(job))? {
+                match self.take_answer(entry, self.apply_timed(job))? {
                     Ok((changed, waiting)) => {
                         progress |= changed;
                         if !waiting.is_empty() {

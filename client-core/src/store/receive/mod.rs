@@ -34,12 +34,13 @@ use self::verify::{Outcome, Streams, verify_page};
 use super::documents::Workspace;
 use super::erase::ERASED;
 use super::{
-    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, begin, promise, quarantine, receipt, records, schema, seal,
-    witness,
+    QuarantinedEnvelope, Reads, RelayId, Store, StoreError, Timed, begin, promise, quarantine, receipt, records,
+    schema, seal, witness,
 };
 use crate::envelope::{self, SealedEnvelope, StreamTip, VerifiedEnvelope};
 use crate::fence::{self, Checked};
 use crate::keys::Keyring;
+use crate::metrics::{Metrics, Work};
 use crate::witness::Rolls;
 
 /// Envelopes from one peer, in order.
@@ -109,6 +110,7 @@ struct Context<'p> {
     keyring: &'p Keyring,
     unknown: Unknown,
     now_ms: i64,
+    metrics: &'p Metrics,
 }
 
 impl Store {
@@ -140,6 +142,8 @@ impl Store {
         now_ms: i64,
         steps: Steps,
     ) -> Result<ReceiveReport, StoreError> {
+        let metrics = self.metrics();
+        let _timed = Timed::begin(&metrics, Work::Pull);
         let suspect = self.begin_page(space)?;
         let taken = self.receiving(space, records, unknown, now_ms, steps, |receiver, streams| {
             receiver.suspect = suspect;
@@ -170,7 +174,8 @@ impl Store {
         let transaction = begin(&self.conn)?;
         let space_ref = records::find_space(&transaction, space)?;
         let row = space_ref.row;
-        let context = Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms };
+        let context =
+            Context { conn: &self.conn, space, row, membership, keyring, unknown, now_ms, metrics: &self.metrics };
         let documents = Workspace::begin(&self.conn, &mut self.documents, space, now_ms)?;
         let report = ReceiveReport::default();
         let limits = accept::limits_of(&accept::stored(&self.conn, row)?);
@@ -235,7 +240,9 @@ struct Receiver<'p> {
 impl Receiver<'_> {
     fn take(&mut self, page: Page, mut streams: Streams) -> Result<(), StoreError> {
         let first = page.items.first().map_or(1, |item| item.pos);
+        let timed = Timed::begin(self.context.metrics, Work::Verify);
         let verified = verify_page(&self.context, &mut streams, page.items)?;
+        drop(timed);
         let mut batch = Batch::default();
         for outcome in verified.outcomes {
             match outcome {
@@ -325,7 +332,10 @@ impl Receiver<'_> {
     fn open(&mut self, verified: VerifiedEnvelope, stream_row: i64, batch: &mut Batch) -> Result<(), StoreError> {
         let id = verified.id;
         let epoch = verified.envelope().header().epoch;
-        let mut opened = match envelope::open(self.context.space, &verified, self.context.keyring) {
+        let timed = Timed::begin(self.context.metrics, Work::Open);
+        let opened = envelope::open(self.context.space, &verified, self.context.keyring);
+        drop(timed);
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),
         };
