@@ -23,6 +23,7 @@ pub mod link;
 pub mod metrics;
 pub mod modules;
 pub mod names;
+pub mod nearby;
 pub mod own_devices;
 pub mod projection;
 pub mod receipt;

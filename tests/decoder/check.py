@@ -7,7 +7,7 @@ none, are errors. Prints how many vectors were recomputed or opened and how many
 import sys
 from pathlib import Path
 
-from lsync import Refused, cbor, envelopes, epochs, files, frames, hpke, links
+from lsync import Refused, cbor, envelopes, epochs, files, frames, hpke, links, nearby
 from lsync.envelopes import Envelope
 from lsync.primitives import check_sign_pk, ctx, sha256, sign, sign_pk, unseal, verify
 from lsync.records import Record, enrolment_message, own_device_claim
@@ -699,6 +699,27 @@ def check_bundle(vectors):
     if records != [of_space["genesis"], of_space["epoch_1"]]:
         raise Failed("the bundle holds other records")
     flips("bundle", file, files.open_bundle)
+
+
+@check("nearby.txt")
+def check_nearby(vectors):
+    name, said = vectors["name"].decode("ascii"), vectors["said"]
+    secret, space, day = bytes([0x44] * 32), bytes([1] * 32), 20_780
+
+    def recognise(name=name, said=said, secret=secret, space=space, day=day):
+        return nearby.recognise(secret, space, day, name, said)
+
+    for today in (day - 1, day, day + 1):
+        if recognise(day=today) != (4700, bytes([9] * 32)):
+            raise Failed("what is announced nearby holds something else")
+    if bytes.fromhex(name)[:12] != bytes([0x0C] * 12):
+        raise Failed("a name with another salt")
+    flips("what is announced nearby", said, lambda data: recognise(said=data))
+    flips("a name nearby", bytes.fromhex(name), lambda data: recognise(name=data.hex()))
+    refuses("a name in capitals", lambda: recognise(name=name.upper()))
+    refuses("a name of the day before yesterday", lambda: recognise(day=day + 2))
+    refuses("a name of another space", lambda: recognise(space=bytes(32)))
+    refuses("a name under another key", lambda: recognise(secret=bytes(32)))
 
 
 def check_weak_keys():

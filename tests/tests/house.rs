@@ -160,6 +160,7 @@ fn imports_inside_client_core_point_downward() {
         "keys",
         "keystore",
         "names",
+        "nearby",
         "records",
         "recovery",
         "backup",

@@ -4,6 +4,8 @@ mod backup;
 mod bundle;
 mod database;
 mod device;
+#[cfg(feature = "discover")]
+mod discover;
 mod doctor;
 mod epoch;
 mod export;

@@ -42,22 +42,42 @@ pub(super) struct PeerArgs {
     /// Let other devices in the local network sync with this one [default: this device's address there, a free port]
     #[arg(long, value_name = "IP[:PORT]", num_args = 0..=1, conflicts_with = "watch")]
     listen: Option<Option<String>>,
+    /// With a device of one's spaces that listens with --announce: it is looked for in the local network
+    #[cfg(feature = "discover")]
+    #[arg(long, conflicts_with_all = ["watch", "listen"])]
+    discover: bool,
+    /// Tell the local network, so that devices of one's spaces need no address (--discover); others see names that nobody knows
+    #[cfg(feature = "discover")]
+    #[arg(long, requires = "listen")]
+    announce: bool,
     /// Listen until a device was there and has gone
     #[arg(long, requires = "listen")]
     once: bool,
-    /// Listen for so long at most
-    #[arg(long = "for", value_name = "SECONDS", requires = "listen")]
+    /// Listen, or look for others, for so long at most [default: listening has no end, looking takes 20]
+    #[arg(long = "for", value_name = "SECONDS")]
     for_s: Option<u32>,
 }
 
 impl PeerArgs {
     pub(super) const fn is_asked(&self) -> bool {
-        self.peer.is_some() || self.listen.is_some()
+        self.peer.is_some() || self.listen.is_some() || self.discovers() || self.for_s.is_some()
+    }
+
+    #[cfg(feature = "discover")]
+    const fn discovers(&self) -> bool {
+        self.discover
+    }
+
+    #[cfg(not(feature = "discover"))]
+    const fn discovers(&self) -> bool {
+        false
     }
 }
 
 pub(super) fn run(args: &PeerArgs, context: &Context) -> Result<(), Failure> {
     match (&args.peer, &args.listen) {
+        #[cfg(feature = "discover")]
+        (peer, None) if args.discover && !matches!(peer, Some(Some(_))) => discover(args, context),
         (Some(Some(_)), Some(_)) => {
             Err(Failure::usage("a device dials (--peer ADDRESS) or listens (--listen), not both"))
         }
@@ -66,9 +86,9 @@ pub(super) fn run(args: &PeerArgs, context: &Context) -> Result<(), Failure> {
             let home = context.open_home()?;
             context.block_on(serve(&home, at, args, context))
         }
-        (Some(Some(address)), None) => dial(address, context),
+        (Some(Some(address)), None) if args.for_s.is_none() && !args.discovers() => dial(address, context),
         _ => Err(Failure::usage(
-            "say with whom: --peer ADDRESS, as `lifeos sync --listen` prints it on the other device; or --listen here",
+            "say with whom: --peer ADDRESS, as `lifeos sync --listen` prints it on the other device; or --discover; or --listen here",
         )),
     }
 }
@@ -80,6 +100,49 @@ fn dial(address: &str, context: &Context) -> Result<(), Failure> {
     let report = context.block_on(async { Ok(home.sync_with_peer(&address, &mut |step| bar.step(&step)).await?) });
     bar.finish();
     let report = report?;
+    context.out.result(&report, |page| draw_report(page, &report))
+}
+
+/// How long devices are looked for.
+#[cfg(feature = "discover")]
+const LOOK_S: u32 = 20;
+
+/// Syncs with the first device of one's spaces that is heard of and with which it goes well.
+#[cfg(feature = "discover")]
+fn discover(args: &PeerArgs, context: &Context) -> Result<(), Failure> {
+    let home = context.open_home()?;
+    let mut clients = home.other_spaces()?;
+    clients.push(home.clone());
+    let wait = Duration::from_secs(args.for_s.unwrap_or(LOOK_S).into());
+    let found = context.block_on(async {
+        let mut finder = super::discover::Finder::start()?;
+        let over_at = Instant::now() + wait;
+        let mut failed = None;
+        let outcome = loop {
+            let next = tokio::time::timeout_at(over_at, finder.next(&clients)).await;
+            let Ok(Some(address)) = next else { break None };
+            context.out.say(&format!("Found a device at {}", address.at()));
+            let mut bar = context.out.bar();
+            let report = home.sync_with_peer(&address, &mut |step| bar.step(&step)).await;
+            bar.finish();
+            match report {
+                Ok(report) => break Some(report),
+                // Anybody may repeat what a device announced, and answer for it with another key.
+                Err(error) => failed = Some(error),
+            }
+        };
+        finder.end();
+        let nobody = || {
+            Failure::Client(lifeos_client_core::client::ClientError::Network {
+                message: "no device of your spaces was heard of in the local network: run `lifeos sync --listen --announce` on one, \
+                          or dial the address that it shows (--peer ADDRESS)"
+                    .to_owned(),
+                transient: true,
+            })
+        };
+        outcome.ok_or_else(|| failed.map_or_else(nobody, Failure::Client))
+    });
+    let report = found?;
     context.out.result(&report, |page| draw_report(page, &report))
 }
 
@@ -154,6 +217,19 @@ async fn serve(home: &Client, at: SocketAddr, args: &PeerArgs, context: &Context
         page.line(format_args!("Shows {}. On the other device, in the same network:", count(filled.spaces, "space")));
         page.line(format_args!("  lifeos sync --peer {address}"));
     })?;
+    #[cfg(feature = "discover")]
+    let outcome = match Shown::begin(args, &clients, address) {
+        Ok(mut shown) => {
+            let outcome = tokio::select! {
+                outcome = until_over(&clients, visits, &own, args, context) => outcome,
+                never = shown.keep_fresh(&clients) => match never {},
+            };
+            shown.end().await;
+            outcome
+        }
+        Err(error) => Err(error),
+    };
+    #[cfg(not(feature = "discover"))]
     let outcome = until_over(&clients, visits, &own, args, context).await;
     for space in live {
         space.stop().await;
@@ -166,6 +242,42 @@ async fn serve(home: &Client, at: SocketAddr, args: &PeerArgs, context: &Context
     let (devices, last) = (outcome?, last?);
     let over = line("over", json!({"devices": devices, "failed": last.sync.failed}));
     context.out.result(&over, |page| page.line(format_args!("{} synced with this one", count(devices, "device"))))
+}
+
+/// How often it is looked whether another day has begun.
+#[cfg(feature = "discover")]
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// What the local network is told, if it is to be told.
+#[cfg(feature = "discover")]
+struct Shown {
+    announcer: Option<super::discover::Announcer>,
+    address: PeerAddress,
+}
+
+#[cfg(feature = "discover")]
+impl Shown {
+    fn begin(args: &PeerArgs, clients: &[Client], address: PeerAddress) -> Result<Self, Failure> {
+        let begin = || super::discover::Announcer::start(clients, &address);
+        Ok(Self { announcer: args.announce.then(begin).transpose()?, address })
+    }
+
+    async fn keep_fresh(&mut self, clients: &[Client]) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(announcer) = &mut self.announcer
+                && let Err(error) = announcer.renew(clients, &self.address)
+            {
+                tracing::warn!(%error, "the local network is not told the names of a new day");
+            }
+        }
+    }
+
+    async fn end(self) {
+        if let Some(announcer) = self.announcer {
+            announcer.end().await;
+        }
+    }
 }
 
 /// Shows what happens until it is time to end; how many devices were there.

@@ -49,6 +49,7 @@ const FORMS: &[(&str, &str, &str)] = &[
     ("sync", "--watch", "watch"),
     ("sync", "--listen", "listen"),
     ("sync", "--peer", "peer"),
+    ("sync", "--discover", "peer"),
     ("status", "--verify", "verify"),
     ("status", "--note", "note"),
     ("status", "--metrics", "metrics"),

@@ -1,7 +1,9 @@
 //! Two devices of one network, from the command line and without a relay.
 
 use std::io::{BufRead as _, BufReader, Lines};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Child, ChildStdout};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,8 +17,11 @@ struct Listener {
 
 impl Listener {
     fn start(desk: &Desk, home: &str, more: &[&str]) -> Self {
-        let args = [&["sync", "--listen", "127.0.0.1", "--json"], more].concat();
-        let mut child = desk.command(home, &args).spawn().unwrap();
+        Self::begin(desk, home, &[&["sync", "--listen", "127.0.0.1", "--json"], more].concat())
+    }
+
+    fn begin(desk: &Desk, home: &str, args: &[&str]) -> Self {
+        let mut child = desk.command(home, args).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -94,6 +99,10 @@ fn whom_to_sync_with_has_to_be_said_and_how_is_told() {
         &["sync", "--listen", "laptop.local"],
         &["sync", "--peer", "lifeos+peer://127.0.0.1:9#00", "--listen", "127.0.0.1"],
         &["sync", "--watch", "--listen"],
+        &["sync", "--for", "3"],
+        &["sync", "--announce"],
+        &["sync", "--discover", "--listen"],
+        &["sync", "--discover", "--peer", "lifeos+peer://127.0.0.1:9#00"],
     ] {
         assert_eq!(desk.run("laptop", args).status.code(), Some(2), "{args:?}");
     }
@@ -103,4 +112,41 @@ fn whom_to_sync_with_has_to_be_said_and_how_is_told() {
     }
     let help = text(&desk.run("laptop", &["sync", "--help"]).stdout);
     assert!(help.contains("--listen") && help.contains("--peer ADDRESS"), "{help}");
+}
+
+/// Whether what is sent to the group of multicast DNS comes back in this network.
+fn has_multicast() -> bool {
+    let (group, port) = (Ipv4Addr::new(224, 0, 0, 251), 15353);
+    let reader = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    reader.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let writer = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    reader.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED).is_ok()
+        && writer.send_to(b"here", (group, port)).is_ok()
+        && reader.recv(&mut [0; 8]).is_ok()
+}
+
+#[test]
+fn devices_of_a_space_find_each_other_by_names_that_nobody_else_knows() {
+    if !has_multicast() {
+        eprintln!("no multicast here: devices cannot find each other");
+        return;
+    }
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    desk.json("laptop", &["sync"]);
+    assert_eq!(link(&desk, "laptop", "phone", &relay.url(), 0).status.code(), Some(0));
+    desk.json("laptop", &["sync"]);
+    desk.json("phone", &["sync"]);
+    desk.init("stranger", None);
+    drop(relay);
+    desk.add("laptop", "Found", "hello");
+    let mut there = Listener::begin(&desk, "laptop", &["sync", "--listen", "--announce", "--once", "--json"]);
+    there.expect("listening");
+    let nobody = failure(&desk.run("stranger", &["sync", "--discover", "--for", "3", "--json"]));
+    assert!(nobody.0 == "network" && nobody.1.contains("no device of your spaces was heard of"), "{nobody:?}");
+    let met = desk.json("phone", &["sync", "--discover"]);
+    assert_eq!(met["spaces"], 1, "{met}");
+    assert_eq!(there.expect("over")["devices"], 1);
+    assert_eq!(there.child.wait().unwrap().code(), Some(0));
+    assert_eq!(notes(&desk, "phone"), ["Found"]);
 }

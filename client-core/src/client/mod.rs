@@ -35,6 +35,7 @@ mod invite;
 mod link;
 mod members;
 mod names;
+mod nearby;
 mod notebooks;
 mod notes;
 mod notices;

@@ -13,7 +13,7 @@ use super::{RelayUrl, RelayUrlError};
 const SCHEME: &str = "lifeos+peer://";
 
 /// Where a device nearby listens, and the key of its temporary relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerAddress {
     at: SocketAddr,
     key: SignPk,

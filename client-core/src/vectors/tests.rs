@@ -19,7 +19,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::bundle::BundleWriter;
 use crate::checkpoint::{ChunkNote, Manifest, Pack, PackedDoc, encode_rows, open_manifest, seal_manifest};
-use crate::crypto::{HpkeKey, Random as _, SeededRandom, random_bytes};
+use crate::crypto::{HpkeKey, Random, SeededRandom, random_bytes};
 use crate::delta::{Delta, DocDelta, ErasedDoc};
 use crate::document::{GenesisId, singleton_doc_id};
 use crate::envelope::{
@@ -28,6 +28,7 @@ use crate::envelope::{
 };
 use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, RecoveryPhrase, health, receipt_key};
 use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
+use crate::nearby::announce;
 use crate::own_devices::{Place, claim};
 use crate::projection::{Row, Value};
 use crate::receipt::{self, Receipt};
@@ -49,7 +50,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 10] {
+fn files() -> [(&'static str, &'static str, Vectors); 11] {
     [
         (
             "keys.txt",
@@ -113,7 +114,28 @@ fn files() -> [(&'static str, &'static str, Vectors); 10] {
              nothing is left out.",
             bundle(),
         ),
+        (
+            "nearby.txt",
+            "What a device that listens on port 4700 with the relay key 09*32 announces for the space 01*32 on day 20780, \
+             under the epoch secret 44*32: name, in hex as it is shown, and said. The salt is 0c*12.",
+            nearby_vectors(),
+        ),
     ]
+}
+
+/// Draws the same bytes for ever.
+struct Same(u8);
+
+impl Random for Same {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}
+
+fn nearby_vectors() -> Vectors {
+    let (secret, space) = (EpochSecret::from_bytes([0x44; 32]), SpaceId([1; 32]));
+    let made = announce(&secret, &space, 20_780, (4700, &SignPk([9; 32])), &mut Same(0x0c)).unwrap();
+    vec![("name".to_owned(), made.name.into_bytes()), ("said".to_owned(), made.said)]
 }
 
 fn bundle() -> Vectors {

@@ -1,4 +1,4 @@
-//! Attacks 100 to 103: devices that sync without a relay elsewhere.
+//! Attacks 100 to 104: devices that sync without a relay elsewhere.
 
 use super::{Defence, Target};
 
@@ -43,5 +43,25 @@ pub(super) const TABLE: &[Defence] = &[
         package: "lifeos-client-core",
         target: Target::Lib,
         tests: &["by_streams_only_what_is_lacking_goes_over_the_wire_in_either_direction"],
+    },
+    Defence {
+        attack: 104,
+        how: "a name is known whatever day it is of",
+        file: "client-core/src/nearby.rs",
+        find: "&day.to_be_bytes(), salt])",
+        put: "&day.to_be_bytes()[..0], salt])",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["a_member_knows_a_device_that_listens_around_midnight_too_and_nobody_else_does"],
+    },
+    Defence {
+        attack: 104,
+        how: "what is said is not bound to its name",
+        file: "client-core/src/nearby.rs",
+        find: "open_once(&derive(secret, \"nearby-said\", space, day, salt), heard.name.as_bytes(), &mut opened).ok()?;",
+        put: "let _ = open_once(&derive(secret, \"nearby-said\", space, day, salt), heard.name.as_bytes(), &mut opened);",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["whatever_is_heard_is_what_a_member_said_or_nothing"],
     },
 ];
