@@ -54,6 +54,8 @@ pub(super) struct Push {
     epoch_tries: u8,
     /// The relay may have lost what it acknowledged.
     doubted: bool,
+    /// What is loaded next must begin at a floor of the relay.
+    at_floor: bool,
 }
 
 impl Push {
@@ -74,6 +76,7 @@ impl Push {
             last_gap: None,
             epoch_tries: 0,
             doubted: false,
+            at_floor: false,
         }
     }
 
@@ -148,6 +151,7 @@ impl Push {
         self.taken = acked;
         self.queue.clear();
         self.loading = None;
+        self.at_floor = false;
         self.more = true;
         self.turn = self.turn.wrapping_add(1);
     }
@@ -210,6 +214,11 @@ impl Session {
             return; // asked for before a rewind
         }
         self.push.loading = None;
+        let at_floor = std::mem::take(&mut self.push.at_floor);
+        if at_floor && envelopes.first().is_none_or(|first| first.seq != after_seq + 1) {
+            // It is not held here: which branch the relay has, nobody can tell.
+            return self.stop_push(PushStop::Inconsistent);
+        }
         // What lies before the first is pruned here, as it is wherever it was held: a checkpoint stands for it.
         if let Some(first) = envelopes.first().filter(|first| after_seq == self.push.acked && first.seq > after_seq) {
             self.push.acked = first.seq - 1;
@@ -274,14 +283,22 @@ impl Session {
 
     /// The relay wants an earlier sequence first; asking twice for the same one leads nowhere.
     fn handle_gap(&mut self, seq: u32, expected: u32) {
-        let Some(acked) = expected.checked_sub(1).filter(|acked| *acked < seq) else {
-            return self.stop_push(PushStop::Inconsistent);
-        };
         if self.push.last_gap.replace(expected) == Some(expected) {
             return self.stop_push(PushStop::Inconsistent);
         }
+        let Some(acked) = expected.checked_sub(1).filter(|acked| *acked < seq) else {
+            return self.go_on_at_floor(expected);
+        };
         self.push.rewind(acked);
         self.outputs.push_back(Output::Acked { through_seq: acked });
+    }
+
+    /// The relay holds the stream up to a later place as part of a checkpoint, and cannot compare what lies before it:
+    /// a home that was put back had more acknowledged than it remembers. What stands at that place it can compare.
+    fn go_on_at_floor(&mut self, expected: u32) {
+        let Some(before) = expected.checked_sub(2) else { return self.stop_push(PushStop::Inconsistent) };
+        self.push.rewind(before);
+        self.push.at_floor = true;
     }
 
     pub(super) fn pause_push(&mut self, reason: PushPause, retry_after_ms: u64) {

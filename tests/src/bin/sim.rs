@@ -96,7 +96,8 @@ fn made_template() -> TempDir {
 /// One seed in this process.
 fn one(template: &Path, plan: Plan, verbose: bool) -> ExitCode {
     if verbose && std::env::var_os("RUST_LOG").is_some() {
-        eprintln!("(the engine's own log is not shown)");
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
     }
     let dir = folder();
     let Ran { steps, script, counts, failures, digest } = run(plan, template, dir.path());

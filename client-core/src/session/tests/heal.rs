@@ -159,3 +159,16 @@ fn a_list_of_streams_that_nobody_asked_for_ends_the_session() {
     settle(&mut relay, &mut devices);
     assert!(matches!(devices[0].error(), Some(SessionError::Misbehaved(_))));
 }
+
+#[test]
+fn a_relay_that_holds_the_beginning_as_part_of_a_checkpoint_is_given_the_stream_from_its_floor_on() {
+    let (mut relay, mut devices) = pair();
+    // A home that was put back offers what the relay has long forgotten.
+    relay.refuse_next = Some(PushStatus::Gap { expected: 3 });
+    devices[0].write(4);
+    devices[0].connect(&mut relay);
+    settle(&mut relay, &mut devices);
+    // This one has no floor after all, and says so when it is shown what would stand there.
+    assert_eq!((relay.log.len(), devices[0].stopped()), (4, None));
+    assert!(devices[0].idle);
+}
