@@ -13,8 +13,8 @@ use lifeos_tests::world::{HANG, World, assert_equal, note, sync, sync_each};
 /// A slice of a phone's background time, and what comes in it (issue: 25 s at 1 MB/s, at most 5 % of it twice).
 const FULL_SLICE_BYTES: u64 = 25 * 1_000_000;
 /// The same line for a shorter time: what a kill costs does not depend on how long the slice was.
-const SLICE: Duration = Duration::from_millis(2_000);
-const BYTES_A_SECOND: u64 = 600_000;
+const SLICE: Duration = Duration::from_millis(2_500);
+const BYTES_A_SECOND: u64 = 1_000_000;
 
 /// Words that no compression makes much smaller.
 fn text(seed: u64, bytes: usize) -> String {
@@ -82,7 +82,7 @@ async fn a_note_that_somebody_waits_for_comes_ahead_of_the_rest() {
 }
 
 /// Syncs in a process of its own for a slice of time; whether it came to its end.
-fn slice(home: &Path) -> bool {
+fn slice(home: &Path, time: Duration) -> bool {
     let mut worker = Command::new(program("lifeos-worker"))
         .args(["sync".as_ref(), home.as_os_str()])
         .stdin(Stdio::null())
@@ -90,7 +90,7 @@ fn slice(home: &Path) -> bool {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while begun.elapsed() < SLICE {
+    while begun.elapsed() < time {
         if let Some(status) = worker.try_wait().unwrap() {
             assert!(status.success(), "the sync fails: {status}");
             return true;
@@ -104,20 +104,20 @@ fn slice(home: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_is_killed_after_every_slice_of_time_completes_and_fetches_little_twice() {
-    let (world, laptop, _, middle) = scene(90).await;
+    let (world, laptop, _, middle) = scene(110).await;
     let whole = newcomer(&world, &laptop, &middle, "in one go").await;
     let before = middle.bytes();
     sync(&whole).await;
     let whole_bytes = middle.bytes() - before;
-    assert!(whole_bytes > 1_800_000, "{whole_bytes} bytes are too few to be cut in slices");
+    assert!(whole_bytes > 2_600_000, "{whole_bytes} bytes are too few to be cut in slices");
 
     drop(newcomer(&world, &laptop, &middle, "in slices").await);
     middle.slow_down(BYTES_A_SECOND);
     let (home, before, mut kills, mut documents) = (world.home("in slices"), middle.bytes(), 0, 0);
-    let worker_home = home.clone();
+    let (worker_home, mut time) = (home.clone(), SLICE);
     while !tokio::task::spawn_blocking({
         let home = worker_home.clone();
-        move || slice(&home)
+        move || slice(&home, time)
     })
     .await
     .unwrap()
@@ -126,13 +126,15 @@ async fn a_join_that_is_killed_after_every_slice_of_time_completes_and_fetches_l
         let status = Client::open(&home).unwrap().status().unwrap();
         let held = status.joining.map_or(status.documents, |joining| joining.documents);
         assert!(held >= documents, "progress went from {documents} back to {held}");
+        // On a machine so busy that nothing came, the next slice is longer: a slice of 25 s has room for many chunks.
+        time = if held == documents { 2 * time } else { SLICE };
         documents = held;
-        assert!(kills < 40, "it does not come to its end: {documents} documents after {kills} slices");
+        assert!(kills < 12, "it does not come to its end: {documents} documents after {kills} slices");
     }
     let twice = (middle.bytes() - before).saturating_sub(whole_bytes);
     let a_kill = twice / kills.max(1);
     println!("{kills} kills: {twice} of {whole_bytes} bytes came twice, {a_kill} a kill");
-    assert!(kills >= 2, "it was not cut");
+    assert!(kills >= 1, "it was not cut");
     assert!(a_kill <= FULL_SLICE_BYTES / 20, "a kill costs {a_kill} bytes, more than 5 % of a slice of 25 s");
     middle.slow_down(0);
     let client = Client::open(&home).unwrap();
