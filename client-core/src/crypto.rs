@@ -122,6 +122,30 @@ pub fn sha256_plain(parts: &[&[u8]]) -> [u8; 32] {
     array(hash.finish().as_ref())
 }
 
+/// [`sha256_plain`] of what comes piece by piece.
+#[derive(Clone)]
+pub struct PlainHasher(digest::Context);
+
+impl PlainHasher {
+    /// Of nothing so far.
+    #[must_use]
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// Goes on with these bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of everything.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        array(self.0.finish().as_ref())
+    }
+}
+
 /// A pseudorandom key (HKDF's PRK), ready to be expanded many times.
 #[derive(Clone)]
 pub struct Prk(hmac::Key);

@@ -98,7 +98,8 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgressStep {
     /// What is being done: `read`, `import`, `seal`, `push`, `pull`, `join` (documents of a
-    /// checkpoint), `usable` (once: what lists and agendas need is here), `pack`, `export`, `index`.
+    /// checkpoint), `usable` (once: what lists and agendas need is here), `pack`, `export`, `index`; of
+    /// attachments: `hash`, `attach`, `give` and `fetch` (parts), `write` (bytes).
     pub phase: &'static str,
     /// Done so far.
     pub done: u64,

@@ -16,6 +16,8 @@ mod names;
 #[cfg(feature = "io")]
 mod write;
 
+#[cfg(feature = "io")]
+pub(crate) use names::portable;
 pub use names::{ExportNote, is_renamed, plan_paths};
 #[cfg(feature = "io")]
 pub use write::{ExportError, Exporter, Written};

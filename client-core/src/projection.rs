@@ -2,8 +2,8 @@
 //! writes the difference; rebuilt from documents they are equal, row for row.
 
 use crate::document::Document;
-use crate::modules::{notes, space};
-use crate::registry::{NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
+use crate::modules::{attachment, notes, space};
+use crate::registry::{ATTACHMENT_GENESIS, NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
 
 /// A cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +93,7 @@ pub(crate) fn project_again(document: &Document, memo: &mut Memo) -> (Vec<Row>, 
         }
         NOTE_TREE_GENESIS => (notes::tree::project(document), None),
         SPACE_GENESIS => (space::project(document), None),
+        ATTACHMENT_GENESIS => (attachment::project(document), None),
         _ => (Vec::new(), None),
     };
     (sorted(rows), search)

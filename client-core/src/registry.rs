@@ -19,8 +19,8 @@ pub use fields::{
     PROPERTY_NAME_CHARS_MAX, TAGS_MAX, Validation, field_of, validate,
 };
 pub use tables::{
-    DEVICE_NAME, MEMBER_NAME, NOTE, NOTE_ALIAS, NOTE_LINK, NOTE_PROP, NOTE_TAG, NOTEBOOK, SEARCH_WEIGHTS,
-    SearchWeights, TABLES,
+    ATTACHMENT, DEVICE_NAME, MEMBER_NAME, NOTE, NOTE_ALIAS, NOTE_ATTACHMENT, NOTE_LINK, NOTE_PROP, NOTE_TAG, NOTEBOOK,
+    SEARCH_WEIGHTS, SearchWeights, TABLES,
 };
 
 /// A note.
@@ -29,6 +29,8 @@ pub const NOTE_GENESIS: GenesisId = GenesisId(1);
 pub const NOTE_TREE_GENESIS: GenesisId = GenesisId(2);
 /// Settings of a space: names of devices and members.
 pub const SPACE_GENESIS: GenesisId = GenesisId(3);
+/// What one content that notes attach consists of.
+pub const ATTACHMENT_GENESIS: GenesisId = GenesisId(4);
 
 /// A column of a projection table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,7 @@ pub const KINDS: &[Kind] = &[
     Kind { genesis: NOTE_GENESIS, name: "note", searched: true, essential: Essential::Newest(200) },
     Kind { genesis: NOTE_TREE_GENESIS, name: "tree/notes", searched: false, essential: Essential::Always },
     Kind { genesis: SPACE_GENESIS, name: "space", searched: false, essential: Essential::Always },
+    Kind { genesis: ATTACHMENT_GENESIS, name: "attachment", searched: false, essential: Essential::Newest(0) },
 ];
 
 /// Version of the projections; a home with another number rebuilds them at open.
@@ -136,7 +139,7 @@ pub fn genesis(id: GenesisId) -> Option<&'static Genesis> {
 
 /// Every frozen first change; rows are only ever added.
 #[rustfmt::skip]
-pub static GENESES: [Genesis; 3] = [
+pub static GENESES: [Genesis; 4] = [
     Genesis::new(
         NOTE_GENESIS,
         [
@@ -166,6 +169,15 @@ pub static GENESES: [Genesis; 3] = [
         b"\x85oJ\x83\x95\x8fkP\x01:\x00\x10lifeos-genesis/1\x01\x01\x00\x00\x00\x06\
           \x15\x084\x01B\x02V\x02W\x07p\x02\x7f\x06schema\x01\x7f\x01\x7fvspace/1\x7f\x00",
     ),
+    Genesis::new(
+        ATTACHMENT_GENESIS,
+        [
+            0x37, 0xd2, 0x35, 0x30, 0x76, 0xb5, 0x27, 0x61, 0x40, 0x6e, 0x25, 0x75, 0x4f, 0x14, 0xb1, 0x27,
+            0x72, 0xf6, 0xcb, 0xb6, 0x1d, 0x9f, 0x2e, 0xdd, 0xcb, 0xbf, 0x32, 0x53, 0x7a, 0xb2, 0x83, 0xa1,
+        ],
+        b"\x85oJ\x837\xd250\x01@\x00\x10lifeos-genesis/1\x01\x01\x00\x00\x00\x06\
+          \x15\x084\x01B\x02V\x03W\x0cp\x02\x7f\x06schema\x01\x7f\x01\x7f\xc6\x01attachment/1\x7f\x00",
+    ),
 ];
 
 #[cfg(test)]
@@ -186,6 +198,7 @@ mod tests {
             }
             NOTE_TREE_GENESIS => doc.put(ROOT, "schema", "tree/notes/1").unwrap(),
             SPACE_GENESIS => doc.put(ROOT, "schema", "space/1").unwrap(),
+            ATTACHMENT_GENESIS => doc.put(ROOT, "schema", "attachment/1").unwrap(),
             _ => unreachable!(),
         }
         let hash = doc.commit_with(CommitOptions::default().with_time(0)).unwrap();

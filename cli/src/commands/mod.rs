@@ -1,5 +1,6 @@
 //! The commands, one file a family; each parses its arguments, calls the client and shows what came back.
 
+mod attachment;
 mod backup;
 mod bundle;
 mod database;
@@ -61,6 +62,9 @@ pub enum Command {
     /// Write, read and arrange notes
     #[command(subcommand)]
     Note(note::NoteCommand),
+    /// Files that notes attach
+    #[command(subcommand)]
+    Attachment(attachment::AttachmentCommand),
     /// Arrange notebooks
     #[command(subcommand)]
     Notebook(notebook::NotebookCommand),
@@ -126,6 +130,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Invite(args) => invite::run(args, context),
         Command::Join(args) => invite::join(args, context),
         Command::Note(args) => note::run(args, context),
+        Command::Attachment(args) => attachment::run(args, context),
         Command::Notebook(args) => notebook::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),

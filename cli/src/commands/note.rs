@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{note_edit, note_erase, note_view};
+use super::{attachment, note_edit, note_erase, note_view};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -52,6 +52,10 @@ pub enum NoteCommand {
     Links(One),
     /// What points to a note
     Backlinks(One),
+    /// Attach files
+    Attach(attachment::Attach),
+    /// List the attachments
+    Attachments(One),
 }
 
 /// Write a note.
@@ -338,5 +342,7 @@ pub(super) fn run(command: NoteCommand, context: &Context) -> Result<(), Failure
         C::RestoreVersion(args) => note_edit::restore_version(&args, context),
         C::Links(args) => note_view::links(&args, context),
         C::Backlinks(args) => note_view::backlinks(&args, context),
+        C::Attach(args) => attachment::attach(&args, context),
+        C::Attachments(args) => attachment::of_note(&args, context),
     }
 }

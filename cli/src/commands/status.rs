@@ -8,7 +8,7 @@ use lifeos_client_core::client::{
 };
 use serde_json::json;
 
-use super::device;
+use super::{attachment, device};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, count, one_line, short, time};
@@ -170,6 +170,10 @@ fn draw(page: &mut Page, status: &Status) {
         page.line("");
         let spaces = count(uncovered, "shared space");
         page.line(format_args!("Your recovery phrase does not bring back {spaces}: run `lifeos recovery cover`."));
+    }
+    if let Some(waiting) = attachment::waiting(&status.attachments) {
+        page.line("");
+        page.line(format_args!("Attachments: {waiting}."));
     }
     section(page, "Other spaces to look at", &status.other_spaces.iter().map(notice_row).collect::<Vec<_>>());
     section(page, "Look at this", &status.alarms.iter().map(|alarm| vec![one_line(alarm)]).collect::<Vec<_>>());

@@ -29,6 +29,8 @@ pub const REASON_CHANGE_UNKNOWN: u8 = 5;
 pub const REASON_DOES_NOT_OPEN: u8 = 6;
 /// A document with changes from before the cut is in no chunk.
 pub const REASON_DOCUMENT_MISSING: u8 = 7;
+/// A part of an attachment that a living note refers to is not named.
+pub const REASON_PART_MISSING: u8 = 8;
 
 /// What was sealed is no pack or manifest, or is not sealed as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

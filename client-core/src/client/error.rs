@@ -118,9 +118,13 @@ impl From<StoreError> for ClientError {
             | StoreError::Encrypted
             | StoreError::WrongDatabaseKey
             | StoreError::NewerVersion { .. } => Self::Home { message },
-            StoreError::Records(_) | StoreError::PeerMisbehaved { .. } | StoreError::CopiedSpace => {
-                Self::Security { message }
+            StoreError::AttachmentUnknown | StoreError::AttachmentAway { .. } => {
+                Self::Network { message, transient: true }
             }
+            StoreError::Records(_)
+            | StoreError::PeerMisbehaved { .. }
+            | StoreError::AttachmentDamaged { .. }
+            | StoreError::CopiedSpace => Self::Security { message },
             StoreError::CannotEncrypt
             | StoreError::UnknownSpace
             | StoreError::UnknownRelay

@@ -7,6 +7,7 @@
 //! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `import`, `export` | Markdown in and out |
+//! | `attachments` | files that notes attach: kept, fetched, saved |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
 //! | `status`, `notices`, `reach`, `doctor`, `diagnostics` | where things stand, here and in the other spaces, who has a note, whether all is sound, and a report without content |
 //! | `recover`, `recover_spaces`, `recovering`, `cover` | back from words: the home, its shared spaces, the steps; which spaces words cover |
@@ -16,6 +17,7 @@
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 //! | `follow` | a person's devices are in all of the person's spaces, or in none |
 
+mod attachments;
 mod backup;
 mod bundle;
 mod compact;

@@ -7,6 +7,7 @@ use lifeos_sync_protocol::ids::{EpochRef, SignPk, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::DeviceKind;
 
+use super::attachments;
 use super::compact;
 use super::names::Names;
 use super::{
@@ -96,6 +97,7 @@ impl Client {
             checkpoint: compact::newest(&self.shared, &reads, &records, &names, now_ms)?,
             documents_unverified: reads.unverified_count(&space)?,
             joining: reads.bootstrap(&space)?.map(compact::joining),
+            attachments: attachments::cache(&reads, &space, now_ms)?,
             proofs: reads.relay_proofs(&space)?.into_iter().map(relay_warning).collect(),
         })
     }

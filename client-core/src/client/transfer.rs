@@ -5,7 +5,7 @@ use lifeos_sync_protocol::ids::DocId;
 use super::{Client, ClientError};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::engine::wall_ms;
-use crate::modules::notes::{front, note};
+use crate::modules::notes::{attachments, front, note};
 use crate::registry::NOTE_GENESIS;
 
 /// Property of a moved note's remains in the home space: where it went. In a shared space it would tell others of a
@@ -53,6 +53,11 @@ impl Client {
                 return Err(ClientError::not_found(format!("note {id}")));
             };
             let markdown = markdown?;
+            if removes && from.read(&doc, |document| !attachments::attachments(document.read()).is_empty())? == Some(true) {
+                return Err(ClientError::invalid(
+                    "the note has attachments, which stay in their space: copy it, or save them and take them away first",
+                ));
+            }
             let draft =
                 note::Draft { title: &row.title, markdown: &markdown, notebook: None, tags: &row.tags, source: None };
             into.edit(&copy, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))?;

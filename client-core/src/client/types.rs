@@ -65,6 +65,44 @@ pub struct NoteSummary {
     pub trashed_ms: Option<i64>,
 }
 
+/// An attachment of a note.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Attachment {
+    /// SHA-256 of the content, hex.
+    pub hash: String,
+    /// What the note calls it.
+    pub name: String,
+    /// Hex id of the note.
+    pub note: String,
+    /// The note's title.
+    pub note_title: String,
+    /// Media type; empty if it is not known.
+    pub media: String,
+    /// Bytes of the content; `None`: what it consists of has not come yet.
+    pub size: Option<u64>,
+    /// Parts that it consists of.
+    pub parts: u64,
+    /// Those that are on this device.
+    pub parts_here: u64,
+    /// Stays on this device whatever the cache limit says.
+    pub pinned: bool,
+}
+
+/// Parts of attachments on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct AttachmentCache {
+    /// Bytes that all spaces of this home may take together; what no relay holds is kept beyond it.
+    pub limit_bytes: u64,
+    /// Bytes that parts of this space take.
+    pub bytes: u64,
+    /// Parts of this space.
+    pub parts: u64,
+    /// Parts that no relay is known to hold yet.
+    pub unsent: u64,
+    /// Parts that are to be fetched.
+    pub wanted: u64,
+}
+
 /// What to make a note from.
 #[derive(Debug, Clone, Default)]
 pub struct NoteDraft {
@@ -307,6 +345,8 @@ pub struct Status {
     pub documents_unverified: u64,
     /// A checkpoint that is being taken in: documents so far, and all.
     pub joining: Option<Joining>,
+    /// Parts of attachments here: held, still to be sent, still to be fetched.
+    pub attachments: AttachmentCache,
     /// Proofs that a relay lied whose warning was dismissed, or whose relay is not used any more.
     pub proofs: Vec<RelayWarning>,
 }

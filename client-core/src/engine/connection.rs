@@ -148,6 +148,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         rounds: if relay.id.is_peer() { 0 } else { KEEP_ROUNDS_MAX },
         kept_at: None,
         usable: false,
+        to_give: (0, 0),
     };
     let result = connection.run(frames_in, done, stop).await;
     drop(connection);
@@ -254,6 +255,8 @@ struct Connection<'a> {
     kept_at: Option<Instant>,
     /// It was told that what comes first of a checkpoint is here.
     usable: bool,
+    /// Objects that the relay lacked: those it has now, and all.
+    to_give: (u64, u64),
 }
 
 impl Connection<'_> {
@@ -395,10 +398,15 @@ impl Connection<'_> {
                     self.step("usable", docs, total);
                 }
             }
+            Done::Fetched { parts, total } => {
+                self.touch();
+                self.step("fetch", parts, total);
+            }
             Done::Packed { docs, total } => self.step("pack", docs, total),
             Done::Kept { is_moving } if self.mode == Mode::Once && !is_moving => self.finish(),
             Done::Kept { .. } => {}
             Done::TakenBack => self.cannot_send(EngineError::RecordsRefused),
+            Done::LoadedObject { bytes } => self.tally.bytes_pushed += bytes,
             Done::Loaded { bytes } => {
                 self.tally.bytes_pushed += bytes;
                 if bytes > 0 {
@@ -481,9 +489,24 @@ impl Connection<'_> {
             Output::LoadObjects => self.send_job(Job::LoadObjects),
             Output::LoadObject(id) => self.send_job(Job::LoadObject(id)),
             Output::ObjectsFetched { missing } => self.send_job(Job::ObjectsMissing(missing)),
-            Output::ObjectGiven => self.tally.objects += 1,
+            Output::ObjectGiven => {
+                self.busy_at = Instant::now();
+                self.tally.objects += 1;
+            }
+            Output::ObjectsHeld { held, lacking } => {
+                if !lacking.is_empty() {
+                    self.to_give = (0, lacking.len() as u64);
+                } else if self.to_give.1 > 0 {
+                    self.to_give.0 += held.len() as u64;
+                }
+                let (given, all) = self.to_give;
+                if all > 0 {
+                    self.step("give", given, all);
+                }
+                self.send_job(Job::ObjectsHeld { held, lacking });
+            }
             Output::ObjectsRefused(status) => {
-                tracing::warn!(?status, "the relay takes no chunks now; the next connection offers them again");
+                tracing::warn!(?status, "the relay takes no objects now; the next connection offers them again");
             }
             Output::LoadReceipt => self.send_job(Job::SealReceipt),
             Output::ReceiptTaken => self.send_job(Job::ReceiptTaken),

@@ -42,10 +42,11 @@ pub(crate) use lock::HomeLock;
 pub(crate) use peer::{run_live_with_peer, sync_with_peer};
 pub(crate) use records::{Published, fetch_records, offer_record, publish_records};
 pub(crate) use rendezvous::Mailboxes;
+pub(crate) use sealing::check_taken;
 pub(crate) use shared::{Shared, wall_ms};
 pub(crate) use state::SpaceState;
 #[cfg(feature = "simulation")]
 pub use task::simulated::{abort_tasks, spawn as spawn_in_node};
 pub(crate) use task::{blocking, spawn};
-pub(crate) use upkeep::{index, rest};
+pub(crate) use upkeep::{index, rest, tidy_attachments};
 pub(crate) use worker::checkpoints::{grace_ms, newest_checkpoint};

@@ -31,7 +31,7 @@ pub(super) fn leave_stream(shared: &Shared) -> Result<Option<ReceiveReport>, Sto
 }
 
 /// Nothing is sealed under a key whose record nobody else holds: it may still be taken back.
-pub(super) fn check_taken(shared: &Shared, membership: &Membership, epoch: EpochRef) -> Result<(), EngineError> {
+pub(crate) fn check_taken(shared: &Shared, membership: &Membership, epoch: EpochRef) -> Result<(), EngineError> {
     let untaken = shared.store().untaken_records(&shared.space)?;
     let record = membership.epochs.get(&epoch).map(|epoch| epoch.record);
     if record.is_some_and(|record| untaken.contains(&record)) { Err(EngineError::KeyUntaken) } else { Ok(()) }

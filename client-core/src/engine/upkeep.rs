@@ -1,4 +1,5 @@
-//! What is done while nothing else is: documents that came with a checkpoint, the search index, grown tails.
+//! What is done while nothing else is: documents that came with a checkpoint, the search index, grown tails, parts of
+//! attachments that may go.
 
 use std::sync::PoisonError;
 
@@ -16,8 +17,15 @@ pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
     verify(shared)?;
     index(shared)?;
     while shared.store().compact_tails(DOCUMENTS_PER_TURN)? > 0 {}
+    tidy_attachments(shared, wall_ms())?;
     shared.keep_measured()?;
     shared.store().checkpoint()
+}
+
+/// Drops parts of attachments that nothing has referred to for long, and those above the cache limit that a relay holds.
+pub(crate) fn tidy_attachments(shared: &Shared, now_ms: i64) -> Result<u64, StoreError> {
+    let mut store = shared.store();
+    Ok(store.sweep_parts(&shared.space, now_ms)? + store.evict_parts()?)
 }
 
 /// Looks at documents that came with a checkpoint, without keeping the store from anybody meanwhile; blocking. What it

@@ -1,5 +1,6 @@
 //! The store worker: one blocking thread per connection that does the session's store jobs in order.
 
+mod attachments;
 pub(super) mod checkpoints;
 
 use std::collections::VecDeque;
@@ -88,6 +89,11 @@ pub(super) enum Job {
     StoreObject(Vec<u8>),
     LoadObjects,
     LoadObject(EnvelopeId),
+    /// The relay said which of the objects that it was offered it holds.
+    ObjectsHeld {
+        held: Vec<EnvelopeId>,
+        lacking: Vec<EnvelopeId>,
+    },
     /// The relay does not hold what was wanted.
     ObjectsMissing(Vec<EnvelopeId>),
     /// Compare, make and forget by checkpoints.
@@ -118,12 +124,16 @@ pub(super) enum Done {
     NotSealed(EngineError),
     /// A chunk was taken in: documents so far, and all, and whether what comes first is here.
     Joined { docs: u64, total: u64, is_usable: bool },
+    /// Wanted parts of attachments that came on this connection, and all.
+    Fetched { parts: u64, total: u64 },
     /// Documents packed into a new checkpoint, and all.
     Packed { docs: u64, total: u64 },
     /// Checkpoints were looked at; whether something is under way because of it.
     Kept { is_moving: bool },
     /// Records that the relay refused were taken back.
     TakenBack,
+    /// An object was handed out for sending.
+    LoadedObject { bytes: u64 },
     /// Bytes were handed out for sending.
     Loaded { bytes: u64 },
     /// The connection cannot go on.
@@ -182,6 +192,7 @@ struct Worker<'a> {
     /// The relay's log was read somewhere.
     had_cursor: bool,
     checkpoints: checkpoints::Checkpoints,
+    attachments: attachments::Attachments,
 }
 
 /// What a session begins with, and other connections may change.
@@ -214,6 +225,7 @@ impl<'a> Worker<'a> {
             told_seq: 0,
             had_cursor: false,
             checkpoints: checkpoints::Checkpoints::default(),
+            attachments: attachments::Attachments::default(),
         }
     }
 
@@ -254,7 +266,11 @@ impl<'a> Worker<'a> {
             }
             Job::RecordsRefused(refused) => self.take_back(&refused)?,
             Job::CaughtUp => self.catch_up()?,
-            Job::Seal => self.seal()?,
+            Job::Seal => {
+                self.seal()?;
+                self.look_for_parts()?;
+                self.fetch_parts()?;
+            }
             Job::CutBehind => self.cut_behind = true,
             Job::Keys => {
                 self.follow_others()?;
@@ -291,7 +307,12 @@ impl<'a> Worker<'a> {
             Job::LoadObjects => self.objects_kept()?,
             Job::LoadObject(id) => {
                 let bytes = self.shared.store().object(&self.shared.space, &id)?;
+                self.tell(Done::LoadedObject { bytes: bytes.as_ref().map_or(0, Vec::len) as u64 });
                 self.answer(Input::Object { id, bytes });
+            }
+            Job::ObjectsHeld { held, lacking } => {
+                let mut store = self.shared.store();
+                store.note_given(&self.shared.space, self.relay, (&held, &lacking))?;
             }
             Job::ObjectsMissing(missing) => self.objects_missing(missing),
             Job::Checkpoints => {

@@ -167,8 +167,8 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// A title as a file or folder name.
-fn portable(title: &str) -> String {
+/// A title as a file or folder name: one part of a path, whatever it says.
+pub(crate) fn portable(title: &str) -> String {
     let usable = |char: char| match char {
         '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*' => '-',
         char if char.is_control() => ' ',

@@ -1,4 +1,5 @@
 //! The modules: one folder each.
+pub mod attachment;
 pub mod noted;
 pub mod notes;
 pub mod rank;

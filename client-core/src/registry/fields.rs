@@ -6,8 +6,9 @@
 use automerge::ScalarValue;
 use unicode_normalization::is_nfc;
 
-use super::{NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
+use super::{ATTACHMENT_GENESIS, NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
 use crate::document::{DocumentError, GenesisId};
+use crate::modules::attachment::PartList;
 use crate::own_devices::CLAIM_BYTES;
 
 /// Longest title, tag, alias or name in characters.
@@ -47,6 +48,8 @@ pub enum FieldType {
     Hash,
     /// Which keys a device has in another space ([`crate::own_devices`]).
     Claim,
+    /// Size and parts of a content ([`crate::modules::attachment::PartList`]).
+    Parts,
 }
 
 /// How concurrent writes of a field merge.
@@ -138,6 +141,7 @@ pub const FIELDS: &[Field] = &[
     field("note.tag", NOTE_GENESIS, "tag/<tag>", FieldType::Line, Crdt::AddWins, LINE, true),
     field("note.prop", NOTE_GENESIS, "prop/<name>", FieldType::Json, Crdt::Register, Validation::Bytes(PROPERTY_BYTES_MAX), true),
     field("note.alias", NOTE_GENESIS, "alias/<title>", FieldType::Bool, Crdt::Register, Validation::Type, true),
+    field("note.attachment", NOTE_GENESIS, "attachment/<hash>", FieldType::Line, Crdt::AddWins, LINE, true),
     field("notebook.schema", NOTE_TREE_GENESIS, "schema", FieldType::Line, Crdt::Constant, Validation::Frozen, false),
     field("notebook.name", NOTE_TREE_GENESIS, "<id>:name", FieldType::Line, Crdt::Register, LINE, false),
     field("notebook.parent", NOTE_TREE_GENESIS, "<id>:parent", FieldType::Id, Crdt::Register, Validation::Type, true),
@@ -152,6 +156,10 @@ pub const FIELDS: &[Field] = &[
     field("space.other.member", SPACE_GENESIS, "space/<key>:member", FieldType::Id, Crdt::Register, Validation::Type, false),
     field("space.other.device", SPACE_GENESIS, "claim/<key>", FieldType::Claim, Crdt::Register, Validation::Type, false),
     field("space.member.name", SPACE_GENESIS, "member/<id>:name", FieldType::Line, Crdt::Register, TITLE, false),
+    field("attachment.schema", ATTACHMENT_GENESIS, "schema", FieldType::Line, Crdt::Constant, Validation::Frozen, false),
+    field("attachment.hash", ATTACHMENT_GENESIS, "hash", FieldType::Hash, Crdt::Register, Validation::Type, false),
+    field("attachment.media", ATTACHMENT_GENESIS, "media", FieldType::Raw, Crdt::Register, Validation::Bytes(255), false),
+    field("attachment.parts", ATTACHMENT_GENESIS, "parts", FieldType::Parts, Crdt::Register, Validation::Type, false),
 ];
 
 impl Field {
@@ -172,6 +180,7 @@ impl Field {
             (ScalarValue::Null, _) if self.nullable => None,
             (ScalarValue::Boolean(_), FieldType::Bool) | (ScalarValue::Timestamp(_), FieldType::TimeMs) => None,
             (ScalarValue::Bytes(bytes), FieldType::Hash) if bytes.len() == 32 => None,
+            (ScalarValue::Bytes(bytes), FieldType::Parts) if PartList::decode(bytes).is_some() => None,
             (ScalarValue::Bytes(bytes), FieldType::Claim) if bytes.len() == CLAIM_BYTES => None,
             (ScalarValue::Str(text), FieldType::Line) => self.check_text(text),
             (ScalarValue::Str(text), FieldType::Raw | FieldType::Json | FieldType::Rank) => self.check_text(text),

@@ -50,6 +50,23 @@ pub const NOTE_PROP: Table = Table { name: "note_prop", columns: &[indexed(text(
 /// One row an earlier title.
 pub const NOTE_ALIAS: Table = Table { name: "note_alias", columns: &[text("alias"), indexed(text("alias_key"))] };
 
+/// One row an attachment of a note, key its hash in hex; `name` as the note calls it.
+pub const NOTE_ATTACHMENT: Table = Table {
+    name: "note_attachment",
+    columns: &[text("name"), Column { name: "hash", sql_type: "BLOB", indexed: true }],
+};
+
+/// One row a way in which a content is cut and sealed, key its number, 00 what counts first; `parts` their ids in order.
+pub const ATTACHMENT: Table = Table {
+    name: "attachment",
+    columns: &[
+        Column { name: "hash", sql_type: "BLOB", indexed: true },
+        text("media"),
+        integer("size"),
+        Column { name: "parts", sql_type: "BLOB", indexed: false },
+    ],
+};
+
 /// One row a notebook, key its id. `parent` is the nearest living ancestor after cycles were broken, null at
 /// the top; a deleted notebook keeps its row, so that its notes find where they moved.
 pub const NOTEBOOK: Table = Table {
@@ -64,7 +81,18 @@ pub const DEVICE_NAME: Table = Table { name: "device_name", columns: &[text("nam
 pub const MEMBER_NAME: Table = Table { name: "member_name", columns: &[text("name")] };
 
 /// Every projection table.
-pub const TABLES: &[Table] = &[NOTE, NOTE_TAG, NOTE_LINK, NOTE_PROP, NOTE_ALIAS, NOTEBOOK, DEVICE_NAME, MEMBER_NAME];
+pub const TABLES: &[Table] = &[
+    NOTE,
+    NOTE_TAG,
+    NOTE_LINK,
+    NOTE_PROP,
+    NOTE_ALIAS,
+    NOTEBOOK,
+    DEVICE_NAME,
+    MEMBER_NAME,
+    NOTE_ATTACHMENT,
+    ATTACHMENT,
+];
 
 /// Weights of the columns of full-text search.
 #[derive(Debug, Clone, Copy, PartialEq)]

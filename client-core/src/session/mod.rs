@@ -249,6 +249,13 @@ pub enum Output {
     LoadObject(EnvelopeId),
     /// The relay lacked an object and has it now, durably.
     ObjectGiven,
+    /// What the relay said of objects that were offered or sent.
+    ObjectsHeld {
+        /// It has these, durably.
+        held: Vec<EnvelopeId>,
+        /// It lacks these.
+        lacking: Vec<EnvelopeId>,
+    },
     /// The relay does not take objects now; the next connection offers them again.
     ObjectsRefused(PushStatus),
     /// Everything received is on disk: say so, if it was not said; answer [`Input::OwnReceipt`].

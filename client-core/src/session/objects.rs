@@ -6,7 +6,7 @@
 //! wanted  ─▶ WANT, a few on their way ─▶ ITEMS ─▶ id compared ─▶ the store ─▶ all told, with what the relay lacks
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use lifeos_sync_protocol::frame::{FEATURE_OBJECTS, Frame, Item, PushResult};
 use lifeos_sync_protocol::ids::EnvelopeId;
@@ -43,9 +43,11 @@ pub(super) struct Objects {
     /// More came to be kept here while an offer was under way.
     again: bool,
     offers: VecDeque<Vec<EnvelopeId>>,
+    /// What the OFFER that is not answered yet names.
+    offered: Vec<EnvelopeId>,
     lacking: VecDeque<EnvelopeId>,
     is_loading: bool,
-    flight: VecDeque<u32>,
+    flight: VecDeque<(u32, EnvelopeId)>,
     wanted: VecDeque<EnvelopeId>,
     /// Requests with what they ask for, and whether it came.
     fetches: VecDeque<(u32, EnvelopeId, bool)>,
@@ -62,6 +64,7 @@ impl Objects {
             offer: Offer::Waiting,
             again: false,
             offers: VecDeque::new(),
+            offered: Vec::new(),
             lacking: VecDeque::new(),
             is_loading: false,
             flight: VecDeque::new(),
@@ -108,7 +111,7 @@ impl Objects {
     }
 
     pub(super) fn is_in_flight(&self, request: u32) -> bool {
-        self.flight.contains(&request)
+        self.flight.iter().any(|(sent, _)| *sent == request)
     }
 
     pub(super) fn is_fetching(&self, request: u32) -> bool {
@@ -117,7 +120,7 @@ impl Objects {
 
     /// The relay has no room or no time: what is left waits for the next connection.
     pub(super) fn give_up(&mut self, request: u32) {
-        self.flight.retain(|sent| *sent != request);
+        self.flight.retain(|(sent, _)| *sent != request);
         self.lacking.clear();
         self.offers.clear();
         self.settle();
@@ -169,6 +172,7 @@ impl Session {
     fn offer_next(&mut self) {
         match self.objects.offers.pop_front() {
             Some(objects) => {
+                self.objects.offered.clone_from(&objects);
                 self.objects.offer = Offer::Asked(self.ask(&Frame::Offer { session: self.number, objects }));
             }
             None => self.objects.settle(),
@@ -179,8 +183,12 @@ impl Session {
         if self.objects.offer != Offer::Asked(request) {
             return Err(SessionError::Misbehaved("a list of objects nobody asked for"));
         }
+        let lacks: HashSet<EnvelopeId> = objects.into_iter().collect();
+        // Only what was offered is sent, whatever else it names.
+        let (lacking, held) = std::mem::take(&mut self.objects.offered).into_iter().partition(|id| lacks.contains(id));
         self.objects.offer = Offer::Giving;
-        self.objects.lacking = objects.into();
+        self.objects.lacking = Vec::clone(&lacking).into();
+        self.outputs.push_back(Output::ObjectsHeld { held, lacking });
         Ok(())
     }
 
@@ -191,7 +199,7 @@ impl Session {
         self.objects.lacking.retain(|lacking| *lacking != id);
         if let Some(bytes) = bytes {
             let request = self.ask(&Frame::Push { session: self.number, envelopes: vec![bytes] });
-            self.objects.flight.push_back(request);
+            self.objects.flight.push_back((request, id));
         }
         self.objects.settle();
     }
@@ -202,8 +210,11 @@ impl Session {
         };
         match result.status {
             status if status.is_stored() => {
-                self.objects.flight.retain(|sent| *sent != request);
+                let is_this = |(sent, _): &(u32, EnvelopeId)| *sent == request;
+                let held = self.objects.flight.iter().filter(|sent| is_this(sent)).map(|(_, id)| *id).collect();
+                self.objects.flight.retain(|sent| !is_this(sent));
                 self.outputs.push_back(Output::ObjectGiven);
+                self.outputs.push_back(Output::ObjectsHeld { held, lacking: Vec::new() });
                 self.objects.settle();
             }
             status => {

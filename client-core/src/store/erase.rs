@@ -26,7 +26,7 @@ use crate::document::singleton_doc_id;
 use crate::envelope;
 use crate::fence::is_genesis_actor;
 use crate::keys::{DeviceKeys, SealKey};
-use crate::modules::notes::note;
+use crate::modules::notes::{attachments, note};
 use crate::registry::{KINDS, NOTE_GENESIS};
 
 /// Key of the mark that bytes of erased documents may still lie in the database's files.
@@ -275,8 +275,12 @@ impl Tx<'_> {
                 tags: &row.tags,
                 source: None,
             };
+            let attached = self.read(doc, |document| attachments::attachments(document.read()))?.unwrap_or_default();
             self.edit(successor, NOTE_GENESIS, |new| -> Result<(), StoreError> {
                 note::create(new, &draft, now_ms)?;
+                for (content, name) in &attached {
+                    attachments::attach(new, content, name)?;
+                }
                 note::pin(new, row.pinned)?;
                 match row.trashed_ms {
                     Some(trashed_ms) => Ok(note::trash(new, trashed_ms)?),

@@ -115,6 +115,30 @@ pub enum StoreError {
         "a document that came with a checkpoint cannot be read now: try again, and if it stays so, update this app"
     )]
     DocumentNotRead,
+    /// What an attachment consists of is not known here.
+    #[error(
+        "what this attachment consists of has not come yet, or does not read: sync, and if it stays so, attach the file again"
+    )]
+    AttachmentUnknown,
+    /// Not all parts of an attachment are held.
+    #[error(
+        "{missing} of {all} parts of this attachment are not on this device: get them with `lifeos attachment get` while a \
+         relay can be reached"
+    )]
+    AttachmentAway {
+        /// How many.
+        missing: u64,
+        /// Of how many.
+        all: u64,
+    },
+    /// What is held of an attachment is not what its hash says.
+    #[error(
+        "the attachment cannot be put together ({what}): nothing of it was written; attach the file again where it is still held"
+    )]
+    AttachmentDamaged {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// A document, or the list of chunks, is too large for any checkpoint.
     #[error(
         "a document here is too large to be packed: nothing is lost, but the space cannot be made smaller; split its longest notes"

@@ -14,6 +14,7 @@
 //! [`Store::receive`].
 
 mod aside;
+mod attachment;
 mod backup;
 mod carry;
 mod check;
@@ -56,6 +57,7 @@ mod undo;
 mod witness;
 
 pub use aside::Aside;
+pub use attachment::{AttachmentRow, NoteAttachmentRow, PartsReport};
 pub use backup::Snapshot;
 pub use carry::CarriedStream;
 pub use check::CheckOutcome;

@@ -63,6 +63,7 @@ impl Store {
         let tx = begin(&self.conn)?;
         witness::put_away(&tx, "r.id = ?1", relay.0)?;
         tx.execute("DELETE FROM relay WHERE id = ?1", [relay.0])?;
+        tx.execute("DELETE FROM given WHERE relay = ?1", [relay.0])?;
         tx.commit()?;
         Ok(())
     }
@@ -84,6 +85,8 @@ impl Store {
         let sql = "UPDATE relay SET log_id = NULL, pos = NULL, roll = NULL, own_acked_seq = 0, receipt = NULL
                    WHERE id = ?1";
         self.conn.execute(sql, [relay.0])?;
+        // It may have lost parts of attachments, too: what it still has, it says when they are offered.
+        self.conn.execute("DELETE FROM given WHERE relay = ?1", [relay.0])?;
         Ok(())
     }
 

@@ -13,14 +13,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 7;
+pub const SCHEMA_VERSION: u32 = 8;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 7;
+const MIN_READER: u32 = 8;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -310,6 +310,29 @@ CREATE TABLE erased(
     PRIMARY KEY(space, doc)) WITHOUT ROWID;
 ";
 
+/// Attachments. part: what is to be known of each blob part that is held, in rows of their own so that nobody reads a
+/// mebibyte for it; used_ms: when it was read last; loose_ms: since when nothing refers to it. given: the relays that are
+/// known to hold it. kept_attachment: what a person wants on this device; wanted: fetched as soon as a relay has it.
+const V8: &str = "
+CREATE TABLE part(
+    object INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL,
+    loose_ms INTEGER);
+CREATE INDEX part_used ON part(used_ms);
+CREATE INDEX part_space ON part(space, object);
+INSERT INTO part(object, space, bytes, used_ms)
+    SELECT id, space, length(bytes), since_ms FROM object WHERE substr(bytes, 2, 1) = x'03';
+CREATE TABLE given(object INTEGER NOT NULL, relay INTEGER NOT NULL, PRIMARY KEY(object, relay)) WITHOUT ROWID;
+CREATE TABLE kept_attachment(
+    space INTEGER NOT NULL,
+    hash BLOB NOT NULL CHECK(length(hash) = 32),
+    pinned INTEGER NOT NULL DEFAULT 0,
+    wanted INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(space, hash)) WITHOUT ROWID;
+";
+
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     if version(conn)? == SCHEMA_VERSION {
@@ -453,10 +476,10 @@ mod tests {
     fn a_newer_format_is_refused_unless_it_says_that_this_version_can_read_it() {
         let mut conn = Connection::open_in_memory().unwrap();
         migrate(&mut conn).unwrap();
-        conn.pragma_update(None, "user_version", 8).unwrap();
+        conn.pragma_update(None, "user_version", 9).unwrap();
         assert!(refuse_foreign(&conn).is_ok());
-        put_meta(&conn, "min_reader", &8_u32.to_be_bytes()).unwrap();
+        put_meta(&conn, "min_reader", &9_u32.to_be_bytes()).unwrap();
         let error = refuse_foreign(&conn).unwrap_err();
-        assert!(matches!(error, StoreError::NewerVersion { found: 8, known: SCHEMA_VERSION }), "{error}");
+        assert!(matches!(error, StoreError::NewerVersion { found: 9, known: SCHEMA_VERSION }), "{error}");
     }
 }

@@ -75,6 +75,15 @@ fn named(record: &Record) -> impl Iterator<Item = EnvelopeId> {
     chunks.iter().chain(blobs).copied()
 }
 
+/// Chunks that a record names.
+fn chunks(record: &Record) -> impl Iterator<Item = EnvelopeId> {
+    let chunks = match record.body() {
+        Body::Checkpoint { chunks, .. } => chunks.as_slice(),
+        _ => &[],
+    };
+    chunks.iter().copied()
+}
+
 /// How many envelopes up to a checkpoint's cut are not held, and whether that is all of them.
 fn behind(record: &Record, held: &HashMap<StreamId, u32>) -> (u64, bool) {
     let Body::Checkpoint { cut, .. } = record.body() else { return (0, false) };
@@ -218,7 +227,7 @@ impl Worker<'_> {
             let id = record.id();
             let (lacks, is_new) = behind(record, &held);
             let is_worth_it = is_damaged || is_new || lacks > READ_ENVELOPES_MAX || (is_pruned && lacks > 0);
-            let is_here = named(record).all(|object| !self.checkpoints.missing.contains(&object));
+            let is_here = chunks(record).all(|object| !self.checkpoints.missing.contains(&object));
             is_worth_it && is_here && !self.checkpoints.passed_over.contains(&id)
         };
         let is_trusted = |record: &&&Record| match membership.checkpoint_standing(&record.id()) {
@@ -264,23 +273,30 @@ impl Worker<'_> {
         } else {
             self.checkpoints.came_back.insert(id);
             store.put_object(&space, &state.membership, &id, bytes, wall_ms())?;
+            store.note_given(&space, self.relay, (&[id], &[]))?;
+            drop(store);
+            self.part_came(&id);
         }
         self.tell(Done::Freed { bytes: size });
         self.answer(Input::ObjectStored);
         Ok(())
     }
 
-    /// What is kept here and the relay should have: the parts of checkpoints that count or may come to count.
-    pub(super) fn objects_kept(&self) -> Result<(), EngineError> {
+    /// What is kept here and the relay should have: chunks of checkpoints that count or may come to count, and parts of
+    /// attachments that something refers to.
+    pub(super) fn objects_kept(&mut self) -> Result<(), EngineError> {
         let (state, space) = (self.shared.state(), &self.shared.space);
         let store = self.shared.store();
+        self.attachments.offered = Some(store.parts_mark(space)?);
         let held: BTreeSet<EnvelopeId> = store.objects_kept(space)?.iter().map(|object| object.id).collect();
         let mut ids = Vec::new();
         if !held.is_empty() && state.membership.may_write(&self.shared.device) {
             let records = store.records(space)?;
             let kept = kept(&state.membership, &records);
             let wanted = records.iter().filter(|record| kept.contains(&record.id())).flat_map(named);
-            ids = wanted.filter(|id| held.contains(id)).collect::<BTreeSet<_>>().into_iter().collect();
+            let live = store.reads().live_parts(space, wall_ms())?;
+            let wanted = wanted.chain(live).filter(|id| held.contains(id));
+            ids = wanted.collect::<BTreeSet<_>>().into_iter().collect();
         }
         self.answer(Input::ObjectsKept(ids));
         Ok(())
@@ -288,6 +304,7 @@ impl Worker<'_> {
 
     /// Those objects that were asked for in order to compare them, and that this relay does not hold.
     pub(super) fn objects_missing(&mut self, missing: Vec<EnvelopeId>) {
+        self.parts_missing(&missing);
         self.checkpoints.missing.extend(missing);
     }
 
@@ -302,7 +319,9 @@ impl Worker<'_> {
             return self.keep_keys();
         }
         let asked = self.shared.take_compaction();
-        Ok(self.judge_checkpoints()? || self.make_checkpoint(asked)? || self.forget_pruned()?)
+        let is_fetching = self.fetch_parts()?;
+        let is_moving = self.judge_checkpoints()? || self.make_checkpoint(asked)? || self.forget_pruned()?;
+        Ok(is_fetching || is_moving)
     }
 
     /// Whether the present key is that under which something was erased: no checkpoint is made under it.
@@ -342,8 +361,9 @@ impl Worker<'_> {
                 continue;
             }
             if is_own {
-                // Nobody else can say that the relay gives back what it was given.
-                let lacking: Vec<_> = named(record).filter(|id| !self.checkpoints.came_back.contains(id)).collect();
+                // Nobody else can say that the relay gives back what it was given. Parts of attachments are not fetched for
+                // that: the device keeps them until it has evicted them, and offers them with every connection.
+                let lacking: Vec<_> = chunks(record).filter(|id| !self.checkpoints.came_back.contains(id)).collect();
                 if !lacking.is_empty() {
                     wanted.extend(lacking);
                     continue;
@@ -415,8 +435,15 @@ impl Worker<'_> {
             Ok(key) if sealing::check_taken(self.shared, &state.membership, key.epoch()).is_ok() => key,
             _ => return Ok(None),
         };
-        let Some(mut drafting) = Drafting::begin(self.shared.open_reader()?, space, &state.membership)? else {
-            return Ok(None);
+        let begun = Drafting::begin(self.shared.open_reader()?, space, &state.membership, wall_ms());
+        let mut drafting = match begun {
+            Ok(Some(drafting)) => drafting,
+            Ok(None) => return Ok(None),
+            Err(error @ StoreError::DocumentTooLarge) => {
+                tracing::warn!(%error, "no checkpoint is made");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
         };
         loop {
             let chunk = match drafting.next_chunk(keys, &key, &mut random) {

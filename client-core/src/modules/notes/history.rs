@@ -132,6 +132,7 @@ fn word_of(key: &str) -> &'static str {
         "note.notebook" => "notebook",
         "note.pinned" => "pinned",
         "note.tag" => "tags",
+        "note.attachment" => "attachments",
         "note.prop" | "note.front" => "properties",
         "note.source.path" | "note.source.hash" => "import",
         _ => "other",

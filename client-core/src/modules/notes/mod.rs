@@ -9,12 +9,14 @@
 //! | `body` | the text object: read, replace by difference, splice, todos |
 //! | `front` | front matter and properties |
 //! | `tags` | tags |
+//! | `attachments` | which contents a note attaches, and under which names |
 //! | `tree` | notebooks and the cycle rule |
 //! | `project` | rows and search text |
 //! | `whole` | a new note as one change, without its document |
 //! | `history`, `undo` | versions; taking back one's own edits |
 //! | `markdown` | Markdown to a body and back |
 
+pub mod attachments;
 pub mod body;
 pub mod front;
 pub mod history;

@@ -7,11 +7,12 @@ use automerge::{ROOT, ReadDoc, ScalarValue, ValueRef};
 
 use super::markdown::{self, Derived, FrontMatter, LinkKind, LinkRef};
 use super::whole::WholeNote;
-use super::{body, front, note, tags};
+use super::{attachments, body, front, note, tags};
 use crate::document::Document;
+use crate::modules::attachment::ContentHash;
 use crate::modules::register::{as_text, cut, fold, line, owned};
 use crate::projection::{Row, SearchText, Value};
-use crate::registry::{LINE_CHARS_MAX, NOTE, NOTE_ALIAS, NOTE_LINK, NOTE_PROP, NOTE_TAG};
+use crate::registry::{LINE_CHARS_MAX, NOTE, NOTE_ALIAS, NOTE_ATTACHMENT, NOTE_LINK, NOTE_PROP, NOTE_TAG};
 
 /// Characters of the body shown in a list.
 const EXCERPT_CHARS_MAX: usize = 200;
@@ -31,8 +32,9 @@ impl Registers {
             ValueRef::Object(_) => None,
             ValueRef::Scalar(_) => {
                 let winner = owned(&item.value);
-                let hidden = winner.is_none() && item.conflict && item.key.starts_with(tags::PREFIX);
-                // An addition of a tag that is concurrent with a removal wins.
+                let is_set = [tags::PREFIX, attachments::PREFIX].iter().any(|prefix| item.key.starts_with(prefix));
+                let hidden = winner.is_none() && item.conflict && is_set;
+                // An addition of a tag or attachment that is concurrent with a removal wins.
                 let added = || tags::conflicting(doc, &item.key).map(ScalarValue::from);
                 let value = if hidden { added() } else { winner };
                 Some((item.key.into_owned(), value))
@@ -165,6 +167,7 @@ impl Projected {
                 .map(|(key, alias)| row(NOTE_ALIAS.name, key, vec![alias.as_str().into(), key.as_str().into()])),
         );
         rows.extend(self.prop_rows());
+        rows.extend(self.attachment_rows());
         rows.extend(self.link_rows());
         rows
     }
@@ -198,6 +201,14 @@ impl Projected {
     fn prop_rows(&self) -> impl Iterator<Item = Row> {
         let properties = self.registers.properties().filter_map(|(name, value)| Some((name, value?)));
         properties.map(|(name, value)| row(NOTE_PROP.name, name, vec![name.into(), Value::Text(value.to_string())]))
+    }
+
+    fn attachment_rows(&self) -> impl Iterator<Item = Row> {
+        self.registers.with_prefix(attachments::PREFIX).filter_map(|(key, name)| {
+            let hash: ContentHash = key.parse().ok()?;
+            let name = cut(&line(as_text(name?)?), LINE_CHARS_MAX).into_owned();
+            Some(row(NOTE_ATTACHMENT.name, key, vec![Value::Text(name), Value::Blob(hash.0.to_vec())]))
+        })
     }
 
     fn link_rows(&self) -> impl Iterator<Item = Row> {

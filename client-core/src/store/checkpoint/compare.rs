@@ -4,6 +4,7 @@
 //! cut     every stream ends here at or beyond it, with the same envelope there
 //! chunks  all here; every document in them loads and has the heads that it is said to have
 //! more    a head that is not in the document here: a change that its device never made
+//! parts   those of attachments of living notes that did not change since are all named
 //! less    a change here that is no ancestor of the packed heads, and in no envelope beyond the cut: left out
 //! ```
 //! Heads name all history by its hashes, so a packed document is loaded once, to see that it can be, and compared by them.
@@ -28,7 +29,8 @@ use super::due::may_vouch;
 use super::{Said, StreamState, head_bytes, id_at, note_cut, object, said, streams};
 use crate::checkpoint::{
     CheckpointError, Manifest, Pack, PackedDoc, REASON_BEYOND_END, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN,
-    REASON_DOCUMENT_MISSING, REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, REASON_STREAM_UNKNOWN, open_manifest,
+    REASON_DOCUMENT_MISSING, REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, REASON_PART_MISSING, REASON_STREAM_UNKNOWN,
+    open_manifest,
 };
 use crate::document::Document;
 use crate::envelope::{self, VerifiedEnvelope};
@@ -299,6 +301,9 @@ impl Comparing<'_> {
         if let Err(found) = self.compare_absent(&of_docs, &newer)? {
             return Ok(Err(found));
         }
+        if let Err(found) = self.compare_parts(&of_docs)? {
+            return Ok(Err(found));
+        }
         Ok(if behind { Err(Comparison::Behind) } else { Ok(notes) })
     }
 
@@ -447,6 +452,24 @@ impl Comparing<'_> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// What a living note attaches, where neither the note nor the content's own document changed since the cut.
+    fn compare_parts(&self, of_docs: &BTreeMap<DocId, SaidOf>) -> Result<Found<()>, StoreError> {
+        let sql = "SELECT e.doc, d.doc, a.parts FROM note_attachment f
+                   JOIN note n ON n.doc = f.doc AND n.key = '' JOIN document e ON e.id = f.doc
+                   JOIN attachment a ON a.hash = f.hash JOIN document d ON d.id = a.doc
+                   WHERE e.space = ?1 AND d.space = ?1 AND n.trashed_ms IS NULL";
+        let named: HashSet<&[u8]> = self.said.blobs.iter().map(AsRef::as_ref).collect();
+        let is_as_packed =
+            |doc: &DocId| of_docs.get(doc).is_some_and(|said| said.is_equal && said.differs_in.is_empty());
+        let found = Reads { conn: self.conn }
+            .all(sql, [self.row], |row| Ok((DocId(row.get(0)?), DocId(row.get(1)?), row.get::<_, Vec<u8>>(2)?)))?;
+        let is_left_out = |(note, content, parts): &(DocId, DocId, Vec<u8>)| {
+            is_as_packed(note) && is_as_packed(content) && parts.chunks(32).any(|part| !named.contains(part))
+        };
+        let is_wrong = found.iter().any(is_left_out);
+        Ok(if is_wrong { Err(wrong(REASON_PART_MISSING, StreamId::ZERO, 0)) } else { Ok(()) })
     }
 
     /// Changes in the envelopes that are held beyond the cut.

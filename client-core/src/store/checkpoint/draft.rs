@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use super::super::documents::DocRow;
 use super::super::erase;
 use super::super::records::find_space;
-use super::super::{Reader, Reads, Store, StoreError, begin, rows, schema};
+use super::super::{Reader, Reads, Store, StoreError, attachment, begin, rows, schema};
 use super::due::{cut_of, may_vouch};
 use super::{head_bytes, id_at, note_cut, object, r32, streams};
 use crate::checkpoint::{
@@ -30,6 +30,7 @@ use crate::crypto::Random;
 use crate::envelope::{ObjectPlace, RefusedEnvelope, SealedEnvelope, seal_object};
 use crate::fence::scan_document;
 use crate::keys::{DeviceKeys, SealKey};
+use crate::modules::attachment::SPACE_PARTS_MAX;
 use crate::registry::{self, Essential};
 
 /// What a chunk is to weigh when it is sealed: small enough to be fetched again after a broken connection.
@@ -100,6 +101,7 @@ struct Drafter {
     own: (StreamId, [u8; 32]),
     previous: Vec<RecordId>,
     cut: Vec<Floor>,
+    blobs: Vec<EnvelopeId>,
     through: Vec<(StreamId, u32)>,
     erased: Vec<DocId>,
     todo: VecDeque<Todo>,
@@ -135,9 +137,14 @@ impl Drafting {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn begin(reader: Reader, space: &SpaceId, membership: &Membership) -> Result<Option<Self>, StoreError> {
+    pub fn begin(
+        reader: Reader,
+        space: &SpaceId,
+        membership: &Membership,
+        now_ms: i64,
+    ) -> Result<Option<Self>, StoreError> {
         reader.conn.execute_batch("BEGIN")?;
-        let drafter = Drafter::begin(&reader.conn, space, membership)?;
+        let drafter = Drafter::begin(&reader.conn, space, membership, now_ms)?;
         Ok(drafter.map(|drafter| Self { reader, drafter }))
     }
 
@@ -186,7 +193,7 @@ impl Store {
         stop: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Option<CheckpointDraft>, StoreError> {
         let reading = self.conn.unchecked_transaction()?;
-        let Some(mut drafter) = Drafter::begin(&reading, space, membership)? else { return Ok(None) };
+        let Some(mut drafter) = Drafter::begin(&reading, space, membership, now_ms)? else { return Ok(None) };
         let mut chunks = Vec::new();
         while let Some(chunk) = drafter.next_chunk(&reading, &mut Sealing { keys, key, random })? {
             chunks.push(chunk);
@@ -266,7 +273,12 @@ pub(super) fn put_live(conn: &Connection, space: i64, chunks: &[(EnvelopeId, boo
 }
 
 impl Drafter {
-    fn begin(conn: &Connection, space: &SpaceId, membership: &Membership) -> Result<Option<Self>, StoreError> {
+    fn begin(
+        conn: &Connection,
+        space: &SpaceId,
+        membership: &Membership,
+        now_ms: i64,
+    ) -> Result<Option<Self>, StoreError> {
         let space_ref = find_space(conn, space)?;
         let row = space_ref.row;
         let sealed = Reads { conn }.pending_count(space)? == 0;
@@ -276,6 +288,11 @@ impl Drafter {
         let (cut, through, is_further) = cut(conn, row)?;
         let Some(r32) = r32(conn, space_ref.stream_row)?.filter(|_| is_further) else { return Ok(None) };
         let Some(erased) = erased_before(conn, row, &cut)? else { return Ok(None) };
+        let blobs: Vec<EnvelopeId> = attachment::live(conn, row, now_ms)?.into_iter().collect();
+        // Without its name in the record a part is deleted at the relays: rather no checkpoint than half of them.
+        if blobs.len() > SPACE_PARTS_MAX {
+            return Err(StoreError::DocumentTooLarge);
+        }
         let documents = documents(conn, row)?;
         let docs_all = documents.len() as u64;
         let (reused, kept) = reusable(conn, row, membership, &documents)?;
@@ -288,6 +305,7 @@ impl Drafter {
             own: (space_ref.stream, r32),
             previous: newest(membership, &cut),
             cut,
+            blobs,
             through,
             erased,
             todo,
@@ -367,8 +385,8 @@ impl Drafter {
             CheckpointError::TooLarge => StoreError::DocumentTooLarge,
             error => StoreError::Checkpoint(error),
         })?;
-        let Self { previous, cut, built, .. } = self;
-        let draft = CheckpointDraft { previous, cut, chunks, blobs: Vec::new(), enc_manifest };
+        let Self { previous, cut, blobs, built, .. } = self;
+        let draft = CheckpointDraft { previous, cut, chunks, blobs, enc_manifest };
         Ok(BuiltDraft { draft, live, built })
     }
 }

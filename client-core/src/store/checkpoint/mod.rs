@@ -12,7 +12,7 @@ mod bootstrap;
 mod compare;
 mod draft;
 mod due;
-mod object;
+pub(super) mod object;
 mod prune;
 mod verify;
 
@@ -95,14 +95,15 @@ fn id_at(conn: &Connection, known: &StreamState, seq: u32) -> Result<Option<Enve
 struct Said<'r> {
     cut: &'r [Floor],
     chunks: &'r [EnvelopeId],
+    blobs: &'r [EnvelopeId],
     enc_manifest: &'r [u8],
 }
 
 /// Reads a Checkpoint record of this space.
 fn said<'r>(space: &SpaceId, record: &'r Record) -> Result<Said<'r>, StoreError> {
     match record.body() {
-        Body::Checkpoint { cut, chunks, enc_manifest, .. } if record.space() == *space => {
-            Ok(Said { cut, chunks, enc_manifest })
+        Body::Checkpoint { cut, chunks, blobs, enc_manifest, .. } if record.space() == *space => {
+            Ok(Said { cut, chunks, blobs, enc_manifest })
         }
         _ => Err(StoreError::NoCheckpoint),
     }

@@ -68,7 +68,8 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Forgets objects that no checkpoint of `named` names and that are older than `before_ms`; gives their bytes.
+    /// Forgets chunks that no checkpoint of `named` names and that are older than `before_ms`; gives their bytes. Parts of
+    /// attachments go by what refers to them ([`Store::sweep_parts`]).
     ///
     /// # Errors
     /// [`StoreError`].
@@ -77,7 +78,7 @@ impl Store {
         let row = find_space(&transaction, space)?.row;
         let keep: std::collections::HashSet<&EnvelopeId> = named.iter().collect();
         let sql = "SELECT id, object, length(bytes) FROM object WHERE space = ?1 AND since_ms < ?2
-                   AND id NOT IN (SELECT object FROM live WHERE space = ?1)";
+                   AND id NOT IN (SELECT object FROM live WHERE space = ?1) AND id NOT IN (SELECT object FROM part)";
         let found = Reads { conn: &transaction }.all(sql, (row, before_ms), |row| {
             Ok((row.get::<_, i64>(0)?, EnvelopeId(row.get(1)?), row.get::<_, i64>(2)?))
         })?;
@@ -97,7 +98,7 @@ const UNSIGNED: &str = "an object that no device of this space signed";
 
 /// The object that was asked for, its author and signature checked: what fails here is the peer's fault, because whoever
 /// names it has its id.
-pub(super) fn verified(
+pub(in crate::store) fn verified(
     space: &SpaceId,
     membership: &Membership,
     id: &EnvelopeId,
@@ -114,7 +115,11 @@ pub(super) fn verified(
     })
 }
 
-pub(super) fn lacking(conn: &Connection, space: i64, ids: &[EnvelopeId]) -> Result<Vec<EnvelopeId>, StoreError> {
+pub(in crate::store) fn lacking(
+    conn: &Connection,
+    space: i64,
+    ids: &[EnvelopeId],
+) -> Result<Vec<EnvelopeId>, StoreError> {
     let mut select = conn.prepare_cached("SELECT 1 FROM object WHERE space = ?1 AND object = ?2")?;
     let mut found = Vec::new();
     for id in ids {
@@ -126,7 +131,7 @@ pub(super) fn lacking(conn: &Connection, space: i64, ids: &[EnvelopeId]) -> Resu
 }
 
 /// Keeps an object; gives its row.
-pub(super) fn insert(
+pub(in crate::store) fn insert(
     conn: &Connection,
     space: i64,
     id: &EnvelopeId,
@@ -137,5 +142,11 @@ pub(super) fn insert(
     let sql = "INSERT INTO object(space, object, checked, since_ms, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT(space, object) DO UPDATE SET checked = max(checked, excluded.checked) RETURNING id";
     let values = (space, id.as_ref(), is_checked, now_ms, bytes);
-    Ok(conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+    let row: i64 = conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    if bytes.get(1) == Some(&(Kind::BlobPart as u8)) {
+        let sql = "INSERT OR IGNORE INTO part(object, space, bytes, used_ms) VALUES (?1, ?2, ?3, ?4)";
+        let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        conn.prepare_cached(sql)?.execute((row, space, length, now_ms))?;
+    }
+    Ok(row)
 }

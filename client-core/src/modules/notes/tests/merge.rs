@@ -277,3 +277,26 @@ proptest! {
         prop_assert!(!super::super::history::page(&devices.documents[0], 10, 0).is_empty());
     }
 }
+
+#[test]
+fn attachments_that_two_devices_add_at_once_both_stay_and_adding_wins_over_removing() {
+    use super::super::attachments::{attach, attachments, detach};
+    use crate::modules::attachment::ContentHash;
+    let (one, other) = (ContentHash([1; 32]), ContentHash([2; 32]));
+    let mut devices = Devices::with_note("text\n");
+    devices.edit(0, |doc, _| attach(doc, &one, "one.png"));
+    devices.edit(1, |doc, _| attach(doc, &other, "other.png"));
+    devices.meet();
+    assert_eq!(attachments(devices.documents[0].read()).into_keys().collect::<Vec<_>>(), [one, other]);
+    devices.edit(0, |doc, _| detach(doc, &one));
+    devices.edit(1, |doc, _| attach(doc, &one, "renamed.png"));
+    devices.meet();
+    for device in &devices.documents {
+        assert_eq!(attachments(device.read())[&one], "renamed.png");
+    }
+    assert_eq!(devices.rows(0, "note_attachment").len(), 2);
+    devices.edit(0, |doc, _| detach(doc, &one));
+    devices.meet();
+    assert_eq!(attachments(devices.documents[1].read()).into_keys().collect::<Vec<_>>(), [other]);
+    assert_eq!(devices.rows(0, "note_attachment").len(), 1);
+}

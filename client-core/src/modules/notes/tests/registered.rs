@@ -3,11 +3,12 @@
 use automerge::{ROOT, ReadDoc};
 use serde_json::json;
 
-use super::super::{Source, body, front, history, move_to, pin, restore, set_title, tags, trash, tree};
+use super::super::{Source, attachments, body, front, history, move_to, pin, restore, set_title, tags, trash, tree};
 use super::*;
+use crate::modules::attachment::{self, ContentHash, PartList};
 use crate::modules::{noted, space};
 use crate::own_devices::CLAIM_BYTES;
-use crate::registry::{FIELDS, NOTE_TREE_GENESIS, SPACE_GENESIS, field_of};
+use crate::registry::{ATTACHMENT_GENESIS, FIELDS, NOTE_TREE_GENESIS, SPACE_GENESIS, field_of};
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 
 /// Root keys of a document, each of which must be declared; returns the ids of the fields they belong to.
@@ -37,6 +38,8 @@ fn note_after_every_operation() -> Document {
     devices.edit(0, |doc, _| front::set_property(doc, "q", Some(&json!(true))));
     devices.edit(0, |doc, _| body::set_todo(doc, 0, true));
     devices.edit(0, |doc, _| body::splice(doc, 1, 0, "x"));
+    devices.edit(0, |doc, _| attachments::attach(doc, &ContentHash([7; 32]), "a.png"));
+    devices.edit(0, |doc, _| attachments::detach(doc, &ContentHash([7; 32])));
     devices.edit(0, trash);
     devices.edit(0, |doc, _| restore(doc));
     devices.edit(0, |doc, _| history::restore_version(doc, &first));
@@ -62,6 +65,10 @@ fn every_operation_writes_declared_fields_only() {
     devices.edit(0, |doc, _| noted::set_claim(doc, &other, &SignPk([4; 32]), &[5; CLAIM_BYTES]));
     let keys = noted::PaperKeys { space: SignPk([3; 32]), home: SignPk([4; 32]) };
     devices.edit(0, |doc, _| noted::note_paper_keys(doc, &SpaceId([1; 32]), &keys));
+    seen.extend(declared(&devices.documents[0]));
+    let mut devices = Devices::new(ATTACHMENT_GENESIS, 1);
+    let list = PartList { size: 0, parts: Vec::new() };
+    devices.edit(0, |doc, _| attachment::set_parts(doc, &ContentHash([7; 32]), "image/png", &list));
     seen.extend(declared(&devices.documents[0]));
     // Every declared field has an operation that writes it; `kind` waits for journals and templates.
     for field in FIELDS.iter().filter(|field| field.id != "note.kind") {

@@ -7,6 +7,7 @@ use crate::records::next_record;
 use crate::store::checkpoint::LOADED;
 
 mod faults;
+mod parts;
 mod prune;
 
 impl Device {

@@ -101,7 +101,7 @@ fn a_draft_holds_what_was_there_when_it_began_while_edits_go_on() {
     let Pair { mut a, mut b, .. } = written();
     let (space, key, membership) = (a.space, a.key(), a.store.membership(&a.space).unwrap());
     let reader = Reader::open(a.home.path()).unwrap();
-    let mut drafting = Drafting::begin(reader, &space, &membership).unwrap().unwrap();
+    let mut drafting = Drafting::begin(reader, &space, &membership, 1).unwrap().unwrap();
     let mut edits = 0;
     while let Some(chunk) = drafting.next_chunk(&a.keys, &key, &mut a.random).unwrap() {
         a.title(600, &doc(1), &format!("while drafting {edits}"));
