@@ -29,6 +29,7 @@ pub mod projection;
 pub mod receipt;
 pub mod records;
 pub mod recovery;
+pub mod recur;
 pub mod registry;
 pub mod session;
 #[cfg(feature = "simulation")]

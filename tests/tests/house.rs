@@ -168,6 +168,7 @@ fn imports_inside_client_core_point_downward() {
         "link",
         "invite",
         "own_devices",
+        "recur",
         "envelope",
         "witness",
         "receipt",

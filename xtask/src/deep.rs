@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
-use crate::{defences, fuzz, stages};
+use crate::{decoder, defences, fuzz, stages};
 
 const PARTS: &[&str] = &[
     "crash",
@@ -13,6 +13,7 @@ const PARTS: &[&str] = &[
     "mutations",
     "membership",
     "sim",
+    "recurrence",
     "fuzz",
     "sqlcipher",
     "keystore",
@@ -22,6 +23,7 @@ const PARTS: &[&str] = &[
 const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const SEEDS: &str = "10000";
+const RULES: &str = "100000";
 const FUZZ_S: u64 = 60;
 
 /// Runs one part, or all of them.
@@ -44,6 +46,7 @@ fn one(part: &str) -> Outcome {
         "mutations" => mutations(),
         "membership" => membership(),
         "sim" => simulations(),
+        "recurrence" => recurrence(),
         "sqlcipher" => sqlcipher(),
         "together" => together(),
         "defences" => without_defences(&[]),
@@ -114,6 +117,27 @@ fn simulations() -> Outcome {
         .and_then(|mut simulator| capture(&mut simulator, Duration::from_secs(12 * 60 * 60)));
     let tally = ran.as_deref().map(|said| line_with(said, " seeds from ")).unwrap_or_default().to_owned();
     record("sim", if tally.is_empty() { SEEDS } else { &tally }, ran.map(drop))
+}
+
+/// Recurrence rules of the day in all time zones, against an expander that shares nothing with the engine's.
+fn recurrence() -> Outcome {
+    let requirements = "client-core/src/recur/oracle/requirements.txt";
+    let ran = decoder::python("oracle", "dateutil, tzdata", requirements).and_then(|python| {
+        let mut tests = cargo(&["test", "--profile", "ci", "--locked", "-p", "lifeos-client-core", "--lib"]);
+        tests.args([
+            "--",
+            "--ignored",
+            "--nocapture",
+            "rules_agree_with_an_expander_that_shares_nothing_with_this_one",
+        ]);
+        tests
+            .env("LIFEOS_PYTHON", python)
+            .env("LIFEOS_RULES", RULES)
+            .env("LIFEOS_SEED", text("date", &["-u", "+%Y%m%d000000"]));
+        capture(&mut tests, Duration::from_secs(3 * 60 * 60))
+    });
+    let tally = ran.as_deref().map(|said| line_with(said, " rules in ")).unwrap_or_default().to_owned();
+    record("recurrence", if tally.is_empty() { RULES } else { &tally }, ran.map(drop))
 }
 
 /// The build with an encrypted database: needs libcrypto and its headers, which a machine of CI may lack.
