@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use lifeos_client_core::client::{Client, NoteFilter};
+use lifeos_client_core::client::{BundleBase, Client, NoteFilter};
 use lifeos_sync_server::{Clock, Config, Handle, Server, SpaceStats, stats};
 use lifeos_tests::world::{HANG, World, assert_equal, assert_settled, relay_in, sync, sync_each, titled, titles};
 use tempfile::TempDir;
@@ -151,6 +151,39 @@ async fn after_the_grace_period_the_edits_before_a_checkpoint_are_gone_and_every
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_of_a_pruned_space_is_enough_to_go_on_from_wherever_its_reader_is() {
+    let scene = scene().await;
+    let (laptop, tablet) = (&scene.laptop, &scene.tablet);
+    let (away, fresh) = (scene.world.link(laptop, "away").await, scene.world.link(laptop, "fresh").await);
+    sync_each(&[laptop, tablet, &away]).await;
+    let file = |name: &str| scene.world.home(name);
+    let export = |name: &str, base: BundleBase| laptop.export_bundle(&file(name), &base, &mut |_| {}).unwrap();
+    let early = export("early", BundleBase::Nothing);
+    assert_eq!(early.chunks, 0, "nothing is pruned");
+    write(laptop, "before", 10, 3).await;
+    sync_each(&[laptop, tablet]).await;
+    compact(laptop, &[tablet]).await;
+    pass_grace(&scene, &[laptop]).await;
+    titled(laptop, "after");
+
+    let whole = export("whole", BundleBase::Nothing);
+    assert!(whole.chunks > 0, "{whole:?}");
+    // What the earlier bundle holds ends before what is pruned: the checkpoint stands for what lies between.
+    let since = export("since", BundleBase::Bundle(file("early")));
+    assert_eq!(since.chunks, whole.chunks);
+    assert_eq!(export("last", BundleBase::Bundle(file("whole"))).chunks, 0, "its reader has taken that in");
+    for (client, name) in [(&fresh, "whole"), (&away, "since")] {
+        let imported = client.import_bundle(&file(name), &mut |_| {}).unwrap();
+        assert_eq!((imported.passed_over, imported.quarantined), (0, 0), "{imported:?}");
+        assert_eq!(titles(client), titles(laptop), "{name}");
+        let again = client.import_bundle(&file(name), &mut |_| {}).unwrap();
+        assert_eq!((again.received, again.documents_changed, again.passed_over), (0, 0, 0));
+    }
+    sync_each(&[laptop, tablet, &away, &fresh]).await;
+    assert_settled(&[laptop, tablet, &away, &fresh]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_burns_down_after_everybody_forgot_is_filled_again_from_the_checkpoint_on() {
     let scene = scene().await;
     write(&scene.laptop, "before", 10, 3).await;
@@ -238,6 +271,25 @@ async fn a_person_who_was_removed_reads_nothing_of_a_later_checkpoint() {
     assert!(gone.sync(&mut |_| {}).await.is_err());
     assert!(gone.status().unwrap().checkpoint.is_none());
     assert_settled(&[laptop, tablet]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_away_is_waited_for_but_not_for_ever() {
+    let scene = scene().await;
+    let (laptop, tablet) = (&scene.laptop, &scene.tablet);
+    let folder = scene.world.dir.path().join("second");
+    let second = relay_in(&folder).await;
+    let url = second.url();
+    laptop.add_relay(&url).unwrap();
+    sync(laptop).await;
+    second.shutdown().await;
+    write(laptop, "before", 5, 2).await;
+    sync_each(&[laptop, tablet]).await;
+    compact(laptop, &[tablet]).await;
+    let after = |days: u64| (now_ms() + days * DAY.as_millis() as u64) as i64;
+    laptop.forget_pruned_at(after(0)).unwrap();
+    assert_eq!(laptop.forget_pruned_at(after(31)).unwrap(), 0, "the second relay may come back for it");
+    assert!(laptop.forget_pruned_at(after(91)).unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

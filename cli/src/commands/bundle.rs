@@ -74,6 +74,10 @@ fn export(args: Export, context: &Context) -> Result<(), Failure> {
 
 fn draw_export(page: &mut Page, report: &BundleExport) {
     page.line(format_args!("Holds     {}, {}", count(report.envelopes, "envelope"), count(report.records, "record")));
+    if report.chunks > 0 {
+        let chunks = count(report.chunks, "chunk");
+        page.line(format_args!("Begins    with a checkpoint ({chunks}): the edits before it are forgotten here"));
+    }
     if report.left_out > 0 {
         page.line(format_args!("Left out  {}", count(report.left_out, "envelope")));
     }

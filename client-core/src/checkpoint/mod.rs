@@ -17,8 +17,6 @@ pub use pack::{PACK_DOCUMENTS_MAX, Pack, PackedDoc, decode_rows, encode_rows};
 
 /// A stream of the cut is of a device that the space never had.
 pub const REASON_STREAM_UNKNOWN: u8 = 1;
-/// The cut lies beyond the end of a stream.
-pub const REASON_BEYOND_END: u8 = 2;
 /// At the cut stands another envelope.
 pub const REASON_OTHER_ENVELOPE: u8 = 3;
 /// A change from before the cut is not in its document.

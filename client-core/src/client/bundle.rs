@@ -35,6 +35,9 @@ pub struct BundleExport {
     pub envelopes: u64,
     /// Envelopes that were left out, as asked.
     pub left_out: u64,
+    /// Chunks of a checkpoint: they stand for edits that are gone from here and that the reader may lack, whatever was
+    /// to be left out.
+    pub chunks: u64,
     /// Edits that wait to be sealed and are not in it.
     pub changes_pending: u64,
     /// Why they wait; `None`: nothing does.
@@ -102,6 +105,7 @@ impl Client {
             records: exported.records,
             envelopes: exported.envelopes,
             left_out: exported.left_out,
+            chunks: exported.chunks,
             changes_pending: self.shared.reader().reads().pending_count(&self.space())?,
             unsealed: exported.unsealed.map(|why| why.to_string()),
         })
@@ -160,7 +164,7 @@ impl Client {
             records: imported.records,
             received: imported.received,
             duplicates: imported.duplicates,
-            documents_changed: imported.changed.len() as u64,
+            documents_changed: imported.changed.len() as u64 + imported.joined,
             quarantined: imported.quarantined,
             passed_over: imported.passed_over,
         })

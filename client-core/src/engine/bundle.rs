@@ -1,8 +1,9 @@
 //! Bundles: the same records and envelopes as through a relay, out of and into a file.
 //!
 //! ```text
-//! export: seal what waits ─▶ HAVE ─▶ records ─▶ stream by stream, in pages that end at a good signature
-//! import: records, judged as a relay's ─▶ pages, received as a relay's ─▶ the next sync gives them to the relays
+//! export: seal what waits ─▶ HAVE ─▶ records ─▶ the chunks that stand for what is pruned and the reader lacks
+//!         ─▶ stream by stream, in pages that end at a good signature
+//! import: records, judged as a relay's ─▶ chunks, taken in as a relay's ─▶ pages, received as a relay's ─▶ the next sync gives them to the relays
 //! ```
 //! A relay checks what it gives out, so what fails there is its fault and ends the connection. A file was checked by
 //! nobody: what fails is passed over and what is sound goes on. Nothing of it is set aside that its author did not sign,
@@ -13,14 +14,16 @@ use std::io::{Read, Write};
 
 use lifeos_sync_protocol::envelope::{Envelope, Header, Kind};
 use lifeos_sync_protocol::frame::{Have, Item};
-use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::{FRAME_ENVELOPES_MAX, PAGE_ENVELOPES_MAX};
-use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
+use lifeos_sync_protocol::record::{Body, Record};
 
+use super::worker::checkpoints::{checkpoint_of, is_lacking};
 use super::{EngineError, Shared, sealing, wall_ms};
 use crate::bundle::{BundleReader, BundleWriter, Part};
 use crate::envelope::{SealedEnvelope, find_author};
+use crate::event::Event;
 use crate::keys::KeyFault;
 use crate::store::{CarriedStream, Page, StoreError, Unknown};
 use crate::witness::Rolls;
@@ -50,6 +53,8 @@ pub(crate) struct Exported {
     pub(crate) envelopes: u64,
     /// Envelopes that were left out because the reader holds them.
     pub(crate) left_out: u64,
+    /// Chunks of a checkpoint, which stand for edits that are gone from here and that the reader may lack.
+    pub(crate) chunks: u64,
     /// Why edits of this device were not sealed and are not in it.
     pub(crate) unsealed: Option<EngineError>,
     pub(crate) bytes: u64,
@@ -62,6 +67,8 @@ pub(crate) struct Imported {
     pub(crate) received: u64,
     pub(crate) duplicates: u64,
     pub(crate) changed: BTreeSet<DocId>,
+    /// Documents that came with a checkpoint and were new.
+    pub(crate) joined: u64,
     pub(crate) quarantined: u64,
     /// Records and envelopes that prove nothing, or whose predecessors are not here.
     pub(crate) passed_over: u64,
@@ -85,7 +92,9 @@ pub(crate) fn export_bundle<W: Write>(
     hand_on_records(shared)?;
     let unsealed = seal(shared)?;
     let records = shared.store().records(&shared.space)?;
-    let (streams, floors) = carried(shared, base)?;
+    let (streams, held) = carried(shared, base)?;
+    let chunks = chunks(shared, base, &streams, &held, &records)?;
+    let floors = above_floors(shared, &streams, &held)?;
     let have = |(carried, floor): (&CarriedStream, &u32)| Have {
         stream: carried.stream,
         floor: *floor,
@@ -93,12 +102,20 @@ pub(crate) fn export_bundle<W: Write>(
         tip_id: carried.tip_id.0.first_chunk().copied().unwrap_or_default(),
         holes: Vec::new(),
     };
-    let haves = streams.iter().zip(&floors).map(have).collect();
-    let left_out = floors.iter().map(|floor| u64::from(*floor)).sum();
-    let total = streams.iter().map(|carried| u64::from(carried.tip)).sum::<u64>() - left_out;
+    let mut haves: Vec<Have> = streams.iter().zip(&floors).map(have).collect();
+    // Nothing is left to carry of these: what stands for them is in the chunks, or with the reader.
+    let is_pruned = |have: &Have| have.floor == have.tip && !streams.iter().any(|at| at.stream == have.stream);
+    haves.extend(shared.store().have(&shared.space)?.into_iter().filter(is_pruned));
+    haves.sort_by_key(|have| have.stream);
+    let left_out = held.iter().map(|held| u64::from(*held)).sum();
+    let total = streams.iter().zip(&floors).map(|(carried, floor)| u64::from(carried.tip - floor)).sum::<u64>();
     let mut writer = BundleWriter::begin(out, &shared.space, haves)?;
     let count = records.len() as u64;
     writer.records(records.into_iter().map(|record| record.bytes().to_vec()))?;
+    for chunk in &chunks {
+        let bytes = shared.store().object(&shared.space, chunk)?;
+        writer.envelopes(vec![bytes.ok_or(StoreError::NoCheckpoint)?])?;
+    }
     let mut envelopes = 0;
     for (carried, floor) in streams.iter().zip(&floors) {
         let mut after = *floor;
@@ -111,7 +128,7 @@ pub(crate) fn export_bundle<W: Write>(
         }
     }
     let (out, bytes) = writer.finish()?;
-    Ok((out, Exported { records: count, envelopes, left_out, unsealed, bytes }))
+    Ok((out, Exported { records: count, envelopes, left_out, chunks: chunks.len() as u64, unsealed, bytes }))
 }
 
 /// Who is not in the space, or no more, hands nothing on and takes nothing in, as at a relay.
@@ -176,6 +193,54 @@ fn carried(shared: &Shared, base: &Base) -> Result<(Vec<CarriedStream>, Vec<u32>
         }
     };
     Ok((streams, floors))
+}
+
+/// What lies below the floors here is gone: of each stream, where it goes on.
+fn above_floors(shared: &Shared, streams: &[CarriedStream], held: &[u32]) -> Result<Vec<u32>, StoreError> {
+    let store = shared.store();
+    let floor = |(carried, held): (&CarriedStream, &u32)| {
+        Ok(store.reads().floor_of(&shared.space, &carried.stream)?.min(carried.tip).max(*held))
+    };
+    streams.iter().zip(held).map(floor).collect()
+}
+
+/// The chunks of the newest checkpoint that stands for everything pruned here, if the reader may lack some of that.
+fn chunks(
+    shared: &Shared,
+    base: &Base,
+    streams: &[CarriedStream],
+    held: &[u32],
+    records: &[Record],
+) -> Result<Vec<EnvelopeId>, StoreError> {
+    let (store, space, state) = (shared.store(), &shared.space, shared.state());
+    let pruned: Vec<Have> = store.have(space)?.into_iter().filter(|have| have.floor > 0).collect();
+    let confirmed = match base {
+        Base::Confirmed(device) => store.reads().confirmed_by(space, device)?,
+        _ => BTreeMap::new(),
+    };
+    let reached = |stream: &StreamId| match (streams.iter().position(|carried| carried.stream == *stream), base) {
+        (Some(at), _) => held.get(at).copied().unwrap_or(0),
+        // All of it is pruned.
+        (None, Base::Earlier(earlier)) => earlier.iter().find(|have| have.stream == *stream).map_or(0, |have| have.tip),
+        (None, _) => confirmed.get(stream).copied().unwrap_or(0),
+    };
+    if pruned.iter().all(|have| reached(&have.stream) >= have.floor) {
+        return Ok(Vec::new());
+    }
+    let stands_for_all = |record: &&Record| match record.body() {
+        Body::Checkpoint { cut, chunks, .. } => {
+            let reaches = |have: &Have| cut.iter().any(|at| at.stream == have.stream && at.seq >= have.floor);
+            state.membership.checkpoint_standing(&record.id()) == Some(CheckpointStanding::Endorsed)
+                && pruned.iter().all(reaches)
+                && store.objects_lacking(space, chunks).is_ok_and(|lacking| lacking.is_empty())
+        }
+        _ => false,
+    };
+    let newest = records.iter().filter(stands_for_all).max_by_key(|record| record.order());
+    match newest.map(Record::body) {
+        Some(Body::Checkpoint { chunks, .. }) => Ok(chunks.clone()),
+        _ => Err(StoreError::NoCheckpoint),
+    }
 }
 
 /// The next envelopes of a stream, up to one whose own signature is good: what lies before such a one is vouched for.
@@ -295,14 +360,18 @@ impl Import<'_> {
 
     fn take(&mut self, envelopes: Vec<Vec<u8>>) -> Result<(), EngineError> {
         let (count, state) = (envelopes.len(), self.shared.state());
-        let (mut fitting, mut ahead) = (Vec::new(), HashMap::new());
+        let (mut fitting, mut ahead, mut chunks) = (Vec::new(), HashMap::new(), 0);
         for envelope in envelopes.into_iter().filter_map(|bytes| Envelope::parse(bytes).ok()) {
+            if envelope.header().kind == Kind::Chunk {
+                chunks += usize::from(self.take_chunk(envelope)?);
+                continue;
+            }
             if let Some(reached) = self.place(&state.membership, &ahead, envelope.header()) {
                 ahead.insert(envelope.header().stream, reached);
                 fitting.push(envelope);
             }
         }
-        self.done.passed_over += (count - fitting.len()) as u64;
+        self.done.passed_over += (count - fitting.len() - chunks) as u64;
         if fitting.is_empty() || self.receive(&fitting, &ahead)? {
             return Ok(());
         }
@@ -318,6 +387,36 @@ impl Import<'_> {
         }
         self.done.passed_over += (fitting.len() - taken) as u64;
         Ok(())
+    }
+
+    /// Takes a chunk in, of a checkpoint that this device would begin with at a relay; false: it is passed over.
+    fn take_chunk(&mut self, chunk: Envelope) -> Result<bool, EngineError> {
+        let (space, state) = (self.shared.space, self.shared.state());
+        let keys = (&state.membership, &state.keyring);
+        let mut store = self.shared.store();
+        let Some(record) = checkpoint_of(&store, self.shared, &chunk.id(&space))? else { return Ok(false) };
+        if !is_lacking(&store, &space, &record)? {
+            self.done.duplicates += 1;
+            return Ok(true);
+        }
+        let begun = store.begin_bootstrap(&space, &record, keys.0, keys.1);
+        let taken = begun.and_then(|()| store.take_chunk(&space, keys.0, keys.1, chunk.bytes().to_vec(), wall_ms()));
+        match taken {
+            Ok(report) => {
+                self.done.joined += report.new;
+                self.done.changed.extend(report.changed);
+            }
+            Err(StoreError::Checkpoint(_) | StoreError::PeerMisbehaved { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        if store.bootstrap(&space)?.is_some_and(|begun| begun.chunks.is_empty()) {
+            let report = store.finish_bootstrap(&space, keys.0, keys.1, wall_ms())?;
+            drop(store);
+            self.shared.announce(&report);
+            self.shared.emit(Event::Lagged);
+            self.know_streams()?;
+        }
+        Ok(true)
     }
 
     /// How far its stream gets with an envelope; nothing if no enrolled device writes it or those before it are not here.

@@ -481,10 +481,10 @@ impl Connection<'_> {
             Output::LoadHeld => self.send_job(Job::LoadHeld),
             Output::LoadStream(part) => self.send_job(Job::LoadStream(part)),
             Output::Bootstrap { missing, is_pruned } => self.send_job(Job::Bootstrap { missing, is_pruned }),
-            Output::StoreObject(bytes) => {
+            Output::StoreObject(id, bytes) => {
                 self.store_bytes += bytes.len();
                 self.tally.bytes_pulled += bytes.len() as u64;
-                self.send_job(Job::StoreObject(bytes));
+                self.send_job(Job::StoreObject { id, bytes });
             }
             Output::LoadObjects => self.send_job(Job::LoadObjects),
             Output::LoadObject(id) => self.send_job(Job::LoadObject(id)),

@@ -86,7 +86,10 @@ pub(super) enum Job {
         is_pruned: bool,
     },
     /// An object whose id was compared.
-    StoreObject(Vec<u8>),
+    StoreObject {
+        id: EnvelopeId,
+        bytes: Vec<u8>,
+    },
     LoadObjects,
     LoadObject(EnvelopeId),
     /// The relay said which of the objects that it was offered it holds.
@@ -303,7 +306,7 @@ impl<'a> Worker<'a> {
                 self.answer(Input::Stream { stream, envelopes });
             }
             Job::Bootstrap { missing, is_pruned } => self.bootstrap(&missing, is_pruned)?,
-            Job::StoreObject(bytes) => self.store_object(bytes)?,
+            Job::StoreObject { id, bytes } => self.store_object(id, bytes)?,
             Job::LoadObjects => self.objects_kept()?,
             Job::LoadObject(id) => {
                 let bytes = self.shared.store().object(&self.shared.space, &id)?;

@@ -237,7 +237,7 @@ pub enum Output {
         is_pruned: bool,
     },
     /// Store an object whose id was compared, answer [`Input::ObjectStored`].
-    StoreObject(Vec<u8>),
+    StoreObject(EnvelopeId, Vec<u8>),
     /// All of [`Input::ObjectsWanted`] has come.
     ObjectsFetched {
         /// But these, which the relay does not hold.

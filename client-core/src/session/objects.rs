@@ -258,7 +258,7 @@ impl Session {
         *came |= fetched.is_some();
         if let Some(bytes) = fetched {
             self.objects.stores += 1;
-            self.outputs.push_back(Output::StoreObject(bytes));
+            self.outputs.push_back(Output::StoreObject(*id, bytes));
         }
         if !more
             && let Some((_, id, came)) = self.objects.fetches.remove(at)

@@ -490,7 +490,7 @@ impl Device {
                     }
                 })
             }
-            Output::StoreObject(bytes) => {
+            Output::StoreObject(_, bytes) => {
                 self.objects.push(bytes);
                 Input::ObjectStored
             }

@@ -11,9 +11,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::hash::sha256;
-use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, StreamId};
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
 use lifeos_sync_protocol::record::{Body, Floor, Record};
 use tokio::time::Instant;
@@ -38,6 +37,8 @@ const TURN_MS_MAX: i64 = DAY_MS;
 const SPREAD: Duration = Duration::from_secs(600);
 /// Objects that no checkpoint names are kept for so long: what was just made is named in a moment.
 const UNNAMED_MS_MAX: i64 = 7 * DAY_MS;
+/// A relay that was not reached for so long is not waited for before own envelopes are forgotten.
+const AWAY_MS_MAX: i64 = 90 * DAY_MS;
 /// How long one look into chunks may hold up edits.
 const SLICE: Duration = Duration::from_millis(200);
 
@@ -157,7 +158,7 @@ impl Worker<'_> {
                 // Another one may stand for what this one does not.
                 end = Bootstrap::Taken;
             } else if is_gone || (is_lost && is_only) {
-                self.pass_over(&mut store, begun.checkpoint)?;
+                self.pass_over(&mut store, begun.checkpoint, is_gone)?;
             } else if !is_lost {
                 let chunks = self.awaited_first(&store, begun)?;
                 self.answer(Input::Bootstrap(Bootstrap::Fetch(chunks)));
@@ -178,7 +179,7 @@ impl Worker<'_> {
                 }
                 Err(StoreError::Checkpoint(error)) => {
                     tracing::warn!(%error, "a checkpoint cannot be begun with");
-                    self.pass_over(&mut store, record.id())?;
+                    self.pass_over(&mut store, record.id(), false)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -205,9 +206,10 @@ impl Worker<'_> {
         Ok(chunks.into_iter().filter(|chunk| begun.chunks.contains(chunk)).collect())
     }
 
-    fn pass_over(&mut self, store: &mut Store, checkpoint: RecordId) -> Result<(), StoreError> {
+    /// Does not begin with a checkpoint again; what nobody has looked inside of it goes if it is not to be believed.
+    fn pass_over(&mut self, store: &mut Store, checkpoint: RecordId, takes_back: bool) -> Result<(), StoreError> {
         self.checkpoints.passed_over.insert(checkpoint);
-        store.abandon_bootstrap(&self.shared.space)
+        store.abandon_bootstrap(&self.shared.space, takes_back)
     }
 
     /// The newest checkpoint that enough others vouch for, or that an own device made; where the log is pruned and there
@@ -241,11 +243,8 @@ impl Worker<'_> {
     }
 
     /// A chunk or blob part whose id was compared.
-    pub(super) fn store_object(&mut self, bytes: Vec<u8>) -> Result<(), EngineError> {
+    pub(super) fn store_object(&mut self, id: EnvelopeId, bytes: Vec<u8>) -> Result<(), EngineError> {
         let (state, space, size) = (self.shared.state(), self.shared.space, bytes.len());
-        let Some(id) = Envelope::parse(bytes.clone()).ok().map(|envelope| envelope.id(&space)) else {
-            return Err(StoreError::PeerMisbehaved { what: "bytes that are no object" }.into());
-        };
         let mut store = self.shared.store();
         let begun = store.bootstrap(&space)?.filter(|begun| begun.chunks.contains(&id));
         if let Some(begun) = begun {
@@ -266,7 +265,7 @@ impl Worker<'_> {
                 }
                 Err(StoreError::Checkpoint(error)) => {
                     tracing::warn!(%error, "a checkpoint cannot be taken in");
-                    self.pass_over(&mut store, begun.checkpoint)?;
+                    self.pass_over(&mut store, begun.checkpoint, true)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -320,8 +319,11 @@ impl Worker<'_> {
         }
         let asked = self.shared.take_compaction();
         let is_fetching = self.fetch_parts()?;
-        let is_moving = self.judge_checkpoints()? || self.make_checkpoint(asked)? || self.forget_pruned()?;
-        Ok(is_fetching || is_moving)
+        if self.judge_checkpoints()? || self.make_checkpoint(asked)? {
+            return Ok(true);
+        }
+        self.shared.forget_pruned(wall_ms())?;
+        Ok(is_fetching)
     }
 
     /// Whether the present key is that under which something was erased: no checkpoint is made under it.
@@ -333,6 +335,17 @@ impl Worker<'_> {
 
     /// Looks at what others made, and has the last word on the own ones where nobody else is there.
     fn judge_checkpoints(&mut self) -> Result<bool, EngineError> {
+        loop {
+            let (is_moving, is_paused) = self.judge_for_a_while()?;
+            // An edit gets in between, and then it goes on with the next chunk.
+            if is_moving || !is_paused {
+                return Ok(is_moving);
+            }
+        }
+    }
+
+    /// The same until it has held up edits long enough: whether something is under way, and whether there is more.
+    fn judge_for_a_while(&mut self) -> Result<(bool, bool), EngineError> {
         let (state, space, own) = (self.shared.state(), self.shared.space, self.shared.device);
         let mut store = self.shared.store();
         let records = store.records(&space)?;
@@ -395,9 +408,7 @@ impl Worker<'_> {
             self.answer(Input::ObjectsWanted(wanted));
         }
         let is_moving = self.publish(&mut store, draft)? || is_fetching;
-        drop(store);
-        // An edit gets in between, and then it goes on with the next chunk.
-        if is_paused && !is_moving { self.judge_checkpoints() } else { Ok(is_moving) }
+        Ok((is_moving, is_paused))
     }
 
     /// Makes a checkpoint if one is due and it is this device's turn, or if somebody asked for one.
@@ -480,12 +491,6 @@ impl Worker<'_> {
         let spread = SPREAD.mul_f64(random_u64() as f64 / u64::MAX as f64);
         Ok(Instant::now() >= *self.checkpoints.turn_at.get_or_insert_with(|| Instant::now() + spread))
     }
-
-    /// Forgets envelopes below checkpoints in effect, and objects that nothing names.
-    fn forget_pruned(&self) -> Result<bool, EngineError> {
-        self.shared.forget_pruned(wall_ms())?;
-        Ok(false)
-    }
 }
 
 impl crate::engine::Shared {
@@ -499,8 +504,10 @@ impl crate::engine::Shared {
         }
         let mut store = self.store();
         let records = store.records(space)?;
-        // A relay that has not got all of the own stream could not go on behind what is forgotten here.
-        let (own, relays) = (store.own_tip(space)?.stream, store.relays(space)?);
+        // A relay that has not got all of the own stream is waited for, but not for ever: one that comes back later is
+        // filled from the checkpoint's floors on.
+        let (own, mut relays) = (store.own_tip(space)?.stream, store.relays(space)?);
+        relays.retain(|relay| relay.synced_ms.is_some_and(|at| now_ms.saturating_sub(at) < AWAY_MS_MAX));
         let is_with_all = |cut: &[Floor]| {
             let floor = cut.iter().find(|floor| floor.stream == own).map_or(0, |floor| floor.seq);
             relays.iter().all(|relay| relay.own_acked_seq >= floor)
@@ -527,6 +534,34 @@ impl crate::engine::Shared {
 pub(crate) fn newest_checkpoint<'r>(membership: &Membership, records: &'r [Record]) -> Option<&'r Record> {
     let (kept, found) = (kept(membership, records), checkpoints(membership, records));
     found.iter().find(|record| kept.contains(&record.id())).or(found.first()).copied()
+}
+
+/// The newest checkpoint with a chunk that a device without a place in a log would begin with: others vouch for it, or an
+/// own device made it.
+pub(in crate::engine) fn checkpoint_of(
+    store: &Store,
+    shared: &crate::engine::Shared,
+    chunk: &EnvelopeId,
+) -> Result<Option<Record>, StoreError> {
+    let (state, records) = (shared.state(), store.records(&shared.space)?);
+    let membership = &state.membership;
+    let own_member = membership.devices.get(&shared.device).map(|device| device.member);
+    let is_trusted = |record: &&&Record| match membership.checkpoint_standing(&record.id()) {
+        Some(CheckpointStanding::Endorsed) => true,
+        Some(CheckpointStanding::Proposed) => {
+            membership.checkpoints.get(&record.id()).is_some_and(|made| Some(made.member) == own_member)
+        }
+        _ => false,
+    };
+    let found = checkpoints(membership, &records);
+    let found = found.iter().filter(|record| named(record).any(|id| id == *chunk)).find(is_trusted);
+    Ok(found.map(|record| Record::clone(record)))
+}
+
+/// Whether envelopes up to a checkpoint's cut are not held.
+pub(in crate::engine) fn is_lacking(store: &Store, space: &SpaceId, record: &Record) -> Result<bool, StoreError> {
+    let held = store.have(space)?.iter().map(|have| (have.stream, have.tip)).collect();
+    Ok(behind(record, &held).0 > 0)
 }
 
 /// Time between endorsement and effect in this space.

@@ -128,14 +128,26 @@ impl Store {
         Ok(holding.map(|(chunk, _)| *chunk).collect())
     }
 
-    /// Leaves a checkpoint that turned out to be of no use; what was taken stays.
+    /// Leaves a checkpoint that turned out to be of no use. What was taken stays; but of one that is not to be believed
+    /// (`takes_back`), documents that nobody has looked inside yet go again: they come from elsewhere.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn abandon_bootstrap(&mut self, space: &SpaceId) -> Result<(), StoreError> {
-        let row = find_space(&self.conn, space)?.row;
-        self.conn.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
-        Ok(())
+    pub fn abandon_bootstrap(&mut self, space: &SpaceId, takes_back: bool) -> Result<(), StoreError> {
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        if takes_back {
+            let sql = "SELECT id, doc FROM document WHERE space = ?1 AND unverified <> 0
+                       AND unverified IN (SELECT checkpoint FROM bootstrap WHERE space = ?1)";
+            let taken =
+                Reads { conn: &transaction }.all(sql, [row], |row| Ok((row.get::<_, i64>(0)?, DocId(row.get(1)?))))?;
+            for (id, doc) in taken {
+                self.documents.forget(row, &doc);
+                remove_row(&transaction, id)?;
+            }
+        }
+        transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        Ok(transaction.commit()?)
     }
 
     /// Takes one chunk of the checkpoint that was begun in: object, documents, rows and marks in one commit. Taking one

@@ -28,9 +28,8 @@ use super::draft::{put_live, put_packed};
 use super::due::may_vouch;
 use super::{Said, StreamState, head_bytes, id_at, note_cut, object, said, streams};
 use crate::checkpoint::{
-    CheckpointError, Manifest, Pack, PackedDoc, REASON_BEYOND_END, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN,
-    REASON_DOCUMENT_MISSING, REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, REASON_PART_MISSING, REASON_STREAM_UNKNOWN,
-    open_manifest,
+    CheckpointError, Manifest, Pack, PackedDoc, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN, REASON_DOCUMENT_MISSING,
+    REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, REASON_PART_MISSING, REASON_STREAM_UNKNOWN, open_manifest,
 };
 use crate::document::Document;
 use crate::envelope::{self, VerifiedEnvelope};
@@ -116,7 +115,7 @@ impl Store {
             return Err(StoreError::NoCheckpoint);
         }
         let row = find_space(&self.conn, space)?.row;
-        if let Some(found) = compare_cut(&self.conn, space, row, membership, said.cut)? {
+        if let Some(found) = compare_cut(&self.conn, row, membership, said.cut)? {
             return Ok(found);
         }
         let lacking = object::lacking(&self.conn, row, said.chunks)?;
@@ -154,12 +153,11 @@ impl Store {
 /// Compares the cut with the streams here. `None`: so far nothing is against it.
 fn compare_cut(
     conn: &Connection,
-    space: &SpaceId,
     row: i64,
     membership: &Membership,
     cut: &[lifeos_sync_protocol::record::Floor],
 ) -> Result<Option<Comparison>, StoreError> {
-    let (streams, own) = (streams(conn, row)?, find_space(conn, space)?.stream_row);
+    let streams = streams(conn, row)?;
     let mut behind = !may_vouch(conn, row)?;
     for floor in cut {
         if !membership.devices.contains_key(&floor.device) {
@@ -170,10 +168,8 @@ fn compare_cut(
             continue;
         };
         if floor.seq > known.seq {
-            // Nobody else knows where the own stream ends.
-            if known.row == own {
-                return Ok(Some(wrong(REASON_BEYOND_END, floor.stream, floor.seq)));
-            }
+            // Of the own stream, too: a home that was put back from a copy has written more than it remembers. A relay
+            // holds no such envelope if there is none, and lets nothing take effect.
             behind = true;
         } else if id_at(conn, known, floor.seq)?.is_some_and(|id| id != floor.id) {
             return Ok(Some(wrong(REASON_OTHER_ENVELOPE, floor.stream, floor.seq)));

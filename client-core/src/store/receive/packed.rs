@@ -148,7 +148,19 @@ impl Receiver<'_> {
             }
         }
         self.origins.insert(chunk, Origin { stream: StreamId::ZERO, seq: 0, author: None });
-        self.apply(batch).map(Ok)
+        self.apply(batch)?;
+        // What could not be applied is set aside without a word: the document is here when its heads are.
+        let is_whole = self.documents.find(&packed.doc)?.is_some_and(|ours| {
+            let ours = ours.entry.document.inspect();
+            packed.heads.iter().all(|head| ours.get_change_meta_by_hash(head).is_some())
+        });
+        self.documents.put_down(true);
+        if !is_whole {
+            return Ok(Err(FenceError::Apply));
+        }
+        let sql = "DELETE FROM damaged WHERE space = ?1 AND doc = ?2";
+        self.context.conn.prepare_cached(sql)?.execute((self.context.row, packed.doc.as_ref()))?;
+        Ok(Ok(()))
     }
 }
 

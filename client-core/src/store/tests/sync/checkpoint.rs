@@ -265,6 +265,32 @@ fn an_honest_checkpoint_is_found_to_hold_and_its_chunks_are_used_again() {
     assert_eq!((c.state(), a.state()), (b.state(), b.state()));
 }
 
+#[test]
+fn what_came_of_a_checkpoint_that_is_not_believed_goes_again_and_comes_from_the_log() {
+    let Pair { mut a, .. } = written();
+    let made = a.checkpoint(300);
+    let mut c = newcomer(&mut a, 9);
+    let space = c.space;
+    c.begin(&made);
+    let first = c.store.bootstrap(&space).unwrap().unwrap().chunks[0];
+    c.take(a.store.object(&space, &first).unwrap().unwrap()).unwrap();
+    let taken = c.unverified();
+    assert!(taken > 1);
+    c.title(301, &doc(1), "looked inside, and edited");
+    c.store.abandon_bootstrap(&space, true).unwrap();
+    assert_eq!((c.unverified(), c.store.reads().heads(&space).unwrap().len()), (0, 1), "what was edited here stays");
+    c.check();
+    let mut log = Vec::new();
+    for have in a.store.have(&space).unwrap() {
+        let envelopes = a.store.envelopes(&space, &have.stream, (1, have.tip), usize::MAX, usize::MAX).unwrap();
+        log.extend(envelopes.into_iter().map(|sealed| sealed.bytes));
+    }
+    c.receive(&log);
+    let edit = c.send();
+    a.receive(&edit);
+    assert_eq!(c.state(), a.state());
+}
+
 fn checkpoint_chunks(checkpoint: &Record) -> Vec<EnvelopeId> {
     let Body::Checkpoint { chunks, .. } = checkpoint.body() else { panic!("no checkpoint") };
     chunks.clone()

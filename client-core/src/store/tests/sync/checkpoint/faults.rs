@@ -8,12 +8,13 @@ use lifeos_sync_protocol::record::Floor;
 
 use super::*;
 use crate::checkpoint::{
-    ChunkNote, Manifest, Pack, PackedDoc, REASON_BEYOND_END, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN,
-    REASON_DOCUMENT_MISSING, REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, decode_rows, encode_rows, seal_manifest,
+    ChunkNote, Manifest, Pack, PackedDoc, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN, REASON_DOCUMENT_MISSING,
+    REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, decode_rows, encode_rows, seal_manifest,
 };
 use crate::envelope::{ObjectPlace, open_object, seal_object, verify_kept_object};
 use crate::fence::{APPLY_TIMEOUT, Whole, load_guarded};
 use crate::projection::Value;
+use crate::store::receive::{Records, Steps, TakenPack};
 use crate::store::{Place, Verified};
 
 /// What a checkpoint is made of, opened.
@@ -154,10 +155,10 @@ fn a_stream_that_is_left_out_of_the_cut_is_not_pruned_and_nobody_objects() {
 }
 
 #[test]
-fn a_cut_beyond_the_end_of_the_own_stream_or_at_another_envelope_is_noticed() {
+fn a_cut_beyond_the_own_end_is_vouched_for_by_nobody_and_one_at_another_envelope_is_noticed() {
     let found = judged(|opened, _, b| opened.floor(b.own_stream()).seq += 1);
     let victim = found.2;
-    is_wrong(&found, REASON_BEYOND_END, victim);
+    assert_eq!(found.0, Comparison::Behind, "a home that was put back does not know where its stream ends");
     let found = judged(|opened, _, b| opened.floor(b.own_stream()).id = EnvelopeId([9; 32]));
     is_wrong(&found, REASON_OTHER_ENVELOPE, victim);
     let found = judged(|opened, a, _| opened.floor(a.own_stream()).id = EnvelopeId([9; 32]));
@@ -355,6 +356,34 @@ fn only_devices_of_the_space_can_have_written_what_a_joiner_takes() {
     c.join(&lie, &a);
     assert_eq!(c.read_title(&doc(7)), None);
     assert_eq!(c.store.reads().damaged_documents(&c.space).unwrap()[0].reason, "the change claims another actor");
+}
+
+#[test]
+fn a_document_that_cannot_be_merged_whole_is_wanted_and_not_taken_for_merged() {
+    fn gives_up(job: crate::fence::Job) -> crate::fence::Guarded {
+        crate::fence::Guarded::Timeout { doc: job.document.id(), envelopes: Vec::new() }
+    }
+    let Pair { mut a, mut b, .. } = written();
+    a.title(300, &doc(1), "newer");
+    let made = a.checkpoint(301);
+    b.begin(&made);
+    let before = b.state();
+    let (membership, space) = (b.store.membership(&b.space).unwrap(), b.space);
+    let records = Records { membership: &membership, keyring: &b.keyring };
+    let Body::Checkpoint { chunks, .. } = made.body() else { unreachable!("a checkpoint") };
+    let docs: Vec<PackedDoc> = a.open_chunks(chunks).into_iter().flat_map(|pack| pack.docs).collect();
+    let actors = b.store.have(&space).unwrap().into_iter().map(|have| have.stream).collect();
+    let row: i64 = b.store.conn.query_row("SELECT id FROM checkpoint", [], |row| row.get(0)).unwrap();
+    let taken = || TakenPack { chunk: EnvelopeId([5; 32]), checkpoint: row, actors: &actors, rows: false };
+    let steps = Steps { apply: gives_up, ..Steps::default() };
+    let report = b.store.receive_pack(&space, records, 50, steps, (&docs, taken()), |_| Ok(())).unwrap();
+    assert_eq!((report.refused, b.state()), (1, before), "nothing is lost, and it is not taken for merged");
+    assert_eq!(b.store.reads().damaged_documents(&space).unwrap()[0].doc, doc(1));
+    let records = Records { membership: &membership, keyring: &b.keyring };
+    let report = b.store.receive_pack(&space, records, 51, Steps::default(), (&docs, taken()), |_| Ok(())).unwrap();
+    assert_eq!(report.refused, 0);
+    assert!(b.store.reads().damaged_documents(&space).unwrap().is_empty(), "it has come whole");
+    assert_eq!(b.read_title(&doc(1)).as_deref(), Some("newer"));
 }
 
 #[test]
