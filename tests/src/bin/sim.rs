@@ -184,22 +184,17 @@ fn many(options: &Options) -> ExitCode {
         failed.into_inner().unwrap_or_else(PoisonError::into_inner),
     );
     failed.sort_unstable();
+    let ran = ran.into_inner();
     for (what, count) in &totals {
         println!("{count:>9} {what}");
     }
-    println!(
-        "{} seeds from {}, {} failed, {} s",
-        ran.into_inner(),
-        options.from,
-        failed.len(),
-        began.elapsed().as_secs()
-    );
+    println!("{} seeds from {}, {} failed, {} s", ran, options.from, failed.len(), began.elapsed().as_secs());
     for seed in failed.iter().take(10) {
         println!("again: cargo xtask sim --seed {seed} --shrink");
     }
     // A fault that was never injected proves nothing.
     let missing: Vec<&str> =
-        INJECTED.iter().copied().filter(|what| !totals.contains_key(*what) && options.seeds >= 100).collect();
+        INJECTED.iter().copied().filter(|what| !totals.contains_key(*what) && ran >= 100).collect();
     if !missing.is_empty() {
         println!("never happened: {missing:?}");
     }
