@@ -151,6 +151,10 @@ fn draw(page: &mut Page, status: &Status) {
         let documents = count(status.documents_unverified, "document");
         page.line(format_args!("{documents} came with a checkpoint and will be looked at before they are changed."));
     }
+    for job in &status.jobs {
+        page.line("");
+        page.line(format_args!("Working: {}, {} of {}.", one_line(&job.text), job.done, job.total));
+    }
     if let Some(made) = &status.checkpoint {
         page.line("");
         page.line(checkpoint(made));

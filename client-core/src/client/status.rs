@@ -99,6 +99,7 @@ impl Client {
             joining: reads.bootstrap(&space)?.map(compact::joining),
             attachments: attachments::cache(&reads, &space, now_ms)?,
             proofs: reads.relay_proofs(&space)?.into_iter().map(relay_warning).collect(),
+            jobs: self.jobs(),
         })
     }
 

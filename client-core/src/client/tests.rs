@@ -394,3 +394,52 @@ fn rows_after_any_two_edits_are_those_of_a_fresh_reading() {
         }
     }
 }
+
+/// Work in the background is stopped at moments drawn at random, while edits go on and the home is opened anew.
+#[test]
+fn background_work_that_is_stopped_at_any_moment_leaves_the_home_whole_and_goes_on_where_it_was() {
+    let (dir, mut client) = home();
+    let ids: Vec<_> = (0..120).map(|n| make(&client, &format!("note {n}"), "canary word\n")).collect();
+    let waits = |client: &Client| client.shared.reader().reads().search_dirty_count().unwrap();
+    let mut random = crate::crypto::SeededRandom::new(11);
+    let mut drawn = move |below: u64| u64::from_be_bytes(crate::crypto::random_bytes::<8>(&mut random)) % below;
+    let mut was_stopped = 0;
+    for round in 0..25 {
+        for _ in 0..20 {
+            let id = &ids[drawn(ids.len() as u64) as usize];
+            client.note_set_title(id, &format!("canary title {round} {}", drawn(1_000_000))).unwrap();
+        }
+        let before = waits(&client);
+        assert!(before > 0);
+        client.resume_jobs();
+        std::thread::scope(|scope| {
+            let work = scope.spawn(|| crate::engine::rest(&client.shared).unwrap());
+            let mut told = std::collections::BTreeMap::new();
+            let until = std::time::Instant::now() + std::time::Duration::from_micros(drawn(12_000));
+            while std::time::Instant::now() < until {
+                for job in client.jobs() {
+                    let last = told.insert(job.kind.clone(), (job.done, job.total)).unwrap_or((0, 0));
+                    assert!(
+                        job.done <= job.total && job.done >= last.0 && job.total >= last.1,
+                        "{job:?} after {last:?}"
+                    );
+                }
+            }
+            client.stop_jobs();
+            work.join().unwrap();
+        });
+        let after = waits(&client);
+        assert!(after <= before && client.jobs().is_empty(), "{before} {after}");
+        was_stopped += u32::from(after > 0);
+        assert_eq!(client.search("canary", 500).unwrap().len(), ids.len(), "search is never stale");
+        if round % 5 == 0 {
+            assert!(client.doctor(false, &mut |_| {}).unwrap().ok);
+            drop(client);
+            client = Client::open(&dir.path().join("home")).unwrap();
+        }
+    }
+    assert!(was_stopped > 3, "it was never stopped before it was done: {was_stopped}");
+    client.resume_jobs();
+    crate::engine::rest(&client.shared).unwrap();
+    assert_eq!((waits(&client), client.doctor(false, &mut |_| {}).unwrap().ok), (0, true));
+}

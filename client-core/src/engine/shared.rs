@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::breaker::Circuit;
 use super::circuits::KnownTrouble;
-use super::{Circuits, HomeLock, SpaceState};
+use super::{Circuits, HomeLock, Jobs, SpaceState};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
 use crate::keys::{DeviceKeys, DeviceRoot};
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     awaited: Mutex<BTreeSet<DocId>>,
     /// Held by who does what is done at rest: nothing of it is done twice at once.
     pub(super) upkeep: Mutex<()>,
+    /// What is done in the background.
+    pub(crate) jobs: Jobs,
     /// What this home's work costs.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -77,6 +79,7 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             compaction: AtomicBool::new(false),
             circuits: Circuits::new(),
+            jobs: Jobs::default(),
             awaited: Mutex::default(),
             upkeep: Mutex::new(()),
             metrics: store.metrics(),

@@ -237,6 +237,14 @@ impl<'c> Reads<'c> {
         self.count(sql, [Mark::Search as i64])
     }
 
+    /// Documents whose changes are to become part of their snapshots.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn grown_count(&self) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM mark WHERE kind = ?1", [Mark::Tail as i64])
+    }
+
     /// All projection rows of one document, sorted by (table, key).
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::{Done, EngineError, Worker};
 use crate::crypto::SystemRandom;
+use crate::engine::jobs::JobKind;
 use crate::engine::rotation::DAY_MS;
 use crate::engine::shared::{random_u64, wall_ms};
 use crate::engine::{SpaceState, sealing};
@@ -424,7 +425,12 @@ impl Worker<'_> {
             return Ok(false);
         }
         drop(store);
-        let Some(made) = self.draft_checkpoint(&state)? else { return Ok(false) };
+        let Some(made) = self.draft_checkpoint(&state)? else {
+            if asked && self.shared.jobs.is_stopped() {
+                self.shared.ask_for_compaction();
+            }
+            return Ok(false);
+        };
         let CheckpointDraft { previous, cut, chunks, blobs, enc_manifest } = made;
         let mut store = self.shared.store();
         self.shared.follow_records(&store)?;
@@ -446,6 +452,7 @@ impl Worker<'_> {
             Ok(key) if sealing::check_taken(self.shared, &state.membership, key.epoch()).is_ok() => key,
             _ => return Ok(None),
         };
+        let Some(job) = self.shared.jobs.begin(JobKind::Checkpoint) else { return Ok(None) };
         let begun = Drafting::begin(self.shared.open_reader()?, space, &state.membership, wall_ms());
         let mut drafting = match begun {
             Ok(Some(drafting)) => drafting,
@@ -469,6 +476,10 @@ impl Worker<'_> {
             self.shared.store().keep_chunk(space, &chunk, wall_ms())?;
             let progress = drafting.progress();
             self.tell(Done::Packed { docs: progress.docs, total: progress.docs_all });
+            // Chunks that are kept already are used by the next one.
+            if !job.is_at(progress.docs, progress.docs_all) {
+                return Ok(None);
+            }
         }
         let built = drafting.finish(&key, &mut random)?;
         Ok(Some(self.shared.store().keep_draft(space, built, wall_ms())?))

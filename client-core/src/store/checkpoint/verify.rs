@@ -123,6 +123,12 @@ impl Unverified {
         self.0.last().map(|(claim, _)| Place(claim.checkpoint, claim.id))
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     /// Loads and projects each of them under the watchdog. Needs no store, so that nobody waits for it.
     #[must_use]
     pub fn look(self) -> LookedAt {
