@@ -81,6 +81,11 @@ pub enum Event {
         /// Which space.
         space: SpaceId,
     },
+    /// Who is here, or where they are, changed: ask who is.
+    PresenceChanged {
+        /// Which space.
+        space: SpaceId,
+    },
     /// A device of this person was added, here or elsewhere.
     DeviceAdded {
         /// Which space.

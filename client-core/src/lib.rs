@@ -25,6 +25,7 @@ pub mod modules;
 pub mod names;
 pub mod nearby;
 pub mod own_devices;
+pub mod presence;
 pub mod projection;
 pub mod receipt;
 pub mod records;

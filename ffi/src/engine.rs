@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeos_client_core::client::{Client, ClientError, DatabaseForm, InitOptions, OpenOptions, SyncHandle};
+use lifeos_client_core::client::{
+    Client, ClientError, DatabaseForm, InitOptions, OpenOptions, PresenceDraft, SyncHandle,
+};
 use tokio::sync::watch;
 
 use crate::error::LifeOsError;
 use crate::events::EventStream;
 use crate::link::LinkApprove;
-use crate::records::{DocumentHeads, SearchHit, Status, SyncReport};
+use crate::records::{DevicePresence, DocumentHeads, SearchHit, Selection, Status, SyncReport};
 use crate::runtime::Engine;
 
 /// An open home. All functions may be called from any thread; local edits are durable when they return.
@@ -203,6 +205,38 @@ impl LifeOs {
             Ok(())
         };
         self.engine.run(work).await
+    }
+
+    /// Shows the others of the space, while syncing live, that somebody is here and where. Call it as often as things
+    /// change. Who shows nothing sees nobody.
+    ///
+    /// # Errors
+    /// [`LifeOsError`].
+    pub async fn show_presence(
+        &self,
+        idle: bool,
+        note: Option<String>,
+        selection: Option<Selection>,
+    ) -> Result<(), LifeOsError> {
+        let selection =
+            selection.map(|Selection { anchor, head }| lifeos_client_core::client::Selection { anchor, head });
+        self.local(move |client| client.set_presence(Some(PresenceDraft { idle, note, selection }))).await
+    }
+
+    /// Shows nothing any more.
+    ///
+    /// # Errors
+    /// [`LifeOsError`].
+    pub async fn hide_presence(&self) -> Result<(), LifeOsError> {
+        self.local(|client| client.set_presence(None)).await
+    }
+
+    /// The other devices that are here now.
+    ///
+    /// # Errors
+    /// [`LifeOsError`].
+    pub async fn presence(&self) -> Result<Vec<DevicePresence>, LifeOsError> {
+        self.local(|client| Ok(client.presence()?.into_iter().map(Into::into).collect())).await
     }
 
     /// Events from now on.

@@ -54,6 +54,11 @@ pub enum SyncEvent {
         /// Space, hex.
         space: String,
     },
+    /// Who is here, or where, changed: ask for the presence.
+    PresenceChanged {
+        /// Space, hex.
+        space: String,
+    },
     /// Events were dropped because nobody pulled: read everything again.
     Lagged,
     /// Something this version of the bindings has no name for.
@@ -127,6 +132,7 @@ impl From<Event> for SyncEvent {
             Event::Sync { state, .. } => state.into(),
             Event::Quarantined { envelope, reason, .. } => Self::Quarantined { envelope: envelope.to_string(), reason },
             Event::MembershipChanged { space } => Self::MembershipChanged { space: space.to_string() },
+            Event::PresenceChanged { space } => Self::PresenceChanged { space: space.to_string() },
             Event::Lagged => Self::Lagged,
             _ => Self::Other,
         }

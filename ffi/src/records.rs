@@ -63,6 +63,28 @@ macro_rules! mirror {
 }
 
 mirror! {
+    /// A part of a note's text, in characters as splicing counts them.
+    Selection {
+        /// Where it began.
+        anchor: u32,
+        /// Where the caret is; equal to the anchor when nothing is selected.
+        head: u32,
+    }
+    /// Another device that is here now.
+    DevicePresence {
+        /// Hex.
+        device: String,
+        /// Whose it is, hex.
+        member: String,
+        /// Nobody has done anything there for a while.
+        idle: bool,
+        /// The note that is open there, hex.
+        note: Option<String>,
+        /// What is selected in it, in the text as it is here.
+        selection: Option<Selection>,
+        /// How long ago it said so (ms).
+        heard_ago_ms: i64,
+    }
     /// A note, whole.
     Note {
         /// Hex id.

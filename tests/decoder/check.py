@@ -438,6 +438,33 @@ def check_receipt(vectors):
         refuses(f"receipt cut at {at}", lambda: envelopes.receipt(body[:at]))
 
 
+@check("presence.txt")
+def check_presence(vectors):
+    of_space = Vectors.all["space.txt"]
+    space, secret = Record(of_space["genesis"]).id, of_space["epoch_1.secret"]
+    envelope, device = Envelope(vectors["presence"]), vectors["device"]
+    envelope.verify(space, device)
+    vectors.equal("presence.id", envelope.id(space))
+    body = envelope.open(space, secret)
+    vectors.equal("presence.body", body)
+    r32, session, heard, state, doc, selection = envelopes.presence(body)
+    vectors.equal("r32", r32)
+    vectors.equal("session", session)
+    vectors.equal("heard", b"".join(one + count.to_bytes(4, "big") for one, count in heard))
+    vectors.equal("doc", doc)
+    (actor, counter), end = selection
+    vectors.equal("actor", actor)
+    vectors.equal("counter", counter.to_bytes(4, "big"))
+    if envelope.kind != envelopes.EPHEMERAL or (state, end) != (1, None):
+        raise Failed("presence.txt: it says something else")
+    if envelope.stream != envelopes.stream_id(space, device, r32):
+        raise Failed("presence.txt: another device's stream")
+    if envelopes.presence(vectors["gone.body"])[2:] != ([], 2, None, None):
+        raise Failed("presence.txt: a goodbye that says something else")
+    for at in range(len(body)):
+        refuses(f"presence cut at {at}", lambda: envelopes.presence(body[:at]))
+
+
 @check("checkpoint.txt")
 def check_checkpoint(vectors):
     of_space = Vectors.all["space.txt"]

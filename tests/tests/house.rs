@@ -172,6 +172,7 @@ fn imports_inside_client_core_point_downward() {
         "envelope",
         "witness",
         "receipt",
+        "presence",
         "document",
         "registry",
         "modules",

@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 import lifeos_ffi
-from lifeos_ffi import LifeOs, LifeOsError, NoteDraft, NoteFilter, SyncEvent
+from lifeos_ffi import LifeOs, LifeOsError, NoteDraft, NoteFilter, Selection, SyncEvent
 
 from relay_process import Relay
 
@@ -122,6 +122,28 @@ class TwoDevices(unittest.IsolatedAsyncioTestCase):
         await asyncio.wait_for(arrives(), WAIT_S)
         self.assertEqual((await phone.note(note)).title, "Live")
         await phone.stop_sync()
+
+    async def test_two_devices_that_sync_live_see_where_the_other_is(self):
+        phone = await self.link_phone()
+        note = await self.laptop.note_create(NoteDraft(title="Live", markdown="one two\n"))
+        await sync_until_quiet(self.laptop, phone)
+        events = phone.subscribe()
+        for device in (self.laptop, phone):
+            device.start_sync()
+        await self.laptop.show_presence(False, note, Selection(anchor=1, head=4))
+        await phone.show_presence(True, None, None)
+
+        async def seen():
+            while not await phone.presence():
+                await events.next_events(100)
+            return await phone.presence()
+
+        here = await asyncio.wait_for(seen(), WAIT_S)
+        self.assertEqual([(one.device, one.note, one.idle) for one in here], [(self.laptop.device_id(), note, False)])
+        self.assertEqual((here[0].selection.anchor, here[0].selection.head), (1, 4))
+        for device in (self.laptop, phone):
+            await device.stop_sync()
+        self.assertEqual(await phone.presence(), [])
 
     async def test_a_reader_that_stops_waiting_loses_no_event(self):
         events = self.laptop.subscribe()

@@ -231,6 +231,7 @@ fn event_json(event: &Event) -> Value {
             json!({"event": "device_added", "device": device.to_string(), "by": by.to_string()})
         }
         Event::MembershipChanged { .. } => json!({"event": "membership_changed"}),
+        Event::PresenceChanged { .. } => json!({"event": "presence_changed"}),
         Event::Lagged => json!({"event": "lagged"}),
         _ => json!({"event": "other"}),
     }
@@ -277,6 +278,7 @@ fn event_text(event: &Event) -> String {
             short(&device.to_string())
         ),
         Event::MembershipChanged { .. } => "Members or devices changed".into(),
+        Event::PresenceChanged { .. } => "Who is here changed".into(),
         Event::Lagged => "Too slow to show everything; `lifeos status` tells where things stand".into(),
         _ => "Something else happened".into(),
     }

@@ -14,6 +14,7 @@
 //! | `bundle` | what a relay would carry, in a file |
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
+//! | `presence` | who is here now, and where |
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 //! | `follow` | a person's devices are in all of the person's spaces, or in none |
 
@@ -42,6 +43,7 @@ mod notebooks;
 mod notes;
 mod notices;
 mod peer;
+mod presence;
 mod protect;
 mod reach;
 mod recover;
@@ -75,6 +77,7 @@ pub use events::Subscription;
 pub use home::{HomeDraft, OpenOptions};
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
 pub use peer::{PeerReport, PeerStore};
+pub use presence::{DevicePresence, PresenceDraft, Selection};
 pub use recover::{PhraseStanding, RecoverReport, Recovering};
 pub use recover_spaces::{SpaceOutcome, SpaceRecovery};
 pub use sync::SyncHandle;

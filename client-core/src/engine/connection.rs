@@ -1,11 +1,13 @@
 //! One connection from HELLO to its end: moves bytes between transport, session and store worker.
 
+mod presence;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lifeos_sync_protocol::ids::DocId;
+use lifeos_sync_protocol::ids::{DocId, StreamId};
 use lifeos_sync_protocol::log::have_digest;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -20,6 +22,7 @@ use crate::receipt;
 use crate::session::{Input, LogChange, Output, PushPause, PushStop, Session, SessionConfig, SessionError};
 use crate::store::{RelayId, RelayState, micros_since};
 use crate::transport::{FrameReceiver, FrameSender, TransportError};
+use presence::Presence;
 
 /// Frames received and not handled yet.
 const FRAMES_READ_MAX: usize = 4;
@@ -107,7 +110,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     progress: OnProgress<'_>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
-    let (session, relay, begun) = begin(shared, relay)?;
+    let (session, relay, begun, own) = begin(shared, relay)?;
     let waiting = Arc::new(AtomicUsize::new(0));
     let (to_writer, frames_out) = mpsc::unbounded_channel();
     let writer = task::spawn(write_frames(sender, frames_out, Arc::clone(&waiting)));
@@ -149,6 +152,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         kept_at: None,
         usable: false,
         to_give: (0, 0),
+        presence: Presence::new(shared, own),
     };
     let result = connection.run(frames_in, done, stop).await;
     drop(connection);
@@ -160,7 +164,10 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     result
 }
 
-fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun), EngineError> {
+/// A session, its relay, what the worker begins with, and the own stream with what its id commits to.
+type Beginning = (Session, RelayState, Begun, (StreamId, [u8; 32]));
+
+fn begin(shared: &Shared, relay: RelayId) -> Result<Beginning, EngineError> {
     // Another process of this home may have written records.
     let is_news = shared.follow_records(&shared.store())?;
     if is_news {
@@ -168,6 +175,7 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun)
     }
     let (store, state) = (shared.store(), shared.state());
     let (relay, held, own) = (store.reads().relay(relay)?, store.have(&shared.space)?, store.own_tip(&shared.space)?);
+    let stream = store.own_stream(&shared.space)?;
     drop(store);
     let devices = state.membership.devices.values().filter(|device| device.removed_by.is_none()).count();
     let session = Session::new(SessionConfig {
@@ -184,7 +192,7 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<(Session, RelayState, Begun)
         receipt_every_ms: receipt::every_ms(devices, random_u64()),
         now_ms: 0,
     });
-    Ok((session, relay, Begun { stream: own.stream, records_seen: state.records_changed }))
+    Ok((session, relay, Begun { stream: own.stream, records_seen: state.records_changed }, stream))
 }
 
 async fn write_frames<S: FrameSender>(
@@ -257,6 +265,7 @@ struct Connection<'a> {
     usable: bool,
     /// Objects that the relay lacked: those it has now, and all.
     to_give: (u64, u64),
+    presence: Presence,
 }
 
 impl Connection<'_> {
@@ -276,17 +285,25 @@ impl Connection<'_> {
             if self.finished {
                 return self.unsent.take().map_or(Ok(()), Err);
             }
-            let seal_at = self.seal_at.unwrap_or_else(|| self.started + Duration::from_secs(u64::from(u32::MAX)));
+            let never = self.started + Duration::from_secs(u64::from(u32::MAX));
+            let (seal_at, presence_at) = (self.seal_at.unwrap_or(never), self.presence.due.unwrap_or(never));
+            let is_live = self.mode == Mode::Live && self.tally.was_live;
             tokio::select! {
                 // Answers first: they free what reading waits for.
                 biased;
                 // The worker ends before the jobs do only by a panic.
                 done = done.recv() => self.handle_done(done.ok_or(EngineError::Fault)?)?,
-                _ = stop.wait_for(|stop| *stop) => return Err(EngineError::Stopped),
+                _ = stop.wait_for(|stop| *stop) => {
+                    self.say_goodbye();
+                    return Err(EngineError::Stopped);
+                }
                 () = tokio::time::sleep_until(seal_at), if self.seal_at.is_some() => self.seal(),
                 // The senders live as long as the home is open.
-                _ = edited.changed(), if self.mode == Mode::Live && self.tally.was_live => self.plan_seal(),
+                _ = edited.changed(), if is_live => self.plan_seal(),
                 _ = self.news.changed(), if self.mode == Mode::Live => self.hear_news(),
+                () = tokio::time::sleep_until(presence_at), if is_live => self.keep_presence(),
+                _ = self.presence.changes.changed(), if is_live => self.keep_presence(),
+                sealed = self.presence.outgoing.recv(), if is_live => self.say_presence(sealed.ok()),
                 frame = frames.recv(), if self.store_bytes < STORE_BYTES_MAX => self.handle_frame(frame)?,
                 _ = ticks.tick() => self.tick(),
             }
@@ -514,6 +531,7 @@ impl Connection<'_> {
                 self.store_bytes += bytes.len();
                 self.send_job(Job::HearReceipt(bytes));
             }
+            Output::Presence(bytes) => self.hear_presence(bytes),
             Output::Given { envelopes } => {
                 self.busy_at = Instant::now();
                 self.tally.given += envelopes;
@@ -536,6 +554,7 @@ impl Connection<'_> {
                 self.shared.trace("connection", "live", 0);
                 self.send_job(Job::CaughtUp);
                 self.emit(SyncState::Live);
+                self.arrive();
                 self.finish_without_pushing();
             }
             Output::Idle => self.idle(),

@@ -130,6 +130,7 @@ pub(crate) async fn exchange_records(shared: &Arc<Shared>) -> Result<(), EngineE
 pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let (mut lock, mut breaker) = (None, Breaker::default());
     let mut running = Running::default();
+    shared.presence.set_leaving(false);
     while !is_stopped(&stop) {
         if lock.is_none() {
             lock =
@@ -155,6 +156,7 @@ pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool
             () = running.ended(), if !running.tasks.is_empty() => {}
         }
     }
+    shared.presence.set_leaving(true);
     running.follow(&shared, &[]);
     while !running.tasks.is_empty() {
         running.ended().await;

@@ -22,6 +22,7 @@ mod jobs;
 mod live;
 mod lock;
 mod peer;
+mod presence;
 mod records;
 mod rendezvous;
 mod rotation;

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::breaker::Circuit;
 use super::circuits::KnownTrouble;
+use super::presence::LivePresence;
 use super::{Circuits, HomeLock, Jobs, SpaceState};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, Origin};
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) edited: watch::Sender<u64>,
     /// Counts envelopes received: what came by one relay, others may lack.
     pub(crate) news: watch::Sender<u64>,
+    /// Who is here now.
+    pub(crate) presence: LivePresence,
     store: Mutex<Store>,
     reader: Mutex<Reader>,
     state: RwLock<Arc<SpaceState>>,
@@ -74,6 +77,8 @@ impl Shared {
             keys,
             edited: watch::Sender::new(0),
             news: watch::Sender::new(0),
+            presence: LivePresence::new(),
+            store: Mutex::new(store),
             reader: Mutex::new(reader),
             state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,

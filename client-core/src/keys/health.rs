@@ -68,8 +68,8 @@ impl SealKey {
     }
 }
 
-/// The epoch that a receipt is to be sealed under, with its secret: nothing else goes under it, so that a device that
-/// only reads never seals content. Only [`receipt_key`] makes one.
+/// The epoch that a receipt or presence is to be sealed under, with its secret: nothing else goes under it, so that a
+/// device that only reads never seals content. Only [`receipt_key`] makes one.
 #[derive(Debug, Clone)]
 pub struct ReceiptKey(SealKey);
 
@@ -105,7 +105,7 @@ pub fn health(
     current_secret(membership, keyring)
 }
 
-/// The same for a receipt, which a reader's device gives, too.
+/// The same for a receipt or presence, which a reader's device gives, too.
 ///
 /// # Errors
 /// [`KeyFault`].

@@ -159,6 +159,8 @@ pub enum Input {
     OwnReceipt(Option<SealedEnvelope>),
     /// The sealer has run: the outbox may hold something new. Nothing is pushed before the first of these.
     OutboxChanged,
+    /// A sealed presence message: goes now or never.
+    Presence(Vec<u8>),
     /// The time, at least every few seconds.
     Tick(u64),
     /// The transport ended.
@@ -264,6 +266,8 @@ pub enum Output {
     ReceiptTaken,
     /// What another device says of itself, or this one said once. The relay's word for it is worth nothing.
     Receipt(Vec<u8>),
+    /// What another device says of who is there. The relay's word for it is worth nothing.
+    Presence(Vec<u8>),
     /// The relay lacked so many envelopes, and has them now, durably.
     Given {
         /// How many.
@@ -633,6 +637,7 @@ impl Session {
             Input::ObjectsChanged => self.objects.look_again(),
             Input::OwnReceipt(receipt) => self.handle_own_receipt(receipt),
             Input::OutboxChanged => self.push.reopen(),
+            Input::Presence(envelope) => self.send_presence(envelope),
             Input::Tick(now_ms) => self.handle_tick(now_ms)?,
             Input::Disconnected => return Err(SessionError::Disconnected),
         }

@@ -14,8 +14,9 @@ use std::collections::VecDeque;
 
 use lifeos_sync_protocol::frame::{Frame, PushResult, PushStatus};
 
-use super::{Asked, Output, Session, SessionError};
+use super::{Asked, Output, Phase, Session, SessionError};
 use crate::envelope::SealedEnvelope;
+use crate::presence;
 use crate::receipt::{NEWS_MAX, QUIET_MS, looks_like_one};
 
 /// Bytes of others' receipts that wait until the records are equal; the relay tells what is over again some day.
@@ -147,12 +148,25 @@ impl Session {
         Ok(())
     }
 
-    /// Presence has no reader yet and is passed over; it is legal.
+    /// A receipt waits until the records are equal. Presence does not, and of what came before that nothing is said.
     pub(super) fn handle_ephemeral(&mut self, envelope: Vec<u8>) {
+        if presence::looks_like_one(&envelope) {
+            if matches!(self.phase, Phase::Open) {
+                self.outputs.push_back(Output::Presence(envelope));
+            }
+            return;
+        }
         let fits = self.receipts.heard_bytes.saturating_add(envelope.len()) <= HEARD_BYTES_MAX;
         if fits && looks_like_one(&envelope) {
             self.receipts.heard_bytes += envelope.len();
             self.receipts.heard.push_back(envelope);
+        }
+    }
+
+    /// Nobody answers it, and while the connection is not open nobody is told.
+    pub(super) fn send_presence(&mut self, envelope: Vec<u8>) {
+        if matches!(self.phase, Phase::Open) {
+            self.send(&Frame::Ephemeral { session: self.number, envelope }, 0);
         }
     }
 }

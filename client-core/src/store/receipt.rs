@@ -160,6 +160,15 @@ impl Store {
             Ok(if is_own { HeardReceipt::Own } else { HeardReceipt::Taken(teller) })
         })
     }
+
+    /// The stream that this device writes, and what its id commits to: they say whose a message outside streams is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn own_stream(&self, space: &SpaceId) -> Result<(StreamId, [u8; 32]), StoreError> {
+        let space_ref = find_space(&self.conn, space)?;
+        Ok((space_ref.stream, own_r32(&self.conn, space_ref)?))
+    }
 }
 
 impl Reads<'_> {

@@ -30,6 +30,7 @@ use crate::keys::{DeviceKeys, DeviceRoot, EpochSecret, Keyring, OwnKeys, Recover
 use crate::link::{ExistingDevice, GrantedSpaceInput, LinkStep, NewDevice, OfferedSpace};
 use crate::nearby::announce;
 use crate::own_devices::{Place, claim};
+use crate::presence::{self, Activity, At, Point, Presence, Shown};
 use crate::projection::{Row, Value};
 use crate::receipt::{self, Receipt};
 use crate::records::{
@@ -82,6 +83,13 @@ fn files() -> [(&'static str, &'static str, Vectors); 11] {
              (stream, u32 seq) twice, one record as advice, u32 set_aside. device: its sign_pk; .id and .body as in \
              sealed.txt.",
             receipt(),
+        ),
+        (
+            "presence.txt",
+            "What the second device of space.txt says of who is there, sealed under epoch_1: r32, session, heard (session, \
+             u32 count) twice, doc, and the selection from before the character of actor and u32 counter to the end. device: \
+             its sign_pk; .id and .body as in sealed.txt; gone.body: that nobody is there any more.",
+            presence(),
         ),
         (
             "checkpoint.txt",
@@ -420,6 +428,39 @@ fn receipt() -> Vectors {
         ("receipt", sealed.bytes),
         ("receipt.id", sealed.id.0.to_vec()),
         ("receipt.body", said.encode()),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .to_vec()
+}
+
+fn presence() -> Vectors {
+    let World { founded, new, membership, keyring, mut random, .. } = world();
+    let (space, device) = (founded.space, new.sign_pk());
+    let tip = StreamTip::start(&space, &device, &mut random);
+    let mut heard = [7, u32::MAX].map(|count| (random_bytes(&mut random), count)).to_vec();
+    heard.sort_unstable();
+    let (doc, actor, counter) = (DocId(random_bytes(&mut random)), StreamId(random_bytes(&mut random)), 0x0102_0304);
+    let selection = Some((Point::Before { actor, counter }, Point::End));
+    let shown = Some(Shown { activity: Activity::Idle, at: Some(At { doc, selection }) });
+    let said = Presence { r32: tip.id, session: random_bytes(&mut random), heard, shown };
+    let key = receipt_key(&device, OwnKeys::first(&new), &membership, &keyring).unwrap();
+    let sealed = presence::seal(&space, (tip.stream, 6), &new, &key, &said, &mut random).unwrap();
+    let opened = presence::open(&space, &membership, &keyring, key.epoch(), sealed.bytes.clone()).unwrap();
+    assert_eq!((opened.device, opened.count, &opened.presence), (device, 6, &said));
+    let heard =
+        said.heard.iter().flat_map(|(session, count)| [session.to_vec(), count.to_be_bytes().to_vec()].concat());
+    [
+        ("device", device.0.to_vec()),
+        ("r32", said.r32.to_vec()),
+        ("session", said.session.to_vec()),
+        ("heard", heard.collect()),
+        ("doc", doc.0.to_vec()),
+        ("actor", actor.0.to_vec()),
+        ("counter", counter.to_be_bytes().to_vec()),
+        ("presence", sealed.bytes),
+        ("presence.id", sealed.id.0.to_vec()),
+        ("presence.body", said.encode()),
+        ("gone.body", Presence { heard: Vec::new(), shown: None, ..said }.encode()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .to_vec()

@@ -161,6 +161,36 @@ def receipt(body):
     return r32, said_ms, held, app, aside
 
 
+def presence(body):
+    """(r32, session, [(session, count)], state, document, selection) of a Presence; a point is None or (actor, counter)."""
+    value = cbor.decode(body)
+    if not isinstance(value, dict) or not {1, 2, 3, 4} <= value.keys():
+        raise Refused("a Presence is a map with who, what was heard and what is shown")
+    r32, session, heard, state = value[1], value[2], [tuple(one) for one in value[3]], value[4]
+    if any(not isinstance(one, bytes) for one in (r32, session)) or (len(r32), len(session)) != (32, 16):
+        raise Refused("a field of another size")
+    if len(heard) > 64 or any(len(one) != 2 or not isinstance(one[1], int) for one in heard):
+        raise Refused("sessions beyond the limit")
+    _ascending([one for one, _ in heard], 16)
+    doc = value.get(5)
+    if state not in (0, 1, 2) or (state == 2 and doc is not None) or (doc is not None and len(doc) != 16):
+        raise Refused("a state or place that cannot be")
+    if 6 not in value:
+        return r32, session, heard, state, doc, None
+    if doc is None or len(value[6]) != 2:
+        raise Refused("a selection in no document, or of more than two points")
+    return r32, session, heard, state, doc, [_point(one) for one in value[6]]
+
+
+def _point(value):
+    if value == []:
+        return None
+    actor, counter = value
+    if len(actor) != 16 or not 0 <= counter < 2**32:
+        raise Refused("no operation of a document")
+    return actor, counter
+
+
 def pack(body):
     """(projection stamp, [(document, genesis, heads, bytes, rows)]) of a Chunk."""
     value = cbor.decode(body)

@@ -9,6 +9,7 @@
 //! devices that change different attributes both get their way. State is never text (modules.md §2.1).
 
 mod apply;
+mod cursor;
 mod diff;
 mod flat;
 
@@ -20,6 +21,7 @@ use crate::document::DocumentError;
 use crate::registry::BODY_BYTES_MAX;
 
 pub(crate) use apply::{all_marks, apply, grows};
+pub use cursor::{find_point, point_at};
 pub(crate) use diff::{Script, Step, compose_positions, push, script};
 pub(crate) use flat::{BLOCK, Flat, Marker};
 
