@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lifeos_client_core::crypto::{SeededRandom, random_bytes};
 use lifeos_client_core::document::{Document, DocumentError};
+use lifeos_client_core::engine::Pace;
 use lifeos_client_core::keys::{DeviceKeys, DeviceRoot, OwnKeys, PhraseLength, RecoveryPhrase, SealKey, health};
 use lifeos_client_core::modules::notes::whole::WholeNote;
 use lifeos_client_core::modules::notes::{Draft, body, markdown, note};
@@ -80,6 +81,14 @@ impl Home {
             .expect("an edit");
     }
 
+    /// Writes into the first note; how many bytes the change has.
+    fn insert(&mut self, at: usize, text: &str) -> usize {
+        let note = self.notes[0];
+        let splice = |doc: &mut _| body::splice(doc, at, 0, text).map_err(StoreError::from);
+        let written = self.store.write::<_, StoreError>(&self.space, NOW_MS, |tx| tx.edit(&note, NOTE_GENESIS, splice));
+        written.expect("an edit").1.bytes
+    }
+
     fn seal(&mut self) -> usize {
         let budget = SealBudget::default();
         let sealed = self.store.seal_pending(&self.space, &self.keys, &self.key, budget, &mut self.random);
@@ -131,6 +140,70 @@ pub(super) fn commit(short: bool) -> Vec<Figure> {
         },
         in_memory(n),
     ]
+}
+
+/// Milliseconds between two letters of somebody who types five a second, with the pauses of a sentence's end.
+fn pauses(letters: usize) -> impl Iterator<Item = u64> {
+    (0..letters).map(|at| if at % 80 == 79 { 2_500 } else { 120 + (at as u64 * 37) % 160 })
+}
+
+/// What a typed paragraph costs on the wire, by the engine's rule, beside an envelope for each letter.
+pub(super) fn typing(short: bool) -> Vec<Figure> {
+    let letters = if short { 200 } else { 1_000 };
+    let ruled = typed(letters, 0, Some(Pace::default()));
+    let gathered = typed(letters, 500, Some(Pace::default()));
+    let each = typed(letters, 0, None);
+    vec![Figure {
+        name: "typing",
+        what: "bytes of envelopes for a typed paragraph, a change for each letter".into(),
+        n: letters,
+        value: ("bytes", ruled.0 as f64),
+        yardstick: Some(("an envelope for each letter".into(), each.0 as f64)),
+        target: "≤ 0.5",
+        met: ruled.0 * 2 <= each.0,
+        extra: vec![
+            ("envelopes", ruled.1 as f64),
+            ("bytes_a_letter", ruled.0 as f64 / letters as f64),
+            ("bytes_with_a_change_each_500_ms", gathered.0 as f64),
+        ],
+    }]
+}
+
+/// Bytes and number of the envelopes; letters closer together than `gather_ms` are one change.
+fn typed(letters: usize, gather_ms: u64, pace: Option<Pace>) -> (usize, usize) {
+    let folder = tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).expect("a folder");
+    let mut home = Home::new(&folder.path().join("home"));
+    while home.seal() > 0 {}
+    let from = home.store.own_tip(&home.space).expect("a stream").seq;
+    let text: Vec<char> = vault::note(1).chars().filter(|letter| !letter.is_control()).cycle().take(letters).collect();
+    let (mut now_ms, mut written, mut since_ms) = (0, 0, None);
+    let mut pace_now = pace;
+    for (at, pause_ms) in pauses(letters).enumerate() {
+        now_ms += pause_ms;
+        let begun_ms = *since_ms.get_or_insert(now_ms);
+        if now_ms - begun_ms >= gather_ms || at + 1 == letters {
+            let part: String = text[written..=at].iter().collect();
+            let bytes = home.insert(written, &part);
+            (written, since_ms) = (at + 1, None);
+            match &mut pace_now {
+                Some(pace) => {
+                    if pace.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+                        pace.sealed();
+                        home.seal();
+                    }
+                    pace.edited(bytes as u64, now_ms);
+                    if pace.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+                        pace.sealed();
+                        home.seal();
+                    }
+                }
+                None => drop(home.seal()),
+            }
+        }
+    }
+    home.seal();
+    let sealed = home.store.outbox(&home.space, from, usize::MAX, usize::MAX).expect("envelopes");
+    (sealed.iter().map(|envelope| envelope.bytes.len()).sum(), sealed.len())
 }
 
 /// What is left of an edit when the disk costs nothing.

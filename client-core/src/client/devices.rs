@@ -237,7 +237,7 @@ impl Client {
         let records = (&state.membership, &state.keyring);
         let report = self.shared.store().adopt(&space, (&found.stream, found.seq), records, wall_ms())?;
         let changed = report.changed.len() as u64;
-        let commit = crate::store::Commit { docs: report.changed };
+        let commit = crate::store::Commit { docs: report.changed, ..Default::default() };
         self.shared.committed(commit);
         self.shared.ring();
         Ok(changed)
@@ -319,7 +319,7 @@ impl Client {
         let state = self.shared.state();
         let report = store.retry_quarantined(&space, &state.membership, &state.keyring, wall_ms())?;
         drop(store);
-        self.shared.committed(crate::store::Commit { docs: report.changed });
+        self.shared.committed(crate::store::Commit { docs: report.changed, ..Default::default() });
         Ok((value, is_new))
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::shared::random_u64;
 use super::worker::{self, Begun, Done, Job};
-use super::{EngineError, Shared, task, upkeep};
+use super::{EngineError, Pace, Shared, task, upkeep};
 use crate::crypto::{SystemRandom, random_bytes};
 use crate::event::{Event, ProgressStep, SyncState};
 use crate::metrics::{Tick, Work};
@@ -31,10 +31,6 @@ const STORE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes that may wait for the socket: the session's window and a little more. Reached only when a peer sends
 /// requests and reads no answers.
 const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Edits closer together than this are sealed together.
-const COALESCE: Duration = Duration::from_secs(1);
-/// An edit after a rest this long is sealed at once.
-const RESTED: Duration = Duration::from_secs(2);
 /// How often edits of another process are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often the session is told the time.
@@ -136,8 +132,8 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
         store_bytes: 0,
         acked: relay.own_acked_seq,
         tip_seq: relay.own_acked_seq,
-        sealed_at: None,
-        seal_at: None,
+        pace: Pace::default(),
+        bytes_edited: shared.bytes_edited.load(Ordering::Relaxed),
         looked_at: Instant::now(),
         busy_at: Instant::now(),
         rested: false,
@@ -241,8 +237,10 @@ struct Connection<'a> {
     store_bytes: usize,
     acked: u32,
     tip_seq: u32,
-    sealed_at: Option<Instant>,
-    seal_at: Option<Instant>,
+    /// When what was edited is sealed.
+    pace: Pace,
+    /// Bytes of all changes that it knows of.
+    bytes_edited: u64,
     looked_at: Instant,
     busy_at: Instant,
     rested: bool,
@@ -286,7 +284,7 @@ impl Connection<'_> {
                 return self.unsent.take().map_or(Ok(()), Err);
             }
             let never = self.started + Duration::from_secs(u64::from(u32::MAX));
-            let (seal_at, presence_at) = (self.seal_at.unwrap_or(never), self.presence.due.unwrap_or(never));
+            let (seal_at, presence_at) = (self.seal_at().unwrap_or(never), self.presence.due.unwrap_or(never));
             let is_live = self.mode == Mode::Live && self.tally.was_live;
             tokio::select! {
                 // Answers first: they free what reading waits for.
@@ -297,7 +295,7 @@ impl Connection<'_> {
                     self.say_goodbye();
                     return Err(EngineError::Stopped);
                 }
-                () = tokio::time::sleep_until(seal_at), if self.seal_at.is_some() => self.seal(),
+                () = tokio::time::sleep_until(seal_at), if self.pace.due_ms().is_some() => self.seal(),
                 // The senders live as long as the home is open.
                 _ = edited.changed(), if is_live => self.plan_seal(),
                 _ = self.news.changed(), if self.mode == Mode::Live => self.hear_news(),
@@ -324,8 +322,7 @@ impl Connection<'_> {
     }
 
     fn tick(&mut self) {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.session.handle(Input::Tick(now_ms));
+        self.session.handle(Input::Tick(self.elapsed_ms()));
         if self.mode == Mode::Live && self.tally.was_live {
             if self.give_at.is_some_and(|give_at| give_at <= Instant::now()) {
                 self.give_at = None;
@@ -355,19 +352,25 @@ impl Connection<'_> {
         }
     }
 
-    /// The first edit after a rest goes at once; those that follow closely go together.
+    /// Something was edited here.
     fn plan_seal(&mut self) {
-        let now = Instant::now();
         self.touch();
-        let rested = self.sealed_at.is_none_or(|sealed_at| now.duration_since(sealed_at) >= RESTED);
-        let due = if rested { now } else { now + COALESCE };
-        self.seal_at = Some(self.seal_at.map_or(due, |planned| planned.min(due)));
+        let bytes = self.shared.bytes_edited.load(Ordering::Relaxed);
+        let new = bytes.saturating_sub(std::mem::replace(&mut self.bytes_edited, bytes));
+        self.pace.edited(new, self.elapsed_ms());
+    }
+
+    fn seal_at(&self) -> Option<Instant> {
+        self.pace.due_ms().map(|due_ms| self.started + Duration::from_millis(due_ms))
     }
 
     fn seal(&mut self) {
-        self.seal_at = None;
-        self.sealed_at = Some(Instant::now());
+        self.pace.sealed();
         self.send_job(Job::Seal);
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn touch(&mut self) {

@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use lifeos_sync_protocol::ids::{SignPk, StreamId};
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use super::Shared;
 use crate::crypto::{SystemRandom, random_bytes};

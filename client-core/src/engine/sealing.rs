@@ -50,7 +50,7 @@ pub(super) fn seal_pending(shared: &Shared) -> Result<usize, EngineError> {
     let me = (&state.membership, &shared.device);
     let erased = shared.store().erase_due(space, me, wall_ms(), &mut random)?;
     if !erased.is_empty() {
-        shared.committed(Commit { docs: erased });
+        shared.committed(Commit { docs: erased, bytes: 0 });
         envelopes += seal_edits(shared, &key)?;
     }
     envelopes += shared.store().seal_erasures(space, keys, &key, &mut random)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) lock: Arc<HomeLock>,
     /// Counts local commits: there may be something to seal.
     pub(crate) edited: watch::Sender<u64>,
+    /// Bytes of the changes in them.
+    pub(crate) bytes_edited: AtomicU64,
     /// Counts envelopes received: what came by one relay, others may lack.
     pub(crate) news: watch::Sender<u64>,
     /// Who is here now.
@@ -76,9 +78,9 @@ impl Shared {
             root,
             keys,
             edited: watch::Sender::new(0),
+            bytes_edited: AtomicU64::new(0),
             news: watch::Sender::new(0),
             presence: LivePresence::new(),
-            store: Mutex::new(store),
             reader: Mutex::new(reader),
             state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
@@ -229,6 +231,7 @@ impl Shared {
     /// After a local commit: an event, and the bell for the sealer.
     pub(crate) fn committed(&self, commit: Commit) {
         if !commit.docs.is_empty() {
+            self.bytes_edited.fetch_add(commit.bytes as u64, Ordering::Relaxed);
             self.emit(Event::DocumentsChanged { space: self.space, docs: commit.docs, origin: Origin::Local });
             self.ring();
         }

@@ -763,9 +763,7 @@ impl Session {
                 self.handle_lack(request, objects)
             }
             Frame::Ephemeral { session, envelope } => {
-                self.expect_session(session)?;
-                self.handle_ephemeral(envelope);
-                Ok(())
+                self.expect_session(session).map(|()| self.handle_ephemeral(envelope))
             }
             statement @ Frame::LogStatement { .. } => self.handle_statement(request, statement),
             _ => Err(SessionError::Misbehaved("a frame before its time")),

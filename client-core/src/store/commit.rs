@@ -19,6 +19,8 @@ use crate::registry::NOTE_GENESIS;
 pub struct Commit {
     /// Documents that changed, each once, in the order they were first touched.
     pub docs: Vec<DocId>,
+    /// Bytes of the changes made.
+    pub bytes: usize,
 }
 
 /// A write in progress: the database is locked for other writers, nothing is stored yet.
@@ -30,6 +32,7 @@ pub struct Tx<'s> {
     changes: Vec<(DocId, ChangeHash)>,
     /// Documents that go with this commit: heads, and where something of them goes on.
     erased: Vec<(DocId, Vec<[u8; 32]>, Option<DocId>)>,
+    bytes: usize,
     /// A change was made that no envelope can carry: the whole write must not be stored.
     too_large: bool,
 }
@@ -51,11 +54,12 @@ impl Store {
         let transaction = begin(&self.conn)?;
         let mut tx = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, space, now_ms)?, now_ms);
         let value = edit(&mut tx)?;
+        let bytes = tx.bytes;
         let documents = tx.store()?;
         transaction.commit().map_err(StoreError::from)?;
         let docs = documents.changed();
         documents.finish();
-        Ok((value, Commit { docs }))
+        Ok((value, Commit { docs, bytes }))
     }
 
     /// As [`Store::write`], over two spaces of this home: both commits or none.
@@ -75,9 +79,11 @@ impl Store {
             Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut self.documents, spaces.0, now_ms)?, now_ms);
         let mut right = Tx::begin(&self.conn, Workspace::begin(&self.conn, &mut apart, spaces.1, now_ms)?, now_ms);
         let value = edit(&mut left, &mut right)?;
+        let (left_bytes, right_bytes) = (left.bytes, right.bytes);
         let (left, right) = (left.store()?, right.store()?);
         transaction.commit().map_err(StoreError::from)?;
-        let commits = (Commit { docs: left.changed() }, Commit { docs: right.changed() });
+        let left_commit = Commit { docs: left.changed(), bytes: left_bytes };
+        let commits = (left_commit, Commit { docs: right.changed(), bytes: right_bytes });
         left.finish();
         right.finish();
         Ok((value, commits.0, commits.1))
@@ -112,6 +118,7 @@ impl<'s> Tx<'s> {
             step: Step::default(),
             changes: Vec::new(),
             erased: Vec::new(),
+            bytes: 0,
             too_large: false,
         }
     }
@@ -136,6 +143,7 @@ impl<'s> Tx<'s> {
                 return Err(StoreError::EditTooLarge.into());
             }
             self.changes.push((*doc, change.hash));
+            self.bytes += change.bytes.len();
             work.add(change.bytes, true);
         }
         Ok(value)
@@ -156,6 +164,7 @@ impl<'s> Tx<'s> {
             return Err(StoreError::WrongKind);
         }
         self.changes.push((*doc, change.hash));
+        self.bytes += change.bytes.len();
         let projected = projection::project_whole_note(note, self.now_ms);
         let (doc, genesis) = (*doc, NOTE_GENESIS);
         self.documents.store_unbuilt(Unbuilt { doc, genesis, change, pending: true, projected, index_at_once })

@@ -51,7 +51,7 @@ const MEMBER: MemberId = MemberId([0x33; 16]);
 type Vectors = Vec<(String, Vec<u8>)>;
 
 /// The files: name, comment at the top, vectors.
-fn files() -> [(&'static str, &'static str, Vectors); 11] {
+fn files() -> [(&'static str, &'static str, Vectors); 12] {
     [
         (
             "keys.txt",

@@ -16,6 +16,7 @@ mod linking;
 mod membership;
 mod memory;
 mod peer;
+mod presence;
 mod program;
 mod records;
 mod recovery;
@@ -69,6 +70,7 @@ const TABLES: &[&[Defence]] = &[
     epochs::TABLE,
     checkpoints::TABLE,
     session::TABLE,
+    presence::TABLE,
     relay::TABLE,
     peer::TABLE,
     linking::TABLE,
