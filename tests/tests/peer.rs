@@ -48,7 +48,7 @@ async fn start(store: &PeerStore, clients: &[Client]) -> (Handle, PeerAddress) {
 async fn listen(client: &Client) -> Listening {
     let (store, clients) = (client.peer_store().unwrap(), all(client));
     let (relay, address) = start(&store, &clients).await;
-    client.sync_with_peer(&address, &mut |_| {}).await.unwrap();
+    client.fill_peer(&address, &mut |_| {}).await.unwrap();
     let live = clients.iter().map(|client| client.serve_peer(&address)).collect();
     Listening { relay, address, live, client: client.clone(), store }
 }

@@ -203,7 +203,7 @@ async fn serve(home: &Client, at: SocketAddr, args: &PeerArgs, context: &Context
     // Where nobody else reaches it yet.
     let (relay, address) = start(&store, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &own).await?;
     let mut bar = context.out.bar();
-    let filled = home.sync_with_peer(&address, &mut |step| bar.step(&step)).await;
+    let filled = home.fill_peer(&address, &mut |step| bar.step(&step)).await;
     bar.finish();
     relay.shutdown().await;
     let filled = filled?;
@@ -236,7 +236,10 @@ async fn serve(home: &Client, at: SocketAddr, args: &PeerArgs, context: &Context
     }
     // What came last may not have been taken in.
     let mut bar = context.out.bar();
-    let last = home.sync_with_peer(&address, &mut |step| bar.step(&step)).await;
+    let last = match outcome {
+        Ok(0) => home.fill_peer(&address, &mut |step| bar.step(&step)).await,
+        _ => home.sync_with_peer(&address, &mut |step| bar.step(&step)).await,
+    };
     bar.finish();
     relay.shutdown().await;
     let (devices, last) = (outcome?, last?);

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::spaces::add;
 use super::{Client, ClientError, Progress, RelayFailure, SyncHandle, SyncReport};
-use crate::engine::{EngineError, Tally, run_live_with_peer, sync_with_peer};
+use crate::engine::{EngineError, Mode, Tally, run_live_with_peer, sync_with_peer};
 use crate::session::SessionError;
 use crate::store::SyncLock;
 use crate::transport::{PeerAddress, PeerAddressError, TransportError};
@@ -91,19 +91,31 @@ impl Client {
     /// # Errors
     /// The first that any space met, if none went well; [`ClientError::Network`] if no space is shared.
     pub async fn sync_with_peer(&self, peer: &PeerAddress, progress: Progress<'_>) -> Result<PeerReport, ClientError> {
+        self.meet(peer, Mode::Once, progress).await
+    }
+
+    /// Fills the temporary relay of this very home where nobody else was: as [`Self::sync_with_peer`], but a record that is
+    /// nowhere else may still be taken back.
+    /// # Errors
+    /// As [`Self::sync_with_peer`].
+    pub async fn fill_peer(&self, peer: &PeerAddress, progress: Progress<'_>) -> Result<PeerReport, ClientError> {
+        self.meet(peer, Mode::Fill, progress).await
+    }
+
+    async fn meet(&self, peer: &PeerAddress, mode: Mode, progress: Progress<'_>) -> Result<PeerReport, ClientError> {
         let home = self.home_client()?;
         let (others, unopened) = home.open_others()?;
         let (mut total, mut first) = (PeerReport::default(), unopened);
-        let at_home = home.round_with_peer(peer, &mut *progress, &mut total, &mut first).await;
+        let at_home = home.round_with_peer(peer, mode, &mut *progress, &mut total, &mut first).await;
         // What the home says of this device's other spaces goes along.
         if at_home
             && home.claim_spaces(&others)?
-            && home.round_with_peer(peer, &mut *progress, &mut total, &mut first).await
+            && home.round_with_peer(peer, mode, &mut *progress, &mut total, &mut first).await
         {
             total.spaces -= 1; // counted already
         }
         for other in &others {
-            other.round_with_peer(peer, &mut *progress, &mut total, &mut first).await;
+            other.round_with_peer(peer, mode, &mut *progress, &mut total, &mut first).await;
         }
         match first {
             Some(error) if total.spaces == 0 => Err(error),
@@ -116,12 +128,13 @@ impl Client {
     async fn round_with_peer(
         &self,
         peer: &PeerAddress,
+        mode: Mode,
         progress: Progress<'_>,
         total: &mut PeerReport,
         first: &mut Option<ClientError>,
     ) -> bool {
         let (started, mut tally) = (Instant::now(), Tally::default());
-        let result = sync_with_peer(&self.shared, peer, progress, &mut tally).await;
+        let result = sync_with_peer(&self.shared, peer, mode, progress, &mut tally).await;
         if result.as_ref().is_err_and(EngineError::is_stranger) {
             total.not_shared += 1;
             return false;

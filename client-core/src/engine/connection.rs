@@ -49,10 +49,18 @@ const UPKEEP_AFTER: Duration = Duration::from_secs(3);
 pub(crate) enum Mode {
     /// When everything is sent and received.
     Once,
+    /// Likewise, with the relay that this device runs itself and where nobody else was yet: no record counts as taken.
+    Fill,
     /// Never.
     Live,
     /// When both sides hold the same records; no envelope moves, so the sync lock is not needed.
     Records,
+}
+
+impl Mode {
+    fn is_round(self) -> bool {
+        matches!(self, Self::Once | Self::Fill)
+    }
 }
 
 /// What a connection did.
@@ -114,7 +122,7 @@ pub(crate) async fn run<S: FrameSender, R: FrameReceiver>(
     let reader = task::spawn(read_frames(receiver, to_loop));
     let (jobs, jobs_in) = mpsc::unbounded_channel();
     let (done_out, done) = mpsc::unbounded_channel();
-    let worker = worker::spawn(Arc::clone(shared), (relay.id, mode == Mode::Live, begun), jobs_in, done_out);
+    let worker = worker::spawn(Arc::clone(shared), (relay.id, mode, begun), jobs_in, done_out);
 
     let mut connection = Connection {
         shared,
@@ -423,7 +431,7 @@ impl Connection<'_> {
                 self.step("fetch", parts, total);
             }
             Done::Packed { docs, total } => self.step("pack", docs, total),
-            Done::Kept { is_moving } if self.mode == Mode::Once && !is_moving => self.finish(),
+            Done::Kept { is_moving } if self.mode.is_round() && !is_moving => self.finish(),
             Done::Kept { .. } => {}
             Done::TakenBack => self.cannot_send(EngineError::RecordsRefused),
             Done::LoadedObject { bytes } => self.tally.bytes_pushed += bytes,
@@ -563,7 +571,7 @@ impl Connection<'_> {
             Output::Idle => self.idle(),
             Output::PushPaused { reason, .. } => self.push_paused(reason),
             // Another copy of this home was faster: its envelope comes with the next page, and a new stream follows.
-            Output::PushStopped(PushStop::Fork) if self.mode == Mode::Once => return Err(EngineError::FetchAgain),
+            Output::PushStopped(PushStop::Fork) if self.mode.is_round() => return Err(EngineError::FetchAgain),
             Output::PushStopped(reason) => self.cannot_send(EngineError::PushStopped(reason)),
             Output::RecordsRefused(refused) => {
                 tracing::warn!(count = refused.len(), "the relay refused records");
@@ -615,10 +623,10 @@ impl Connection<'_> {
 
     fn idle(&mut self) {
         self.send_job(Job::Synced);
-        if self.mode == Mode::Once && self.rounds == 0 {
+        if self.mode.is_round() && self.rounds == 0 {
             self.finish();
         } else if !self.relay_id.is_peer()
-            && (self.mode == Mode::Once || self.kept_at.is_none_or(|kept_at| kept_at.elapsed() >= KEEP_EVERY))
+            && (self.mode.is_round() || self.kept_at.is_none_or(|kept_at| kept_at.elapsed() >= KEEP_EVERY))
         {
             self.keep_checkpoints();
         }
@@ -639,7 +647,7 @@ impl Connection<'_> {
     /// A rate limit passes in seconds, so a round of sync waits for it; a full quota does not.
     fn push_paused(&mut self, reason: PushPause) {
         tracing::info!(%reason, "pushing rests");
-        if reason != PushPause::Rate && self.mode == Mode::Once {
+        if reason != PushPause::Rate && self.mode.is_round() {
             self.unsent = Some(EngineError::PushPaused(reason));
             self.finish_without_pushing();
         }

@@ -48,7 +48,7 @@ pub(crate) async fn sync_once(
     for relay in relays(shared)? {
         let heads = shared.state().membership.heads.clone();
         let mut with_one = Tally::default();
-        let result = round(shared, relay.id, &mut with_one, &mut *progress).await;
+        let result = round(shared, relay.id, Mode::Once, &mut with_one, &mut *progress).await;
         if with_one.pulled > 0 || shared.state().membership.heads != heads {
             behind.clone_from(&done);
         }
@@ -61,7 +61,7 @@ pub(crate) async fn sync_once(
     for relay in behind {
         let mut with_one = Tally::default();
         // It went well a moment ago: what does not go now, the next round does.
-        if let Err(error) = round(shared, relay, &mut with_one, &mut *progress).await {
+        if let Err(error) = round(shared, relay, Mode::Once, &mut with_one, &mut *progress).await {
             tracing::info!(%error, "a relay was not given at once what another one had");
         }
         tally.add(with_one);
@@ -77,18 +77,19 @@ pub(crate) async fn sync_once(
 pub(super) async fn round(
     shared: &Arc<Shared>,
     relay: RelayId,
+    mode: Mode,
     tally: &mut Tally,
     progress: OnProgress<'_>,
 ) -> Result<(), EngineError> {
     let (_stop_sender, stop) = watch::channel(false);
     shared.circuits.begin_at_once(relay);
-    let mut result = attempt(shared, relay, Mode::Once, tally, &mut *progress, stop.clone()).await;
+    let mut result = attempt(shared, relay, mode, tally, &mut *progress, stop.clone()).await;
     for _ in 0..FETCHES_MAX {
         if !matches!(result, Err(EngineError::FetchAgain)) {
             break;
         }
         tally.was_live = false;
-        result = attempt(shared, relay, Mode::Once, tally, &mut *progress, stop.clone()).await;
+        result = attempt(shared, relay, mode, tally, &mut *progress, stop.clone()).await;
     }
     if let Err(error) = &result
         && !tally.was_live

@@ -5,26 +5,27 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::connection::OnProgress;
+use super::connection::{Mode, OnProgress};
 use super::live::{keep_live, round};
 use super::{EngineError, Shared, Tally};
 use crate::store::RelayId;
 use crate::transport::PeerAddress;
 
 /// Sends and receives everything of a space once. What was done until an error is in `tally`, and the next time it goes on
-/// from there: each side says what it holds.
+/// from there: each side says what it holds. `mode` is [`Mode::Once`], or [`Mode::Fill`] with this device's own relay.
 ///
 /// # Errors
 /// [`EngineError`].
 pub(crate) async fn sync_with_peer(
     shared: &Arc<Shared>,
     peer: &PeerAddress,
+    mode: Mode,
     progress: OnProgress<'_>,
     tally: &mut Tally,
 ) -> Result<(), EngineError> {
     let _lock = shared.lock.acquire(shared.space)?;
     let relay = put(shared, peer)?;
-    let result = round(shared, relay, tally, progress).await;
+    let result = round(shared, relay, mode, tally, progress).await;
     shared.store().remove_peers(&shared.space)?;
     result
 }

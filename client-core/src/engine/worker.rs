@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::connection::Mode;
 use super::shared::random_u64;
 use super::shared::wall_ms;
 use super::state::records_beyond;
@@ -146,7 +147,7 @@ pub(super) enum Done {
 /// Runs on a thread of its own until the jobs end.
 pub(super) fn spawn(
     shared: Arc<Shared>,
-    of: (RelayId, bool, Begun),
+    of: (RelayId, Mode, Begun),
     mut jobs: mpsc::UnboundedReceiver<Job>,
     done: mpsc::UnboundedSender<Done>,
 ) -> JoinHandle<()> {
@@ -182,6 +183,8 @@ struct Worker<'a> {
     caught_up: bool,
     /// Lets those who are before it in rank make keys first.
     is_patient: bool,
+    /// The relay is the one that this device listens with: what only that holds is gone with it.
+    is_own_relay: bool,
     /// When it is this device's turn to make the keys that are due.
     rotate_at: Option<Instant>,
     /// The relay holds more of a removed device than the removal says.
@@ -210,7 +213,7 @@ pub(super) struct Begun {
 impl<'a> Worker<'a> {
     fn new(
         shared: &'a Arc<Shared>,
-        (relay, is_patient, begun): (RelayId, bool, Begun),
+        (relay, mode, begun): (RelayId, Mode, Begun),
         done: &'a mpsc::UnboundedSender<Done>,
     ) -> Self {
         Self {
@@ -220,7 +223,8 @@ impl<'a> Worker<'a> {
             held: VecDeque::new(),
             held_bytes: 0,
             caught_up: false,
-            is_patient,
+            is_patient: mode == Mode::Live,
+            is_own_relay: mode == Mode::Fill || (mode == Mode::Live && relay.is_peer()),
             rotate_at: None,
             cut_behind: false,
             said: None,
@@ -262,7 +266,9 @@ impl<'a> Worker<'a> {
                 if !self.relay.is_peer() {
                     self.shared.store().note_refusal(&self.shared.space, None)?;
                 }
-                self.note_taken(&heads, &untaken)?;
+                if !self.is_own_relay {
+                    self.note_taken(&heads, &untaken)?;
+                }
                 if may_seal {
                     self.records_equal()?;
                 }
