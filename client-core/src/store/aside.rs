@@ -1,6 +1,6 @@
 //! Why an envelope was set aside, as one of a few kinds, each with what a person can do about it.
 
-use super::erase::ERASED;
+use super::erase::{ERASED, NOT_ENTITLED};
 use super::receive::{AFTER_FORK, AFTER_REMOVAL, DAMAGED, ENDED, NOT_A_WRITER, OTHER_BRANCH, SUSPECT};
 use crate::envelope::RefusedEnvelope;
 use crate::fence::FenceError;
@@ -72,7 +72,7 @@ const FAULTS: [FenceError; 12] = [
 ];
 
 /// Reasons that are neither's.
-const STANDINGS: [(&str, Aside); 8] = [
+const STANDINGS: [(&str, Aside); 9] = [
     (AFTER_FORK, Aside::TwoCopies),
     (OTHER_BRANCH, Aside::TwoCopies),
     (AFTER_REMOVAL, Aside::AfterRemoval),
@@ -81,6 +81,7 @@ const STANDINGS: [(&str, Aside); 8] = [
     (SUSPECT, Aside::Suspect),
     (ENDED, Aside::Fault),
     (ERASED, Aside::Erased),
+    (NOT_ENTITLED, Aside::NotWriter),
 ];
 
 const fn of_envelope(refused: RefusedEnvelope) -> Aside {

@@ -9,8 +9,9 @@
 //! What was erased stays erased: later changes of it are set aside, and a checkpoint made behind it does not hold it.
 //! Only notes can be erased; documents that a space has one of are left alone whatever is said.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use automerge::Change;
 use lifeos_sync_protocol::ids::{DocId, EpochRef, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::Role;
@@ -22,7 +23,7 @@ use super::seal::{insert_envelope, move_tip, own_tip, position};
 use super::{Reads, Step, Store, StoreError, Tx, begin, schema};
 use crate::crypto::{Random, random_bytes};
 use crate::delta::{DELTA_ERASED_MAX, Delta, ERASED_HEADS_MAX, ErasedDoc};
-use crate::document::singleton_doc_id;
+use crate::document::{Document, singleton_doc_id};
 use crate::envelope;
 use crate::fence::is_genesis_actor;
 use crate::keys::{DeviceKeys, SealKey};
@@ -31,9 +32,14 @@ use crate::registry::{KINDS, NOTE_GENESIS};
 
 /// Key of the mark that bytes of erased documents may still lie in the database's files.
 const SCRUB: &str = "scrub";
+/// What that mark says once the database was written anew: its log is still to be emptied.
+const LOG_ONLY: &[u8] = &[2];
 
 /// Why a change of a document that was erased is set aside.
 pub(super) const ERASED: &str = "it changes a note that was erased: the note does not come back";
+/// Why an envelope is set aside that erases what its author may not, as far as is known here.
+pub(super) const NOT_ENTITLED: &str =
+    "it erases a note that its author may not erase: an owner or admin may, or who alone wrote it";
 
 /// How far an erasure has come on this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,10 +118,10 @@ impl Store {
         (membership, device): (&Membership, &SignPk),
         doc: &DocId,
     ) -> Result<bool, StoreError> {
-        let row = find_space(&self.conn, space)?.row;
-        let Some(found) = DocRow::find(&self.conn, row, doc)? else { return Ok(false) };
+        let own = find_space(&self.conn, space)?;
+        let Some(found) = DocRow::find(&self.conn, own.row, doc)? else { return Ok(false) };
         let heads = heads(&self.conn, found.id)?;
-        may_erase(&self.conn, (space, row), membership, device, (doc, &heads))
+        may_erase(&self.conn, (space, own.row), membership, (device, &own.stream), (doc, &heads))
     }
 
     /// Takes a plan back; false: there is none, or it has been carried out.
@@ -147,26 +153,51 @@ impl Store {
             .all(sql, (row, now_ms), |row| Ok((DocId(row.get(0)?), row.get::<_, bool>(1)?, row.get::<_, bool>(2)?)))?;
         let mut changed = Vec::new();
         for (doc, keeps_text, is_sure) in due {
-            let Some(found) = DocRow::find(&self.conn, row, &doc)? else {
-                self.take_back_erasure(space, &doc)?;
-                continue;
-            };
-            let is_trashed = self.reads().note(space, &doc)?.is_some_and(|note| note.trashed_ms.is_some());
-            if !keeps_text && !is_sure && !is_trashed {
-                self.take_back_erasure(space, &doc)?;
-                continue;
+            match self.erase_one(space, (membership, device), (&doc, keeps_text, is_sure), now_ms, random) {
+                Ok(docs) => changed.extend(docs),
+                // What cannot be read, or is too long for a new note, holds up nothing else: the plan stays.
+                Err(
+                    error @ (StoreError::Document(_)
+                    | StoreError::DocumentWithoutSnapshot
+                    | StoreError::DocumentNotRead
+                    | StoreError::EditTooLarge
+                    | StoreError::WrongKind),
+                ) => tracing::warn!(%error, "an erasure that is due cannot be carried out yet"),
+                Err(error) => return Err(error),
             }
-            let unsent = unsent(&self.conn, found.id)?;
-            let heads = if unsent == 0 { heads(&self.conn, found.id)? } else { Vec::new() };
-            let is_short = heads.len() <= ERASED_HEADS_MAX;
-            if !is_short || !may_erase(&self.conn, (space, row), membership, device, (&doc, &heads))? {
-                continue;
-            }
-            let successor = keeps_text.then(|| DocId(random_bytes(random)));
-            let ((), commit) = self.write(space, now_ms, |tx| tx.erase_planned(space, &doc, &heads, successor))?;
-            changed.extend(commit.docs);
         }
         Ok(changed)
+    }
+
+    /// Forgets one document that is due, if it still is to be; gives what changed.
+    fn erase_one(
+        &mut self,
+        space: &SpaceId,
+        (membership, device): (&Membership, &SignPk),
+        (doc, keeps_text, is_sure): (&DocId, bool, bool),
+        now_ms: i64,
+        random: &mut dyn Random,
+    ) -> Result<Vec<DocId>, StoreError> {
+        let own = find_space(&self.conn, space)?;
+        let Some(found) = DocRow::find(&self.conn, own.row, doc)? else {
+            self.take_back_erasure(space, doc)?;
+            return Ok(Vec::new());
+        };
+        let is_trashed = self.reads().note(space, doc)?.is_some_and(|note| note.trashed_ms.is_some());
+        if !keeps_text && !is_sure && !is_trashed {
+            self.take_back_erasure(space, doc)?;
+            return Ok(Vec::new());
+        }
+        let unsent = unsent(&self.conn, found.id)?;
+        let heads = if unsent == 0 { heads(&self.conn, found.id)? } else { Vec::new() };
+        let is_short = heads.len() <= ERASED_HEADS_MAX;
+        let author = (device, &own.stream);
+        if !is_short || !may_erase(&self.conn, (space, own.row), membership, author, (doc, &heads))? {
+            return Ok(Vec::new());
+        }
+        let successor = keeps_text.then(|| DocId(random_bytes(random)));
+        let ((), commit) = self.write(space, now_ms, |tx| tx.erase_planned(space, doc, &heads, successor))?;
+        Ok(commit.docs)
     }
 
     /// Tells the others what was erased here, in as many envelopes as that takes; gives how many. Nothing is told while
@@ -214,12 +245,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn scrub(&mut self) -> Result<bool, StoreError> {
-        if schema::meta(&self.conn, SCRUB)?.is_none() {
-            return Ok(false);
+        let Some(mark) = schema::meta(&self.conn, SCRUB)? else { return Ok(false) };
+        if mark != LOG_ONLY {
+            // What is taken out of the index is only marked as gone, until its parts are merged.
+            self.conn.execute("INSERT INTO search(search) VALUES ('optimize')", [])?;
+            self.conn.execute_batch("VACUUM")?;
+            // Whoever still reads keeps the log from being emptied, and is no reason to write all of it anew again.
+            schema::put_meta(&self.conn, SCRUB, LOG_ONLY)?;
         }
-        // What is taken out of the index is only marked as gone, until its parts are merged.
-        self.conn.execute("INSERT INTO search(search) VALUES ('optimize')", [])?;
-        self.conn.execute_batch("VACUUM")?;
         let busy: i64 = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy == 0 {
             schema::remove_meta(&self.conn, SCRUB)?;
@@ -305,13 +338,14 @@ pub(super) struct Effect<'e> {
     pub(super) unsent: u64,
 }
 
-/// Remembers that a document is erased, and that its bytes are to be scrubbed.
+/// Remembers that a document is erased, and that its bytes are to be scrubbed. What is known of one that was erased
+/// before stays: one that nobody was told of is left to [`Store::seal_erasures`] whatever others say.
 pub(super) fn put(conn: &Connection, space: i64, effect: &Effect<'_>, now_ms: i64) -> Result<(), StoreError> {
     let sql = "INSERT INTO erased(space, doc, state, due_ms, since_ms, position, epoch, heads, successor, unsent)
                VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9)
                ON CONFLICT(space, doc) DO UPDATE SET state = excluded.state, since_ms = excluded.since_ms,
                    position = excluded.position, epoch = excluded.epoch, heads = excluded.heads,
-                   successor = excluded.successor, unsent = unsent + excluded.unsent WHERE state < excluded.state";
+                   successor = excluded.successor, unsent = unsent + excluded.unsent WHERE state = 0";
     conn.prepare_cached(sql)?.execute((
         space,
         effect.doc.as_ref(),
@@ -363,12 +397,12 @@ fn untold(conn: &Connection, space: i64) -> Result<Vec<ErasedDoc>, StoreError> {
 }
 
 /// Whether a device may have a document erased: an owner or admin any note; anybody else a note all of which, up to the
-/// heads that are named, its person wrote.
+/// heads that are named, its person wrote. Who cannot read the document now cannot tell, and asks again later.
 pub(super) fn may_erase(
     conn: &Connection,
     (space, row): (&SpaceId, i64),
     membership: &Membership,
-    device: &SignPk,
+    (device, stream): (&SignPk, &StreamId),
     (doc, heads): (&DocId, &[[u8; 32]]),
 ) -> Result<bool, StoreError> {
     let Some(member) = membership.devices.get(device).map(|device| device.member) else { return Ok(false) };
@@ -380,26 +414,52 @@ pub(super) fn may_erase(
         return Ok(true);
     }
     let Some(found) = found.filter(|_| !heads.is_empty()) else { return Ok(false) };
-    let mut document = found.load(conn, StreamId::ZERO)?;
+    let document = match found.load(conn, StreamId::ZERO) {
+        Ok(document) => document,
+        Err(error) if error.is_damaged_document() || matches!(error, StoreError::DocumentNotRead) => return Ok(false),
+        Err(error) => return Err(error),
+    };
     let sql = "SELECT stream, device FROM stream WHERE space = ?1";
     let authors: BTreeMap<StreamId, SignPk> =
         Reads { conn }.all(sql, [row], |row| Ok((StreamId(row.get(0)?), SignPk(row.get(1)?))))?.into_iter().collect();
     let own = |actor: &StreamId| {
         let device = authors.get(actor).and_then(|device| membership.devices.get(device));
-        device.is_some_and(|device| device.member == member) || is_genesis_actor(actor)
+        device.is_some_and(|device| device.member == member)
     };
-    let (mut open, mut seen) = (heads.to_vec(), HashSet::new());
-    seen.extend(heads.iter().copied());
+    Ok(is_alone_up_to(document, heads, stream, own))
+}
+
+/// Whether every change up to `heads`, every one up to what `stream` wrote, and every one that began the document is
+/// `own`. The first change, which all notes have in common, is in reach of anybody: it is passed through and entitles
+/// nobody; and a change beside the beginning makes nobody the author of what others began.
+fn is_alone_up_to(
+    mut document: Document,
+    heads: &[[u8; 32]],
+    stream: &StreamId,
+    own: impl Fn(&StreamId) -> bool,
+) -> bool {
+    let changes = document.inspect().get_changes(&[]);
+    let actor = |change: &Change| StreamId::from_slice(change.actor_id().to_bytes());
+    let by_hash: HashMap<[u8; 32], &Change> = changes.iter().map(|change| (change.hash().0, change)).collect();
+    let is_first = |change: &Change| actor(change).is_some_and(|actor| is_genesis_actor(&actor));
+    let is_own = |change: &Change| actor(change).is_some_and(|actor| own(&actor));
+    let begins = |change: &Change| {
+        change.deps().iter().all(|dep| by_hash.get(&dep.0).is_some_and(|dep| is_first(dep))) && !is_first(change)
+    };
+    if changes.iter().any(|change| begins(change) && !is_own(change)) {
+        return false;
+    }
+    let written = changes.iter().filter(|change| actor(change).as_ref() == Some(stream)).map(|change| change.hash().0);
+    let mut open: Vec<[u8; 32]> = heads.iter().copied().chain(written).collect();
+    let mut seen: HashSet<[u8; 32]> = open.iter().copied().collect();
     while let Some(hash) = open.pop() {
-        let Some(change) = document.inspect().get_change_by_hash(&automerge::ChangeHash(hash)) else {
-            return Ok(false);
-        };
-        if !StreamId::from_slice(change.actor_id().to_bytes()).is_some_and(|actor| own(&actor)) {
-            return Ok(false);
+        let Some(change) = by_hash.get(&hash) else { return false };
+        if !is_own(change) && (!is_first(change) || heads.contains(&hash)) {
+            return false;
         }
         open.extend(change.deps().iter().map(|dep| dep.0).filter(|dep| seen.insert(*dep)));
     }
-    Ok(true)
+    true
 }
 
 /// Documents of which a space has one each.

@@ -3,6 +3,7 @@
 use lifeos_sync_protocol::ids::{EnvelopeId, SignPk, SpaceId, StreamId};
 use rusqlite::Connection;
 
+use super::erase::{ERASED, NOT_ENTITLED};
 use super::receive::Origin;
 use super::{Reads, StoreError};
 use crate::envelope::RefusedEnvelope;
@@ -30,15 +31,18 @@ pub struct QuarantinedEnvelope {
 }
 
 /// Sets an envelope aside, inside a transaction; `false` when it was there already. `bytes` only when the
-/// envelope is not kept as a part of its stream.
+/// envelope is not kept as a part of its stream. A reason for which the rest of an envelope counts gives way to any
+/// other: something of that rest is lost here.
 pub(super) fn insert(
     conn: &Connection,
     space: i64,
     entry: &QuarantinedEnvelope,
     bytes: Option<&[u8]>,
 ) -> Result<bool, StoreError> {
-    let sql = "INSERT OR IGNORE INTO quarantine(space, envelope, stream, seq, author, reason, since_ms, bytes)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let sql = "INSERT INTO quarantine(space, envelope, stream, seq, author, reason, since_ms, bytes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               ON CONFLICT(space, envelope) DO UPDATE SET reason = excluded.reason
+                   WHERE reason IN (?9, ?10) AND excluded.reason NOT IN (?9, ?10)";
     let bytes = match bytes {
         Some(bytes) if has_room(conn, space, bytes.len())? => Some(bytes),
         _ => None,
@@ -53,6 +57,8 @@ pub(super) fn insert(
         &entry.reason,
         entry.since_ms,
         bytes,
+        ERASED,
+        NOT_ENTITLED,
     ))?;
     Ok(inserted > 0)
 }
@@ -133,6 +139,22 @@ pub(super) fn kept(
         let author = row.get::<_, Option<[u8; 32]>>(3)?.map(SignPk);
         Ok((EnvelopeId(row.get(0)?), Origin { stream: StreamId(row.get(1)?), seq: row.get(2)?, author }))
     })
+}
+
+/// Envelopes whose erasures were not their author's to make as far as was known, oldest first.
+pub(super) fn not_entitled(conn: &Connection, space: i64, limit: u32) -> Result<Vec<(EnvelopeId, Origin)>, StoreError> {
+    let sql = "SELECT envelope, stream, seq, author FROM quarantine
+               WHERE space = ?1 AND bytes IS NULL AND reason = ?2 ORDER BY id LIMIT ?3";
+    Reads { conn }.all(sql, (space, NOT_ENTITLED, limit), |row| {
+        let author = row.get::<_, Option<[u8; 32]>>(3)?.map(SignPk);
+        Ok((EnvelopeId(row.get(0)?), Origin { stream: StreamId(row.get(1)?), seq: row.get(2)?, author }))
+    })
+}
+
+/// Envelopes with late edits of erased documents.
+pub(super) fn late(conn: &Connection, space: i64) -> Result<Vec<EnvelopeId>, StoreError> {
+    let sql = "SELECT envelope FROM quarantine WHERE space = ?1 AND bytes IS NULL AND reason = ?2";
+    Reads { conn }.all(sql, (space, ERASED), |row| Ok(EnvelopeId(row.get(0)?)))
 }
 
 impl Reads<'_> {

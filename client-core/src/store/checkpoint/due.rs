@@ -3,7 +3,7 @@
 use lifeos_sync_protocol::ids::SpaceId;
 use rusqlite::Connection;
 
-use super::super::erase::{BEHIND, ERASED};
+use super::super::erase::{BEHIND, ERASED, NOT_ENTITLED};
 use super::super::records::find_space;
 use super::super::{Reads, Store, StoreError, seal};
 use super::{StreamState, streams};
@@ -99,10 +99,11 @@ fn loose(conn: &Connection, space: i64) -> Result<Loose, StoreError> {
 /// How far a stream can be cut: before its first envelope that is set aside, or has a change that waits.
 pub(super) fn cut_of(conn: &Connection, space: i64, known: &StreamState) -> Result<u32, StoreError> {
     let reads = Reads { conn };
-    // A late edit of a document that was erased never counts: nothing waits for it.
+    // A late edit of a document that was erased never counts, and neither does an erasure that was not its author's to
+    // make: nothing waits for them.
     let aside = "SELECT min(seq) FROM quarantine
-                 WHERE space = ?1 AND stream = ?2 AND bytes IS NULL AND seq > ?3 AND reason <> ?4";
-    let of = (space, known.stream.as_ref(), known.floor, ERASED);
+                 WHERE space = ?1 AND stream = ?2 AND bytes IS NULL AND seq > ?3 AND reason NOT IN (?4, ?5)";
+    let of = (space, known.stream.as_ref(), known.floor, ERASED, NOT_ENTITLED);
     let aside: Option<u32> = reads.one(aside, of, |row| row.get(0))?.flatten();
     let waits = "SELECT DISTINCT envelope FROM waiting WHERE space = ?1 AND stream = ?2";
     let waits: Vec<[u8; 32]> = reads.all(waits, (space, known.stream.as_ref()), |row| row.get(0))?;

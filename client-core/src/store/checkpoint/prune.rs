@@ -4,7 +4,7 @@ use lifeos_sync_protocol::ids::SpaceId;
 use lifeos_sync_protocol::record::Floor;
 use rusqlite::Connection;
 
-use super::super::erase::ERASED;
+use super::super::erase::{ERASED, NOT_ENTITLED};
 use super::super::records::find_space;
 use super::super::{Reads, Store, StoreError, begin, seal};
 use super::{StreamState, id_at, streams};
@@ -24,7 +24,8 @@ pub struct Pruned {
 impl Store {
     /// Forgets envelopes up to these floors, own ones too, a bounded number in one commit. A stream of which less is held,
     /// or another envelope at its floor, is left alone; so are envelopes that are set aside or have changes that wait,
-    /// because nobody here knows what they say; but late edits of documents that were erased go.
+    /// because nobody here knows what they say; but late edits of documents that were erased go, and erasures that were
+    /// not their author's to make.
     ///
     /// # Errors
     /// [`StoreError`]; called again it goes on.
@@ -60,11 +61,11 @@ fn prune_batch(
 ) -> Result<bool, StoreError> {
     let transaction = begin(&store.conn)?;
     let found = prunable(&transaction, space, known, through)?;
-    let late = "DELETE FROM quarantine WHERE space = ?1 AND reason = ?2
+    let late = "DELETE FROM quarantine WHERE space = ?1 AND reason IN (?2, ?4)
                 AND envelope = (SELECT envelope FROM envelope WHERE position = ?3)";
     let mut delete = transaction.prepare_cached("DELETE FROM envelope WHERE position = ?1")?;
     for (position, bytes) in &found {
-        transaction.prepare_cached(late)?.execute((space, ERASED, position))?;
+        transaction.prepare_cached(late)?.execute((space, ERASED, position, NOT_ENTITLED))?;
         delete.execute([position])?;
         pruned.envelopes += 1;
         pruned.bytes += bytes;
@@ -77,9 +78,9 @@ fn prune_batch(
 fn prunable(conn: &Connection, space: i64, known: &StreamState, through: u32) -> Result<Vec<(i64, u64)>, StoreError> {
     let sql = "SELECT e.position, length(e.bytes) FROM envelope e WHERE e.position BETWEEN ?1 AND ?2
                AND NOT EXISTS (SELECT 1 FROM quarantine q
-                               WHERE q.space = ?3 AND q.envelope = e.envelope AND q.reason <> ?5)
+                               WHERE q.space = ?3 AND q.envelope = e.envelope AND q.reason NOT IN (?5, ?6))
                AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.space = ?3 AND w.envelope = e.envelope)
                ORDER BY e.position LIMIT ?4";
-    let range = (seal::position(known.row, 1), seal::position(known.row, through), space, BATCH, ERASED);
+    let range = (seal::position(known.row, 1), seal::position(known.row, through), space, BATCH, ERASED, NOT_ENTITLED);
     Reads { conn }.all(sql, range, |row| Ok((row.get(0)?, u64::from(row.get::<_, u32>(1)?))))
 }

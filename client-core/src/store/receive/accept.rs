@@ -115,7 +115,11 @@ impl Receiver<'_> {
         }
         self.limits = limits_of(&streams);
         self.unsettled = false;
-        if undone.is_empty() { Ok(()) } else { self.rebuild(&undone, &BTreeMap::new()) }
+        if undone.is_empty() {
+            return Ok(());
+        }
+        self.rebuild(&undone, &BTreeMap::new())?;
+        self.erase_otherwise()
     }
 
     /// Where a fork was proven and this device holds the branch that does not count, steps back to before it. The
@@ -263,7 +267,10 @@ impl Receiver<'_> {
         self.set_aside(id, known, seq)?;
         let sql = "DELETE FROM waiting WHERE space = ?1 AND envelope = ?2";
         self.context.conn.prepare_cached(sql)?.execute((self.context.row, id.as_ref()))?;
-        Ok(opened.into_iter().flat_map(|opened| opened.delta.docs).map(|doc| doc.doc).collect())
+        let erased = opened.iter().flat_map(|opened| &opened.delta.erased).map(|erased| erased.doc);
+        let mut docs = self.take_back_erasures(seal::position(known.row, seq), erased)?;
+        docs.extend(opened.into_iter().flat_map(|opened| opened.delta.docs).map(|doc| doc.doc));
+        Ok(docs)
     }
 
     /// Sets an envelope aside that is kept as a part of its stream and does not count.

@@ -122,7 +122,7 @@ impl Receiver<'_> {
     }
 
     /// A note of 2 KB takes some 200 KB while it is copied, applied to, saved and loaded; then it is put down.
-    fn apply_to(&mut self, doc: &DocId, mut deltas: Vec<CheckedDelta>) -> Result<(), StoreError> {
+    pub(super) fn apply_to(&mut self, doc: &DocId, mut deltas: Vec<CheckedDelta>) -> Result<(), StoreError> {
         let Some(genesis) = deltas.first().map(|delta| delta.genesis) else { return Ok(()) };
         let Some((entry, document)) = self.take_out(doc, genesis, &deltas)? else { return Ok(()) };
         deltas.extend(self.take_waiting(doc)?);

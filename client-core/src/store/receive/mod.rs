@@ -192,6 +192,7 @@ impl Store {
             heard: BTreeSet::new(),
             undone: HashSet::new(),
             erased: super::erase::erased(&self.conn, row)?.into_keys().collect(),
+            unerased: BTreeSet::new(),
         };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
@@ -235,6 +236,8 @@ struct Receiver<'p> {
     undone: HashSet<[u8; 32]>,
     /// Documents that were erased.
     erased: HashSet<DocId>,
+    /// Documents whose erasure counts no more.
+    unerased: BTreeSet<DocId>,
 }
 
 impl Receiver<'_> {
@@ -275,6 +278,10 @@ impl Receiver<'_> {
         streams.store(self.context.conn)?;
         if self.unsettled {
             self.settle()?;
+        }
+        let changed: BTreeSet<DocId> = self.report.changed.iter().copied().collect();
+        if !changed.is_empty() {
+            self.ask_again(Some(&changed))?;
         }
         let Context { conn, row, now_ms, .. } = self.context;
         std::mem::take(&mut self.heard).iter().try_for_each(|device| receipt::note_heard(conn, row, device, now_ms))?;
@@ -355,7 +362,8 @@ impl Receiver<'_> {
         let Context { conn, space, row, membership, now_ms, .. } = self.context;
         promise::hear(conn, (space, row), membership, &opened.author, &opened.delta, now_ms)?;
         self.heard.insert(opened.author);
-        let (author, seq, erased) = (opened.author, opened.seq, std::mem::take(&mut opened.delta.erased));
+        let (author, stream, seq) = (opened.author, opened.stream, opened.seq);
+        let erased = std::mem::take(&mut opened.delta.erased);
         drop(opened);
         for news in checked {
             match news {
@@ -372,7 +380,8 @@ impl Receiver<'_> {
             return Ok(());
         }
         self.apply(std::mem::take(batch))?;
-        self.take_erasures((id, epoch), (author, seal::position(stream_row, seq)), &erased)
+        let position = seal::position(stream_row, seq);
+        self.take_erasures(erase::Said { id, epoch, author, stream, position }, &erased)
     }
 
     /// Sets aside an envelope that is kept as a part of its stream.

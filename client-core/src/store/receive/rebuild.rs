@@ -17,7 +17,7 @@ use crate::delta::DocDelta;
 use crate::document::{Document, GenesisId};
 use crate::fence::{self, CheckedDelta, Guarded, Job};
 use crate::store::documents::DocRow;
-use crate::store::erase::ERASED;
+use crate::store::erase::{ERASED, NOT_ENTITLED};
 use crate::store::{Reads, StoreError};
 
 /// Documents made anew at once: each is held with its whole history.
@@ -42,8 +42,13 @@ impl Receiver<'_> {
     fn rebuild_portion(&mut self, docs: &BTreeSet<DocId>, unsent: &Unsent) -> Result<(), StoreError> {
         let mut contents = self.contents(docs)?;
         for doc in docs {
-            let Some(row) = DocRow::find(self.context.conn, self.context.row, doc)? else { continue };
             let deltas = contents.remove(doc).unwrap_or_default();
+            let Some(row) = DocRow::find(self.context.conn, self.context.row, doc)? else {
+                if !self.erased.contains(doc) {
+                    self.apply_to(doc, deltas)?;
+                }
+                continue;
+            };
             let pending = match unsent.get(doc) {
                 Some(made) => made.clone(),
                 None => pending_changes(self.context.conn, row.id)?,
@@ -59,9 +64,10 @@ impl Receiver<'_> {
     /// What the envelopes that count say of these documents.
     fn contents(&self, docs: &BTreeSet<DocId>) -> Result<BTreeMap<DocId, Vec<CheckedDelta>>, StoreError> {
         let context = &self.context;
-        // Of an envelope with a late edit of an erased document the rest counts.
-        let sql = "SELECT envelope FROM quarantine WHERE space = ?1 AND bytes IS NULL AND reason <> ?2";
-        let aside = Reads { conn: context.conn }.all(sql, (context.row, ERASED), |row| Ok(EnvelopeId(row.get(0)?)))?;
+        // Of an envelope with a late edit of an erased document, or an erasure that does not count, the rest does.
+        let sql = "SELECT envelope FROM quarantine WHERE space = ?1 AND bytes IS NULL AND reason NOT IN (?2, ?3)";
+        let of = (context.row, ERASED, NOT_ENTITLED);
+        let aside = Reads { conn: context.conn }.all(sql, of, |row| Ok(EnvelopeId(row.get(0)?)))?;
         let aside: HashSet<EnvelopeId> = aside.into_iter().collect();
         let mut found: BTreeMap<DocId, Vec<CheckedDelta>> = BTreeMap::new();
         for known in stored(context.conn, context.row)? {

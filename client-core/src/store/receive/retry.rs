@@ -66,6 +66,7 @@ impl Receiver<'_> {
             self.apply_if_full(&mut batch)?;
         }
         self.finish(batch, &streams)?;
+        self.ask_again(None)?;
         if fetch_again {
             let sql = "UPDATE relay SET log_id = NULL, pos = NULL, roll = NULL WHERE space = ?1";
             self.context.conn.execute(sql, [self.context.row])?;

@@ -171,6 +171,11 @@ impl Receiver<'_> {
         let mut known = stored(conn, old.row)?.into_iter().find(|known| known.row == old.stream_row).ok_or(missing)?;
         let mut again = self.written_after(&known, agreed_seq)?;
         self.undone.extend(again.values().flatten().filter_map(|bytes| hash_of(bytes)));
+        // What was erased there is told again under the new stream.
+        let sql =
+            "UPDATE erased SET state = 1, position = 0, epoch = NULL WHERE state = 2 AND position BETWEEN ?1 AND ?2";
+        let after = seal::position(known.row, agreed_seq.max(known.floor).saturating_add(1));
+        conn.prepare_cached(sql)?.execute((after, seal::position(known.row, u32::MAX)))?;
         self.leave_branch(&mut known, agreed_seq + 1)?;
         // They lie in its place no more, and are made again: nobody has to look at them.
         let sql = "DELETE FROM quarantine WHERE space = ?1 AND stream = ?2 AND (bytes IS NULL OR reason <> ?3)";

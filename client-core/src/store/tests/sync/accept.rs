@@ -15,7 +15,7 @@ struct Trio {
     c: Device,
 }
 
-fn join(founder: &mut Device, root: &DeviceRoot, seed: u64) -> Device {
+pub(super) fn join(founder: &mut Device, root: &DeviceRoot, seed: u64) -> Device {
     let membership = founder.store.membership(&founder.space).unwrap();
     let records = founder.store.records(&founder.space).unwrap();
     let entry = root.derive_space(&RANDOM).entry(&RANDOM, &MEMBER, DeviceKind::Normal);
@@ -42,20 +42,20 @@ fn trio() -> Trio {
 }
 
 impl Device {
-    fn membership(&self) -> Membership {
+    pub(super) fn membership(&self) -> Membership {
         self.store.membership(&self.space).unwrap()
     }
 
-    fn receive_under(&mut self, envelopes: &[Vec<u8>], membership: &Membership) -> ReceiveReport {
+    pub(super) fn receive_under(&mut self, envelopes: &[Vec<u8>], membership: &Membership) -> ReceiveReport {
         let page = self.page(envelopes, 1);
         self.store.receive(&self.space, page, membership, &self.keyring, Unknown::Quarantine, 77).unwrap()
     }
 
-    fn settle_under(&mut self, membership: &Membership) -> ReceiveReport {
+    pub(super) fn settle_under(&mut self, membership: &Membership) -> ReceiveReport {
         self.store.retry_quarantined(&self.space, membership, &self.keyring, 78).unwrap()
     }
 
-    fn point(&self) -> (StreamId, StreamPoint) {
+    pub(super) fn point(&self) -> (StreamId, StreamPoint) {
         let tip = self.store.own_tip(&self.space).unwrap();
         (tip.stream, StreamPoint { seq: tip.seq, id: EnvelopeId(tip.id) })
     }
@@ -65,7 +65,7 @@ impl Device {
         aside.into_iter().map(|entry| (entry.seq, entry.reason)).collect()
     }
 
-    fn sign_pk(&self) -> SignPk {
+    pub(super) fn sign_pk(&self) -> SignPk {
         self.keys.sign_pk()
     }
 }

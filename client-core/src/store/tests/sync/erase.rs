@@ -2,9 +2,13 @@
 
 use lifeos_sync_protocol::record::Body;
 
+use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::Role;
+
+use super::accept::{join, without};
 use super::*;
 use crate::delta::ErasedDoc;
-use crate::store::erase::ERASED;
+use crate::store::erase::{ERASED, NOT_ENTITLED};
 use crate::store::{Due, ErasureState};
 
 const CANARY: &str = "zanzibarquokka";
@@ -246,4 +250,232 @@ fn an_erasure_can_be_taken_back_until_it_is_due_and_its_history_alone_can_go() {
         assert_eq!(device.holds(CANARY), Vec::<String>::new());
     }
     assert_eq!(a.state(), b.state());
+}
+
+const OTHER: MemberId = MemberId([8; 16]);
+
+impl Device {
+    /// Every device of a person of its own, or all of one, who are no more than editors.
+    fn editors(&self, other: Option<&Device>) -> Membership {
+        let mut membership = self.membership();
+        let mut editor = membership.members[&MEMBER].clone();
+        editor.role = Role::Editor;
+        membership.members.insert(MEMBER, editor.clone());
+        if let Some(other) = other {
+            membership.devices.get_mut(&other.keys.sign_pk()).unwrap().member = OTHER;
+            membership.members.insert(OTHER, editor);
+        }
+        membership
+    }
+
+    /// Seals what an app that was changed might say.
+    fn forge_erasure(&mut self, docs: Vec<DocDelta>, erased: ErasedDoc) -> Vec<u8> {
+        let (tip, key) = (self.store.own_tip(&self.space).unwrap(), self.key());
+        let delta = Delta { docs, erased: vec![erased], ..Delta::default() };
+        crate::envelope::seal(&self.space, &tip, &self.keys, key.epoch(), key.secret(), &delta, &mut self.random)
+            .unwrap()
+            .bytes
+    }
+
+    fn heads_of(&self, id: &DocId) -> Vec<[u8; 32]> {
+        let found = self.store.reads().heads(&self.space).unwrap().into_iter().find(|(found, _)| found == id);
+        found.unwrap().1
+    }
+
+    /// What is stored of a document can be read no more.
+    fn spoil(&mut self, id: &DocId) {
+        let row = format!("(SELECT id FROM document WHERE doc = x'{id}')");
+        for table in ["snapshot", "change"] {
+            self.store.conn.execute(&format!("UPDATE {table} SET bytes = x'0102' WHERE doc = {row}"), []).unwrap();
+        }
+        self.store = Store::open(self.home.path()).unwrap();
+    }
+}
+
+#[test]
+fn an_editor_who_names_what_every_note_begins_with_or_writes_beside_it_erases_nothing() {
+    for case in 0..3 {
+        let Pair { mut a, mut b, .. } = with_canary();
+        b.title(60, &doc(5), "begun by b");
+        let begun = b.heads_of(&doc(5));
+        let from_b = b.send();
+        a.receive(&from_b);
+        a.title(61, &doc(5), "a wrote on");
+        let from_a = a.send();
+        b.receive(&from_a);
+        b.title(62, &doc(5), "and b upon that");
+        let from_b = b.send();
+        a.receive(&from_b);
+        let stream = b.store.own_tip(&b.space).unwrap().stream;
+        let mut beside = Document::new(doc(1), NOTE_GENESIS, stream).unwrap();
+        let first = beside.heads().iter().map(|hash| hash.0).collect();
+        let change = beside.edit(1, |doc| set(doc, "title", "mine")).unwrap().1.unwrap();
+        let erase = |doc, heads| ErasedDoc { doc, heads, successor: None };
+        let said = match case {
+            0 => b.forge_erasure(vec![], erase(doc(1), first)),
+            1 => {
+                let beside = DocDelta { doc: doc(1), changes: vec![change.bytes], genesis: NOTE_GENESIS };
+                b.forge_erasure(vec![beside], erase(doc(1), vec![change.hash.0]))
+            }
+            _ => b.forge_erasure(vec![], erase(doc(5), begun)),
+        };
+        let membership = a.editors(Some(&b));
+        a.receive_under(&[said], &membership);
+        assert_eq!(a.aside_reasons(), [NOT_ENTITLED], "{case}");
+        assert!(a.has(&doc(1)) && a.has(&doc(5)), "others wrote there: {case}");
+    }
+}
+
+#[test]
+fn an_erasure_that_comes_before_the_note_is_judged_again_when_the_note_comes() {
+    let Pair { mut a, mut b, .. } = pair();
+    let mut c = join(&mut a, &DeviceRoot::generate(&mut SeededRandom::new(71)), 72);
+    let records = a.store.records(&a.space).unwrap();
+    b.store.put_records(&b.space, &records).unwrap();
+    b.title(1, &doc(1), "from the phone");
+    let note = b.send();
+    c.receive(&note);
+    let mut said = c.forge_erasure(vec![], ErasedDoc { doc: doc(1), heads: c.heads_of(&doc(1)), successor: None });
+    let membership = a.editors(None);
+    a.receive_under(&[said.clone()], &membership);
+    assert_eq!(a.aside_reasons(), [NOT_ENTITLED]);
+    a.receive_under(&note, &membership);
+    assert_eq!(a.aside_reasons(), Vec::<String>::new());
+    assert!(!a.has(&doc(1)), "who wrote it had it erased");
+    a.check();
+    // An editor who was made an owner meanwhile, and the records come last.
+    b.title(2, &doc(2), "from the phone, too");
+    let note = b.send();
+    a.receive(&note);
+    said = c.forge_erasure(vec![], ErasedDoc { doc: doc(2), heads: vec![], successor: None });
+    b.receive_under(&[said], &membership);
+    assert!(b.has(&doc(2)));
+    let owners = b.membership();
+    b.settle_under(&owners);
+    assert!(!b.has(&doc(2)) && b.aside_reasons().is_empty());
+}
+
+#[test]
+fn an_erasure_of_somebody_else_does_not_swallow_one_that_nobody_was_told_of() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    a.seal();
+    let (space, me, membership) = (a.space, a.keys.sign_pk(), a.membership());
+    a.store.schedule_erasure(&space, &doc(1), (false, true), (5, 5)).unwrap();
+    a.store.erase_due(&space, (&membership, &me), 5, &mut a.random).unwrap();
+    let heads = b.heads_of(&doc(1));
+    let said = b.forge_erasure(vec![], ErasedDoc { doc: doc(1), heads, successor: Some(doc(9)) });
+    let mut editor = a.editors(Some(&b));
+    editor.members.get_mut(&MEMBER).unwrap().role = Role::Owner;
+    a.receive_under(&[said], &editor);
+    let [erasure] = a.store.reads().erasures(&space).unwrap().try_into().unwrap();
+    assert_eq!((erasure.state, erasure.successor), (ErasureState::Untold, None));
+    let key = a.key();
+    assert_eq!(a.store.seal_erasures(&space, &a.keys, &key, &mut a.random).unwrap(), 1);
+    let said = a.send();
+    b.receive(&said);
+    assert!(!b.has(&doc(1)));
+}
+
+#[test]
+fn a_late_edit_does_not_hide_that_what_came_beside_it_is_lost_here() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    a.erase(&doc(1));
+    a.spoil(&doc(2));
+    b.title(60, &doc(1), "late");
+    b.title(60, &doc(2), "beside it");
+    let from_b = b.send();
+    a.receive(&from_b);
+    assert_eq!(a.aside_reasons(), [crate::store::receive::DAMAGED], "neither cut nor pruning passes it");
+}
+
+#[test]
+fn an_erasure_of_a_note_that_cannot_be_read_here_costs_no_page_and_holds_up_no_other() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    b.spoil(&doc(1));
+    let said = a.forge_erasure(vec![], ErasedDoc { doc: doc(1), heads: a.heads_of(&doc(1)), successor: None });
+    let membership = b.editors(None);
+    assert_eq!(b.receive_under(&[said], &membership).quarantined.len(), 1);
+    let (space, me, membership) = (a.space, a.keys.sign_pk(), a.membership());
+    a.spoil(&doc(1));
+    a.store.schedule_erasure(&space, &doc(1), (true, true), (5, 5)).unwrap();
+    a.store.schedule_erasure(&space, &doc(2), (false, true), (5, 5)).unwrap();
+    assert_eq!(a.store.erase_due(&space, (&membership, &me), 5, &mut a.random).unwrap(), [doc(2)]);
+    assert_eq!(a.store.reads().erasures(&space).unwrap()[0].state, ErasureState::Scheduled { due_ms: 5 });
+}
+
+#[test]
+fn an_erasure_that_came_after_its_device_was_removed_is_undone() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    let mut c = join(&mut a, &DeviceRoot::generate(&mut SeededRandom::new(73)), 74);
+    let kept = a.send();
+    let all = a.store.outbox(&a.space, 0, usize::MAX, usize::MAX).unwrap();
+    c.receive(&all.into_iter().map(|sealed| sealed.bytes).collect::<Vec<_>>());
+    b.receive(&kept);
+    b.title(60, &doc(2), "in time");
+    let early = b.send();
+    let cut = b.point();
+    let late = b.erase(&doc(1));
+    for device in [&mut a, &mut c] {
+        device.receive(&early);
+    }
+    c.receive(&late);
+    assert!(!c.has(&doc(1)));
+    let a_edits = {
+        a.title(61, &doc(1), "somebody goes on with it");
+        a.send()
+    };
+    c.receive(&a_edits);
+    assert_eq!(c.aside_reasons(), [ERASED]);
+    let after = without(&a.membership(), b.keys.sign_pk(), cut);
+    a.settle_under(&after);
+    a.receive_under(&late, &after);
+    c.settle_under(&after);
+    let erasures = c.store.reads().erasures(&c.space).unwrap();
+    assert!(a.has(&doc(1)), "{:?}", a.aside_reasons());
+    assert!(c.has(&doc(1)), "{:?} {erasures:?}", c.aside_reasons());
+    assert_eq!(a.state(), c.state());
+    assert!(c.store.reads().erasures(&c.space).unwrap().is_empty());
+    assert!(!c.aside_reasons().contains(&ERASED.to_owned()));
+    c.check();
+}
+
+#[test]
+fn an_erasure_on_a_branch_that_is_left_is_told_again() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    let agreed = a.store.own_tip(&a.space).unwrap().seq;
+    a.erase(&doc(1));
+    let (space, membership, keyring) = (a.space, a.membership(), a.keyring.clone());
+    a.store.begin_new_stream(&space, agreed, (&membership, &keyring), 5, &mut a.random).unwrap();
+    assert_eq!(a.store.reads().erasures(&space).unwrap()[0].state, ErasureState::Untold);
+    assert!(!a.has(&doc(1)));
+    a.sent = 0;
+    a.seal();
+    let key = a.key();
+    assert_eq!(a.store.seal_erasures(&space, &a.keys, &key, &mut a.random).unwrap(), 1);
+    let said = a.send();
+    b.receive(&said);
+    assert!(!b.has(&doc(1)));
+}
+
+#[test]
+fn a_reader_keeps_the_log_from_being_emptied_and_the_database_is_written_anew_only_once() {
+    let Pair { mut a, .. } = with_canary();
+    a.erase(&doc(1));
+    let reader = crate::store::Connection::open(a.home.path().join(DATABASE_FILE)).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM document;").unwrap();
+    let _: i64 = reader.query_row("SELECT count(*) FROM document", [], |row| row.get(0)).unwrap();
+    let pages = |device: &Device| -> i64 {
+        device.store.conn.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap()
+    };
+    assert!(!a.store.scrub().unwrap());
+    a.store
+        .conn
+        .execute_batch("CREATE TABLE gone(x); INSERT INTO gone VALUES (zeroblob(100000)); DROP TABLE gone")
+        .unwrap();
+    let free = pages(&a);
+    assert!(free > 0 && !a.store.scrub().unwrap());
+    assert_eq!(pages(&a), free, "it was not written anew a second time");
+    drop(reader);
+    assert!(a.store.scrub().unwrap());
+    assert_eq!(a.holds(CANARY), Vec::<String>::new());
 }
