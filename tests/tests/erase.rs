@@ -183,3 +183,44 @@ async fn the_history_of_a_note_goes_and_its_text_goes_on_in_a_new_one() {
     }
     assert_settled(&[&laptop, &tablet]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_holds_less_than_15_percent_of_its_peak_once_nine_notes_of_ten_are_erased_and_the_grace_is_over() {
+    let scene = scene().await;
+    let (laptop, [tablet]) = scene.world.devices(["tablet"]).await;
+    let mut draw = 1_u64;
+    // Text that does not compress well: what is sealed is about as long as what was written.
+    let mut text = || -> String {
+        let mut letter = || {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + u8::try_from((draw >> 33) % 26).unwrap())
+        };
+        (0..6_000).map(|at| if at % 60 == 59 { '\n' } else { letter() }).collect()
+    };
+    let ids: Vec<String> = (0..20).map(|at| note(&laptop, &format!("note {at}"), &text())).collect();
+    sync_each(&[&laptop, &tablet]).await;
+    // A checkpoint from before holds all of them, too.
+    laptop.compact(&mut |_| {}).await.unwrap();
+    sync_each(&[&tablet, &laptop]).await;
+    let peak = held(&scene.data);
+    let (gone, kept) = ids.split_at(18);
+    for id in gone {
+        laptop.note_erase(id, AT_ONCE).unwrap();
+    }
+    for _ in 0..3 {
+        sync_each(&[&laptop, &tablet]).await;
+    }
+    // First the checkpoint takes effect, then what nothing names any more goes.
+    for _ in 0..2 {
+        scene.clock.advance(31 * DAY);
+        scene.world.relay.look_after_spaces().await;
+    }
+    let is_small = |now: &SpaceStats| now.bytes * 100 < peak.bytes * 15;
+    until_held(&scene.data, is_small).await;
+    println!("{} bytes at the relay of {} at its peak", held(&scene.data).bytes, peak.bytes);
+    assert_settled(&[&laptop, &tablet]);
+    assert_eq!(titles(&tablet).len(), kept.len());
+    let fresh = scene.world.link(&laptop, "fresh").await;
+    sync_each(&[&fresh, &laptop]).await;
+    assert_eq!(titles(&fresh), titles(&laptop));
+}
