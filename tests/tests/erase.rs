@@ -224,3 +224,27 @@ async fn a_relay_holds_less_than_15_percent_of_its_peak_once_nine_notes_of_ten_a
     sync_each(&[&fresh, &laptop]).await;
     assert_eq!(titles(&fresh), titles(&laptop));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_begins_with_the_checkpoint_behind_an_erasure_vouches_for_it() {
+    let scene = scene().await;
+    let laptop = scene.world.first();
+    let id = note(&laptop, "gone", &format!("{CANARY}\n"));
+    for n in 0..5 {
+        titled(&laptop, &format!("other {n}"));
+        sync(&laptop).await;
+    }
+    laptop.note_erase(&id, AT_ONCE).unwrap();
+    // The new key first, then the checkpoint; what follows in the next round would be its own word for it.
+    while laptop.status().unwrap().checkpoint.is_none() {
+        sync(&laptop).await;
+    }
+    let tablet = scene.world.link(&laptop, "tablet").await;
+    for _ in 0..3 {
+        sync_each(&[&tablet, &laptop]).await;
+    }
+    assert_eq!(titles(&tablet).len(), 5);
+    let told = only(&laptop);
+    assert!(told.effective_ms.is_some(), "{told:?}");
+    assert_eq!(state_of(&told.devices, "tablet"), "confirmed");
+}

@@ -281,8 +281,12 @@ impl Comparing<'_> {
         }
         let newer = self.newer()?;
         let erased = erase::erased(self.conn, self.row)?;
-        // What it says is erased has to be erased here, too, before this device vouches for that.
-        let mut behind = !self.manifest.erased.iter().all(|doc| erased.contains_key(doc));
+        // What it says is erased must not be here, before this device vouches for that. Who began with a checkpoint in
+        // which it was erased never had it.
+        let mut behind = false;
+        for doc in self.manifest.erased.iter().filter(|doc| !erased.contains_key(doc)) {
+            behind |= DocRow::find(self.conn, self.row, doc)?.is_some();
+        }
         for (doc, said) in &of_docs {
             if let Some(position) = erased.get(doc) {
                 // It was made before the erasure; or it is not to stand for what it should not hold any more.
