@@ -26,7 +26,7 @@ fn a_seed_is_replayed_event_for_event() {
 fn after_whatever_happened_devices_in_force_are_equal_and_nothing_acknowledged_is_missing() {
     let seeds = std::env::var("LIFEOS_SEEDS").unwrap_or_else(|_| "300".to_owned());
     // On a machine that is too slow for all of them, as many as go in this time.
-    let (all_well, said) = simulate(&["--seeds", &seeds, "--seconds", "90"]);
+    let (all_well, said) = simulate(&["--seeds", &seeds, "--seconds", "150"]);
     println!("{said}");
     assert!(all_well, "{said}");
 }

@@ -191,7 +191,9 @@ fn clippy() -> Outcome {
     // lints it and runs every test with it.
     let keystore = ["-p", "lifeos-client-core", "--features", "keystore"];
     let lint = ["clippy", "--profile", "ci", "--locked", "--quiet"];
-    run(&mut cargo(&[&lint[..], &keystore, &["--", "-D", "warnings"]].concat()), minutes(10))
+    run(&mut cargo(&[&lint[..], &keystore, &["--", "-D", "warnings"]].concat()), minutes(10))?;
+    let simulation = ["-p", "lifeos-tests", "--features", "simulation", "--all-targets"];
+    run(&mut cargo(&[&lint[..], &simulation, &["--", "-D", "warnings"]].concat()), minutes(10))
 }
 
 fn everything() -> Outcome {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use lifeos_client_core::client::Client;
+use lifeos_client_core::keys::KeyFault;
 use lifeos_client_core::simulation::as_node;
 use lifeos_client_core::simulation::in_node;
 use tokio::time::{sleep, timeout};
@@ -34,10 +35,10 @@ pub(super) async fn heal_and_check(chaos: &mut Chaos) -> Vec<String> {
     sleep(LEFT_ALONE).await;
     chaos.hear();
     for device in &mut chaos.town.devices {
-        if let Some(live) = device.live.take() {
-            if timeout(ROUND_MAX, in_node(device.node, live.stop())).await.is_err() {
-                return vec![format!("{} does not stop syncing", device.name)];
-            }
+        if let Some(live) = device.live.take()
+            && timeout(ROUND_MAX, in_node(device.node, live.stop())).await.is_err()
+        {
+            return vec![format!("{} does not stop syncing", device.name)];
         }
     }
     let mut standing = Vec::new();
@@ -58,10 +59,10 @@ pub(super) async fn heal_and_check(chaos: &mut Chaos) -> Vec<String> {
     failures.extend(lost(chaos, &standing));
     failures.extend(leaked(chaos, &standing));
     failures.sort();
-    for index in 0..DEVICES.len() {
+    for (index, name) in DEVICES.iter().enumerate() {
         if let Some(client) = chaos.client(index) {
             let digest = client.projection_digest().unwrap_or_default();
-            chaos.tell(format!("{} ends with {:02x}{:02x}{:02x}", DEVICES[index], digest[0], digest[1], digest[2]));
+            chaos.tell(format!("{name} ends with {:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]));
         }
     }
     let (all, carried) = (chaos.ledger.len() as u64, chaos.town.net.carried());
@@ -162,8 +163,12 @@ fn members(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
     let membership = client.membership();
     let mut found = Vec::new();
     for (index, standing) in standing.iter().enumerate() {
-        let is_in = membership.devices.get(&chaos.keys[index]).is_some_and(|device| device.removed_by.is_none());
+        let device = membership.devices.get(&chaos.keys[index]);
+        let is_in = device.is_some_and(|device| device.removed_by.is_none());
+        // A home put back from before its newest HPKE key has that key nowhere: it says so, and is to be linked again.
+        let lost_key = chaos.put_back_key[index].is_some_and(|key| device.is_some_and(|device| device.hpke_pk != key));
         match standing {
+            Standing::Out(why) if is_in && lost_key && *why == KeyFault::WrongHpkeKey.to_string() => {}
             Standing::In if !is_in => found.push(format!("{} syncs although it was removed", DEVICES[index])),
             Standing::Out(why) if is_in => {
                 found.push(format!("{} is in force and does not sync: {why}", DEVICES[index]))
