@@ -409,6 +409,11 @@ fn a_space_travels_in_a_file() {
     assert_eq!(desk.json("laptop", &["bundle", "export", second, "--since", first])["envelopes"], 0);
     assert!(desk.json("laptop", &["bundle", "export", second, "--for", "phone"])["left_out"].is_u64());
     assert_eq!(desk.json("phone", &["bundle", "import", second])["received"], 0);
+    let id = desk.json("laptop", &["note", "list"])["notes"][0]["id"].as_str().unwrap().to_owned();
+    desk.json("laptop", &["note", "attach", &id, first]);
+    let carried = desk.json("laptop", &["bundle", "export", second, "--attachments"]);
+    assert_eq!((carried["parts"].clone(), carried["parts_away"].clone()), (json!(1), json!(0)));
+    assert_eq!(desk.json("phone", &["bundle", "import", second])["parts"], 1);
     desk.init("stranger", None);
     let refused = failure(&desk.run("stranger", &["bundle", "import", first, "--json"]));
     assert_eq!((refused.0.as_str(), refused.2), ("not_found", Some(1)));

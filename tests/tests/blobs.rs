@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use lifeos_client_core::client::{Client, ErrorKind};
+use lifeos_client_core::bundle::{BundleReader, BundleWriter, Part};
+use lifeos_client_core::client::{BackupKeys, BundleBase, BundleExport, Client, ErrorKind, RestoreKey};
 use lifeos_client_core::modules::attachment::{ContentHash, PART_BYTES, PartList, attachment_doc, set_parts};
 use lifeos_client_core::modules::notes::attachments::attach;
 use lifeos_client_core::protocol::ids::EnvelopeId;
@@ -256,4 +257,112 @@ async fn a_false_reference_is_refused_in_words_and_holds_up_nothing() {
         let there: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(there, [saved]);
     }
+}
+
+fn carry(client: &Client, file: &Path, base: &BundleBase) -> BundleExport {
+    client.export_bundle_with_attachments(file, base, &mut |_| {}).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_carries_the_attachments_that_are_here_and_none_twice() {
+    let world = World::new().await;
+    let (laptop, [tablet, phone]) = world.devices(["tablet", "phone"]).await;
+    let (content, note) = (bytes(3 * MIB, 11), titled(&laptop, "Carried"));
+    let hash = add(&laptop, &note, &file(&world, "carried.bin", &content));
+    let bundle = world.home("bundle");
+    assert_eq!(laptop.export_bundle(&bundle, &BundleBase::Nothing, &mut |_| {}).unwrap().parts, 0, "only when asked");
+    let exported = carry(&laptop, &bundle, &BundleBase::Nothing);
+    assert_eq!((exported.parts, exported.parts_away), (4, 0));
+    assert!(exported.bytes > 3 * MIB as u64 && exported.bytes < 4 * MIB as u64, "{exported:?}");
+
+    // Cut short it gives what is there, and the whole one only the rest.
+    let whole = std::fs::read(&bundle).unwrap();
+    let cut = file(&world, "cut", &whole[..whole.len() * 2 / 3]);
+    let error = tablet.import_bundle(&cut, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("cut short"), "{error}");
+    let before = parts_here(&tablet);
+    assert!((1..4).contains(&before), "{before}");
+    let imported = tablet.import_bundle(&bundle, &mut |_| {}).unwrap();
+    assert_eq!((imported.parts, imported.passed_over), (4 - before, 0));
+    assert!(read(&tablet, &hash) == content);
+    assert_eq!(tablet.import_bundle(&bundle, &mut |_| {}).unwrap().parts, 0);
+
+    // What an earlier bundle holds is left out, and what is not here is told.
+    let later = bytes(MIB, 12);
+    add(&laptop, &note, &file(&world, "later.bin", &later));
+    assert_eq!(carry(&laptop, &world.home("second"), &BundleBase::Bundle(bundle)).parts, 2);
+    assert_eq!(tablet.import_bundle(&world.home("second"), &mut |_| {}).unwrap().parts, 2);
+    // The laptop stays away: the relay gets the parts from the tablet.
+    sync(&tablet).await;
+    assert_eq!(objects(&world.dir.path().join("relay")), 6);
+    sync(&phone).await;
+    let exported = carry(&phone, &world.home("third"), &BundleBase::Nothing);
+    assert_eq!((exported.parts, exported.parts_away), (0, 6), "nothing is fetched for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_in_a_bundle_that_nothing_refers_to_or_that_were_altered_fill_nobodys_home() {
+    let world = World::new().await;
+    let (laptop, [tablet]) = world.devices(["tablet"]).await;
+    let (content, note) = (bytes(2 * MIB, 13), titled(&laptop, "Hostile"));
+    let hash = add(&laptop, &note, &file(&world, "hostile.bin", &content));
+    let bundle = world.home("bundle");
+    carry(&laptop, &bundle, &BundleBase::Nothing);
+    let mut reader = BundleReader::open(std::fs::File::open(&bundle).unwrap()).unwrap();
+    let (mut records, mut edits, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    while let Some(part) = reader.next_part().unwrap() {
+        match part {
+            Part::Records(some) => records.extend(some),
+            Part::Envelopes(some) => some.into_iter().for_each(|bytes| match bytes[1] {
+                3 => parts.push(bytes),
+                _ => edits.push(bytes),
+            }),
+        }
+    }
+    assert_eq!(parts.len(), 3);
+    let write = |edits: &[Vec<u8>], parts: &[Vec<u8>]| {
+        let out = std::fs::File::create(world.home("changed")).unwrap();
+        let reader = BundleReader::open(std::fs::File::open(&bundle).unwrap()).unwrap();
+        let mut writer = BundleWriter::begin(out, &reader.space(), reader.streams().to_vec()).unwrap();
+        writer.records(records.clone()).unwrap();
+        edits.iter().chain(parts).for_each(|envelope| writer.envelopes(vec![envelope.clone()]).unwrap());
+        writer.finish().unwrap();
+        tablet.import_bundle(&world.home("changed"), &mut |_| {}).unwrap()
+    };
+    let unknown = write(&[], &parts);
+    assert_eq!((unknown.parts, unknown.passed_over, parts_here(&tablet)), (0, 3, 0), "no note here attaches it");
+    let altered = (0..100).map(|number| {
+        let mut part = parts[0].clone();
+        let at = part.len() - 1 - number * 7;
+        part[at] ^= 1;
+        part
+    });
+    let altered: Vec<_> = altered.collect();
+    let found = write(&edits, &altered);
+    assert_eq!((found.parts, found.passed_over, parts_here(&tablet)), (0, 100, 0));
+    let many: Vec<_> = std::iter::repeat_n(parts[0].clone(), 50).chain(parts.iter().cloned()).collect();
+    let found = write(&edits, &many);
+    assert_eq!((found.parts, found.passed_over, parts_here(&tablet)), (3, 0, 3));
+    assert!(read(&tablet, &hash) == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_holds_the_attachments_that_were_on_the_device() {
+    let world = World::new().await;
+    let (laptop, phrase) = world.first_with_phrase();
+    let (content, note) = (bytes(3 * MIB, 17), titled(&laptop, "Kept"));
+    let hash = add(&laptop, &note, &file(&world, "kept.bin", &content));
+    let backup = world.home("all.lifeos");
+    laptop.backup(&backup, &BackupKeys::default(), &mut |_| {}).unwrap();
+    drop(laptop);
+    std::fs::remove_dir_all(world.home("laptop")).unwrap();
+    let restored = Client::restore(&world.home("new"), &backup, &RestoreKey::Phrase(&phrase), &mut |_| {}).unwrap().0;
+    assert!(read(&restored, &hash) == content, "without a relay");
+    // It stands for them, too: the relay never had them.
+    sync(&restored).await;
+    assert_eq!(objects(&world.dir.path().join("relay")), 4);
+    let tablet = world.link(&restored, "tablet").await;
+    sync_each(&[&tablet, &restored]).await;
+    fetch(&tablet, &hash).await;
+    assert!(read(&tablet, &hash) == content);
 }

@@ -23,7 +23,8 @@ pub enum Bundle {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos bundle export stick.bundle\n  \
                         lifeos bundle export monday.bundle --since sunday.bundle\n  \
-                        lifeos bundle export for-phone.bundle --for phone\n\n\
+                        lifeos bundle export for-phone.bundle --for phone\n  \
+                        lifeos bundle export everything.bundle --attachments\n\n\
                         The file holds sealed edits and the records of members, devices and keys: no key, and nothing\n\
                         readable. Who finds it sees what a relay sees. A device that was put back from a backup needs one\n\
                         without --for.")]
@@ -36,6 +37,9 @@ pub struct Export {
     /// Leave out what this device has confirmed: id, the beginning of one, or name
     #[arg(long = "for", value_name = "DEVICE")]
     for_device: Option<String>,
+    /// With the attachments that are on this device
+    #[arg(long)]
+    attachments: bool,
 }
 
 /// Take in what a bundle holds.
@@ -63,7 +67,10 @@ fn export(args: Export, context: &Context) -> Result<(), Failure> {
         (None, None) => BundleBase::Nothing,
     };
     let mut bar = context.out.bar();
-    let report = client.export_bundle(&args.file, &base, &mut |step| bar.step(&step));
+    let report = match args.attachments {
+        true => client.export_bundle_with_attachments(&args.file, &base, &mut |step| bar.step(&step)),
+        false => client.export_bundle(&args.file, &base, &mut |step| bar.step(&step)),
+    };
     bar.finish();
     let report = report?;
     context.out.result(&with_file(&args.file, &json!(report)), |page| {
@@ -77,6 +84,15 @@ fn draw_export(page: &mut Page, report: &BundleExport) {
     if report.chunks > 0 {
         let chunks = count(report.chunks, "chunk");
         page.line(format_args!("Begins    with a checkpoint ({chunks}): the edits before it are forgotten here"));
+    }
+    if report.parts > 0 {
+        page.line(format_args!("Attached  {}", count(report.parts, "part")));
+    }
+    if report.parts_away > 0 {
+        page.line(format_args!(
+            "Not in it: {} of attachments that are not on this device: `lifeos attachment pin` and `lifeos sync` fetch them",
+            count(report.parts_away, "part")
+        ));
     }
     if report.left_out > 0 {
         page.line(format_args!("Left out  {}", count(report.left_out, "envelope")));
@@ -103,6 +119,9 @@ fn draw_import(page: &mut Page, report: &BundleImport) {
     page.line(format_args!("Space     {}", one_line(&report.space_name)));
     page.line(format_args!("Received  {}, {}", count(report.received, "envelope"), count(report.records, "record")));
     page.line(format_args!("Changed   {}", count(report.documents_changed, "document")));
+    if report.parts > 0 {
+        page.line(format_args!("Attached  {}", count(report.parts, "part")));
+    }
     if report.quarantined > 0 {
         let aside = count(report.quarantined, "envelope");
         page.line(format_args!("Set aside {aside} that could not be taken in; see `lifeos status`"));

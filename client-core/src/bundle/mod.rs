@@ -6,17 +6,22 @@
 //! frames = HAVE ‖ REC … ‖ ITEMS …             each as u32 length ‖ the frame as on the wire, req_id and session 0
 //! HAVE     of each stream: floor = what is left out because the reader holds it, tip = as far as the bundle goes
 //! REC      all records, parents first; more on all but the last
-//! ITEMS    envelopes, stream by stream, each stream's in order; pos, next and roll 0; more on all but the last
+//! ITEMS    envelopes, stream by stream, each stream's in order, then parts of attachments if they were asked for; pos,
+//!          next and roll 0; more on all but the last
 //! ```
 //! It holds what a relay holds, and shows whoever finds it what a relay sees. It is not signed: each record and envelope
 //! proves itself, and the hash at the end is against accidents, not against people.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
+use lifeos_sync_protocol::envelope::{Envelope, Kind};
 use lifeos_sync_protocol::frame::{Frame, Have, Item};
 use lifeos_sync_protocol::hash::Hasher;
-use lifeos_sync_protocol::ids::{Roll, SpaceId};
+use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SpaceId};
 use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_RECORDS_MAX, FRAME_STREAMS_MAX};
+
+use crate::modules::attachment::SPACE_PARTS_MAX;
 
 #[cfg(test)]
 mod tests;
@@ -107,7 +112,7 @@ impl<W: Write> BundleWriter<W> {
         self.queue(Part::Records(part))
     }
 
-    /// Adds envelopes of one stream: no more than a page may hold.
+    /// Adds envelopes of one stream, or parts of attachments: no more than a page may hold.
     ///
     /// # Errors
     /// [`BundleError::Io`].
@@ -252,13 +257,21 @@ impl<R: Read> BundleReader<R> {
         if is_whole && is_over { Ok(None) } else { Err(BundleError::Damaged) }
     }
 
-    /// Reads to the end without keeping anything.
+    /// Reads to the end; gives what it says that it holds of streams, and the parts of attachments in it.
     ///
     /// # Errors
     /// As [`Self::next_part`].
-    pub fn check(mut self) -> Result<Vec<Have>, BundleError> {
-        while self.next_part()?.is_some() {}
-        Ok(self.streams)
+    pub fn check(mut self) -> Result<(Vec<Have>, BTreeSet<EnvelopeId>), BundleError> {
+        let mut parts = BTreeSet::new();
+        while let Some(part) = self.next_part()? {
+            let Part::Envelopes(envelopes) = part else { continue };
+            let of_attachments = envelopes.into_iter().filter(|bytes| bytes.get(1) == Some(&(Kind::BlobPart as u8)));
+            // As many as a space may have, whatever the file holds.
+            let room = SPACE_PARTS_MAX.saturating_sub(parts.len());
+            let read = of_attachments.filter_map(|bytes| Envelope::parse(bytes).ok());
+            parts.extend(read.take(room).map(|envelope| envelope.id(&self.space)));
+        }
+        Ok((self.streams, parts))
     }
 
     /// What a frame holds; nothing if it does not belong here.

@@ -38,6 +38,10 @@ pub struct BundleExport {
     /// Chunks of a checkpoint: they stand for edits that are gone from here and that the reader may lack, whatever was
     /// to be left out.
     pub chunks: u64,
+    /// Parts of attachments, if they were asked for.
+    pub parts: u64,
+    /// Parts that were asked for and are not on this device: they are not in it.
+    pub parts_away: u64,
     /// Edits that wait to be sealed and are not in it.
     pub changes_pending: u64,
     /// Why they wait; `None`: nothing does.
@@ -61,6 +65,8 @@ pub struct BundleImport {
     pub documents_changed: u64,
     /// Envelopes that were set aside.
     pub quarantined: u64,
+    /// Parts of attachments that were not here.
+    pub parts: u64,
     /// Records and envelopes that no device of the space made, or that follow one that is not here.
     pub passed_over: u64,
 }
@@ -89,9 +95,30 @@ impl Client {
         base: &BundleBase,
         progress: Progress<'_>,
     ) -> Result<BundleExport, ClientError> {
+        self.bundle(file, (base, false), progress)
+    }
+
+    /// The same with the parts of attachments that are on this device, sealed as they are, one in memory at a time.
+    /// # Errors
+    /// As [`Self::export_bundle`].
+    pub fn export_bundle_with_attachments(
+        &self,
+        file: &Path,
+        base: &BundleBase,
+        progress: Progress<'_>,
+    ) -> Result<BundleExport, ClientError> {
+        self.bundle(file, (base, true), progress)
+    }
+
+    fn bundle(
+        &self,
+        file: &Path,
+        (base, has_attachments): (&BundleBase, bool),
+        progress: Progress<'_>,
+    ) -> Result<BundleExport, ClientError> {
         let base = self.bundle_base(base)?;
         let partial = partial_path(file);
-        let written = self.write_bundle(&partial, &base, progress).and_then(|exported| {
+        let written = self.write_bundle(&partial, (&base, has_attachments), progress).and_then(|exported| {
             fs::rename(&partial, file).map_err(BundleError::Io)?;
             Ok(exported)
         });
@@ -106,15 +133,17 @@ impl Client {
             envelopes: exported.envelopes,
             left_out: exported.left_out,
             chunks: exported.chunks,
+            parts: exported.parts,
+            parts_away: exported.parts_away,
             changes_pending: self.shared.reader().reads().pending_count(&self.space())?,
             unsealed: exported.unsealed.map(|why| why.to_string()),
         })
     }
 
-    fn write_bundle(&self, path: &Path, base: &Base, progress: Progress<'_>) -> Result<Exported, ClientError> {
+    fn write_bundle(&self, path: &Path, what: (&Base, bool), progress: Progress<'_>) -> Result<Exported, ClientError> {
         let out = BufWriter::new(File::create(path).map_err(BundleError::Io)?);
         let mut step = |done, total| progress(ProgressStep { phase: "export", done, total });
-        let (mut out, exported) = export_bundle(&self.shared, out, base, &mut step)?;
+        let (mut out, exported) = export_bundle(&self.shared, out, what, &mut step)?;
         out.flush().map_err(BundleError::Io)?;
         let file = out.into_inner().map_err(|error| BundleError::Io(error.into_error()))?;
         file.sync_all().map_err(BundleError::Io)?;
@@ -133,7 +162,7 @@ impl Client {
                 }
                 // What it does not hold must not be left out: it is read to its end.
                 match earlier.check() {
-                    Ok(streams) => Ok(Base::Earlier(streams)),
+                    Ok((streams, parts)) => Ok(Base::Earlier(streams, parts)),
                     Err(BundleError::Truncated | BundleError::Damaged) => {
                         Err(ClientError::invalid("the earlier bundle is damaged: leave it out"))
                     }
@@ -166,6 +195,7 @@ impl Client {
             duplicates: imported.duplicates,
             documents_changed: imported.changed.len() as u64 + imported.joined,
             quarantined: imported.quarantined,
+            parts: imported.parts,
             passed_over: imported.passed_over,
         })
     }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! export: seal what waits ─▶ HAVE ─▶ records ─▶ the chunks that stand for what is pruned and the reader lacks
-//!         ─▶ stream by stream, in pages that end at a good signature
-//! import: records, judged as a relay's ─▶ chunks, taken in as a relay's ─▶ pages, received as a relay's ─▶ the next sync gives them to the relays
+//!         ─▶ stream by stream, in pages that end at a good signature ─▶ parts of attachments, if asked for
+//! import: records, judged as a relay's ─▶ chunks, taken in as a relay's ─▶ pages, received as a relay's ─▶ parts that
+//!         something refers to and that are not here ─▶ the next sync gives them to the relays
 //! ```
 //! A relay checks what it gives out, so what fails there is its fault and ends the connection. A file was checked by
 //! nobody: what fails is passed over and what is sound goes on. Nothing of it is set aside that its author did not sign,
@@ -40,8 +41,8 @@ const RECORDS_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) enum Base {
     /// Nothing.
     Nothing,
-    /// What an earlier bundle went to.
-    Earlier(Vec<Have>),
+    /// What an earlier bundle went to, and the parts of attachments in it.
+    Earlier(Vec<Have>, BTreeSet<EnvelopeId>),
     /// What this device has confirmed.
     Confirmed(SignPk),
 }
@@ -55,6 +56,10 @@ pub(crate) struct Exported {
     pub(crate) left_out: u64,
     /// Chunks of a checkpoint, which stand for edits that are gone from here and that the reader may lack.
     pub(crate) chunks: u64,
+    /// Parts of attachments.
+    pub(crate) parts: u64,
+    /// Parts that something refers to and that are not here.
+    pub(crate) parts_away: u64,
     /// Why edits of this device were not sealed and are not in it.
     pub(crate) unsealed: Option<EngineError>,
     pub(crate) bytes: u64,
@@ -70,18 +75,21 @@ pub(crate) struct Imported {
     /// Documents that came with a checkpoint and were new.
     pub(crate) joined: u64,
     pub(crate) quarantined: u64,
+    /// Parts of attachments that were not here.
+    pub(crate) parts: u64,
     /// Records and envelopes that prove nothing, or whose predecessors are not here.
     pub(crate) passed_over: u64,
 }
 
-/// Writes a bundle of the space; blocking. `step` gets the envelopes written so far and how many there are.
+/// Writes a bundle of the space, with the parts of attachments that are here or without; blocking. `step` gets the
+/// envelopes and parts written so far and how many there are.
 ///
 /// # Errors
 /// [`EngineError`]; what was sealed stays sealed.
 pub(crate) fn export_bundle<W: Write>(
     shared: &Shared,
     out: W,
-    base: &Base,
+    (base, has_attachments): (&Base, bool),
     step: &mut dyn FnMut(u64, u64),
 ) -> Result<(W, Exported), EngineError> {
     let _lock = shared.lock.acquire(shared.space)?;
@@ -108,7 +116,9 @@ pub(crate) fn export_bundle<W: Write>(
     haves.extend(shared.store().have(&shared.space)?.into_iter().filter(is_pruned));
     haves.sort_by_key(|have| have.stream);
     let left_out = held.iter().map(|held| u64::from(*held)).sum();
-    let total = streams.iter().zip(&floors).map(|(carried, floor)| u64::from(carried.tip - floor)).sum::<u64>();
+    let (parts, parts_away) = if has_attachments { parts(shared, base)? } else { Default::default() };
+    let total = streams.iter().zip(&floors).map(|(carried, floor)| u64::from(carried.tip - floor)).sum::<u64>()
+        + parts.len() as u64;
     let mut writer = BundleWriter::begin(out, &shared.space, haves)?;
     let count = records.len() as u64;
     writer.records(records.into_iter().map(|record| record.bytes().to_vec()))?;
@@ -127,8 +137,29 @@ pub(crate) fn export_bundle<W: Write>(
             step(envelopes, total);
         }
     }
+    let mut written = 0;
+    for part in &parts {
+        // It may have been dropped meanwhile.
+        let Some(bytes) = shared.store().object(&shared.space, part)? else { continue };
+        writer.envelopes(vec![bytes])?;
+        written += 1;
+        step(envelopes + written, total);
+    }
     let (out, bytes) = writer.finish()?;
-    Ok((out, Exported { records: count, envelopes, left_out, chunks: chunks.len() as u64, unsealed, bytes }))
+    let chunks = chunks.len() as u64;
+    let exported =
+        Exported { records: count, envelopes, left_out, chunks, parts: written, parts_away, unsealed, bytes };
+    Ok((out, exported))
+}
+
+/// Parts that something refers to, that are here and that the reader may lack; and how many are not here.
+fn parts(shared: &Shared, base: &Base) -> Result<(Vec<EnvelopeId>, u64), StoreError> {
+    let store = shared.store();
+    let live = Vec::from_iter(store.reads().live_parts(&shared.space, wall_ms())?);
+    let away = BTreeSet::from_iter(store.objects_lacking(&shared.space, &live)?);
+    let is_with_reader = |part: &EnvelopeId| matches!(base, Base::Earlier(_, parts) if parts.contains(part));
+    let carried = live.into_iter().filter(|part| !away.contains(part) && !is_with_reader(part)).collect();
+    Ok((carried, away.len() as u64))
 }
 
 /// Who is not in the space, or no more, hands nothing on and takes nothing in, as at a relay.
@@ -175,7 +206,7 @@ fn carried(shared: &Shared, base: &Base) -> Result<(Vec<CarriedStream>, Vec<u32>
             };
             streams.iter().map(floor).collect()
         }
-        Base::Earlier(earlier) => {
+        Base::Earlier(earlier, _) => {
             let earlier: BTreeMap<StreamId, &Have> = earlier.iter().map(|have| (have.stream, have)).collect();
             let mut floors = Vec::new();
             for carried in &streams {
@@ -221,7 +252,9 @@ fn chunks(
     let reached = |stream: &StreamId| match (streams.iter().position(|carried| carried.stream == *stream), base) {
         (Some(at), _) => held.get(at).copied().unwrap_or(0),
         // All of it is pruned.
-        (None, Base::Earlier(earlier)) => earlier.iter().find(|have| have.stream == *stream).map_or(0, |have| have.tip),
+        (None, Base::Earlier(earlier, _)) => {
+            earlier.iter().find(|have| have.stream == *stream).map_or(0, |have| have.tip)
+        }
         (None, _) => confirmed.get(stream).copied().unwrap_or(0),
     };
     if pruned.iter().all(|have| reached(&have.stream) >= have.floor) {
@@ -279,7 +312,8 @@ pub(crate) fn import_bundle<R: Read>(
     step: &mut dyn FnMut(u64),
 ) -> Result<Imported, EngineError> {
     let _lock = shared.lock.acquire(shared.space)?;
-    let mut import = Import { shared, streams: HashMap::new(), records: Vec::new(), done: Imported::default() };
+    let done = Imported::default();
+    let mut import = Import { shared, streams: HashMap::new(), records: Vec::new(), live: None, done };
     import.follow_records()?;
     import.know_streams()?;
     let ended = loop {
@@ -296,7 +330,7 @@ pub(crate) fn import_bundle<R: Read>(
     };
     import.take_records()?;
     let done = import.done;
-    if done.received > 0 {
+    if done.received + done.parts > 0 {
         shared.news.send_modify(|count| *count += done.received);
     }
     ended.map(|()| done).map_err(EngineError::from)
@@ -315,6 +349,8 @@ struct Import<'a> {
     streams: HashMap<StreamId, Reached>,
     /// Not judged yet.
     records: Vec<Vec<u8>>,
+    /// Parts that something refers to, and how much had come when that was looked up.
+    live: Option<(u64, BTreeSet<EnvelopeId>)>,
     done: Imported,
 }
 
@@ -360,10 +396,14 @@ impl Import<'_> {
 
     fn take(&mut self, envelopes: Vec<Vec<u8>>) -> Result<(), EngineError> {
         let (count, state) = (envelopes.len(), self.shared.state());
-        let (mut fitting, mut ahead, mut chunks) = (Vec::new(), HashMap::new(), 0);
+        let (mut fitting, mut ahead, mut chunks, mut parts) = (Vec::new(), HashMap::new(), 0, 0);
         for envelope in envelopes.into_iter().filter_map(|bytes| Envelope::parse(bytes).ok()) {
             if envelope.header().kind == Kind::Chunk {
                 chunks += usize::from(self.take_chunk(envelope)?);
+                continue;
+            }
+            if envelope.header().kind == Kind::BlobPart {
+                parts += usize::from(self.take_attached(envelope)?);
                 continue;
             }
             if let Some(reached) = self.place(&state.membership, &ahead, envelope.header()) {
@@ -371,7 +411,7 @@ impl Import<'_> {
                 fitting.push(envelope);
             }
         }
-        self.done.passed_over += (count - fitting.len() - chunks) as u64;
+        self.done.passed_over += (count - fitting.len() - chunks - parts) as u64;
         if fitting.is_empty() || self.receive(&fitting, &ahead)? {
             return Ok(());
         }
@@ -417,6 +457,32 @@ impl Import<'_> {
             self.know_streams()?;
         }
         Ok(true)
+    }
+
+    /// Keeps a part of an attachment that something here refers to; false: it is passed over. Nobody fills a home with
+    /// what no note attaches.
+    fn take_attached(&mut self, part: Envelope) -> Result<bool, EngineError> {
+        let (space, came, now_ms) = (self.shared.space, self.done.received + self.done.joined, wall_ms());
+        let mut store = self.shared.store();
+        if self.live.as_ref().is_none_or(|(known, _)| *known != came) {
+            self.live = Some((came, store.reads().live_parts(&space, now_ms)?));
+        }
+        let id = part.id(&space);
+        if !self.live.as_ref().is_some_and(|(_, live)| live.contains(&id)) {
+            return Ok(false);
+        }
+        if store.objects_lacking(&space, &[id])?.is_empty() {
+            self.done.duplicates += 1;
+            return Ok(true);
+        }
+        match store.put_object(&space, &self.shared.state().membership, &id, part.bytes().to_vec(), now_ms) {
+            Ok(()) => {
+                self.done.parts += 1;
+                Ok(true)
+            }
+            Err(StoreError::PeerMisbehaved { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// How far its stream gets with an envelope; nothing if no enrolled device writes it or those before it are not here.

@@ -3,6 +3,7 @@
 //! A test that holds an attack proves something only if it fails without the defence. `cargo xtask deep defences` tries
 //! that for each entry, in a copy of the sources ([`try_out`]); CI checks that the table still fits the sources.
 
+mod attachments;
 mod beyond;
 mod checkpoints;
 mod cipher;
@@ -77,6 +78,7 @@ const TABLES: &[&[Defence]] = &[
     invitations::TABLE,
     recovery::TABLE,
     beyond::TABLE,
+    attachments::TABLE,
     cipher::TABLE,
 ];
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::checkpoint::REASON_PART_MISSING;
+use crate::crypto::Random;
+use crate::envelope::{SealedEnvelope, seal_object};
 use crate::modules::attachment::{ContentHash, PartList, attachment_doc, set_parts};
 use crate::modules::notes::attachments::attach;
 use crate::registry::ATTACHMENT_GENESIS;
@@ -67,4 +69,32 @@ fn the_trash_keeps_attachments_for_a_month() {
     assert_eq!((live(&a, 200 + 30 * DAY_MS), live(&a, 201 + 30 * DAY_MS)), (1, 0));
     a.attach(300, &doc(2));
     assert_eq!(live(&a, 201 + 30 * DAY_MS), 1, "another note refers to it");
+}
+
+#[test]
+fn a_disk_that_fills_up_while_parts_come_costs_the_part_it_was_at() {
+    let mut pair = pair();
+    let place = pair.a.store.part_place(&pair.a.space, pair.a.key().epoch()).unwrap();
+    let sealed: Vec<_> = (0..4_u8)
+        .map(|number| {
+            let (key, mut body) = (pair.a.key(), vec![number; 200_000]);
+            pair.a.random.fill(&mut body);
+            seal_object(&pair.a.space, &place, &pair.a.keys, key.secret(), &body, &mut pair.a.random).unwrap()
+        })
+        .collect();
+    let b = &mut pair.b;
+    let membership = b.store.membership(&b.space).unwrap();
+    let put = |b: &mut Device, at: usize| {
+        let SealedEnvelope { id, bytes, .. } = sealed[at].clone();
+        b.store.put_object(&b.space, &membership, &id, bytes, 1)
+    };
+    put(b, 0).unwrap();
+    let pages: i64 = b.store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    b.store.conn.pragma_update(None, "max_page_count", pages + 10).unwrap();
+    let full = put(b, 1);
+    assert!(matches!(&full, Err(error @ StoreError::DiskFull) if error.is_transient()), "{full:?}");
+    assert_eq!(b.store.reads().parts(&b.space, 1).unwrap().parts, 1, "what had come stays, and no half of the other");
+    b.store.conn.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+    (1..4).for_each(|at| put(b, at).unwrap());
+    assert_eq!(b.store.reads().parts(&b.space, 1).unwrap().parts, 4);
 }
