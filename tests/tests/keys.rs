@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lifeos_client_core::client::{Client, ClientError, InviteOptions};
-use lifeos_client_core::crypto::SystemRandom;
+use lifeos_client_core::crypto::{HpkeKey, SystemRandom};
 use lifeos_client_core::envelope;
 use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
 use lifeos_client_core::keystore::system_keystore;
@@ -428,5 +428,56 @@ async fn a_reader_who_was_sealed_noise_asks_and_is_given_the_key_by_a_device_tha
     assert_eq!(count(|body| matches!(body, Body::HpkeRefresh { .. })), 1, "it asks once");
     let grants = records.iter().rev().take_while(|record| !matches!(record.body(), Body::HpkeRefresh { .. }));
     assert_eq!(grants.count(), 1, "and is answered once");
+    world.relay.shutdown().await;
+}
+
+/// A new HPKE key of a device, as it makes one every month.
+fn refresh_hpke(world: &World, client: &Client, home: &str) {
+    let (space, mut store) = (client.space(), Store::open(&world.home(home)).unwrap());
+    let keys = keys_of(&world.home(home), &store, client);
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let opened = unlock_epochs(&membership, &records, OwnKeys::first(&keys));
+    let mut draft = Draft::begin(&membership, &records, &opened, &keys);
+    let (material, mut random) = ([5; 32], SystemRandom::new());
+    draft.refresh_hpke(HpkeKey::derive(&material).public()).unwrap();
+    store.put_hpke_key(&space, &keys, &material, &draft.finish(), &mut random).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_put_back_from_before_its_newest_key_says_so_and_gets_another_by_itself() {
+    let world = World::new().await;
+    let (laptop, [phone]) = world.devices(["phone"]).await;
+    titled(&laptop, "shared");
+    sync_each(&[&laptop, &phone]).await;
+    let (space, home, before) = (laptop.space(), world.home("laptop"), world.home("before"));
+    drop(laptop);
+    copy(&home, &before);
+    let laptop = Client::open(&home).unwrap();
+    refresh_hpke(&world, &laptop, "laptop");
+    sync_each(&[&laptop, &phone]).await;
+    phone.rotate_keys().await.unwrap();
+    titled(&phone, "under the new key");
+    sync_each(&[&phone, &laptop]).await;
+    assert!(holds(&laptop, "under the new key"), "the refreshed key opens it");
+
+    drop(laptop);
+    std::fs::remove_dir_all(&home).unwrap();
+    copy(&before, &home);
+    let records = Store::open(&world.home("phone")).unwrap().records(&space).unwrap();
+    Store::open(&home).unwrap().receive_records(&space, &records).unwrap();
+    let laptop = Client::open(&home).unwrap();
+    let alarms = laptop.status().unwrap().alarms;
+    assert!(alarms.iter().any(|alarm| alarm.contains("it gets a new one by itself")), "{alarms:?}");
+
+    // It has nothing to send, and reads all the same in the end.
+    sync_each(&[&laptop, &phone]).await;
+    assert!(holds(&laptop, "under the new key"));
+    assert_settled(&[&laptop, &phone]);
+    for client in [&laptop, &phone] {
+        assert_eq!(client.status().unwrap().alarms, Vec::<String>::new());
+    }
+    let records = Store::open(&home).unwrap().records(&space).unwrap();
+    let refreshed = records.iter().filter(|record| matches!(record.body(), Body::HpkeRefresh { .. })).count();
+    assert_eq!(refreshed, 2, "the one that was lost and the one instead");
     world.relay.shutdown().await;
 }

@@ -15,7 +15,7 @@ use super::{
     QuarantineEntry, RelayStatus, RelayTrouble, RelayWarning, Status,
 };
 use crate::engine::{KnownTrouble, SpaceState, wall_ms};
-use crate::keys::DeviceKeys;
+use crate::keys::{DeviceKeys, KeyFault};
 use crate::records::{Beyond, beyond_number};
 use crate::store::{
     Aside, Confirmation, NoticedDevice, Promise, PromisedRecord, QuarantinedEnvelope, Reads, RelayId, RelayState,
@@ -236,6 +236,10 @@ fn alarms(
              back; sync again, ask its operator, or use another relay"
         ));
     }
+    let own = state.membership.devices.get(&keys.sign_pk()).filter(|own| own.removed_by.is_none());
+    if own.is_some_and(|own| !state.own_keys(keys).holds(&own.hpke_pk)) {
+        alarms.push(KeyFault::WrongHpkeKey.to_string());
+    }
     for (epoch, trouble) in state.troubles.iter().filter(|(_, trouble)| trouble.is_broken()) {
         let generation = state.membership.epochs.get(epoch).map(|epoch| epoch.generation).unwrap_or_default();
         alarms.push(format!("key generation {generation}: {trouble}; {}", remedy(state, keys, epoch)));
@@ -259,7 +263,7 @@ fn remedy(state: &SpaceState, keys: &DeviceKeys, epoch: &EpochRef) -> &'static s
     } else if own.is_some_and(|own| state.own_keys(keys).holds(&own)) {
         "this device makes a new one at its next sync"
     } else {
-        "link this device again"
+        "this device asks for a new one of its own at its next sync"
     }
 }
 

@@ -11,6 +11,7 @@
 //!    └────── a reader lacks the key ─▶ KeyGrant
 //!
 //! A device that may not write, and cannot open what it was given: HpkeRefresh ─▶ KeyGrant by whoever may write
+//! A device whose home was put back from before its newest HPKE key: HpkeRefresh, and if need be as above
 //! ```
 //! Two devices that rotate at once do no harm: the higher generation, then the lower record id is used by all.
 
@@ -38,6 +39,9 @@ const ROTATION_DAYS: i64 = 30;
 /// breaks every epoch, or makes links only to close them, fills no space with the epochs of others.
 const ASKED_PER_HOUR_MAX: usize = 6;
 const HOUR_MS: i64 = 60 * 60 * 1_000;
+/// How often in a day a device asks because its HPKE key is not here: two copies of one home that are both in use would
+/// take the key from each other for ever.
+const LOST_PER_DAY_MAX: usize = 6;
 
 /// Something to do about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +60,9 @@ pub(super) enum KeyTask {
     RefreshAndRotate,
     /// A new HPKE key of this device.
     Refresh,
-    /// The same before its time: the present epoch does not open, and this device may not make another. Whoever may
-    /// write grants it to the new key.
+    /// The same before its time: the present epoch does not open, and this device may not make another, so that whoever
+    /// may write grants it to the new key; or the key that the others seal to is not here, because the home was put back
+    /// from before it.
     RefreshAsked,
 }
 
@@ -105,6 +110,12 @@ pub(super) fn due(
     let rotation_days = membership.policy.as_ref().map_or(ROTATION_DAYS, |policy| i64::from(policy.rotation_days));
     let rotation_ms = rotation_days.max(1) * DAY_MS;
     let refresh = now_ms.saturating_sub(clock.hpke_since_ms) >= (rotation_ms - DAY_MS).max(DAY_MS);
+    if !state.own_keys(keys).holds(&enrolled.hpke_pk)
+        && asked_within(&clock.asked_ms, now_ms, DAY_MS) < LOST_PER_DAY_MAX
+        && may_be_asked(&clock.asked_ms, now_ms)
+    {
+        return Some(KeyTask::RefreshAsked);
+    }
     let Some(rank) = rank_of(membership, &device) else {
         let asks = is_given_in_vain(state, &device, records) && may_be_asked(&clock.asked_ms, now_ms);
         return if asks { Some(KeyTask::RefreshAsked) } else { refresh.then_some(KeyTask::Refresh) };
@@ -138,10 +149,15 @@ pub(super) fn due(
     refresh.then_some(KeyTask::Refresh)
 }
 
-/// Whether fewer epochs than an hour may have were asked for in the last one; a time yet to come is a clock's mistake.
+/// Whether fewer epochs than an hour may have were asked for in the last one.
 fn may_be_asked(asked_ms: &[i64], now_ms: i64) -> bool {
-    let recent = |time: &&i64| (0..HOUR_MS).contains(&now_ms.saturating_sub(**time));
-    asked_ms.iter().filter(recent).count() < ASKED_PER_HOUR_MAX
+    asked_within(asked_ms, now_ms, HOUR_MS) < ASKED_PER_HOUR_MAX
+}
+
+/// How often something was asked for in the last `span_ms`; a time yet to come is a clock's mistake.
+fn asked_within(asked_ms: &[i64], now_ms: i64, span_ms: i64) -> usize {
+    let recent = |time: &&i64| (0..span_ms).contains(&now_ms.saturating_sub(**time));
+    asked_ms.iter().filter(recent).count()
 }
 
 /// Whether a device that makes no epochs was given the present one and cannot open it, and no answer to its newest HPKE

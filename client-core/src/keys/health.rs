@@ -21,7 +21,9 @@ pub enum KeyFault {
     #[error("this device was removed from the space: what it holds stays readable here; link it again to sync")]
     Removed,
     /// What is sealed to this device is sealed to another key.
-    #[error("the space seals to another key than this device has: link this device again")]
+    #[error(
+        "the space seals to a newer key than this device has, as after putting back an older copy of its home: sync, and it gets a new one by itself; if this stays, link this device again"
+    )]
     WrongHpkeKey,
     /// A reader, or a recovery key.
     #[error("this device may read but not write in this space: ask an owner for another role")]

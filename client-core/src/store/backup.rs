@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::documents::Cache;
 use super::home::make_home;
-use super::records::load;
+use super::records::{Kept, load};
 use super::{Reads, Store, StoreError, cipher, schema};
 #[cfg(feature = "sqlcipher")]
 use crate::crypto::{SystemRandom, random_bytes};
@@ -142,7 +142,8 @@ impl Store {
         prepare: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StoreError::from)?;
-        let mut store = Self { home: home.to_path_buf(), conn, documents: Cache::default(), metrics: Arc::default() };
+        let (documents, records) = (Cache::default(), Kept::default());
+        let mut store = Self { home: home.to_path_buf(), conn, documents, records, metrics: Arc::default() };
         harden(&store.conn)?;
         schema::migrate(&mut store.conn)?;
         if !schema::projections_are_current(&store.conn)? {

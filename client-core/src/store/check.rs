@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::envelope::Envelope;
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, SpaceId, StreamId};
+use lifeos_sync_protocol::membership::Membership;
 use ring::digest;
 use rusqlite::Connection;
 
 use super::documents::{DocRow, Mark, rebuild, search_hash};
+use super::records::{find_space, load as load_records};
 use super::{Reads, SpaceRow, Store, StoreError, begin, rows, schema, seal, search};
 use crate::projection::{self, Row, Value};
 
@@ -61,8 +63,13 @@ impl Store {
     }
 
     fn check_records(&self, space: &SpaceRow) -> CheckOutcome {
-        let read = self.records(&space.space).and_then(|records| Ok((records.len(), self.membership(&space.space)?)));
-        match read {
+        // From the disk, whatever is in memory.
+        let read = find_space(&self.conn, &space.space).and_then(|found| load_records(&self.conn, found.row));
+        let judged = read.and_then(|records| match Membership::evaluate(&space.space, &records) {
+            Ok(membership) => Ok((records.len(), membership)),
+            Err(_) => Err(StoreError::Corrupt { what: "the records of a space" }),
+        });
+        match judged {
             Ok((count, membership)) if membership.devices.contains_key(&space.device) => {
                 held("records", format!("{count} records, this device is enrolled"))
             }

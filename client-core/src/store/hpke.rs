@@ -11,7 +11,7 @@ use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::records::{Source, admissible, find_space, insert_records, load};
+use super::records::{Source, admissible, find_space, insert_records};
 use super::{Store, StoreError, begin, schema};
 use crate::crypto::{HpkeKey, Random, open_once, random_bytes, seal_once};
 use crate::keys::DeviceKeys;
@@ -158,7 +158,7 @@ impl Store {
         let mut materials = read(&tx, space, keys)?;
         materials.extend_from_slice(material);
         write(&tx, space, keys, &materials, random)?;
-        let held = load(&tx, row)?;
+        let held = self.records.records(&tx, row)?;
         insert_records(&tx, row, admissible(space, &held, records)?, Source::Here)?;
         Ok(tx.commit()?)
     }

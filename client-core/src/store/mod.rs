@@ -107,6 +107,7 @@ pub struct Store {
     home: PathBuf,
     conn: Connection,
     documents: documents::Cache,
+    records: records::Kept,
     metrics: Arc<Metrics>,
 }
 

@@ -3,7 +3,8 @@
 //! A record is judged in its own causal past before it is stored, as relays do: what can never count there would
 //! only fill the space up to the limit beyond which no membership can be made.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lifeos_sync_protocol::ids::{RecordId, SpaceId, StreamId};
 use lifeos_sync_protocol::limits::SPACE_RECORDS_MAX;
@@ -184,6 +185,38 @@ fn mark_taken<'r>(conn: &Connection, space: i64, taken: impl Iterator<Item = &'r
     Ok(())
 }
 
+/// Bytes of a space's records up to which they are kept in memory.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The records of each space as they were last read: nearly every step asks for them, and their signatures cost more
+/// than all else in it.
+#[derive(Default)]
+pub(super) struct Kept(RefCell<HashMap<i64, (u64, Vec<Record>)>>);
+
+impl Kept {
+    /// The records of a space, by `conn` before it changes any: what a transaction takes back must not be remembered.
+    pub(super) fn records(&self, conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
+        // Asked first: what another process changes in between is read the next time.
+        let changed = changed(conn, space)?;
+        let mut kept = self.0.borrow_mut();
+        if let Some((_, records)) = kept.get(&space).filter(|(known, _)| *known == changed) {
+            return Ok(records.clone());
+        }
+        let records = load(conn, space)?;
+        if records.iter().map(|record| record.bytes().len()).sum::<usize>() <= KEPT_BYTES_MAX {
+            kept.insert(space, (changed, records.clone()));
+        } else {
+            kept.remove(&space);
+        }
+        Ok(records)
+    }
+}
+
+fn changed(conn: &Connection, space: i64) -> Result<u64, StoreError> {
+    let mut select = conn.prepare_cached("SELECT records_changed FROM space WHERE id = ?1")?;
+    Ok(select.query_row([space], |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
 pub(super) fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
     let mut select = conn.prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY id")?;
     let rows = select.query_map([space], |row| row.get::<_, Vec<u8>>(0))?;
@@ -253,7 +286,7 @@ impl Store {
     fn insert_admissible(&mut self, space: &SpaceId, records: &[Record], source: Source) -> Result<usize, StoreError> {
         let tx = begin(&self.conn)?;
         let row = find_space(&tx, space)?.row;
-        let held = load(&tx, row)?;
+        let held = self.records.records(&tx, row)?;
         let new = insert_records(&tx, row, admissible(space, &held, records)?, source)?;
         if source == Source::Relay {
             let mut taken = untaken(&tx, row)?;
@@ -309,7 +342,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] when one does not read any more.
     pub fn records(&self, space: &SpaceId) -> Result<Vec<Record>, StoreError> {
-        load(&self.conn, find_space(&self.conn, space)?.row)
+        self.records.records(&self.conn, find_space(&self.conn, space)?.row)
     }
 
     /// How often the records of a space were changed; an equal number means the same records.
@@ -317,9 +350,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn records_changed(&self, space: &SpaceId) -> Result<u64, StoreError> {
-        let space = find_space(&self.conn, space)?.row;
-        let mut select = self.conn.prepare_cached("SELECT records_changed FROM space WHERE id = ?1")?;
-        Ok(select.query_row([space], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        changed(&self.conn, find_space(&self.conn, space)?.row)
     }
 
     /// Whether a record is held.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeos_client_core::client::{BundleBase, Client, ClientError, NoteDraft, NoteFilter};
 use lifeos_client_core::engine::spawn_in_node;
-use lifeos_client_core::protocol::ids::{HpkePk, SignPk};
+use lifeos_client_core::protocol::ids::SignPk;
 use lifeos_client_core::protocol::record::RemoveReason;
 use lifeos_client_core::simulation::as_node;
 use ring::digest;
@@ -92,10 +92,6 @@ pub(super) struct Chaos {
     said: Arc<Mutex<Vec<String>>>,
     /// When each home was copied (ms since the beginning).
     copied_ms: Vec<Option<u64>>,
-    /// Which HPKE key each device had then.
-    copied_key: Vec<Option<HpkePk>>,
-    /// That of the copy that its home was last put back from: who got a new one since then has lost it.
-    pub(super) put_back_key: Vec<Option<HpkePk>>,
     relay_copied: Vec<bool>,
     notes: u64,
     bundles: u64,
@@ -114,8 +110,6 @@ pub(super) async fn run(plan: Plan, template: &Path, dir: &Path) -> Ran {
         lively: DEVICES.iter().map(|_| !dice.one_in(4)).collect(),
         said: Arc::default(),
         copied_ms: vec![None; DEVICES.len()],
-        copied_key: vec![None; DEVICES.len()],
-        put_back_key: vec![None; DEVICES.len()],
         relay_copied: vec![false; RELAYS],
         notes: 0,
         bundles: 0,
@@ -413,8 +407,6 @@ impl Chaos {
         let _ = std::fs::remove_dir_all(&copy_dir);
         copy(&self.town.devices[index].home, &copy_dir);
         self.copied_ms[index] = Some(world().elapsed_ms());
-        let known = self.client(index).map(|client| client.membership());
-        self.copied_key[index] = known.and_then(|known| Some(known.devices.get(&self.keys[index])?.hpke_pk));
         self.tell(format!("{} is copied", DEVICES[index]));
     }
 
@@ -438,7 +430,6 @@ impl Chaos {
         Town::put_back(&copy_dir, &self.town.devices[index].home);
         self.tell(format!("{} is put back from its copy", DEVICES[index]));
         self.count("home restored");
-        self.put_back_key[index] = self.copied_key[index];
         // What it wrote since then is only as safe as the others make it.
         let others: Vec<BTreeSet<String>> =
             (0..DEVICES.len()).filter_map(|other| self.client(other)).map(|client| Self::words(&client)).collect();

@@ -4,8 +4,6 @@
 use std::time::Duration;
 
 use lifeos_client_core::client::Client;
-use lifeos_client_core::keys::KeyFault;
-use lifeos_client_core::protocol::membership::Membership;
 use lifeos_client_core::simulation::as_node;
 use lifeos_client_core::simulation::in_node;
 use tokio::time::{sleep, timeout};
@@ -114,16 +112,7 @@ async fn sync_all(chaos: &mut Chaos) -> Vec<Standing> {
 
 fn those_in<'c>(chaos: &'c Chaos, standing: &'c [Standing]) -> impl Iterator<Item = (usize, Client)> + 'c {
     let is_in = |index: &usize| standing.get(*index) == Some(&Standing::In);
-    let clients =
-        (0..DEVICES.len()).filter(is_in).filter_map(|index| chaos.client(index).map(|client| (index, client)));
-    clients.filter(|(index, client)| !has_lost_key(chaos, *index, &client.membership()))
-}
-
-/// A home put back from before its newest HPKE key has that key nowhere: it reads nothing that is sealed from then on, says
-/// so as soon as it has something to send, and is to be linked again.
-fn has_lost_key(chaos: &Chaos, index: usize, membership: &Membership) -> bool {
-    let device = membership.devices.get(&chaos.keys[index]);
-    chaos.put_back_key[index].is_some_and(|key| device.is_some_and(|device| device.hpke_pk != key))
+    (0..DEVICES.len()).filter(is_in).filter_map(|index| chaos.client(index).map(|client| (index, client)))
 }
 
 /// Where those in force are not equal, or have something left to do.
@@ -176,8 +165,6 @@ fn members(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
         let device = membership.devices.get(&chaos.keys[index]);
         let is_in = device.is_some_and(|device| device.removed_by.is_none());
         match standing {
-            Standing::Out(why)
-                if is_in && has_lost_key(chaos, index, &membership) && *why == KeyFault::WrongHpkeKey.to_string() => {}
             Standing::In if !is_in => found.push(format!("{} syncs although it was removed", DEVICES[index])),
             Standing::Out(why) if is_in => {
                 found.push(format!("{} is in force and does not sync: {why}", DEVICES[index]))

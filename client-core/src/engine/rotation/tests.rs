@@ -219,6 +219,39 @@ fn a_refreshed_key_is_sealed_to_and_makes_the_older_one_useless() {
     assert!(newest_suffices(&with, keys, &world.records), "wraps open all history");
 }
 
+#[test]
+fn a_home_put_back_from_before_its_newest_key_asks_for_another_but_only_so_often_a_day() {
+    let mut world = world(2);
+    let state = world.state(0);
+    let task = (&state, &world.devices[0], &world.records[..]);
+    let made = perform(KeyTask::RefreshAndRotate, task, 0, &mut world.random).unwrap();
+    world.records.extend(made.records);
+    // The home from before: the new key is nowhere.
+    assert_eq!(world.due(0, &KeyClock::default(), 0), Some(KeyTask::RefreshAsked));
+    assert_eq!(world.due(1, &KeyClock::default(), 0), None, "the others have what they need");
+    let state = world.state(0);
+    let task = (&state, &world.devices[0], &world.records[..]);
+    let KeyRecords { records, hpke_material } = perform(KeyTask::RefreshAsked, task, 0, &mut world.random).unwrap();
+    world.records.extend(records);
+    let of_0 = |world: &World| {
+        let refreshed = vec![HpkeKey::derive(&hpke_material.unwrap())];
+        SpaceState::of(&world.space, &world.records, &world.devices[0], refreshed).unwrap()
+    };
+    let due_0 = |world: &World| due(&of_0(world), &world.devices[0], &world.records, &KeyClock::default(), 0);
+    assert_eq!(due_0(&world), Some(KeyTask::RotateAsked), "the present epoch is sealed to the key that is gone");
+    let state = of_0(&world);
+    let task = (&state, &world.devices[0], &world.records[..]);
+    world.records.extend(perform(KeyTask::RotateAsked, task, 0, &mut world.random).unwrap().records);
+    assert!(of_0(&world).seal_key(&world.devices[0]).is_ok());
+    assert_eq!(due_0(&world), None);
+
+    // The same home twice, both in use: each takes the key from the other.
+    let asked = |times: usize| KeyClock { asked_ms: vec![0; times], ..KeyClock::default() };
+    assert_eq!(world.due(0, &asked(LOST_PER_DAY_MAX - 1), HOUR_MS), Some(KeyTask::RefreshAsked));
+    assert_eq!(world.due(0, &asked(LOST_PER_DAY_MAX), DAY_MS - 1), None);
+    assert_eq!(world.due(0, &asked(LOST_PER_DAY_MAX), DAY_MS), Some(KeyTask::RefreshAsked));
+}
+
 /// An epoch of device 0 for the keys that it knows of, signed on top of a record that it says to have seen.
 fn epoch_for_older_keys(world: &mut World, seen: &Record) -> Record {
     let state = world.state(0);
