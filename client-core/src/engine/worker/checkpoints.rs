@@ -72,15 +72,6 @@ fn checkpoints<'r>(membership: &Membership, records: &'r [Record]) -> Vec<&'r Re
     found
 }
 
-/// Chunks and blob parts that a record names.
-fn named(record: &Record) -> impl Iterator<Item = EnvelopeId> {
-    let (chunks, blobs) = match record.body() {
-        Body::Checkpoint { chunks, blobs, .. } => (chunks.as_slice(), blobs.as_slice()),
-        _ => Default::default(),
-    };
-    chunks.iter().chain(blobs).copied()
-}
-
 /// Chunks that a record names.
 fn chunks(record: &Record) -> impl Iterator<Item = EnvelopeId> {
     let chunks = match record.body() {
@@ -88,6 +79,15 @@ fn chunks(record: &Record) -> impl Iterator<Item = EnvelopeId> {
         _ => &[],
     };
     chunks.iter().copied()
+}
+
+/// Chunks and blob parts that a record names.
+fn named(record: &Record) -> impl Iterator<Item = EnvelopeId> {
+    let blobs = match record.body() {
+        Body::Checkpoint { blobs, .. } => blobs.as_slice(),
+        _ => &[],
+    };
+    chunks(record).chain(blobs.iter().copied())
 }
 
 /// How many envelopes up to a checkpoint's cut are not held, and whether that is all of them.
@@ -112,6 +112,18 @@ fn kept(membership: &Membership, records: &[Record]) -> Vec<RecordId> {
     }
     let is_kept = |id: &RecordId| !superseded.contains(id) && of(id) != Some(CheckpointStanding::Blocked);
     membership.checkpoints.keys().filter(|id| is_kept(id)).copied().collect()
+}
+
+/// Whether a device begins with a checkpoint: enough others vouch for it, or an own device made it.
+fn is_trusted(membership: &Membership, own: &SignPk, checkpoint: &RecordId) -> bool {
+    match membership.checkpoint_standing(checkpoint) {
+        Some(CheckpointStanding::Endorsed) => true,
+        Some(CheckpointStanding::Proposed) => {
+            let maker = membership.checkpoints.get(checkpoint).map(|made| made.member);
+            maker.is_some() && maker == membership.devices.get(own).map(|device| device.member)
+        }
+        _ => false,
+    }
 }
 
 /// Whether a device writes in its own hand and was not removed.
@@ -225,11 +237,7 @@ impl Worker<'_> {
         let blamed: BTreeSet<RecordId> =
             store.reads().checkpoint_blames(space)?.iter().map(|blame| blame.checkpoint).collect();
         let is_damaged = !store.reads().damaged_documents(space)?.is_empty();
-        let own_member = membership.devices.get(&self.shared.device).map(|device| device.member);
         let records = store.records(space)?;
-        let made_here = |record: &Record| {
-            membership.checkpoints.get(&record.id()).is_some_and(|made| Some(made.member) == own_member)
-        };
         let is_good = |record: &&Record| {
             let id = record.id();
             let (lacks, is_new) = behind(record, &held);
@@ -237,13 +245,9 @@ impl Worker<'_> {
             let is_here = chunks(record).all(|object| !self.checkpoints.missing.contains(&object));
             is_worth_it && is_here && !self.checkpoints.passed_over.contains(&id)
         };
-        let is_trusted = |record: &&&Record| match membership.checkpoint_standing(&record.id()) {
-            Some(CheckpointStanding::Endorsed) => true,
-            Some(CheckpointStanding::Proposed) => made_here(record),
-            _ => false,
-        };
         let found: Vec<&Record> = checkpoints(membership, &records).into_iter().filter(is_good).collect();
-        let trusted = found.iter().filter(is_trusted).find(|record| !blamed.contains(&record.id()));
+        let is_believed = |id: &RecordId| is_trusted(membership, &self.shared.device, id) && !blamed.contains(id);
+        let trusted = found.iter().find(|record| is_believed(&record.id()));
         Ok(trusted.or(found.first().filter(|_| is_pruned)).map(|record| Record::clone(record)))
     }
 
@@ -441,11 +445,19 @@ impl Worker<'_> {
             return Ok(false);
         }
         drop(store);
-        let Some(made) = self.draft_checkpoint(&state)? else {
-            if asked && self.shared.jobs.is_stopped() {
-                self.shared.ask_for_compaction();
+        let made = match self.draft_checkpoint(&state) {
+            Ok(Some(made)) => made,
+            Ok(None) => {
+                if asked && self.shared.jobs.is_stopped() {
+                    self.shared.ask_for_compaction();
+                }
+                return Ok(false);
             }
-            return Ok(false);
+            Err(EngineError::Store(error @ StoreError::DocumentTooLarge)) => {
+                tracing::warn!(%error, "no checkpoint is made");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
         };
         let CheckpointDraft { previous, cut, chunks, blobs, enc_manifest } = made;
         let mut store = self.shared.store();
@@ -469,26 +481,9 @@ impl Worker<'_> {
             _ => return Ok(None),
         };
         let Some(job) = self.shared.jobs.begin(JobKind::Checkpoint) else { return Ok(None) };
-        let begun = Drafting::begin(self.shared.open_reader()?, space, &state.membership, wall_ms());
-        let mut drafting = match begun {
-            Ok(Some(drafting)) => drafting,
-            Ok(None) => return Ok(None),
-            Err(error @ StoreError::DocumentTooLarge) => {
-                tracing::warn!(%error, "no checkpoint is made");
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        loop {
-            let chunk = match drafting.next_chunk(keys, &key, &mut random) {
-                Ok(chunk) => chunk,
-                Err(error @ StoreError::DocumentTooLarge) => {
-                    tracing::warn!(%error, "no checkpoint is made");
-                    return Ok(None);
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let Some(chunk) = chunk else { break };
+        let begun = Drafting::begin(self.shared.open_reader()?, space, &state.membership, wall_ms())?;
+        let Some(mut drafting) = begun else { return Ok(None) };
+        while let Some(chunk) = drafting.next_chunk(keys, &key, &mut random)? {
             self.shared.store().keep_chunk(space, &chunk, wall_ms())?;
             let progress = drafting.progress();
             self.tell(Done::Packed { docs: progress.docs, total: progress.docs_all });
@@ -571,18 +566,11 @@ pub(in crate::engine) fn checkpoint_of(
     chunk: &EnvelopeId,
 ) -> Result<Option<Record>, StoreError> {
     let (state, records) = (shared.state(), store.records(&shared.space)?);
-    let membership = &state.membership;
-    let own_member = membership.devices.get(&shared.device).map(|device| device.member);
-    let is_trusted = |record: &&&Record| match membership.checkpoint_standing(&record.id()) {
-        Some(CheckpointStanding::Endorsed) => true,
-        Some(CheckpointStanding::Proposed) => {
-            membership.checkpoints.get(&record.id()).is_some_and(|made| Some(made.member) == own_member)
-        }
-        _ => false,
+    let found = checkpoints(&state.membership, &records);
+    let is_meant = |record: &&&Record| {
+        is_trusted(&state.membership, &shared.device, &record.id()) && named(record).any(|id| id == *chunk)
     };
-    let found = checkpoints(membership, &records);
-    let found = found.iter().filter(|record| named(record).any(|id| id == *chunk)).find(is_trusted);
-    Ok(found.map(|record| Record::clone(record)))
+    Ok(found.iter().find(is_meant).map(|record| Record::clone(record)))
 }
 
 /// Whether envelopes up to a checkpoint's cut are not held.
