@@ -53,6 +53,7 @@ struct Plan {
     harmed: usize,
     withholds_records: bool,
     claims: Option<Vec<Have>>,
+    claims_pruned: bool,
 }
 
 /// A slow line to clients, and what has gone over it.
@@ -135,6 +136,12 @@ impl Middle {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
+    /// From now on clients hear that the place where they read the log is pruned, and, if it is given, that this is held.
+    pub fn claim_pruned(&self, held: Option<Vec<Have>>) {
+        let plan = Plan { claims: held, claims_pruned: true, ..Plan::default() };
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
     /// From now on each client gets so many bytes a second at most; 0: as many as come.
     pub fn slow_down(&self, bytes_a_second: u64) {
         self.line.bytes_a_second.store(bytes_a_second, Ordering::Relaxed);
@@ -183,6 +190,8 @@ async fn pass(socket: TcpStream, relay: SocketAddr, plan: Arc<Mutex<Plan>>, line
                         (plan.claims.clone(), Frame::decode(&bytes))
                     {
                         vec![Message::Binary(Frame::Have { session, streams }.encode(req_id).into())]
+                    } else if plan.claims_pruned {
+                        vec![as_pruned(&bytes)]
                     } else {
                         spoil(&bytes, harm)
                     }
@@ -211,6 +220,19 @@ fn without_records(bytes: &[u8], heads: &[RecordId]) -> Option<Message> {
         Ok((_, Frame::Rec { .. })) => None,
         _ => Some(Message::Binary(bytes.to_vec().into())),
     }
+}
+
+/// The frame of a relay that no longer has the place asked about, because of a checkpoint.
+fn as_pruned(bytes: &[u8]) -> Message {
+    let bytes = match Frame::decode(bytes) {
+        Ok((req_id, Frame::State { session, rec_heads, log, have_digest, quota, .. })) => {
+            let (cursor_ok, checkpoints) = (false, vec![RecordId([7; 32])]);
+            let state = Frame::State { session, rec_heads, log, cursor_ok, have_digest, quota, checkpoints };
+            state.encode(req_id)
+        }
+        _ => bytes.to_vec(),
+    };
+    Message::Binary(bytes.into())
 }
 
 fn spoil(bytes: &[u8], harm: Harm) -> Vec<Message> {

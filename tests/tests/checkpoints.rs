@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use lifeos_client_core::client::{BundleBase, Client, NoteFilter};
+use lifeos_client_core::protocol::frame::Have;
+use lifeos_client_core::protocol::record::Body;
+use lifeos_client_core::store::Store;
 use lifeos_sync_server::{Clock, Config, Handle, Server, SpaceStats, stats};
+use lifeos_tests::middle::{Harm, Middle};
 use lifeos_tests::world::{HANG, World, assert_equal, assert_settled, relay_in, sync, sync_each, titled, titles};
 use tempfile::TempDir;
 
@@ -328,4 +332,52 @@ async fn a_relay_holds_a_small_part_of_its_peak_once_a_checkpoint_of_many_edits_
     let phone = scene.world.link(laptop, "phone").await;
     sync_each(&[&phone, laptop, tablet]).await;
     assert_settled(&[laptop, tablet, &phone]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_log_is_pruned_is_believed_only_as_far_as_a_checkpoint_stands_for_it() {
+    let scene = scene().await;
+    let (laptop, tablet) = (&scene.laptop, &scene.tablet);
+    let middle = Middle::start(scene.world.relay.addr()).await;
+    tablet.set_relay(&format!("ws://{}#{}", middle.addr, scene.world.relay.relay_key())).unwrap();
+    write(laptop, "before", 3, 1).await;
+    write(tablet, "also", 3, 1).await;
+    sync_each(&[laptop, tablet]).await;
+    let space = tablet.space();
+    let told = async |held: Option<Vec<Have>>| {
+        tablet.dismiss_warnings().unwrap();
+        middle.claim_pruned(held);
+        // What it says may also end the session.
+        let _ = tablet.sync(&mut |_| {}).await;
+        tablet.status().unwrap().warnings.into_iter().map(|warning| warning.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(told(None).await, ["log_rolled_back"], "nothing at all is pruned");
+    middle.spoil(0, Harm::None);
+    compact(laptop, &[tablet]).await;
+    let records = Store::open(&scene.world.home("laptop")).unwrap().records(&space).unwrap();
+    let cut = records.iter().find_map(|record| match record.body() {
+        Body::Checkpoint { cut, .. } => Some(cut.clone()),
+        _ => None,
+    });
+    let cut = cut.unwrap();
+    write(tablet, "after", 1, 2).await;
+    write(laptop, "after", 1, 2).await;
+    sync_each(&[laptop, tablet]).await;
+    let held = Store::open(&scene.world.home("laptop")).unwrap().have(&space).unwrap();
+    let pruned = |own_is_short: bool, further: u32| {
+        let mut held = held.clone();
+        for have in &mut held {
+            let floor = cut.iter().find(|floor| floor.stream == have.stream).unwrap();
+            let is_own = floor.device == tablet.device();
+            have.floor = floor.seq + if is_own { 0 } else { further };
+            have.tip = if is_own && own_is_short { floor.seq } else { have.tip };
+        }
+        Some(held)
+    };
+    assert_eq!(told(pruned(false, 0)).await, Vec::<String>::new(), "as far as the checkpoint goes");
+    assert_eq!(told(pruned(false, 1)).await, ["log_rolled_back"], "further than that");
+    assert_eq!(told(pruned(true, 0)).await, ["log_rolled_back"], "and what it said it had of this device");
+    middle.spoil(0, Harm::None);
+    sync_each(&[tablet, laptop, tablet]).await;
+    assert_settled(&[laptop, tablet]);
 }

@@ -507,6 +507,7 @@ impl Connection<'_> {
                 self.send_job(Job::LoadOutbox { after_seq, envelopes_max, bytes_max });
             }
             Output::LoadHeld => self.send_job(Job::LoadHeld),
+            Output::HeldThere(held) => self.send_job(Job::HeldThere(held)),
             Output::LoadStream(part) => self.send_job(Job::LoadStream(part)),
             Output::Bootstrap { missing, is_pruned } => self.send_job(Job::Bootstrap { missing, is_pruned }),
             Output::StoreObject(id, bytes) => {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeos_sync_protocol::frame::{Cursor, Item};
+use lifeos_sync_protocol::frame::{Cursor, Have, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
@@ -81,6 +81,8 @@ pub(super) enum Job {
         through_seq: u32,
     },
     LoadHeld,
+    /// What the relay says that it holds.
+    HeldThere(Vec<Have>),
     /// Say what to begin with, without a place in the log.
     Bootstrap {
         missing: Vec<EnvelopeId>,
@@ -197,6 +199,8 @@ struct Worker<'a> {
     told_seq: u32,
     /// The relay's log was read somewhere.
     had_cursor: bool,
+    /// The relay says that the place where its log was read is pruned.
+    is_place_pruned: bool,
     checkpoints: checkpoints::Checkpoints,
     attachments: attachments::Attachments,
 }
@@ -231,6 +235,7 @@ impl<'a> Worker<'a> {
             begun,
             told_seq: 0,
             had_cursor: false,
+            is_place_pruned: false,
             checkpoints: checkpoints::Checkpoints::default(),
             attachments: attachments::Attachments::default(),
         }
@@ -302,6 +307,7 @@ impl<'a> Worker<'a> {
                 let held = self.shared.store().have(&self.shared.space)?;
                 self.answer(Input::Held(held));
             }
+            Job::HeldThere(held) => self.hold_to_checkpoints(&held)?,
             Job::LoadStream(StreamPart { stream, from, to, envelopes_max, bytes_max }) => {
                 let (store, space) = (self.shared.store(), &self.shared.space);
                 let to = to.min(store.reads().counts_through(space, &stream)?);
@@ -341,6 +347,7 @@ impl<'a> Worker<'a> {
             }
             Job::LogChanged(change) => {
                 self.had_cursor = false;
+                self.is_place_pruned = change == LogChange::Pruned;
                 if let Some(warning) = warning_of(change) {
                     let mut store = self.shared.store();
                     if !self.relay.is_peer() {

@@ -39,6 +39,7 @@ use crate::witness::Rolls;
 pub use handshake::{Challenged, Handshake};
 use heal::Heal;
 use objects::Objects;
+pub use pull::LogChange;
 use pull::Pull;
 use push::Push;
 use receipt::Receipts;
@@ -238,6 +239,8 @@ pub enum Output {
         /// Its log does not go back to its start.
         is_pruned: bool,
     },
+    /// What a relay holds that says that it has pruned its log, where no place in that is known.
+    HeldThere(Vec<Have>),
     /// Store an object whose id was compared, answer [`Input::ObjectStored`].
     StoreObject(EnvelopeId, Vec<u8>),
     /// All of [`Input::ObjectsWanted`] has come.
@@ -334,17 +337,6 @@ pub enum PushPause {
     /// The relay cannot store now.
     #[error("the relay's disk is full or failing: ask its operator to free space; your edits wait here")]
     Unavailable,
-}
-
-/// How a relay's log differs from the one that was known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogChange {
-    /// The same log, shorter than it was or with another past.
-    RolledBack,
-    /// Another log.
-    Replaced,
-    /// The same log, which no longer reaches back to where the cursor was.
-    Pruned,
 }
 
 /// The relay's statement about its log.
@@ -753,8 +745,7 @@ impl Session {
             Frame::Have { session, streams } => {
                 self.expect_session(session)?;
                 if self.vector.as_ref().is_some_and(|vector| vector.is_asked(request)) {
-                    self.vector_have(&streams);
-                    return Ok(());
+                    return self.vector_have(&streams);
                 }
                 self.handle_have(request, &streams)
             }

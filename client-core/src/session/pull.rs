@@ -13,8 +13,19 @@ use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SpaceId};
 use lifeos_sync_protocol::limits;
 use lifeos_sync_protocol::log::roll_next;
 
-use super::{LogChange, Output, Session, SessionError};
+use super::{Output, Session, SessionError};
 use crate::witness::Rolls;
+
+/// How a relay's log differs from the one that was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogChange {
+    /// The same log, shorter than it was or with another past.
+    RolledBack,
+    /// Another log.
+    Replaced,
+    /// The same log, which no longer reaches back to where the cursor was.
+    Pruned,
+}
 
 /// Bytes of envelopes asked for in one page. A page is taken in with all its documents in memory, at some 200 KB a
 /// note: 1.2 MiB of new notes at once cost 200 MB, which is above what a phone allows.

@@ -34,7 +34,8 @@ fn sign(keys: &Ed25519KeyPair, message: &[u8]) -> Signature {
 /// Bytes that the model reads as "envelope `seq` of `device`".
 fn envelope(device: u8, seq: u32) -> SealedEnvelope {
     let mut bytes = vec![device; 180];
-    bytes[1..5].copy_from_slice(&seq.to_be_bytes());
+    bytes[1..4].fill(0);
+    bytes[20..24].copy_from_slice(&seq.to_be_bytes());
     let id = EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]));
     SealedEnvelope { seq, id, bytes }
 }
@@ -51,7 +52,7 @@ fn object_id(bytes: &[u8]) -> EnvelopeId {
 }
 
 fn place(bytes: &[u8]) -> (u8, u32) {
-    (bytes[0], u32::from_be_bytes(bytes[1..5].try_into().unwrap()))
+    (bytes[0], u32::from_be_bytes(bytes[20..24].try_into().unwrap()))
 }
 
 fn record_id(bytes: &[u8]) -> RecordId {
@@ -93,6 +94,8 @@ pub(super) struct Relay {
     page_items: usize,
     /// Objects it keeps.
     objects: Vec<Vec<u8>>,
+    /// Ranges that it was asked for, with the requests.
+    ranges: Vec<(u32, frame::Want)>,
     /// Places below this one are gone.
     first: u64,
     pub(super) refuse_next: Option<PushStatus>,
@@ -128,6 +131,7 @@ impl Relay {
             echo: false,
             page_items: 3,
             objects: Vec::new(),
+            ranges: Vec::new(),
             first: 1,
             refuse_next: None,
             forgetful: false,
@@ -245,6 +249,7 @@ impl Relay {
                 self.send(at, request, &Frame::PushAck { session: 5, results });
             }
             Frame::Want { ranges, objects, .. } => {
+                self.ranges.extend(ranges.iter().map(|range| (request, *range)));
                 let wanted = |bytes: &Vec<u8>| {
                     let (device, seq) = place(bytes);
                     ranges

@@ -7,6 +7,7 @@
 //!         ├─ no stream has a floor, nothing was taken ─▶ PULL from the start (not from a device nearby)
 //!         ├─ a floor is beyond what is held ─▶ asked once more ─▶ still so: what can be joined is, then the session ends
 //!         └─ WANT ranges ─▶ pages without a place ─▶ the place that STATE named ─▶ PULL from there
+//!              └─ something of them is not there ─▶ HAVE again: the floor has risen meanwhile, or the relay lies
 //! ```
 //!
 //! STATE came before HAVE, so what HAVE does not show lies behind the place that STATE named, and nothing falls between.
@@ -60,7 +61,13 @@ pub(super) struct Vector {
     log: Cursor,
     /// The log does not go back to its start.
     is_pruned: bool,
+    /// The relay says so.
+    is_said_pruned: bool,
     ranges: VecDeque<Want>,
+    /// Of each stream that is asked for, the next envelope to come, and the last one that the WANT under way asks for.
+    coming: HashMap<StreamId, (u32, u32)>,
+    /// Streams of which an envelope did not come, and which.
+    gaps: HashMap<StreamId, u32>,
     stores: u32,
     /// A checkpoint was taken in.
     is_taken: bool,
@@ -71,12 +78,15 @@ pub(super) struct Vector {
 }
 
 impl Vector {
-    pub(super) const fn new(log: Cursor, is_pruned: bool) -> Self {
+    pub(super) fn new(log: Cursor, is_pruned: bool) -> Self {
         Self {
             step: Step::Waiting,
             log,
             is_pruned,
+            is_said_pruned: is_pruned,
             ranges: VecDeque::new(),
+            coming: HashMap::new(),
+            gaps: HashMap::new(),
             stores: 0,
             is_taken: false,
             is_asked_again: false,
@@ -99,6 +109,39 @@ impl Vector {
     pub(super) fn is_loading(&self) -> bool {
         self.step == Step::Loading
     }
+
+    /// Whether an envelope is to be given to the store: not when the one before it did not come. A relay may have pruned
+    /// since it told what it has; whether it has, it is asked before it is blamed.
+    fn follows(&mut self, envelope: &[u8]) -> bool {
+        let Some((stream, seq)) = place_of(envelope) else { return true };
+        if self.gaps.contains_key(&stream) {
+            return false;
+        }
+        let Some((next, _)) = self.coming.get_mut(&stream) else { return true };
+        if seq > *next {
+            self.gaps.insert(stream, *next);
+            return false;
+        }
+        if seq == *next {
+            *next = next.saturating_add(1);
+        }
+        true
+    }
+
+    /// The answer has ended: what was asked for and did not come is not there.
+    fn miss_rest(&mut self) {
+        for (stream, (next, to)) in &self.coming {
+            if next <= to {
+                self.gaps.entry(*stream).or_insert(*next);
+            }
+        }
+    }
+}
+
+/// Where an envelope says that it stands in a stream; `None` for bytes that are none.
+fn place_of(bytes: &[u8]) -> Option<(StreamId, u32)> {
+    let seq = bytes.get(20..24)?.try_into().ok()?;
+    Some((StreamId::from_slice(bytes.get(4..20)?)?, u32::from_be_bytes(seq)))
 }
 
 /// Beyond what is held here, stream by stream. What begins behind the end of what is held cannot be joined to it: that
@@ -156,9 +199,17 @@ impl Session {
         }
     }
 
-    pub(super) fn vector_have(&mut self, theirs: &[Have]) {
-        let Some(vector) = &mut self.vector else { return };
-        let Step::Asked(_, ours) = std::mem::replace(&mut vector.step, Step::Resting) else { return };
+    pub(super) fn vector_have(&mut self, theirs: &[Have]) -> Result<(), SessionError> {
+        let Some(vector) = &mut self.vector else { return Ok(()) };
+        let Step::Asked(_, ours) = std::mem::replace(&mut vector.step, Step::Resting) else { return Ok(()) };
+        let is_below =
+            |(stream, seq): &(StreamId, u32)| theirs.iter().any(|have| have.stream == *stream && have.floor >= *seq);
+        if !std::mem::take(&mut vector.gaps).iter().map(|(stream, seq)| (*stream, *seq)).all(|gap| is_below(&gap)) {
+            return Err(SessionError::Misbehaved("an envelope without the one before it"));
+        }
+        if vector.is_said_pruned {
+            self.outputs.push_back(Output::HeldThere(theirs.to_vec()));
+        }
         let tip = |stream: &StreamId| ours.get(stream).copied().unwrap_or(0);
         vector.is_short = theirs.iter().any(|have| have.floor > tip(&have.stream));
         if vector.is_short && !std::mem::replace(&mut vector.is_asked_again, true) {
@@ -173,23 +224,28 @@ impl Session {
             self.pull.read_from_start();
         } else {
             vector.ranges = beyond(&ours, theirs);
+            vector.coming.clear();
             if let Some((stream, tip)) = self.by_streams {
                 let held = theirs.iter().find(|have| have.stream == stream).map_or(0, |have| have.tip.min(tip));
                 self.push.begin_after(held);
                 self.outputs.push_back(Output::HeldBefore { through_seq: held });
             }
         }
+        Ok(())
     }
 
     /// A few pieces of streams at once, and nothing more until they are on disk.
     fn fetch_ranges(&mut self) -> Result<(), SessionError> {
         let Some(vector) = &mut self.vector else { return Ok(()) };
         let mut ranges = Vec::with_capacity(RANGES_MAX);
+        vector.ranges.retain(|range| !vector.gaps.contains_key(&range.stream));
         while ranges.len() < RANGES_MAX
             && let Some(range) = vector.ranges.front_mut()
         {
             let to = range.to.min(range.from.saturating_add(FRAME_ENVELOPES_MAX as u32 - 1));
             ranges.push(Want { to, ..*range });
+            let next = vector.coming.get(&range.stream).map_or(range.from, |(next, _)| *next);
+            vector.coming.insert(range.stream, (next, to));
             match to < range.to {
                 true => range.from = to + 1,
                 false => drop(vector.ranges.pop_front()),
@@ -198,6 +254,11 @@ impl Session {
         if ranges.is_empty() && vector.is_short {
             // Without a cursor: the next connection asks for a checkpoint again.
             return Err(SessionError::Unjoined);
+        }
+        if ranges.is_empty() && !vector.gaps.is_empty() {
+            vector.step = Step::Loading;
+            self.outputs.push_back(Output::LoadHeld);
+            return Ok(());
         }
         if ranges.is_empty() {
             let log = vector.log;
@@ -221,8 +282,10 @@ impl Session {
         let Some(vector) = &mut self.vector else {
             return Err(SessionError::Misbehaved("a page nobody asked for"));
         };
+        let items: Vec<Item> = items.into_iter().filter(|item| vector.follows(&item.envelope)).collect();
         if !more {
             vector.step = Step::Resting;
+            vector.miss_rest();
         }
         if !items.is_empty() {
             vector.stores += 1;

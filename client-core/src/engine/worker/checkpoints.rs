@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use lifeos_sync_protocol::frame::Have;
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
@@ -26,7 +27,7 @@ use crate::engine::{SpaceState, sealing};
 use crate::event::Event;
 use crate::records::Draft;
 use crate::session::{Bootstrap, Input};
-use crate::store::{self, CheckpointDraft, Comparison, Drafting, Due, Store, StoreError};
+use crate::store::{self, CheckpointDraft, Comparison, Drafting, Due, Store, StoreError, WarningKind};
 
 /// A device that has something reads a whole log rather than take a checkpoint in, if it is no more behind than this.
 const READ_ENVELOPES_MAX: u64 = 256;
@@ -112,6 +113,12 @@ fn kept(membership: &Membership, records: &[Record]) -> Vec<RecordId> {
     }
     let is_kept = |id: &RecordId| !superseded.contains(id) && of(id) != Some(CheckpointStanding::Blocked);
     membership.checkpoints.keys().filter(|id| is_kept(id)).copied().collect()
+}
+
+/// Whether somebody has vouched for a checkpoint. Who did so may have been removed since, or have been the only one
+/// there: what is pruned by then stays so, and is nobody's fault.
+fn was_endorsed(records: &[Record], checkpoint: &RecordId) -> bool {
+    records.iter().any(|record| matches!(record.body(), Body::Endorse { checkpoint: of } if of == checkpoint))
 }
 
 /// Whether a device begins with a checkpoint: enough others vouch for it, or an own device made it.
@@ -202,6 +209,38 @@ impl Worker<'_> {
             }
         }
         self.answer(Input::Bootstrap(end));
+        Ok(())
+    }
+
+    /// That a log is pruned is believed of a relay as far as a checkpoint in effect stands for what is gone: what is gone
+    /// besides, or of what this device was told that it is kept, was lost.
+    pub(super) fn hold_to_checkpoints(&mut self, theirs: &[Have]) -> Result<(), EngineError> {
+        if self.relay.is_peer() {
+            return Ok(());
+        }
+        self.follow_records()?;
+        let (state, space) = (self.shared.state(), &self.shared.space);
+        let mut store = self.shared.store();
+        let records = store.records(space)?;
+        let effective: Vec<&[Floor]> = checkpoints(&state.membership, &records)
+            .into_iter()
+            .filter(|record| was_endorsed(&records, &record.id()))
+            .filter_map(|record| match record.body() {
+                Body::Checkpoint { cut, .. } => Some(cut.as_slice()),
+                _ => None,
+            })
+            .collect();
+        let stands_for = |have: &Have| {
+            let reaches = |floor: &Floor| floor.stream == have.stream && floor.seq >= have.floor;
+            have.floor == 0 || effective.iter().any(|cut| cut.iter().any(reaches))
+        };
+        let own = store.own_tip(space)?.stream;
+        let own_seq = theirs.iter().find(|have| have.stream == own).map_or(0, |have| have.tip);
+        let is_lost = std::mem::take(&mut self.is_place_pruned)
+            && (theirs.iter().all(|have| have.floor == 0) || own_seq < store.reads().relay(self.relay)?.own_acked_seq);
+        if is_lost || !theirs.iter().all(stands_for) {
+            store.warn(self.relay, WarningKind::LogRolledBack, wall_ms())?;
+        }
         Ok(())
     }
 

@@ -209,3 +209,54 @@ fn by_streams_only_what_is_lacking_goes_over_the_wire_in_either_direction() {
     assert_eq!(first_sent, Some(9), "nothing that is there goes again");
     assert_eq!((relay.log.len(), devices[0].acked), (23, 11));
 }
+
+/// The device stands at the sixth and has asked for the rest; the relay's answer to HAVE has come.
+fn between_have_and_want() -> (Relay, Vec<Device>) {
+    let (mut relay, mut devices) = pruned();
+    devices[0].connect(&mut relay);
+    let asked = |relay: &Relay| !relay.ranges.is_empty();
+    for _ in 0..500 {
+        while devices[0].step(&mut relay) {
+            if asked(&relay) {
+                return (relay, devices);
+            }
+        }
+        assert!(devices[0].receive(&mut relay), "nothing is asked for");
+    }
+    panic!("nothing is asked for");
+}
+
+#[test]
+fn a_floor_that_rises_between_have_and_want_is_asked_about_and_nobody_is_blamed() {
+    let (mut relay, mut devices) = between_have_and_want();
+    // The answer is made anew, as if the relay had pruned just before: eight is the first that it still has.
+    let connection = relay.connections[0].as_mut().unwrap();
+    connection.out.clear();
+    (relay.first, devices[0].checkpoint.1) = (9, vec![(1, 8)]);
+    let (request, range) = relay.ranges.pop().unwrap();
+    let want = Frame::Want { session: 5, ranges: vec![range], objects: Vec::new() };
+    relay.answer(0, &want.encode(request));
+    settle(&mut relay, &mut devices);
+    assert!(devices[0].error().is_none(), "{:?}", devices[0].error());
+    assert!(devices[0].idle);
+    let mut all = received(&devices[0]);
+    all.dedup();
+    assert_eq!(all, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_relay_that_leaves_one_out_of_a_range_and_says_that_it_has_it_is_blamed() {
+    for leaves_out in 7..=10_u32 {
+        let (mut relay, mut devices) = between_have_and_want();
+        let connection = relay.connections[0].as_mut().unwrap();
+        connection.out.retain(|bytes| match Frame::decode(bytes).unwrap().1 {
+            Frame::Items { items, .. } => items.iter().all(|item| place(&item.envelope).1 != leaves_out),
+            _ => true,
+        });
+        settle(&mut relay, &mut devices);
+        let expected = SessionError::Misbehaved("an envelope without the one before it");
+        assert_eq!(devices[0].error(), Some(&expected), "{leaves_out}");
+        assert!(received(&devices[0]).iter().all(|seq| *seq < leaves_out));
+        assert_eq!(devices[0].cursor, None);
+    }
+}
