@@ -151,6 +151,9 @@ async fn a_planned_erasure_is_taken_back_or_given_up_when_the_note_leaves_the_tr
     for id in [&restored, &gone] {
         laptop.note_erase_at(id, ErasePlan::default(), long_ago).unwrap();
     }
+    for day in 1..=7 {
+        laptop.tend_erasures_at(long_ago + day * DAY.as_millis() as i64).unwrap();
+    }
     // The other device hears of the trash, and takes one of them out before the laptop syncs again.
     laptop.note_trash(&restored, false).unwrap();
     sync_each(&[&laptop, &tablet]).await;
@@ -159,6 +162,48 @@ async fn a_planned_erasure_is_taken_back_or_given_up_when_the_note_leaves_the_tr
     assert_eq!(left, ["kept", "restored"]);
     assert!(tablet.note(&gone).is_err());
     assert_settled(&[&laptop, &tablet]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_leaps_ahead_carries_out_no_plan_and_one_that_goes_back_puts_none_off_for_ever() {
+    let scene = scene().await;
+    let (laptop, [_tablet]) = scene.world.devices(["tablet"]).await;
+    let (day, now) = (DAY.as_millis() as i64, now_ms() as i64);
+    let id = titled(&laptop, "gone in a week");
+    // The clock stood a year back when it was planned, and then leapt to now: one day of the window is over.
+    laptop.note_erase_at(&id, ErasePlan::default(), now - 365 * day).unwrap();
+    sync(&laptop).await;
+    let planned = only(&laptop);
+    assert_eq!(planned.state, "scheduled");
+    let due_ms = planned.due_ms.unwrap();
+    assert!((now + 6 * day..now + 6 * day + day / 24).contains(&due_ms), "{planned:?}");
+    // It stands a century ahead for a while.
+    laptop.tend_erasures_at(now + 36_500 * day).unwrap();
+    assert!(only(&laptop).due_ms.unwrap() > due_ms + 36_000 * day, "one more day is over, and five are left");
+    sync(&laptop).await;
+    let planned = only(&laptop);
+    assert_eq!(planned.state, "scheduled");
+    assert!((now + 5 * day..now + 5 * day + day / 24).contains(&planned.due_ms.unwrap()), "{planned:?}");
+    assert!(laptop.note(&id).unwrap().trashed_ms.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_goes_from_the_files_also_where_no_relay_can_be_reached() {
+    let scene = scene().await;
+    let (laptop, [tablet]) = scene.world.devices(["tablet"]).await;
+    let id = note(&laptop, "gone", &format!("{CANARY}\n"));
+    sync_each(&[&laptop, &tablet]).await;
+    let home = scene.world.home("laptop");
+    // Somebody reads the old state while it is erased: the log cannot be emptied then.
+    let reader = rusqlite::Connection::open(home.join("lifeos.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM document;").unwrap();
+    let _: i64 = reader.query_row("SELECT count(*) FROM document", [], |row| row.get(0)).unwrap();
+    laptop.note_erase(&id, AT_ONCE).unwrap();
+    assert!(!holding(&home, CANARY).is_empty(), "else there is nothing left to do");
+    drop(reader);
+    scene.world.relay.shutdown().await;
+    assert!(laptop.sync(&mut |_| {}).await.is_err(), "nobody is there");
+    assert_eq!(holding(&home, CANARY), Vec::<PathBuf>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

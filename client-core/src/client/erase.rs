@@ -79,6 +79,14 @@ impl Client {
         found.ok_or_else(|| ClientError::not_found(format!("note {id}")))
     }
 
+    /// Looks at the clock for planned erasures, and takes what was erased out of the home's files; every sync does so, also
+    /// one that reaches no relay. Of the time between two looks a day counts at most.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tend_erasures_at(&self, now_ms: i64) -> Result<(), ClientError> {
+        Ok(crate::engine::erase(&self.shared, now_ms)?)
+    }
+
     /// Takes a planned erasure back; a note that went to the trash for it is restored.
     /// # Errors
     /// [`ClientError::NotFound`] when none is planned any more.

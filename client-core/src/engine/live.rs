@@ -12,8 +12,8 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 
 use super::connection::{OnProgress, run};
-use super::shared::random_u64;
-use super::{Breaker, Circuit, EngineError, Mode, Shared, Tally};
+use super::shared::{random_u64, wall_ms};
+use super::{Breaker, Circuit, EngineError, Mode, Shared, Tally, task, upkeep};
 use crate::event::{Event, SyncState};
 use crate::metrics::Tick;
 use crate::store::{RelayId, RelayState, StoreError};
@@ -137,6 +137,9 @@ pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool
             lock =
                 shared.lock.acquire(shared.space).map_err(|error| tell_waiting(&shared, "", &error, LOOK_EVERY)).ok();
         }
+        if lock.is_some() {
+            carry_out_erasures(&shared).await;
+        }
         let found = if lock.is_some() { relays(&shared) } else { Ok(Vec::new()) };
         let wait = match found {
             Ok(relays) => {
@@ -161,6 +164,18 @@ pub(crate) async fn run_live(shared: Arc<Shared>, mut stop: watch::Receiver<bool
     running.follow(&shared, &[]);
     while !running.tasks.is_empty() {
         running.ended().await;
+    }
+}
+
+/// What is to be erased goes when its time has come, whether a relay can be reached or not.
+async fn carry_out_erasures(shared: &Arc<Shared>) {
+    let work = Arc::clone(shared);
+    let done = match upkeep::has_erasures(shared) {
+        Ok(true) => task::blocking(move || upkeep::erase(&work, wall_ms())).await.unwrap_or(Ok(())),
+        found => found.map(drop),
+    };
+    if let Err(error) = done {
+        tracing::warn!(%error, "an erasure that is due cannot be carried out now");
     }
 }
 

@@ -53,5 +53,5 @@ pub(crate) use state::SpaceState;
 #[cfg(feature = "simulation")]
 pub use task::simulated::{abort_tasks, spawn as spawn_in_node};
 pub(crate) use task::{blocking, spawn};
-pub(crate) use upkeep::{index, rest, tidy_attachments};
+pub(crate) use upkeep::{erase, index, rest, tidy_attachments};
 pub(crate) use worker::checkpoints::{grace_ms, newest_checkpoint};

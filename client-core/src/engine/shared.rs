@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lifeos_sync_protocol::ids::{DocId, SignPk, SpaceId};
 use tokio::sync::{broadcast, watch};
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     awaited: Mutex<BTreeSet<DocId>>,
     /// Held by who does what is done at rest: nothing of it is done twice at once.
     pub(super) upkeep: Mutex<()>,
+    /// Not before then is it tried again to write the database anew.
+    scrub_at: Mutex<Option<Instant>>,
     /// What is done in the background.
     pub(crate) jobs: Jobs,
     /// What this home's work costs.
@@ -89,6 +91,7 @@ impl Shared {
             jobs: Jobs::default(),
             awaited: Mutex::default(),
             upkeep: Mutex::new(()),
+            scrub_at: Mutex::default(),
             metrics: store.metrics(),
             store: Mutex::new(store),
         })
@@ -107,6 +110,16 @@ impl Shared {
     /// One more connection that reads, for long work beside the writer and the other reader.
     pub(crate) fn open_reader(&self) -> Result<Reader, StoreError> {
         Reader::open_with(&self.home, Some(&self.root.derive_database()))
+    }
+
+    /// Whether it is time to write the database anew, if that is to be done.
+    pub(super) fn may_scrub(&self) -> bool {
+        self.scrub_at.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Writing the database anew failed: it is tried again then.
+    pub(super) fn scrub_not_before(&self, at: Instant) {
+        *self.scrub_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
     /// The next connection that is at rest makes a checkpoint, due or not.

@@ -1,19 +1,24 @@
-//! What is done while nothing else is: documents that came with a checkpoint, the search index, grown tails, parts of
-//! attachments that may go.
+//! What is done while nothing else is: erasures that are due, documents that came with a checkpoint, the search index,
+//! grown tails, parts of attachments that may go.
 
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::jobs::JobKind;
 use super::shared::wall_ms;
-use crate::store::{Place, Store, StoreError, Verified};
+use crate::crypto::SystemRandom;
+use crate::store::{Commit, Place, Store, StoreError, Verified};
 
 /// Documents handled per turn at the store's lock, so that an edit never waits for long.
 const DOCUMENTS_PER_TURN: usize = 64;
+/// How long it is left at that when the database could not be written anew.
+const SCRUB_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Brings the index up to date, re-snapshots what has grown and empties the write-ahead log, a little at a
 /// time; blocking. What is stopped goes on the next time.
 pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
+    erase(shared, wall_ms())?;
     let _turn = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
     verify(shared)?;
     index(shared)?;
@@ -24,6 +29,46 @@ pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
     tidy_attachments(shared, wall_ms())?;
     shared.keep_measured()?;
     shared.store().checkpoint()
+}
+
+/// Whether [`erase`] has something to do; looks without the write lock.
+pub(crate) fn has_erasures(shared: &Shared) -> Result<bool, StoreError> {
+    let now_ms = wall_ms();
+    let has_plans = {
+        let (reader, space) = (shared.reader(), &shared.space);
+        let reads = reader.reads();
+        let is_alone = reads.relays(space)?.is_empty();
+        reads.is_clock_to_look_at(space, now_ms)? || (is_alone && reads.has_erasures_due(space, now_ms)?)
+    };
+    Ok(has_plans || (shared.may_scrub() && shared.store().is_to_scrub()?))
+}
+
+/// Looks at the clock for planned erasures, and writes the database anew without what was erased: neither needs a relay.
+/// Where there is none, what is due is carried out, too; else what others say of the note is heard first. Blocking.
+pub(crate) fn erase(shared: &Shared, now_ms: i64) -> Result<(), StoreError> {
+    let (state, space) = (shared.state(), &shared.space);
+    shared.store().look_at_clock(space, now_ms)?;
+    if shared.store().relays(space)?.is_empty() {
+        let me = (&state.membership, &shared.device);
+        let docs = shared.store().erase_due(space, me, now_ms, &mut SystemRandom::new())?;
+        if !docs.is_empty() {
+            shared.committed(Commit { docs, bytes: 0 });
+        }
+    }
+    scrub(shared);
+    Ok(())
+}
+
+/// Writes the database anew if something was erased since the last time. A full disk or another program that writes is
+/// no reason to stop anything: it is tried again later.
+pub(super) fn scrub(shared: &Shared) {
+    if !shared.may_scrub() {
+        return;
+    }
+    if let Err(error) = shared.store().scrub() {
+        tracing::warn!(%error, "bytes of erased notes may still lie in the files of this home");
+        shared.scrub_not_before(Instant::now() + SCRUB_AGAIN);
+    }
 }
 
 /// Drops parts of attachments that nothing has referred to for long, and those above the cache limit that a relay holds.

@@ -32,6 +32,11 @@ use crate::registry::{KINDS, NOTE_GENESIS};
 
 /// Key of the mark that bytes of erased documents may still lie in the database's files.
 const SCRUB: &str = "scrub";
+/// The window of a plan is counted in time that this device has seen: between two looks at the clock no more of it passes
+/// than this, however far the clock has gone.
+const LOOK_MS_MAX: i64 = 24 * 3_600_000;
+/// How often the clock is looked at for a plan.
+const LOOK_EVERY_MS: i64 = 3_600_000;
 /// What that mark says once the database was written anew: its log is still to be emptied.
 const LOG_ONLY: &[u8] = &[2];
 
@@ -82,7 +87,8 @@ pub struct Erasure {
 }
 
 impl Store {
-    /// Plans that a note is forgotten from `due_ms` on: the whole note if it is in the trash then (or `is_sure`), or its
+    /// Plans that a note is forgotten from `due_ms` on, later by what the clock leaps or the device is off for more than a
+    /// day until then: the whole note if it is in the trash then (or `is_sure`), or its
     /// history only, with a new note in its place. Planning it again changes the plan.
     ///
     /// # Errors
@@ -100,6 +106,7 @@ impl Store {
         if found.is_none_or(|found| found.genesis != NOTE_GENESIS) {
             return Err(StoreError::WrongKind);
         }
+        look_at_clock(&transaction, (space, row), now_ms)?;
         let sql =
             "INSERT INTO erased(space, doc, state, keeps, is_sure, due_ms, since_ms) VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6)
                    ON CONFLICT(space, doc) DO UPDATE SET keeps = excluded.keeps, is_sure = excluded.is_sure,
@@ -147,6 +154,7 @@ impl Store {
         random: &mut dyn Random,
     ) -> Result<Vec<DocId>, StoreError> {
         let row = find_space(&self.conn, space)?.row;
+        self.look_at_clock(space, now_ms)?;
         let sql = "SELECT doc, keeps, is_sure FROM erased WHERE space = ?1 AND state = 0 AND due_ms <= ?2 ORDER BY doc";
         let due = self
             .reads()
@@ -167,6 +175,18 @@ impl Store {
             }
         }
         Ok(changed)
+    }
+
+    /// Looks at the clock for the plans of a space: they are put off by what it went beyond what counts since the last
+    /// look, or went back. [`Self::erase_due`] does so, too.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn look_at_clock(&mut self, space: &SpaceId, now_ms: i64) -> Result<(), StoreError> {
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        look_at_clock(&transaction, (space, row), now_ms)?;
+        Ok(transaction.commit()?)
     }
 
     /// Forgets one document that is due, if it still is to be; gives what changed.
@@ -260,6 +280,14 @@ impl Store {
         Ok(busy == 0)
     }
 
+    /// Whether [`Self::scrub`] has something to do.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_to_scrub(&self) -> Result<bool, StoreError> {
+        Ok(schema::meta(&self.conn, SCRUB)?.is_some())
+    }
+
     /// Whether an erasure was told under this epoch and no checkpoint stands behind it yet: it is to be made under a
     /// later one.
     ///
@@ -280,6 +308,35 @@ impl Store {
         let sql = format!("SELECT count(*) FROM erased e {BEHIND} AND s.id = ?2");
         Ok(self.reads().count(&sql, (found.row, found.stream_row))? > 0)
     }
+}
+
+fn looked_key(space: &SpaceId) -> String {
+    format!("erase-looked:{space}")
+}
+
+/// When the clock was last looked at for planned erasures.
+fn looked(conn: &Connection, space: &SpaceId) -> Result<Option<i64>, StoreError> {
+    let stored = schema::meta(conn, &looked_key(space))?;
+    Ok(stored.and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes))
+}
+
+fn is_look_fresh(looked_ms: Option<i64>, now_ms: i64) -> bool {
+    looked_ms.is_some_and(|looked_ms| (0..=LOOK_EVERY_MS).contains(&now_ms.saturating_sub(looked_ms)))
+}
+
+/// Puts plans off by what the clock went beyond what counts since the last look, or went back.
+fn look_at_clock(conn: &Connection, (space, row): (&SpaceId, i64), now_ms: i64) -> Result<(), StoreError> {
+    let looked_ms = looked(conn, space)?;
+    if is_look_fresh(looked_ms, now_ms) {
+        return Ok(());
+    }
+    let step = now_ms.saturating_sub(looked_ms.unwrap_or(now_ms));
+    let put_off = step.min(0).saturating_add(step.saturating_sub(LOOK_MS_MAX).max(0));
+    if put_off != 0 {
+        let sql = "UPDATE erased SET due_ms = due_ms + ?2 WHERE space = ?1 AND state = 0";
+        conn.prepare_cached(sql)?.execute((row, put_off))?;
+    }
+    schema::put_meta(conn, &looked_key(space), &now_ms.to_be_bytes())
 }
 
 /// Erasures of a space that no checkpoint made or compared here stands behind.
@@ -504,8 +561,26 @@ impl Reads<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn has_erasures_to_tell(&self, space: &SpaceId, now_ms: i64) -> Result<bool, StoreError> {
-        let sql = "SELECT count(*) FROM erased WHERE space = ?1 AND (state = 1 OR (state = 0 AND due_ms <= ?2))";
+        let untold = "SELECT count(*) FROM erased WHERE space = ?1 AND state = 1";
+        Ok(self.count(untold, [self.space_row(space)?])? > 0 || self.has_erasures_due(space, now_ms)?)
+    }
+
+    /// Whether a plan is due.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_erasures_due(&self, space: &SpaceId, now_ms: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM erased WHERE space = ?1 AND state = 0 AND due_ms <= ?2";
         Ok(self.count(sql, (self.space_row(space)?, now_ms))? > 0)
+    }
+
+    /// Whether [`Store::look_at_clock`] has something to do.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_clock_to_look_at(&self, space: &SpaceId, now_ms: i64) -> Result<bool, StoreError> {
+        let plans = "SELECT count(*) FROM erased WHERE space = ?1 AND state = 0";
+        Ok(self.count(plans, [self.space_row(space)?])? > 0 && !is_look_fresh(looked(self.conn, space)?, now_ms))
     }
 
     /// How far devices say that they hold a stream.

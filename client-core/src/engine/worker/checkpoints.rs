@@ -23,7 +23,7 @@ use crate::crypto::SystemRandom;
 use crate::engine::jobs::JobKind;
 use crate::engine::rotation::DAY_MS;
 use crate::engine::shared::{random_u64, wall_ms};
-use crate::engine::{SpaceState, sealing};
+use crate::engine::{SpaceState, sealing, upkeep};
 use crate::event::Event;
 use crate::records::Draft;
 use crate::session::{Bootstrap, Input};
@@ -41,8 +41,6 @@ const SPREAD: Duration = Duration::from_secs(600);
 const UNNAMED_MS_MAX: i64 = 7 * DAY_MS;
 /// A relay that was not reached for so long is not waited for before own envelopes are forgotten.
 const AWAY_MS_MAX: i64 = 90 * DAY_MS;
-/// How long it is left at that when the database could not be written anew.
-const SCRUB_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 /// How long one look into chunks may hold up edits.
 const SLICE: Duration = Duration::from_millis(200);
 
@@ -59,8 +57,6 @@ pub(super) struct Checkpoints {
     asked: BTreeSet<EnvelopeId>,
     /// When it is this device's turn to make one that is due.
     turn_at: Option<Instant>,
-    /// Not before then is it tried again to write the database anew.
-    scrub_at: Option<Instant>,
     /// Checkpoints that this device could not judge, and what it held then: records, and envelopes.
     behind: HashMap<RecordId, (u64, u64)>,
 }
@@ -361,7 +357,7 @@ impl Worker<'_> {
             return Ok(false);
         }
         self.follow_records()?;
-        self.scrub();
+        upkeep::scrub(self.shared);
         if self.is_key_of_erasure()? {
             return self.keep_keys();
         }
@@ -372,18 +368,6 @@ impl Worker<'_> {
         }
         self.shared.forget_pruned(wall_ms())?;
         Ok(is_fetching)
-    }
-
-    /// Writes the database anew without what was erased. A full disk or another program that writes is no reason to
-    /// stop syncing: it is tried again later.
-    fn scrub(&mut self) {
-        if self.checkpoints.scrub_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        if let Err(error) = self.shared.store().scrub() {
-            tracing::warn!(%error, "bytes of erased notes may still lie in the files of this home");
-            self.checkpoints.scrub_at = Some(Instant::now() + SCRUB_AGAIN);
-        }
     }
 
     /// Whether the present key is that under which something was erased: no checkpoint is made under it.
