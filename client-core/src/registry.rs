@@ -83,7 +83,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// Version of the projections; a home with another number rebuilds them at open.
-pub const PROJECTION_VERSION: u32 = 1;
+pub const PROJECTION_VERSION: u32 = 2;
 
 /// The kind of document a genesis starts.
 #[must_use]

@@ -10,7 +10,12 @@ use crate::page::{one_line, short};
 /// Find notes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos search 'rhubarb \"sour cream\" -cake tag:recipes pla*'\n\n\
-                        Words must all occur; \"phrases\" as they stand; prefix*; -without; tag:name. A query that begins with a dash goes after `--`.")]
+                        Words must all occur; \"phrases\" as they stand; prefix*; -without; title:word.\n\
+                        Conditions, each also with a dash before it:\n  \
+                        tag:food (and what is below it)   in:Recipes (a notebook and those inside)   type:note\n  \
+                        before:2026-03, after:7d (last change: a date, today, yesterday, or 7d, 2w, 3m, 1y ago)\n  \
+                        has:attachment, has:link, has:tag, has:property   prop:state, prop:state=done   is:pinned\n\
+                        A query that begins with a dash goes after `--`.")]
 pub struct Search {
     /// What to look for
     #[arg(value_name = "QUERY", required = true)]

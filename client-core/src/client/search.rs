@@ -1,6 +1,7 @@
 //! Search over everything, never stale.
 
 use super::{Client, ClientError, SearchHit};
+use crate::store::{Query, StoreError};
 
 /// Hits when no number is asked for.
 const HITS: u32 = 20;
@@ -9,7 +10,8 @@ const HITS: u32 = 20;
 const DIRTY_DIRECT_MAX: u64 = 256;
 
 impl Client {
-    /// Full-text search: words, "phrases", prefix*, -without, tag:name.
+    /// Full-text search: words, "phrases", prefix*, -without, title:word, and conditions: tag:name, in:notebook,
+    /// type:note, before:2026-03, after:7d, has:attachment, prop:name=value, is:pinned.
     /// # Errors
     /// [`ClientError::Invalid`] for a query that cannot be read.
     pub fn search(&self, query: &str, limit: u32) -> Result<Vec<SearchHit>, ClientError> {
@@ -18,7 +20,8 @@ impl Client {
         if dirty > DIRTY_DIRECT_MAX {
             crate::engine::index(&self.shared)?;
         }
-        let hits = self.shared.reader().search(&self.space(), query, limit)?;
+        let query = Query::parse(query, &jiff::Zoned::now()).map_err(StoreError::from)?;
+        let hits = self.shared.reader().search(&self.space(), &query, limit)?;
         Ok(hits
             .into_iter()
             .map(|hit| SearchHit {

@@ -6,6 +6,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod search;
+
 fn home() -> (TempDir, Client) {
     let dir = TempDir::new().unwrap();
     let options = InitOptions { device_name: "laptop".into(), person_name: "Ana".into(), relay: None };
@@ -190,15 +192,6 @@ fn notebooks_form_a_tree_without_visible_cycles() {
     assert_eq!(shape, [("Books", 0, 0), ("Old", 1, 1)]);
     client.notebook_delete(&old).unwrap();
     assert_eq!(client.note(&id).unwrap().notebook, Some(books));
-}
-
-#[test]
-fn search_finds_what_was_just_written() {
-    let (_dir, client) = home();
-    let id = make(&client, "Recipe", "Cinnamon rolls with cardamom\n");
-    let hits = client.search("cardamom", 0).unwrap();
-    assert_eq!(hits[0].id, id);
-    assert!(client.search("-", 0).is_err() || client.search("-", 0).unwrap().is_empty());
 }
 
 #[test]

@@ -48,6 +48,7 @@ mod rows;
 mod schema;
 mod seal;
 mod search;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod timed;
@@ -80,7 +81,7 @@ pub use noticed::NoticedDevice;
 pub use outbox::{RelayId, RelayState};
 pub use promise::{Promise, PromisedRecord, WaitingChanges};
 pub use quarantine::QuarantinedEnvelope;
-pub use query::QueryError;
+pub use query::{Query, QueryError};
 pub use reads::{DocHeads, Reader, Reads, SpaceRow, StreamRow};
 pub use receipt::{Confirmation, HeardReceipt, OwnReceipt};
 pub use receive::{NeedRecords, Page, ReceiveReport, Unknown};

@@ -12,10 +12,12 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::documents::{DocRow, Mark, unmark};
-use super::query::Query;
+use super::query::{Condition, Has, Query};
 use super::records::find_space;
+use super::spread::{join, spread};
 use super::{Reader, Reads, Store, StoreError, begin};
-use crate::modules::notes::tags::tag_id;
+use crate::modules::notes::tags::{self, tag_id};
+use crate::modules::register::fold;
 use crate::projection::{self, SearchText};
 
 /// Above this many waiting documents they are indexed before the search.
@@ -41,7 +43,7 @@ pub(super) fn index(conn: &Connection, doc: i64, text: Option<&SearchText>) -> R
     match text {
         Some(text) => {
             let sql = "INSERT OR REPLACE INTO search(rowid, title, headings, tags, body) VALUES (?1, ?2, ?3, ?4, ?5)";
-            conn.prepare_cached(sql)?.execute((doc, &text.title, &text.headings, &text.tags, &text.body))?;
+            put(conn, sql, doc, text)?;
         }
         None => drop(conn.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([doc])?),
     }
@@ -52,7 +54,13 @@ pub(super) fn index(conn: &Connection, doc: i64, text: Option<&SearchText>) -> R
 pub(super) fn index_new(conn: &Connection, doc: i64, text: Option<&SearchText>) -> Result<(), StoreError> {
     let Some(text) = text else { return Ok(()) };
     let sql = "INSERT INTO search(rowid, title, headings, tags, body) VALUES (?1, ?2, ?3, ?4, ?5)";
-    conn.prepare_cached(sql)?.execute((doc, &text.title, &text.headings, &text.tags, &text.body))?;
+    put(conn, sql, doc, text)
+}
+
+fn put(conn: &Connection, sql: &str, doc: i64, text: &SearchText) -> Result<(), StoreError> {
+    let columns = [&text.title, &text.headings, &text.tags, &text.body].map(|column| spread(column));
+    let [title, headings, tags, body] = &columns;
+    conn.prepare_cached(sql)?.execute((doc, title, headings, tags, body))?;
     Ok(())
 }
 
@@ -85,13 +93,12 @@ impl Store {
     /// Finds documents, best first.
     ///
     /// # Errors
-    /// [`StoreError::Query`] for a query that cannot be read.
-    pub fn search(&mut self, space: &SpaceId, query: &str, limit: u32) -> Result<Vec<Hit>, StoreError> {
-        let query = Query::parse(query)?;
+    /// [`StoreError`].
+    pub fn search(&mut self, space: &SpaceId, query: &Query, limit: u32) -> Result<Vec<Hit>, StoreError> {
         if self.reads().search_dirty_count()? > DIRTY_MAX {
             while self.index_dirty(INDEX_BATCH)? > 0 {}
         }
-        find(&self.conn, space, &query, limit)
+        find(&self.conn, space, query, limit)
     }
 
     /// Indexes up to `documents_max` documents that wait for it, in one commit; returns how many were indexed.
@@ -118,9 +125,9 @@ impl Reader {
     /// (see `Reads::search_dirty_count`): call [`Store::index_dirty`] first then.
     ///
     /// # Errors
-    /// [`StoreError::Query`] for a query that cannot be read.
-    pub fn search(&self, space: &SpaceId, query: &str, limit: u32) -> Result<Vec<Hit>, StoreError> {
-        find(&self.conn, space, &Query::parse(query)?, limit)
+    /// [`StoreError`].
+    pub fn search(&self, space: &SpaceId, query: &Query, limit: u32) -> Result<Vec<Hit>, StoreError> {
+        find(&self.conn, space, query, limit)
     }
 }
 
@@ -128,14 +135,13 @@ fn find(conn: &Connection, space: &SpaceId, query: &Query, limit: u32) -> Result
     // One snapshot of the database for marks, documents and index.
     let transaction = conn.unchecked_transaction()?;
     let space = find_space(conn, space)?.row;
+    refresh_fresh(conn)?;
     let mut hits = if query.with.is_some() {
-        refresh_fresh(conn)?;
         let mut hits = select(conn, "search", space, query, limit)?;
         hits.extend(select(conn, "fresh", space, query, limit)?);
         hits
     } else {
-        refresh_fresh(conn)?;
-        select_tagged(conn, space, query, limit)?
+        select_listed(conn, space, query, limit)?
     };
     transaction.commit()?;
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.doc.cmp(&b.doc)));
@@ -162,7 +168,7 @@ fn refresh_fresh(conn: &Connection) -> Result<(), StoreError> {
     for (doc, generation) in waiting.iter().filter(|waiting| !known.contains(waiting)) {
         if let Some(text) = text_of(conn, *doc)? {
             let sql = "INSERT INTO temp.fresh(rowid, title, headings, tags, body) VALUES (?1, ?2, ?3, ?4, ?5)";
-            conn.prepare_cached(sql)?.execute((doc, text.title, text.headings, text.tags, text.body))?;
+            put(conn, sql, *doc, &text)?;
         }
         let sql = "INSERT INTO temp.fresh_known(doc, generation) VALUES (?1, ?2)";
         conn.prepare_cached(sql)?.execute((doc, generation))?;
@@ -201,13 +207,59 @@ fn pairs(conn: &Connection, sql: &str, param: i64) -> Result<std::collections::B
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Conditions on tags and the values they need, places numbered from `first`.
-fn tag_conditions(query: &Query, mut first: usize, sql: &mut String, values: &mut Vec<SqlValue>) {
-    let with = query.tags.iter().map(|tag| ("", tag));
-    for (not, tag) in with.chain(query.tags_without.iter().map(|tag| ("NOT ", tag))) {
-        let _ = write!(sql, " AND {not}EXISTS (SELECT 1 FROM note_tag t WHERE t.doc = d.id AND t.key = ?{first})");
-        values.push(SqlValue::Text(tag_id(tag)));
-        first += 1;
+/// A row of a table of the document's.
+fn exists(table: &str, condition: &str) -> String {
+    format!("EXISTS (SELECT 1 FROM {table} t WHERE t.doc = d.id{condition})")
+}
+
+/// What of the query is beside the words, as SQL over `document d` and `note n`; its values go behind those there are.
+fn conditions(query: &Query, sql: &mut String, values: &mut Vec<SqlValue>) {
+    for (without, condition) in &query.conditions {
+        let mut place = |value: SqlValue| {
+            values.push(value);
+            format!("?{}", values.len())
+        };
+        let condition = match condition {
+            Condition::Tag(tag) => {
+                let (id, folded) = (place(SqlValue::Text(tag_id(tag))), fold(&tags::label(tag)));
+                // Tags below it by their labels, of which SQLite folds the letters of ASCII.
+                let below = place(SqlValue::Text(format!("{folded}/")));
+                let typed = place(SqlValue::Text(format!("{}/", tags::label(tag))));
+                let label = format!("instr(lower(t.label), {below}) = 1 OR instr(t.label, {typed}) = 1");
+                exists("note_tag", &format!(" AND (t.key = {id} OR {label})"))
+            }
+            Condition::Type(genesis) => format!("d.genesis = {}", place(SqlValue::Integer(genesis.0.into()))),
+            Condition::Before(time) => format!("n.updated_ms < {}", place(SqlValue::Integer(*time))),
+            Condition::After(time) => format!("n.updated_ms >= {}", place(SqlValue::Integer(*time))),
+            Condition::Has(Has::Attachment) => exists("note_attachment", ""),
+            Condition::Has(Has::Link) => exists("note_link", ""),
+            Condition::Has(Has::Tag) => exists("note_tag", ""),
+            Condition::Has(Has::Property) => exists("note_prop", ""),
+            Condition::Property(name, None) => {
+                exists("note_prop", &format!(" AND t.name = {} COLLATE NOCASE", place(SqlValue::Text(name.clone()))))
+            }
+            Condition::Property(name, Some(value)) => {
+                let (name, value) = (place(SqlValue::Text(name.clone())), place(SqlValue::Text(value.clone())));
+                // A value is JSON: of a list one element is enough, and a number is compared as it is written.
+                let equal = format!(
+                    "EXISTS (SELECT 1 FROM json_each(t.value) j WHERE CAST(j.value AS TEXT) = {value} COLLATE NOCASE)"
+                );
+                exists("note_prop", &format!(" AND t.name = {name} COLLATE NOCASE AND json_valid(t.value) AND {equal}"))
+            }
+            Condition::Notebook(name) => {
+                let name = place(SqlValue::Text(name.clone()));
+                // A deleted notebook's notes are where its row says that it went.
+                format!(
+                    "n.notebook IN (WITH RECURSIVE inside(id) AS (
+                         SELECT key FROM notebook WHERE name = {name} COLLATE NOCASE AND deleted_ms IS NULL
+                         UNION SELECT b.key FROM notebook b JOIN inside i ON b.parent = i.id)
+                     SELECT id FROM inside)"
+                )
+            }
+            Condition::Pinned => "n.pinned = 1".to_owned(),
+        };
+        // What is not known of a document is not so.
+        let _ = write!(sql, " AND {}ifnull({condition}, 0)", if *without { "NOT " } else { "" });
     }
 }
 
@@ -227,13 +279,13 @@ fn select(conn: &Connection, table: &str, space: i64, query: &Query, limit: u32)
     if table == "search" {
         let _ = write!(sql, " AND d.id NOT IN (SELECT doc FROM mark WHERE kind = {})", Mark::Search as i64);
     }
-    tag_conditions(query, values.len() + 1, &mut sql, &mut values);
+    conditions(query, &mut sql, &mut values);
     let _ = write!(sql, " ORDER BY {table}.rank LIMIT ?3");
     hits(conn, &sql, values)
 }
 
-/// Only tags are asked for: the newest first.
-fn select_tagged(conn: &Connection, space: i64, query: &Query, limit: u32) -> Result<Vec<Hit>, StoreError> {
+/// Nothing is looked up in the index: the newest first.
+fn select_listed(conn: &Connection, space: i64, query: &Query, limit: u32) -> Result<Vec<Hit>, StoreError> {
     let without = query.without.clone().unwrap_or_default();
     let mut values = vec![SqlValue::Text(without), SqlValue::Integer(space), SqlValue::Integer(limit.into())];
     let mut sql = String::from(
@@ -251,7 +303,7 @@ fn select_tagged(conn: &Connection, space: i64, query: &Query, limit: u32) -> Re
     } else {
         sql.push_str(" AND ?1 IS NOT NULL");
     }
-    tag_conditions(query, values.len() + 1, &mut sql, &mut values);
+    conditions(query, &mut sql, &mut values);
     sql.push_str(" ORDER BY n.updated_ms DESC, d.doc LIMIT ?3");
     hits(conn, &sql, values)
 }
@@ -262,7 +314,7 @@ fn hits(conn: &Connection, sql: &str, values: Vec<SqlValue>) -> Result<Vec<Hit>,
         Ok(Hit {
             doc: DocId(row.get(0)?),
             title: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
-            snippet: row.get(2)?,
+            snippet: join(row.get(2)?),
             score: row.get(3)?,
         })
     })?;

@@ -1,5 +1,6 @@
 //! Two devices of one person whose envelopes travel through a list instead of a relay.
 
+use crate::store::query::words;
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, MemberId, Roll};
 use lifeos_sync_protocol::record::{DeviceKind, Record};
@@ -191,7 +192,7 @@ fn two_devices_converge_to_equal_heads_and_rows() {
     assert_eq!(a.state().0.len(), 3);
     for device in [&mut a, &mut b] {
         assert_eq!(device.read_title(&doc(1)).unwrap(), "again a");
-        assert_eq!(device.store.search(&device.space.clone(), "again", 9).unwrap().len(), 1);
+        assert_eq!(device.store.search(&device.space.clone(), &words("again"), 9).unwrap().len(), 1);
         device.check();
     }
 }
@@ -470,7 +471,7 @@ fn a_first_sync_of_many_documents_leaves_no_work_for_later_and_is_searchable_at_
     let page = a.send();
     assert_eq!(b.receive(&page).changed.len(), 300);
     assert_eq!(b.store.reads().search_dirty_count().unwrap(), 0);
-    assert_eq!(b.store.search(&b.space.clone(), "number299", 5).unwrap()[0].doc, numbered(299));
+    assert_eq!(b.store.search(&b.space.clone(), &words("number299"), 5).unwrap()[0].doc, numbered(299));
     let count = |sql: &str| -> i64 { b.store.conn.query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!((count("SELECT count(*) FROM change"), count("SELECT count(*) FROM snapshot")), (100, 200));
     assert_eq!(count("SELECT count(*) FROM mark"), 0);
@@ -495,7 +496,7 @@ fn a_whole_note_is_stored_without_being_built_and_goes_on_like_any_other() {
     assert_eq!(b.receive(&page).changed, vec![doc(1), doc(2)]);
     assert_eq!((a.state(), b.store.documents.len()), (b.state(), 0), "nothing was loaded to receive them");
     for device in [&mut a, &mut b] {
-        let hits = device.store.search(&device.space.clone(), "bold", 9).unwrap();
+        let hits = device.store.search(&device.space.clone(), &words("bold"), 9).unwrap();
         assert_eq!(hits.len(), 2);
     }
     // Opened, edited on both sides, and met again: also by a device that gets the first change and the others at once.
@@ -575,7 +576,7 @@ fn opens_with_everything(format: u32) {
     assert_eq!((reads.document_count(&space).unwrap(), reads.pending_count(&space).unwrap()), (3, 2));
     assert_eq!(reads.quarantine(&space, 9).unwrap().len(), 1);
     assert_eq!((store.outbox(&space, 0, usize::MAX, 9).unwrap().len(), store.have(&space).unwrap().len()), (1, 2));
-    let found: Vec<DocId> = store.search(&space, "plum", 9).unwrap().into_iter().map(|hit| hit.doc).collect();
+    let found: Vec<DocId> = store.search(&space, &words("plum"), 9).unwrap().into_iter().map(|hit| hit.doc).collect();
     assert_eq!(found, vec![doc(1)]);
     let edit = |tx: &mut Tx<'_>| tx.edit(&doc(1), NOTE_GENESIS, |doc| set(doc, "title", "Cherry tart"));
     assert_eq!(store.write(&space, 9, edit).unwrap().1.docs, vec![doc(1)]);

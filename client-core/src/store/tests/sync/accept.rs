@@ -1,6 +1,7 @@
 //! Which envelopes count after a removal, a demotion or a fork, in every order of arrival; and how a copied home
 //! goes on.
 
+use crate::store::query::words;
 use std::collections::BTreeMap;
 
 use lifeos_sync_protocol::ids::{SignPk, StreamId};
@@ -101,7 +102,7 @@ fn what_a_removed_device_wrote_too_late_does_not_count_in_either_order() {
     c.receive(&early);
     c.receive(&late);
     assert_eq!(c.read_title(&doc(1)).unwrap(), "too late");
-    assert_eq!(c.store.search(&c.space.clone(), "late", 9).unwrap().len(), 2);
+    assert_eq!(c.store.search(&c.space.clone(), &words("late"), 9).unwrap().len(), 2);
     let report = c.settle_under(&after);
     assert_eq!(report.changed, [doc(1), doc(2)]);
 
@@ -112,7 +113,7 @@ fn what_a_removed_device_wrote_too_late_does_not_count_in_either_order() {
         let aside = device.aside();
         let [(2, reason)] = aside.as_slice() else { panic!("the late envelope is set aside") };
         assert!(reason.contains("after its device was removed"), "{reason}");
-        assert!(device.store.search(&device.space.clone(), "late", 9).unwrap().is_empty());
+        assert!(device.store.search(&device.space.clone(), &words("late"), 9).unwrap().is_empty());
         device.check();
     }
     assert_eq!(a.state(), c.state());

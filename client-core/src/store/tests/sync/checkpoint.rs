@@ -1,5 +1,6 @@
 //! Checkpoints between devices: made, taken in by an empty home, compared, pruned by.
 
+use crate::store::query::words;
 use lifeos_sync_protocol::record::Body;
 
 use super::*;
@@ -155,7 +156,7 @@ fn an_empty_home_that_takes_a_checkpoint_in_holds_what_its_maker_holds_without_l
     assert_eq!((verified.verified, verified.left), (9, 0));
     assert!(verified.repaired.is_empty() && verified.damaged.is_empty(), "{verified:?}");
     assert_eq!(c.state(), a.state());
-    assert_eq!(c.store.search(&c.space.clone(), "last", 9).unwrap().len(), 1);
+    assert_eq!(c.store.search(&c.space.clone(), &words("last"), 9).unwrap().len(), 1);
     c.check();
     // From here on all three write, and end up equal.
     let records = a.store.records(&a.space).unwrap();

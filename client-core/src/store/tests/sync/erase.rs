@@ -1,5 +1,6 @@
 //! Erased notes: nothing of them is left in the home, nothing brings them back, and checkpoints do not hold them.
 
+use crate::store::query::words;
 use lifeos_sync_protocol::record::Body;
 
 use lifeos_sync_protocol::membership::Membership;
@@ -74,7 +75,7 @@ fn an_erased_note_leaves_every_table_and_file_of_the_home() {
         assert!(!device.store.scrub().unwrap(), "there is nothing left to do");
         assert_eq!(device.holds(CANARY), Vec::<String>::new());
         assert!(!device.has(&doc(1)) && device.has(&doc(2)));
-        assert!(device.store.search(&device.space, CANARY, 9).unwrap().is_empty());
+        assert!(device.store.search(&device.space, &words(CANARY), 9).unwrap().is_empty());
         assert!(device.store.reads().undo_top(&device.space).unwrap().is_none(), "no step names what is gone");
         device.check();
     }
