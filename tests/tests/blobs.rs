@@ -7,11 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use lifeos_client_core::bundle::{BundleReader, BundleWriter, Part};
 use lifeos_client_core::client::{BackupKeys, BundleBase, BundleExport, Client, ErrorKind, RestoreKey};
+use lifeos_client_core::keys::OwnKeys;
+use lifeos_client_core::keystore::system_keystore;
 use lifeos_client_core::modules::attachment::{ContentHash, PART_BYTES, PartList, attachment_doc, set_parts};
 use lifeos_client_core::modules::notes::attachments::attach;
 use lifeos_client_core::protocol::ids::EnvelopeId;
+use lifeos_client_core::protocol::record::RemoveReason;
+use lifeos_client_core::records::unlock_epochs;
 use lifeos_client_core::registry::{ATTACHMENT_GENESIS, NOTE_GENESIS};
-use lifeos_client_core::store::{Store, StoreError};
+use lifeos_client_core::store::{Store, StoreError, unlock_device_root};
 use lifeos_sync_server::{Clock, Config, Server, stats};
 use lifeos_tests::world::{HANG, World, assert_equal, assert_settled, relay_in, sync, sync_each, titled, titles};
 use tempfile::TempDir;
@@ -365,4 +369,88 @@ async fn a_backup_holds_the_attachments_that_were_on_the_device() {
     sync_each(&[&tablet, &restored]).await;
     fetch(&tablet, &hash).await;
     assert!(read(&tablet, &hash) == content);
+}
+
+/// How many of these parts, which the laptop holds, the device of another home can open with all records there are.
+fn opened(world: &World, laptop: &Client, home: &str, parts: &[EnvelopeId]) -> usize {
+    let (space, store) = (laptop.space(), Store::open(&world.home("laptop")).unwrap());
+    let (records, membership) = (store.records(&space).unwrap(), store.membership(&space).unwrap());
+    let root = unlock_device_root(&world.home(home), system_keystore(), None).unwrap();
+    let keys = root.derive_space(&membership.genesis_random);
+    let keyring = unlock_epochs(&membership, &records, OwnKeys::first(&keys)).keyring;
+    let opens = |part: &&EnvelopeId| store.reads().part_body(&space, part, (&membership, &keyring)).is_ok();
+    parts.iter().filter(opens).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_removal_attachments_are_sealed_anew_and_the_old_parts_go() {
+    let (dir, clock) = (TempDir::new().unwrap(), Clock::standing_at(now_ms() as u64));
+    let data = dir.path().join("relay");
+    let relay = Server::start(Config { clock: clock.clone(), ..Config::local(&data) }).await.unwrap();
+    let world = World { relay, dir };
+    let (laptop, [tablet, phone]) = world.devices(["tablet", "phone"]).await;
+    let (content, away, note) = (bytes(3 * MIB, 21), bytes(MIB, 22), titled(&laptop, "Papers"));
+    let path = file(&world, "papers.pdf", &content);
+    let hash = add(&laptop, &note, &path);
+    let elsewhere = add(&phone, &titled(&phone, "Not here"), &file(&world, "away.bin", &away));
+    sync_each(&[&laptop, &tablet, &phone]).await;
+    fetch(&tablet, &hash).await;
+    fetch(&tablet, &elsewhere).await;
+    let (old, not_here) = (laptop.attachment_parts(&hash).unwrap(), laptop.attachment_parts(&elsewhere).unwrap());
+    assert_eq!((old.len(), not_here.len(), objects(&data)), (4, 2, 6));
+    assert_eq!(opened(&world, &laptop, "phone", &old), 4);
+
+    clock.advance(Duration::from_secs(8 * 24 * 3600));
+    laptop.device_remove("phone", RemoveReason::Lost).await.unwrap();
+    drop(phone);
+    laptop.compact(&mut |_| {}).await.unwrap();
+    let new = laptop.attachment_parts(&hash).unwrap();
+    assert!(new.len() == 4 && new.iter().all(|part| !old.contains(part)), "all of it");
+    assert_eq!(laptop.attachment_parts(&elsewhere).unwrap(), not_here, "what is not here is for those who hold it");
+    assert_eq!((opened(&world, &laptop, "laptop", &new), opened(&world, &laptop, "phone", &new)), (4, 0));
+    assert!(read(&laptop, &hash) == content);
+
+    // The tablet has what it fetched before, without fetching it again, and seals what the laptop does not hold.
+    let pulled = sync(&tablet).await.bytes_pulled;
+    assert!(pulled < MIB as u64, "{pulled}");
+    assert_eq!(tablet.attachment_parts(&hash).unwrap(), new);
+    assert!(read(&tablet, &hash) == content);
+    tablet.compact(&mut |_| {}).await.unwrap();
+    let there = tablet.attachment_parts(&elsewhere).unwrap();
+    assert!(there.iter().all(|part| !not_here.contains(part)));
+    sync_each(&[&laptop, &tablet]).await;
+    // What is there is not sealed again: not by attaching it once more, nor by another checkpoint.
+    let held = objects(&data);
+    add(&tablet, &note, &path);
+    add(&laptop, &titled(&laptop, "Once more"), &path);
+    sync_each(&[&laptop, &tablet]).await;
+    assert_eq!((laptop.attachment_parts(&hash).unwrap(), objects(&data)), (new.clone(), held));
+    laptop.compact(&mut |_| {}).await.unwrap();
+    sync_each(&[&tablet, &laptop]).await;
+    assert_eq!(laptop.attachment_parts(&hash).unwrap(), new);
+
+    // After the grace period the relay holds none of the old parts, and after a month neither does the device.
+    clock.advance(Duration::from_secs(31 * 24 * 3600));
+    let is_gone = |part: &EnvelopeId| {
+        let db = rusqlite::Connection::open(data.join("relay.db")).unwrap();
+        !db.prepare("SELECT 1 FROM object WHERE id = ?1").unwrap().exists([part.as_ref()]).unwrap()
+    };
+    let waiting = async {
+        while !old.iter().chain(&not_here).all(is_gone) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(HANG, waiting).await.expect("the old parts go");
+    assert!(!new.iter().chain(&there).any(is_gone));
+    for client in [&laptop, &tablet] {
+        client.tidy_attachments_at(now_ms()).unwrap();
+        client.tidy_attachments_at(now_ms() + 31 * DAY_MS).unwrap();
+    }
+    assert_eq!(parts_here(&laptop), 4);
+    let desk = world.link(&laptop, "desk").await;
+    sync_each(&[&desk, &laptop, &tablet]).await;
+    for hash in [&hash, &elsewhere] {
+        fetch(&desk, hash).await;
+    }
+    assert!(read(&desk, &hash) == content && read(&desk, &elsewhere) == away);
 }

@@ -118,3 +118,31 @@ fn a_file_is_attached_fetched_and_removed_from_the_command_line() {
     desk.json("tablet", &["undo"]);
     assert_eq!(desk.json("tablet", &["note", "attachments", &id])["attachments"][0]["name"], "photo.png");
 }
+
+#[test]
+fn sealing_anew_after_a_removal_goes_on_where_it_was_killed() {
+    let (desk, relay) = (Desk::new(), Relay::start());
+    desk.init("laptop", Some(&relay.url()));
+    assert!(link(&desk, "laptop", "tablet", &relay.url(), 0).status.success());
+    let (content, file) = (noise(40 << 20), desk.path("film.mp4"));
+    std::fs::write(&file, &content).unwrap();
+    let id = desk.add("laptop", "Film", "text");
+    desk.json("laptop", &["note", "attach", &id, file.to_str().unwrap()]);
+    desk.json("laptop", &["sync"]);
+    desk.json("laptop", &["device", "remove", "tablet", "--reason", "lost"]);
+    let database = desk.path("laptop").join("lifeos.db");
+    let parts = || {
+        let db = rusqlite::Connection::open(&database).unwrap();
+        db.query_row("SELECT count(*) FROM part", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(parts(), 41, "nothing is sealed again unasked in the moment of the removal");
+    let enough = || Some(parts()).filter(|parts| (44..77).contains(parts));
+    killed(desk.command("laptop", &["space", "compact"]), enough).expect("it was killed under way");
+    assert!((44..82).contains(&parts()), "{}", parts());
+    desk.json("laptop", &["space", "compact"]);
+    assert_eq!(parts(), 82, "each part was sealed once");
+    let folder = desk.path("saved");
+    std::fs::create_dir(&folder).unwrap();
+    desk.json("laptop", &["attachment", "get", "film.mp4", "--out", folder.to_str().unwrap()]);
+    assert!(std::fs::read(folder.join("film.mp4")).unwrap() == content);
+}

@@ -109,10 +109,11 @@ impl Client {
             let part = buffer.get_mut(..bytes).unwrap_or_default();
             source.read_exact(part).map_err(|error| file_error(file, &error))?;
             hasher.update(&*part);
-            let body = encode_part(content, u32::try_from(number).unwrap_or(u32::MAX), part);
+            let at = u32::try_from(number).unwrap_or(u32::MAX);
+            let body = encode_part(content, at, part);
             let sealed = seal_object(&space, &place, keys, key.secret(), &body, &mut random);
             let sealed = sealed.map_err(StoreError::from)?;
-            self.shared.store().keep_part(&space, &sealed, wall_ms())?;
+            self.shared.store().keep_part(&space, &sealed, (content, at), wall_ms())?;
             list.parts.push(sealed.id);
             progress(ProgressStep { phase: "attach", done: number + 1, total });
         }

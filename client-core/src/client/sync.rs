@@ -101,6 +101,7 @@ impl Client {
                 JobKind::Index => "bringing the search index up to date",
                 JobKind::Compact => "making documents smaller on the disk",
                 JobKind::Checkpoint => "making a checkpoint",
+                JobKind::Reseal => "sealing attachments anew after a removal",
             };
             JobStatus { kind: job.kind.name().to_owned(), text: text.to_owned(), done: job.done, total: job.total }
         };

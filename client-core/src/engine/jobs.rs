@@ -19,6 +19,8 @@ pub(crate) enum JobKind {
     Compact,
     /// A checkpoint is made.
     Checkpoint,
+    /// Parts of attachments are sealed anew.
+    Reseal,
 }
 
 impl JobKind {
@@ -29,6 +31,7 @@ impl JobKind {
             Self::Index => "index",
             Self::Compact => "compact",
             Self::Checkpoint => "checkpoint",
+            Self::Reseal => "reseal",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attachments;
 pub(super) mod checkpoints;
+mod resealing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::checkpoint::{object, r32};
 use super::records::find_space;
-use super::{Reads, RelayId, Store, StoreError, begin};
+use super::{Reads, RelayId, Store, StoreError, begin, reseal};
 use crate::envelope::{ObjectPlace, SealedEnvelope, open_object};
 use crate::keys::Keyring;
 use crate::modules::attachment::{ContentHash, PartList};
@@ -52,7 +52,8 @@ pub struct NoteAttachmentRow {
 pub struct AttachmentRow {
     /// Media type; empty if it is not known.
     pub media: String,
-    /// What it consists of, the list that counts first at the front; never empty.
+    /// What it consists of, the list that counts first at the front, and at the end what an older list had, if that alone
+    /// is held whole; never empty.
     pub lists: Vec<PartList>,
     /// Of each list, the parts that are not held.
     pub missing: Vec<Vec<EnvelopeId>>,
@@ -117,7 +118,15 @@ impl Reads<'_> {
             return Ok(None);
         }
         let missing = lists.iter().map(|list| object::lacking(self.conn, row, &list.parts));
-        let missing = missing.collect::<Result<_, _>>()?;
+        let mut missing = missing.collect::<Result<Vec<_>, _>>()?;
+        let mut lists = lists;
+        if !missing.iter().any(Vec::is_empty)
+            && let Some(size) = lists.first().map(|list| list.size)
+            && let Some(former) = self.former(row, hash, size)?
+        {
+            lists.push(former);
+            missing.push(Vec::new());
+        }
         let sql = "SELECT pinned FROM kept_attachment WHERE space = ?1 AND hash = ?2";
         let pinned = self.one(sql, (row, hash.0), |row| row.get(0))?.unwrap_or(false);
         Ok(Some(AttachmentRow { media, lists, missing, pinned }))
@@ -246,14 +255,22 @@ impl Store {
         Ok(ObjectPlace { kind: Kind::BlobPart, stream: found.stream, seq: 0, r32, epoch })
     }
 
-    /// Keeps a part that was sealed here.
+    /// Keeps a part of a content that was sealed here.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn keep_part(&mut self, space: &SpaceId, sealed: &SealedEnvelope, now_ms: i64) -> Result<(), StoreError> {
+    pub fn keep_part(
+        &mut self,
+        space: &SpaceId,
+        sealed: &SealedEnvelope,
+        (content, number): (&ContentHash, u32),
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         let transaction = begin(&self.conn)?;
         let row = find_space(&transaction, space)?.row;
-        object::insert(&transaction, row, &sealed.id, &sealed.bytes, true, now_ms)?;
+        let object = object::insert(&transaction, row, &sealed.id, &sealed.bytes, true, now_ms)?;
+        let sql = "UPDATE part SET content = ?2, number = ?3 WHERE object = ?1";
+        transaction.prepare_cached(sql)?.execute((object, content.0, number))?;
         Ok(transaction.commit()?)
     }
 
@@ -376,6 +393,7 @@ impl Store {
                 transaction.prepare_cached(sql)?.execute((row, id.as_ref(), is_loose.then_some(now_ms)))?;
             }
         }
+        reseal::note_contents(&transaction, row)?;
         transaction.commit()?;
         let sql = "SELECT object, bytes FROM part WHERE space = ?1 AND loose_ms <= ?2 LIMIT ?3";
         let mut freed = 0;

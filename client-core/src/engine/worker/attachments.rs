@@ -30,6 +30,8 @@ pub(super) struct Attachments {
     missed_at: Option<Instant>,
     /// How many came on this connection.
     came: u64,
+    /// Not before then are parts sealed anew.
+    pub(super) reseal_at: Option<tokio::time::Instant>,
 }
 
 impl Worker<'_> {
@@ -70,12 +72,16 @@ impl Worker<'_> {
     }
 
     /// A part is kept.
-    pub(super) fn part_came(&mut self, id: &EnvelopeId) {
+    pub(super) fn part_came(&mut self, id: &EnvelopeId) -> Result<(), EngineError> {
         if self.attachments.asked.remove(id) {
             self.attachments.came += 1;
             let (parts, left) = (self.attachments.came, self.attachments.asked.len() as u64);
             self.tell(Done::Fetched { parts, total: parts + left });
+            if left == 0 {
+                self.shared.store().note_contents(&self.shared.space)?;
+            }
         }
+        Ok(())
     }
 
     /// The relay does not hold these.

@@ -318,7 +318,7 @@ impl Worker<'_> {
             store.put_object(&space, &state.membership, &id, bytes, wall_ms())?;
             store.note_given(&space, self.relay, (&[id], &[]))?;
             drop(store);
-            self.part_came(&id);
+            self.part_came(&id)?;
         }
         self.tell(Done::Freed { bytes: size });
         self.answer(Input::ObjectStored);
@@ -363,6 +363,13 @@ impl Worker<'_> {
         }
         let asked = self.shared.take_compaction();
         let is_fetching = self.fetch_parts()?;
+        // First, so that the checkpoint names what is sealed anew and leaves out what it was.
+        if self.reseal_parts(asked)? {
+            if asked {
+                self.shared.ask_for_compaction();
+            }
+            return Ok(true);
+        }
         if self.judge_checkpoints()? || self.make_checkpoint(asked)? {
             return Ok(true);
         }
@@ -464,7 +471,10 @@ impl Worker<'_> {
         let store = self.shared.store();
         let is_due = store.checkpoint_due(&space, wall_ms())?;
         let is_urgent = is_due == Some(Due::Erasure) && store.has_told_erasure(&space)?;
-        if !asked && !is_urgent && (is_due.is_none() || !self.is_turn(&store, &state.membership)?) {
+        if !asked
+            && !is_urgent
+            && (is_due.is_none() || !self.is_turn(&store, &state.membership, store.due_since(&space, wall_ms())?)?)
+        {
             return Ok(false);
         }
         drop(store);
@@ -519,14 +529,19 @@ impl Worker<'_> {
         Ok(Some(self.shared.store().keep_draft(space, built, wall_ms())?))
     }
 
-    /// Whether this device comes first today among those that were heard of lately, or has waited long enough.
-    fn is_turn(&mut self, store: &Store, membership: &Membership) -> Result<bool, EngineError> {
+    /// Whether this device comes first today among those that were heard of lately, or has waited long enough since it was
+    /// due.
+    pub(super) fn is_turn(
+        &mut self,
+        store: &Store,
+        membership: &Membership,
+        since_ms: i64,
+    ) -> Result<bool, EngineError> {
         let (space, own, now_ms) = (&self.shared.space, self.shared.device, wall_ms());
         let heard = store.reads().heard_devices(space, now_ms.saturating_sub(SEEN_MS_MAX))?;
         let day = now_ms / DAY_MS;
         let first = writers(membership).filter(|device| **device == own || heard.contains(device));
         let is_first = first.min_by_key(|device| turn(device, day)) == Some(&own);
-        let since_ms = store.due_since(space, now_ms)?;
         if !is_first && now_ms.saturating_sub(since_ms) < TURN_MS_MAX {
             return Ok(false);
         }

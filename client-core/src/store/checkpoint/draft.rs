@@ -561,7 +561,7 @@ fn reusable(
 }
 
 /// Whether no device that was removed was ever given a key that opens an epoch: its own, or a later one that wraps it.
-fn is_unknown_to_removed(membership: &Membership, epoch: &EpochRef) -> bool {
+pub(in crate::store) fn is_unknown_to_removed(membership: &Membership, epoch: &EpochRef) -> bool {
     let Some(from) = membership.epochs.get(epoch).map(|epoch| epoch.generation) else { return false };
     let removed = membership.devices.iter().filter(|(_, device)| device.removed_by.is_some());
     let removed: BTreeSet<[u8; 16]> = removed

@@ -25,6 +25,7 @@ use super::{Reads, StoreError};
 pub(super) use bootstrap::put_unknown;
 pub use bootstrap::{Bootstrap, ChunkReport};
 pub use compare::Comparison;
+pub(super) use draft::is_unknown_to_removed;
 pub use draft::{BuiltChunk, BuiltDraft, CheckpointDraft, Drafting, Progress};
 pub use due::Due;
 pub use object::KeptObject;

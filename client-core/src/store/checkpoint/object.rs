@@ -1,6 +1,6 @@
 //! Chunks and blob parts that are held, by their ids.
 
-use lifeos_sync_protocol::envelope::{Envelope, Kind};
+use lifeos_sync_protocol::envelope::{Envelope, HEADER_BYTES, Header, Kind};
 use lifeos_sync_protocol::ids::{EnvelopeId, SpaceId};
 use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
@@ -144,9 +144,10 @@ pub(in crate::store) fn insert(
     let values = (space, id.as_ref(), is_checked, now_ms, bytes);
     let row: i64 = conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
     if bytes.get(1) == Some(&(Kind::BlobPart as u8)) {
-        let sql = "INSERT OR IGNORE INTO part(object, space, bytes, used_ms) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR IGNORE INTO part(object, space, bytes, used_ms, epoch) VALUES (?1, ?2, ?3, ?4, ?5)";
         let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        conn.prepare_cached(sql)?.execute((row, space, length, now_ms))?;
+        let epoch = Header::decode(bytes.get(..HEADER_BYTES).unwrap_or_default()).ok().map(|header| header.epoch.0);
+        conn.prepare_cached(sql)?.execute((row, space, length, now_ms, epoch))?;
     }
     Ok(row)
 }
