@@ -27,6 +27,7 @@ pub mod nearby;
 pub mod own_devices;
 pub mod presence;
 pub mod projection;
+pub mod quick;
 pub mod receipt;
 pub mod records;
 pub mod recovery;

@@ -169,6 +169,7 @@ fn imports_inside_client_core_point_downward() {
         "invite",
         "own_devices",
         "recur",
+        "quick",
         "envelope",
         "witness",
         "receipt",

@@ -11,6 +11,7 @@
 
 mod days;
 mod expand;
+mod explain;
 mod rule;
 mod series;
 mod text;
@@ -18,6 +19,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{Coming, DateTimePair, Language, Remark};
 pub use rule::{ByDay, COUNT_MAX, End, Frequency, INTERVAL_MAX, RULE_BYTES_MAX, Rule, RuleError, Skip};
 pub use series::{
     CatchUp, Due, Gap, MISSED_MAX, NotAnOccurrence, Occurrence, OccurrenceId, Occurrences, Series, SeriesError, Start,

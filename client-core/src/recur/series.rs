@@ -297,8 +297,7 @@ impl Series {
             rule.end = End::Never;
         }
         let wall = self.zone().unwrap_or(zone).to_datetime(*last).with().subsec_nanosecond(0).build().ok()?;
-        let skip = Some(rule.skip.unwrap_or(Skip::Backward));
-        rule.skip = skip;
+        rule.skip.get_or_insert(Skip::Backward);
         let is_sub_daily = rule.is_sub_daily();
         let time = if is_sub_daily { wall.time() } else { self.first_wall().time() };
         let at = wall.date().to_datetime(time);
@@ -400,38 +399,42 @@ impl<'s> Occurrences<'s> {
 
     fn pull_on(&mut self) -> Option<Occurrence> {
         loop {
-            let one = match &mut self.source {
-                Source::Instants(instants) => {
-                    let instant = instants.next()?;
-                    let wall = self.series.reckoned_in().to_datetime(instant);
-                    match self.series.zone() {
-                        Some(_) => Occurrence { id: OccurrenceId::Instant(instant), wall, instant: Some(instant) },
-                        None => Occurrence { id: OccurrenceId::Wall(wall), wall, instant: None },
-                    }
-                }
-                Source::Walls(walls) => {
-                    let wall = walls.next()?;
-                    let id = match self.series.start {
-                        Start::Date(_) => OccurrenceId::Date(wall.date()),
-                        _ => OccurrenceId::Wall(wall),
-                    };
-                    let Some(zone) = self.series.zone() else {
-                        let one = Occurrence { id, wall, instant: None };
-                        return self.is_before_end(&one).then_some(one);
-                    };
-                    let ambiguous = zone.to_ambiguous_timestamp(wall);
-                    let is_gap = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
-                    let one = Occurrence { id, wall, instant: Some(ambiguous.compatible().ok()?) };
-                    if is_gap {
-                        if self.is_before_end(&one) {
-                            self.held.push_back(one);
-                        }
-                        continue;
-                    }
-                    one
-                }
-            };
-            return self.is_before_end(&one).then_some(one);
+            let (one, is_gap) = self.of_source()?;
+            match (self.is_before_end(&one), is_gap) {
+                (true, true) => self.held.push_back(one),
+                (true, false) => return Some(one),
+                // What clocks skip is later than it says: others before the end may follow.
+                (false, true) => {}
+                (false, false) => return None,
+            }
+        }
+    }
+
+    /// The next of the rule, and whether clocks skip it.
+    fn of_source(&mut self) -> Option<(Occurrence, bool)> {
+        match &mut self.source {
+            Source::Instants(instants) => {
+                let instant = instants.next()?;
+                let wall = self.series.reckoned_in().to_datetime(instant);
+                let (id, instant) = match self.series.zone() {
+                    Some(_) => (OccurrenceId::Instant(instant), Some(instant)),
+                    None => (OccurrenceId::Wall(wall), None),
+                };
+                Some((Occurrence { id, wall, instant }, false))
+            }
+            Source::Walls(walls) => {
+                let wall = walls.next()?;
+                let id = match self.series.start {
+                    Start::Date(_) => OccurrenceId::Date(wall.date()),
+                    _ => OccurrenceId::Wall(wall),
+                };
+                let Some(zone) = self.series.zone() else {
+                    return Some((Occurrence { id, wall, instant: None }, false));
+                };
+                let ambiguous = zone.to_ambiguous_timestamp(wall);
+                let is_gap = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
+                Some((Occurrence { id, wall, instant: Some(ambiguous.compatible().ok()?) }, is_gap))
+            }
         }
     }
 

@@ -22,6 +22,7 @@ mod program;
 mod records;
 mod recovery;
 mod relay;
+mod reminders;
 mod session;
 mod streams;
 mod try_out;
@@ -73,6 +74,7 @@ const TABLES: &[&[Defence]] = &[
     session::TABLE,
     presence::TABLE,
     relay::TABLE,
+    reminders::TABLE,
     peer::TABLE,
     linking::TABLE,
     invitations::TABLE,
