@@ -10,6 +10,7 @@ mod page;
 pub use page::{PageBuilder, PageMark};
 
 use crate::ids::{EnvelopeId, LogId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId};
+use crate::wakeup::WakeupTarget;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,24 @@ pub enum RecordStatus {
 pub const FEATURE_LOG_STATEMENT: u64 = 1;
 /// Bit of CHALLENGE's features: the relay keeps objects and answers OFFER.
 pub const FEATURE_OBJECTS: u64 = 2;
+
+/// Bit of CHALLENGE's features: the relay wakes devices that are not connected, and answers WAKEUP.
+pub const FEATURE_WAKEUP: u64 = 4;
+
+/// What became of a device's wish to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum WakeupStatus {
+    /// The relay keeps no address of this device.
+    None = 0,
+    /// It keeps this one.
+    Kept = 1,
+    /// Its rules do not allow this address. It keeps none.
+    Refused = 2,
+    /// The push service said that this address is gone: it is not used any more, until another token is chosen.
+    Gone = 3,
+}
 
 /// What one side holds of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,6 +303,11 @@ pub enum Frame {
     Lack { session: u32, objects: Vec<EnvelopeId> },
     /// `40` A sealed message that is never stored.
     Ephemeral { session: u32, envelope: Vec<u8> },
+    /// `41` Wake this device at this address when something new is in the space while it is not connected; nothing: do
+    /// not any more.
+    Wakeup { session: u32, target: Option<WakeupTarget> },
+    /// `42` Answer to `41`, after it is durable.
+    WakeupAck { session: u32, status: WakeupStatus },
     /// `50` Make a mailbox. Legal after CHALLENGE, as are 51–54.
     RdvCreate { rdv: RdvId, ttl_s: u32 },
     /// `51` Put a message into a mailbox (append; a message has an index from 0).

@@ -12,4 +12,5 @@ pub mod limits;
 pub mod log;
 pub mod membership;
 pub mod record;
+pub mod wakeup;
 mod wire;

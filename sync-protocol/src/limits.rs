@@ -40,6 +40,12 @@ pub const RDV_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub const RDV_MESSAGES_MAX: usize = 8;
 /// Longest life of a rendezvous mailbox in seconds.
 pub const RDV_TTL_S_MAX: u32 = 600;
+/// Longest address at which a device wishes to be woken.
+pub const WAKEUP_URL_BYTES_MAX: usize = 512;
+/// Shortest token that is posted there: one that nobody guesses.
+pub const WAKEUP_TOKEN_BYTES_MIN: usize = 16;
+/// Longest such token.
+pub const WAKEUP_TOKEN_BYTES_MAX: usize = 64;
 /// Most ids in one list of a frame: record heads, wanted records or objects, spaces, checkpoints.
 pub const FRAME_IDS_MAX: usize = 4096;
 /// Most streams in one HAVE, and ranges in one WANT.

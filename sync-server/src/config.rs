@@ -1,15 +1,18 @@
 //! What whoever runs the relay decides: where it stores, where it listens, who may create spaces.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use lifeos_sync_protocol::hash::sha256;
 use lifeos_sync_protocol::ids::SignPk;
+use lifeos_sync_protocol::limits::WAKEUP_TOKEN_BYTES_MIN;
+use lifeos_sync_protocol::wakeup::{Endpoint, WakeupTarget};
 use serde::Deserialize;
 
 use crate::clock::Clock;
 use crate::limits::Limits;
+use crate::wake::{is_inside, is_public};
 
 /// How much more than a relay by default takes fits into one that a device fills with what it holds.
 const HOME_FACTOR: u64 = 8;
@@ -69,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// What it takes for the time of day.
     pub clock: Clock,
+    /// How devices may be woken that are not connected; nothing: they are not.
+    pub wakeups: Option<WakeupRules>,
 }
 
 impl Config {
@@ -107,12 +112,14 @@ impl Config {
             creation: SpaceCreation::default(),
             limits: Limits::default(),
             clock: Clock::system(),
+            wakeups: None,
         }
     }
 
     /// Takes the settings of a JSON file over the present ones:
     /// `{"origin": "wss://…", "founders": ["<key hex>", …], "limits": {"connections_max": 100}}`, all optional;
-    /// `"tokens": ["<text>", …]` takes the place of founders.
+    /// `"tokens": ["<text>", …]` takes the place of founders. `"wakeups": {"hosts": ["push.example", "ntfy.lan:8080"],
+    /// "http": false, "private": false}` has devices woken by a POST to these hosts; `["any"]` is any public one.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, or says something this version does not know.
@@ -126,6 +133,10 @@ impl Config {
         }
         if let Some(limits) = file.limits {
             self.limits = limits;
+        }
+        if let Some(wakeups) = file.wakeups {
+            let rules = WakeupRules::new(&wakeups.hosts, wakeups.http, wakeups.private);
+            self.wakeups = Some(rules.map_err(|wrong| ConfigError::Wakeups { path: path.to_owned(), wrong })?);
         }
         if file.founders.is_some() && file.tokens.is_some() {
             return Err(ConfigError::Creation { path: path.to_owned() });
@@ -154,6 +165,83 @@ struct ConfigFile {
     founders: Option<Vec<String>>,
     tokens: Option<Vec<String>>,
     limits: Option<Limits>,
+    wakeups: Option<WakeupsFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WakeupsFile {
+    hosts: Vec<String>,
+    #[serde(default)]
+    http: bool,
+    #[serde(default)]
+    private: bool,
+}
+
+/// Where a relay may be sent to wake devices: an address comes from whoever registers it, so nothing is allowed that is
+/// not said here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakeupRules {
+    /// Hosts and ports; nothing: any public host, at the port of its scheme.
+    hosts: Option<BTreeSet<(String, Option<u16>)>>,
+    http: bool,
+    private: bool,
+}
+
+/// Rules that would not do what they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WakeupRulesError {
+    /// Nothing would be allowed.
+    #[error("no host for wake-ups is named: name the push services that devices use, or \"any\" for any public one")]
+    NoHost,
+    /// Not a host.
+    #[error("a host for wake-ups is written HOST or HOST:PORT, without https:// and without a path")]
+    Host,
+    /// Any host, inside the network too.
+    #[error("\"any\" host cannot go with addresses inside the network: name the hosts that may be there")]
+    AnyPrivate,
+}
+
+impl WakeupRules {
+    /// Hosts by name, each at the port of its scheme unless one is named (`ntfy.lan:8080`); `any` alone is any public one.
+    /// `http` allows requests that are not encrypted, `private` addresses inside the relay's own network (never
+    /// link-local ones).
+    ///
+    /// # Errors
+    /// [`WakeupRulesError`].
+    pub fn new(hosts: &[String], http: bool, private: bool) -> Result<Self, WakeupRulesError> {
+        if hosts.iter().any(|host| host == "any") {
+            return match (hosts.len(), private) {
+                (1, false) => Ok(Self { hosts: None, http, private }),
+                (_, true) => Err(WakeupRulesError::AnyPrivate),
+                _ => Err(WakeupRulesError::Host),
+            };
+        }
+        let host = |host: &String| {
+            let target = WakeupTarget::new(format!("https://{host}"), "0".repeat(WAKEUP_TOKEN_BYTES_MIN)).ok()?;
+            let at = target.endpoint().ok().filter(|at| at.path.is_empty())?;
+            let is_named = host.ends_with(&format!(":{}", at.port));
+            Some((at.host.to_ascii_lowercase(), is_named.then_some(at.port)))
+        };
+        let hosts = hosts.iter().map(host).collect::<Option<BTreeSet<_>>>().ok_or(WakeupRulesError::Host)?;
+        if hosts.is_empty() { Err(WakeupRulesError::NoHost) } else { Ok(Self { hosts: Some(hosts), http, private }) }
+    }
+
+    /// Whether a device may ask for this.
+    pub(crate) fn allows(&self, at: &Endpoint<'_>) -> bool {
+        let usual = if at.is_tls { 443 } else { 80 };
+        let is_listed = |hosts: &BTreeSet<(String, Option<u16>)>| {
+            let host = at.host.to_ascii_lowercase();
+            hosts.contains(&(host.clone(), Some(at.port))) || (at.port == usual && hosts.contains(&(host, None)))
+        };
+        (at.is_tls || self.http) && self.hosts.as_ref().map_or(at.port == usual, is_listed)
+    }
+
+    /// Whether a host that is allowed may have this address.
+    pub(crate) fn allows_address(&self, address: IpAddr) -> bool {
+        is_public(address) || (self.private && is_inside(address))
+    }
 }
 
 /// The configuration file cannot be used.
@@ -187,6 +275,14 @@ pub enum ConfigError {
     Token {
         /// The file.
         path: PathBuf,
+    },
+    /// The rules for wake-ups.
+    #[error("\"wakeups\" in {path}: {wrong}", path = path.display())]
+    Wakeups {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        wrong: WakeupRulesError,
     },
     /// A founder's key is not 64 hex characters.
     #[error("a key under \"founders\" in {path} is not 64 hex characters", path = path.display())]
@@ -244,5 +340,49 @@ mod tests {
         }
         let both = r#"{"tokens": ["0123456789abcdef"], "founders": []}"#;
         assert!(matches!(merged(both), Err(ConfigError::Creation { .. })));
+    }
+
+    #[test]
+    fn only_hosts_and_ports_that_are_named_are_asked_and_http_only_where_it_is_allowed() {
+        let allows = |hosts: &[&str], http: bool, url: &str| {
+            let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let target = WakeupTarget::new(url, "0123456789abcdef").unwrap();
+            WakeupRules::new(&hosts, http, false).unwrap().allows(&target.endpoint().unwrap())
+        };
+        let named = ["push.example", "ntfy.lan:8080"];
+        assert!(allows(&named, false, "https://push.example/a") && allows(&named, false, "https://PUSH.example:443"));
+        assert!(allows(&named, false, "https://ntfy.lan:8080/a") && allows(&named, true, "http://ntfy.lan:8080/a"));
+        assert!(allows(&named, true, "http://push.example/a"));
+        for url in
+            ["https://push.example:8080/", "https://ntfy.lan/", "https://a.push.example/", "https://push.example.evil/"]
+        {
+            assert!(!allows(&named, true, url), "{url}");
+        }
+        assert!(!allows(&named, false, "http://push.example/"), "not encrypted");
+        assert!(
+            allows(&["any"], false, "https://whatever.example/") && !allows(&["any"], false, "https://x.example:22/")
+        );
+        assert!(!allows(&["any"], false, "http://whatever.example/"));
+    }
+
+    #[test]
+    fn rules_for_wake_ups_that_would_not_do_what_they_say_are_refused() {
+        let refused = |text: &str| match merged(text) {
+            Err(ConfigError::Wakeups { wrong, .. }) => wrong,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(r#"{"wakeups": {"hosts": []}}"#), WakeupRulesError::NoHost);
+        assert_eq!(refused(r#"{"wakeups": {"hosts": ["any"], "private": true}}"#), WakeupRulesError::AnyPrivate);
+        for host in ["https://push.example", "push.example/path", "push.example:x", "", "any\", \"push.example"] {
+            assert_eq!(
+                refused(&format!(r#"{{"wakeups": {{"hosts": ["{host}"]}}}}"#)),
+                WakeupRulesError::Host,
+                "{host}"
+            );
+        }
+        let rules = merged(r#"{"wakeups": {"hosts": ["push.example"]}}"#).unwrap().wakeups.unwrap();
+        assert!(rules.allows_address([1, 1, 1, 1].into()) && !rules.allows_address([10, 0, 0, 1].into()));
+        let inside = merged(r#"{"wakeups": {"hosts": ["push.example"], "private": true}}"#).unwrap().wakeups.unwrap();
+        assert!(inside.allows_address([10, 0, 0, 1].into()) && !inside.allows_address([169, 254, 169, 254].into()));
     }
 }

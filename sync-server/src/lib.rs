@@ -11,10 +11,12 @@
 //!  connection   PUSH_ACK
 //!
 //! tend        beside it: checkpoints take effect, and what they hold is deleted
+//! wake        beside it: who is not connected is told that something is new, and nothing else
 //! ```
 //!
 //! Acknowledged means on disk: PUSH_ACK, REC_ACK and NOTIFY leave only after `COMMIT` at `synchronous=FULL`.
-//! What is deliberately absent: any cipher, any content key, and any order taken from a clock.
+//! What is deliberately absent: any cipher but that of TLS towards push services, any content key, and any order taken
+//! from a clock.
 #![forbid(unsafe_code)]
 
 mod blocking;
@@ -33,9 +35,11 @@ pub mod simulation;
 mod space;
 mod store;
 mod tend;
+mod wake;
 
 pub use clock::Clock;
-pub use config::{Config, ConfigError, SpaceCreation, TokenHash};
+pub use config::{Config, ConfigError, SpaceCreation, TokenHash, WakeupRules, WakeupRulesError};
 pub use limits::Limits;
 pub use server::{Handle, Server, StartError, Visit};
 pub use store::{AdminError, SpaceStats, Stats, backup, stats};
+pub use wake::{Waker, Woken};

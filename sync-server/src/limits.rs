@@ -151,6 +151,26 @@ pub struct Limits {
     /// the remover needs to look again. Without it a device that writes without a pause could not be removed but as
     /// compromised. 0 means no time.
     pub removal_hold_ms: u64,
+    /// Time between something new and the wake-up of who is not connected: what comes together wakes once.
+    pub wakeup_delay_ms: u64,
+    /// Time between two wake-ups of one device in one space, however often it connects.
+    pub wakeup_every_ms: u64,
+    /// Requests to one host in a minute, so that a relay is no tool against it.
+    pub wakeups_per_host_minute_max: u32,
+    /// Requests at the same time.
+    pub wakeups_at_once_max: usize,
+    /// Devices whose wake-up is being tried, or tried again; the others wait in the database.
+    pub wakeups_waiting_max: usize,
+    /// Time for one request, from the name to the answer.
+    pub wakeup_ms_max: u64,
+    /// Requests for one wake-up that do not get through, after which it is given up.
+    pub wakeup_attempts_max: u32,
+    /// Time before the second; it doubles each time.
+    pub wakeup_retry_ms: u64,
+    /// Wake-ups in a row that did not get through, after which a target is forgotten.
+    pub wakeup_failures_max: u32,
+    /// WAKEUP frames of one device in a minute: each is written to disk.
+    pub device_wakeup_frames_per_minute_max: u32,
     /// Rendezvous mailboxes.
     pub mailboxes_max: usize,
     /// Rendezvous mailboxes made from one address.
@@ -227,6 +247,16 @@ impl Default for Limits {
             parked_bytes_per_connection_max: 2 * 1024 * 1024,
             parked_bytes_max: 64 * 1024 * 1024,
             removal_hold_ms: 10_000,
+            wakeup_delay_ms: 2_000,
+            wakeup_every_ms: 30_000,
+            wakeups_per_host_minute_max: 1_200,
+            wakeups_at_once_max: 64,
+            wakeups_waiting_max: 4_096,
+            wakeup_ms_max: 15_000,
+            wakeup_attempts_max: 5,
+            wakeup_retry_ms: 4_000,
+            wakeup_failures_max: 8,
+            device_wakeup_frames_per_minute_max: 60,
             mailboxes_max: 1_024,
             mailboxes_per_address_max: 16,
             mailbox_frames_per_address_minute_max: 600,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lifeos_sync_server::{Config, Handle, Server, backup, stats};
+use lifeos_sync_server::{Config, Handle, Server, WakeupRules, backup, stats};
 
 /// A relay for encrypted spaces: it stores and forwards what it cannot read.
 #[derive(Parser)]
@@ -32,9 +32,19 @@ enum Command {
         /// What clients connect to if it is not the address itself, e.g. wss://relay.example.org.
         #[arg(long, env = "LIFEOS_RELAY_ORIGIN", value_name = "URL")]
         origin: Option<String>,
-        /// JSON file with "origin", "founders" and "limits".
+        /// JSON file with "origin", "founders", "limits" and "wakeups".
         #[arg(long, env = "LIFEOS_RELAY_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Wake devices that are not connected by a POST to an address that they give (UnifiedPush, webhooks), but only
+        /// at these hosts; "any" is any public one. Off unless given. The push services then see when something is new.
+        #[arg(long, env = "LIFEOS_RELAY_WAKEUPS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+        wakeups: Vec<String>,
+        /// Also take addresses with http://, which anybody on the way can read.
+        #[arg(long, requires = "wakeups")]
+        wakeups_http: bool,
+        /// Also go to loopback and private addresses, for a push service that runs beside the relay; not with "any".
+        #[arg(long, requires = "wakeups")]
+        wakeups_private: bool,
         /// Print JSON: one line on stdout when it listens, log lines on stderr.
         #[arg(long)]
         json: bool,
@@ -71,13 +81,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Command::Serve { data, listen, origin, config, json } => {
+        Command::Serve { data, listen, origin, config, wakeups, wakeups_http, wakeups_private, json } => {
             let mut settings = Config::new(data, listen);
             if let Some(file) = config {
                 settings.merge_file(&file)?;
             }
             if let Some(origin) = origin {
                 settings.origin = origin;
+            }
+            if !wakeups.is_empty() {
+                settings.wakeups = Some(WakeupRules::new(&wakeups, wakeups_http, wakeups_private)?);
             }
             start_logging(json);
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings, json))

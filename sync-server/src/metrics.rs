@@ -85,6 +85,9 @@ metrics! {
     "counter" readers_behind_total "Live readers that were too slow and were told to PULL.";
     "counter" writes_timed_out_total "Connections cut off because they did not take what was written.";
     "counter" pages_read_total "Pages of the log read for PULL.";
+    "counter" wakeups_sent_total "Wake-ups that a push service took.";
+    "counter" wakeups_failed_total "Requests to a push service that did not get through.";
+    "counter" wakeup_targets_gone_total "Targets that a push service does not know any more.";
     "gauge" mailboxes_open "Rendezvous mailboxes that are open now.";
 }
 

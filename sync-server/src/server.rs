@@ -27,6 +27,7 @@ use crate::rendezvous::Mailboxes;
 use crate::space::Spaces;
 use crate::store::{Store, StoreError};
 use crate::tend::{self, Wakeup};
+use crate::wake::{self, Waker, Wakes, Webhook};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Visits that whoever runs the relay in its own process may be late to read of.
@@ -73,6 +74,8 @@ pub(crate) struct Relay {
     pub(crate) parked_bytes: AtomicUsize,
     pub(crate) connections: Arc<Connections>,
     pub(crate) visits: broadcast::Sender<Visit>,
+    /// Nothing where devices are not woken.
+    pub(crate) wakes: Option<Arc<Wakes>>,
 }
 
 /// A device's session in one space began or ended.
@@ -141,6 +144,12 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] crate::store::OpenError),
+    /// Requests to push services cannot be encrypted.
+    #[error("cannot prepare TLS for wake-ups: {source}; serve without them, or report it")]
+    Tls {
+        /// Why.
+        source: rustls::Error,
+    },
 }
 
 impl Server {
@@ -150,12 +159,21 @@ impl Server {
     /// # Errors
     /// [`StartError`]; its text tells a person what to do.
     pub async fn start(config: Config) -> Result<Handle, StartError> {
+        let waker = webhook(&config)?;
+        Self::start_with_waker(config, waker).await
+    }
+
+    /// The same with another way to reach devices than a POST.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with_waker(config: Config, waker: Option<Arc<dyn Waker>>) -> Result<Handle, StartError> {
         let opened = open(&config)?;
         let listen = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
 
-        let handle = begin(config, addr, opened, |relay| accept_loop(listener, relay));
+        let handle = begin(config, addr, (opened, waker), |relay| accept_loop(listener, relay));
         tracing::info!(%addr, "relay is listening");
         Ok(handle)
     }
@@ -167,8 +185,15 @@ impl Server {
     #[cfg(feature = "simulation")]
     pub fn start_simulated(config: Config) -> Result<Handle, StartError> {
         let (opened, addr) = (open(&config)?, config.listen);
-        Ok(begin(config, addr, opened, |_| std::future::pending()))
+        Ok(begin(config, addr, (opened, None), |_| std::future::pending()))
     }
+}
+
+/// What wakes devices by the rules of a configuration.
+fn webhook(config: &Config) -> Result<Option<Arc<dyn Waker>>, StartError> {
+    let Some(rules) = &config.wakeups else { return Ok(None) };
+    let webhook = Webhook::new(rules.clone(), ms(config.limits.wakeup_ms_max));
+    Ok(Some(Arc::new(webhook.map_err(|source| StartError::Tls { source })?)))
 }
 
 type Opened = (Identity, Store, Arc<Metrics>);
@@ -185,13 +210,17 @@ fn open(config: &Config) -> Result<Opened, StartError> {
 fn begin<F: Future<Output = ()> + Send + 'static>(
     config: Config,
     addr: SocketAddr,
-    (identity, store, metrics): Opened,
+    ((identity, store, metrics), waker): (Opened, Option<Arc<dyn Waker>>),
     accepting: impl FnOnce(Arc<Relay>) -> F,
 ) -> Handle {
     let (phase, phases) = watch::channel(Phase::Running);
-    let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases));
+    let wakes = waker.map(|waker| Wakes::new(waker, &config.limits));
+    let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases, wakes.clone()));
     let accept = tokio::spawn(accepting(Arc::clone(&relay)));
     tokio::spawn(tend::run(Arc::clone(&relay)));
+    if let Some(wakes) = wakes {
+        tokio::spawn(wake::run(Arc::clone(&relay), wakes));
+    }
     Handle { addr, relay, phase, accept }
 }
 
@@ -208,6 +237,7 @@ impl Relay {
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         phase: watch::Receiver<Phase>,
+        wakes: Option<Arc<Wakes>>,
     ) -> Self {
         let limits = config.limits.clone();
         let origin = match &config.origin {
@@ -237,6 +267,7 @@ impl Relay {
             reading: SharedBytes::new(limits.reading_bytes_max),
             connections: Arc::new(Connections::default()),
             visits: broadcast::Sender::new(VISITS_WAITING_MAX),
+            wakes,
             wakeup: Wakeup::default(),
             looking: tokio::sync::Mutex::default(),
             limits,

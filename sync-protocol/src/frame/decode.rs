@@ -2,16 +2,17 @@
 
 use super::{
     Cursor, ErrorCode, Frame, FrameError, Have, Item, PeerLimits, PeerRole, PushResult, PushStatus, Quota,
-    RecordStatus, Want, kind,
+    RecordStatus, WakeupStatus, Want, encode::BY_POST, kind,
 };
 use crate::envelope::OVERHEAD_BYTES;
 use crate::ids::{EnvelopeId, LogId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId};
 use crate::limits::{
     CHUNK_CT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_IDS_MAX,
     FRAME_RECORDS_MAX, FRAME_STREAMS_MAX, ORIGIN_BYTES_MAX, PAGE_ENVELOPES_MAX, RDV_MESSAGE_BYTES_MAX,
-    STREAM_HOLES_MAX,
+    STREAM_HOLES_MAX, WAKEUP_TOKEN_BYTES_MAX, WAKEUP_URL_BYTES_MAX,
 };
 use crate::record::RECORD_BYTES_MAX;
+use crate::wakeup::WakeupTarget;
 use crate::wire::{Reader, Reason};
 
 /// Largest envelope of any kind.
@@ -156,6 +157,8 @@ fn log_frame(tag: u8, r: &mut Reader<'_>) -> Result<Frame, Reason> {
         kind::OFFER => Frame::Offer { session, objects: objects(r)? },
         kind::LACK => Frame::Lack { session, objects: objects(r)? },
         kind::EPHEMERAL => Frame::Ephemeral { session, envelope: r.bytes(ENVELOPE_BYTES_MAX)?.to_vec() },
+        kind::WAKEUP => Frame::Wakeup { session, target: r.option(wakeup_target)? },
+        kind::WAKEUP_ACK => Frame::WakeupAck { session, status: wakeup_status(r)? },
         _ => return Err("unknown type"),
     })
 }
@@ -222,6 +225,24 @@ fn holes_fit(have: &Have) -> bool {
 fn want(r: &mut Reader<'_>) -> Result<Want, Reason> {
     let want = Want { stream: StreamId(r.array()?), from: r.u32()?, to: r.u32()? };
     if want.from == 0 || want.from > want.to { Err("a range is empty or starts at zero") } else { Ok(want) }
+}
+
+fn wakeup_target(r: &mut Reader<'_>) -> Result<WakeupTarget, Reason> {
+    if r.u8()? != BY_POST {
+        return Err("unknown way to wake a device");
+    }
+    let (url, token) = (r.text(WAKEUP_URL_BYTES_MAX)?, r.text(WAKEUP_TOKEN_BYTES_MAX)?);
+    WakeupTarget::new(url, token).map_err(|_| "no address and token to wake a device with")
+}
+
+fn wakeup_status(r: &mut Reader<'_>) -> Result<WakeupStatus, Reason> {
+    match r.u8()? {
+        0 => Ok(WakeupStatus::None),
+        1 => Ok(WakeupStatus::Kept),
+        2 => Ok(WakeupStatus::Refused),
+        3 => Ok(WakeupStatus::Gone),
+        _ => Err("unknown status of a wake-up"),
+    }
 }
 
 fn record_status(r: &mut Reader<'_>) -> Result<RecordStatus, Reason> {

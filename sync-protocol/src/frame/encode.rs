@@ -4,6 +4,9 @@ use super::{Cursor, Frame, Have, Item, PeerLimits, PushResult, PushStatus, Recor
 use crate::ids::{EnvelopeId, RecordId, SpaceId};
 use crate::wire::Put;
 
+/// How a device is woken: by a POST to a UnifiedPush endpoint or webhook. The only way in this version.
+pub(super) const BY_POST: u8 = 1;
+
 pub(super) fn frame(frame: &Frame, req_id: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes_hint(frame));
     out.put(&[frame.kind(), 0]);
@@ -161,6 +164,18 @@ fn space_frame(frame: &Frame, out: &mut Vec<u8>) {
         Frame::Ephemeral { session, envelope } => {
             out.put_u32(*session);
             out.put_bytes(envelope);
+        }
+        Frame::Wakeup { session, target } => {
+            out.put_u32(*session);
+            out.put_option(target.as_ref(), |out, target| {
+                out.put_u8(BY_POST);
+                out.put_bytes(target.url().as_bytes());
+                out.put_bytes(target.token().as_bytes());
+            });
+        }
+        Frame::WakeupAck { session, status } => {
+            out.put_u32(*session);
+            out.put_u8(*status as u8);
         }
         _ => log_frame(frame, out),
     }

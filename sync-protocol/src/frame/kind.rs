@@ -19,6 +19,7 @@ kinds! {
     OPEN = 0x10, STATE = 0x11, REC_WANT = 0x12, REC = 0x13, REC_ACK = 0x14,
     PUSH = 0x20, PUSH_ACK = 0x21, PULL = 0x22, ITEMS = 0x23, NOTIFY = 0x24,
     HAVE = 0x30, WANT = 0x31, OFFER = 0x32, LACK = 0x33, EPHEMERAL = 0x40,
+    WAKEUP = 0x41, WAKEUP_ACK = 0x42,
     RDV_CREATE = 0x50, RDV_PUT = 0x51, RDV_GET = 0x52, RDV_DROP = 0x53, RDV_ITEM = 0x54,
     LOG_STATEMENT = 0x60, LOG_STATEMENT_WANT = 0x61, PONG = 0x7d, PING = 0x7e, ERROR = 0x7f,
 }
@@ -49,6 +50,8 @@ impl super::Frame {
             Self::Offer { .. } => OFFER,
             Self::Lack { .. } => LACK,
             Self::Ephemeral { .. } => EPHEMERAL,
+            Self::Wakeup { .. } => WAKEUP,
+            Self::WakeupAck { .. } => WAKEUP_ACK,
             Self::RdvCreate { .. } => RDV_CREATE,
             Self::RdvPut { .. } => RDV_PUT,
             Self::RdvGet { .. } => RDV_GET,

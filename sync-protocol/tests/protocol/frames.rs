@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, FrameError, Have, Want};
 use lifeos_sync_protocol::ids::StreamId;
-use lifeos_sync_protocol::limits::{FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX, RDV_MESSAGE_BYTES_MAX};
+use lifeos_sync_protocol::limits::{
+    FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX, RDV_MESSAGE_BYTES_MAX, WAKEUP_TOKEN_BYTES_MAX,
+    WAKEUP_URL_BYTES_MAX,
+};
 use proptest::prelude::*;
 
 use super::kit;
@@ -90,6 +93,43 @@ fn lists_and_messages_above_their_limits_are_refused() {
     let put = |size| Frame::RdvPut { rdv: [0; 16].into(), message: vec![0; size] };
     assert!(!is_malformed(&put(RDV_MESSAGE_BYTES_MAX)));
     assert!(is_malformed(&put(RDV_MESSAGE_BYTES_MAX + 1)));
+}
+
+#[test]
+fn a_wish_to_be_woken_is_one_address_and_one_token_within_their_limits() {
+    // As `Frame::encode` writes it, but with parts that no sender of ours could put together.
+    let wakeup = |way: u8, url: &str, token: &str| {
+        let mut bytes = vec![0x41, 0, 0, 0, 0, 1, 0, 0, 0, 3, 1, way];
+        for part in [url, token] {
+            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap().to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Frame::decode(&bytes)
+    };
+    let (url, token) = ("https://push.example/up", "0123456789abcdef");
+    assert!(matches!(wakeup(1, url, token), Ok((1, Frame::Wakeup { session: 3, target: Some(target) }))
+        if (target.url(), target.token()) == (url, token)));
+    let room = WAKEUP_URL_BYTES_MAX - url.len();
+    assert!(wakeup(1, &format!("{url}{}", "a".repeat(room)), token).is_ok());
+    let (long_url, long_token) = (format!("{url}{}", "a".repeat(room + 1)), "a".repeat(WAKEUP_TOKEN_BYTES_MAX + 1));
+    for (way, url, token) in [
+        (0, url, token),
+        (2, url, token),
+        (1, "", token),
+        (1, "gopher://push.example/", token),
+        (1, "https://push.example/\r\nHost: elsewhere", token),
+        (1, "https://user@push.example/", token),
+        (1, &long_url, token),
+        (1, url, ""),
+        (1, url, "short"),
+        (1, url, "0123456789abcdef\n"),
+        (1, url, &long_token),
+    ] {
+        assert!(
+            matches!(wakeup(way, url, token), Err(FrameError::Malformed { frame: "WAKEUP", .. })),
+            "{way} {url} {token}"
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use lifeos_sync_protocol::envelope::{self, Envelope, FLAG_PADME, Header, Kind, signing_message, stream_id};
 use lifeos_sync_protocol::frame::{
-    Cursor, ErrorCode, Frame, Have, Item, PeerLimits, PeerRole, PushResult, PushStatus, Quota, RecordStatus, Want,
+    Cursor, ErrorCode, Frame, Have, Item, PeerLimits, PeerRole, PushResult, PushStatus, Quota, RecordStatus,
+    WakeupStatus, Want,
 };
 use lifeos_sync_protocol::ids::{
     EnvelopeId, EpochRef, HpkePk, LogId, MemberId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId,
@@ -13,6 +14,7 @@ use lifeos_sync_protocol::record::{
     Body, Cut, DeviceEntry, DeviceKind, Floor, Record, RecordError, RemoveReason, Role, Seal, Unsigned, Wrap,
     enrol_message, join_message, joining_member,
 };
+use lifeos_sync_protocol::wakeup::WakeupTarget;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 /// A device whose keys follow from one byte.
@@ -341,6 +343,10 @@ fn push_results() -> Vec<PushResult> {
     .collect()
 }
 
+fn wakeup() -> WakeupTarget {
+    WakeupTarget::new("https://push.example/up?id=7", "0123456789abcdef0123456789ABCDEF").unwrap()
+}
+
 /// A frame of every type, by name; list-bearing ones also empty where that is a case of its own.
 pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
     let session = 3;
@@ -412,6 +418,10 @@ pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
             },
         ),
         ("ephemeral", Frame::Ephemeral { session, envelope: vec![0xee; 188] }),
+        ("wakeup", Frame::Wakeup { session, target: Some(wakeup()) }),
+        ("wakeup_none", Frame::Wakeup { session, target: None }),
+        ("wakeup_ack", Frame::WakeupAck { session, status: WakeupStatus::Kept }),
+        ("wakeup_ack_gone", Frame::WakeupAck { session, status: WakeupStatus::Gone }),
         ("rdv_create", Frame::RdvCreate { rdv, ttl_s: 600 }),
         ("rdv_put", Frame::RdvPut { rdv, message: vec![6; 40] }),
         ("rdv_get", Frame::RdvGet { rdv, index: 2 }),

@@ -16,6 +16,7 @@ mod records;
 mod session;
 #[cfg(test)]
 mod tests;
+mod wakeup;
 mod want;
 
 use std::collections::BTreeMap;
@@ -180,6 +181,11 @@ impl Connection {
                     self.peer.budget.give_back(bytes);
                     continue;
                 }
+                Received::Goodbye => {
+                    // It was there until now: what it was sent before, it has.
+                    self.outgoing.received();
+                    return close::NORMAL;
+                }
                 Received::Closed => return close::NORMAL,
                 Received::Bad(refusal) => {
                     self.relay.metrics.frames_bad_total.increment();
@@ -308,6 +314,8 @@ enum Received {
     Control {
         bytes: usize,
     },
+    /// The peer says that it goes.
+    Goodbye,
     Closed,
     Bad(Refusal),
     Late,
@@ -339,7 +347,8 @@ fn received(message: Option<Result<Message, axum::Error>>) -> Received {
             Received::Control { bytes: CONTROL_HEAD_BYTES + payload.len() }
         }
         Some(Ok(Message::Text(_))) => Received::Bad(Refusal::fatal(ErrorCode::BadFrame, "frames are binary messages")),
-        Some(Ok(Message::Close(_))) | None => Received::Closed,
+        Some(Ok(Message::Close(_))) => Received::Goodbye,
+        None => Received::Closed,
         Some(Err(error)) => Received::Bad(unreadable(&error)),
     }
 }

@@ -43,8 +43,8 @@ pub(crate) struct Outgoing {
     revoked: Notify,
     bytes_max: usize,
     frames_max: usize,
-    /// Milliseconds since `started` at which something was last received.
-    received_ms: AtomicU64,
+    /// Microseconds since `started` at which something was last received.
+    received_us: AtomicU64,
     started: Instant,
 }
 
@@ -68,7 +68,7 @@ impl Outgoing {
             revoked: Notify::new(),
             bytes_max: limits.outgoing_bytes_max,
             frames_max: limits.outgoing_frames_max,
-            received_ms: AtomicU64::new(0),
+            received_us: AtomicU64::new(0),
             started: Instant::now(),
         })
     }
@@ -152,12 +152,17 @@ impl Outgoing {
 
     /// Something was received: the peer is alive.
     pub(crate) fn received(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.received_ms.store(elapsed, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.received_us.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// When something was last received.
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.started + Duration::from_micros(self.received_us.load(Ordering::Relaxed))
     }
 
     fn silent_for(&self) -> Duration {
-        self.started.elapsed().saturating_sub(ms(self.received_ms.load(Ordering::Relaxed)))
+        self.heard_at().elapsed()
     }
 
     fn taken(&self, bytes: usize) {

@@ -147,10 +147,11 @@ impl Connection {
         );
         self.peer.budget.release();
         let checked = check(Arc::clone(&space), pusher, envelopes, frame_bytes).await?;
-        let outgoing = Arc::clone(&self.outgoing);
+        let (outgoing, wakes) = (Arc::clone(&self.outgoing), self.relay.wakes.clone());
         let reply = Box::new(move |results: Result<Vec<PushResult>, StoreError>| {
             answer(&outgoing, session, parts, results);
             drop(permits);
+            wakes.iter().for_each(|wakes| wakes.ring());
         });
         let Checked { view, runs, objects, mut receipt, mut results } = checked;
         let is_too_fast = |_: &mut Receipt| !self.relay.receipts.try_take(pusher, Instant::now());

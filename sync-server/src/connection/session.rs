@@ -13,7 +13,7 @@ use lifeos_sync_protocol::log::{have_digest, statement_message};
 use tokio::time::Instant;
 
 use super::parked::Parked;
-use super::{Connection, Refusal};
+use super::{Connection, Refusal, wakeup};
 use crate::server::{Relay, Visit};
 use crate::space::{ReaderId, Space, fit_frame};
 use crate::store::{Page, PageBounds, Progress, StoreError};
@@ -84,7 +84,8 @@ impl Drop for Session {
         let _ = self.relay.visits.send(Visit { device: self.device, is_over: true });
         let Some(space) = self.space.take() else { return };
         if let Some(reader) = self.reader.take() {
-            space.live().leave(reader);
+            let seen = space.live().leave(reader);
+            wakeup::left(&self.relay, &space, self.device, seen);
         }
         drop(space);
         self.relay.spaces.left(self.space_id);
@@ -127,6 +128,10 @@ impl Connection {
             Frame::Ephemeral { session, envelope } => {
                 self.member(session)?;
                 self.presence(session, envelope)
+            }
+            Frame::Wakeup { session, target } => {
+                self.member(session)?;
+                self.wakeup(request, session, target).await
             }
             _ => Err(Refusal::fatal(ErrorCode::Unexpected, "this frame is not for a relay")),
         }
@@ -282,6 +287,9 @@ impl Connection {
                 self.outgoing.reply(page.items.into_frame(request, session, next, page.roll, more).into());
             }
             let device = self.session(session)?.device;
+            if next == space.live().end().pos {
+                wakeup::caught_up(&self.relay, &space, device);
+            }
             // Before the next frame is read: whoever pulls too much waits.
             let wait = self.relay.pulls.take(device, kib, Instant::now());
             if !wait.is_zero() {

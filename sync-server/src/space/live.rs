@@ -4,7 +4,7 @@
 //! from here" one statement without a gap.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Item};
 use lifeos_sync_protocol::ids::{Roll, SignPk};
 use lifeos_sync_protocol::limits::{FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX};
 use lifeos_sync_protocol::record::Record;
+use tokio::time::Instant;
 
 use super::View;
 use crate::clock::Clock;
@@ -46,6 +47,8 @@ struct Reader {
     opened: bool,
     /// Gets NOTIFY; false before its first complete PULL, and after it fell behind.
     following: bool,
+    /// Where the log ended when the first NOTIFY was queued after which nothing was heard of it; when that was.
+    unheard: Option<(u64, Instant)>,
 }
 
 /// The published end of a log and its readers.
@@ -70,7 +73,10 @@ impl Live {
     /// A session begins: from now on it ends when its device is removed.
     pub(crate) fn enter(&mut self, outgoing: Arc<Outgoing>, session: u32, device: SignPk) -> ReaderId {
         self.next_reader += 1;
-        self.readers.insert(self.next_reader, Reader { outgoing, session, device, opened: false, following: false });
+        self.readers.insert(
+            self.next_reader,
+            Reader { outgoing, session, device, opened: false, following: false, unheard: None },
+        );
         self.next_reader
     }
 
@@ -81,9 +87,23 @@ impl Live {
         }
     }
 
-    /// A session ends.
-    pub(crate) fn leave(&mut self, reader: ReaderId) {
-        self.readers.remove(&reader);
+    /// A session ends. Answers how much of the log its device surely has heard of, if it followed: what was queued after
+    /// its last sign of life may never have arrived.
+    pub(crate) fn leave(&mut self, reader: ReaderId) -> Option<u64> {
+        let reader = self.readers.remove(&reader)?;
+        let is_unheard = |since: Instant| reader.outgoing.heard_at() < since;
+        let sure = reader.unheard.filter(|(_, since)| is_unheard(*since)).map_or(self.end.pos, |(pos, _)| pos);
+        reader.following.then_some(sure)
+    }
+
+    /// Whether a device has a session.
+    pub(crate) fn has(&self, device: &SignPk) -> bool {
+        self.readers.values().any(|reader| reader.device == *device)
+    }
+
+    /// The devices that get what is new.
+    pub(crate) fn following(&self) -> BTreeSet<SignPk> {
+        self.readers.values().filter(|reader| reader.following).map(|reader| reader.device).collect()
     }
 
     /// A page has been read up to `next`. If that is still the end, the reader follows from there; the caller
@@ -101,6 +121,12 @@ impl Live {
         let Some(last) = items.last() else { return };
         self.end.pos = last.item.pos + 1;
         self.end.roll = last.roll;
+        let (end, now) = (items.first().map_or(self.end.pos, |first| first.item.pos), Instant::now());
+        for reader in self.readers.values_mut().filter(|reader| reader.following) {
+            if reader.unheard.is_none_or(|(_, since)| reader.outgoing.heard_at() >= since) {
+                reader.unheard = Some((end, now));
+            }
+        }
         if self.readers.values().any(|reader| reader.following) {
             split(items).into_iter().for_each(|frame| self.notify(frame));
         }

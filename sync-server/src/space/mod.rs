@@ -315,6 +315,16 @@ impl Spaces {
         found
     }
 
+    /// Whether a device has a session in a space.
+    pub(crate) async fn is_here(&self, id: SpaceId, device: &SignPk) -> bool {
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let Some(slot) = slot else { return false };
+        let space = slot.space.lock().await.upgrade();
+        let is_here = space.is_some_and(|space| space.live().has(device));
+        self.forget_if_empty(id, slot);
+        is_here
+    }
+
     /// Creates a space from its first records, unless it is here already.
     pub(crate) async fn create(
         &self,

@@ -31,6 +31,8 @@ pub(super) struct Log {
     pub(super) streams: HashMap<StreamId, Tip>,
     /// A checkpoint may still take effect.
     pub(super) has_waiting: bool,
+    /// Devices of the space may wish to be woken.
+    pub(super) has_targets: bool,
     /// When what was stored calls for a look at the space.
     pub(super) look_ms: Option<u64>,
     pub(super) dirty: bool,
@@ -113,6 +115,7 @@ impl Log {
                     used: HashMap::new(),
                     streams: HashMap::new(),
                     has_waiting: false,
+                    has_targets: false,
                     look_ms: None,
                     dirty: false,
                 })
@@ -121,6 +124,7 @@ impl Log {
         log.used = load_used(db, space_no)?;
         log.objects = log.used.values().map(|used| used.objects).sum();
         log.has_waiting = super::prune::has_waiting(db, space_no)?;
+        log.has_targets = super::wakeup::has_targets(db, space_no)?;
         Ok(log)
     }
 

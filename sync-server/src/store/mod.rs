@@ -10,6 +10,7 @@ mod object;
 mod prune;
 mod reader;
 mod schema;
+mod wakeup;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -22,6 +23,7 @@ pub use admin::{AdminError, SpaceStats, Stats, backup, stats};
 pub(crate) use object::Object;
 pub(crate) use prune::{Gone, Progress, TendJob, Tended, Work};
 pub(crate) use reader::{LoadedSpace, Page, PageBounds, Readers};
+pub(crate) use wakeup::{DueWakeup, WakeupJob, WakeupWork, Waking};
 pub(crate) use writer::{Door, Doors, Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed, Writer};
 
 use crate::limits::Limits;

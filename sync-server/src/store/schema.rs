@@ -161,6 +161,20 @@ CREATE TABLE checkpoint (
 INSERT INTO checkpoint (space, id, came_ms) SELECT space, id, 0 FROM record WHERE substr(bytes, 2, 1) = x'20';
 UPDATE space SET look_ms = 0 WHERE no IN (SELECT space FROM checkpoint);
 ",
+    "
+-- Where a device wishes to be woken. state: 0 rests, 1 is to be woken, 2 was woken and has not come since, 3 its push
+-- service does not know it any more (url is empty). failures: wake-ups in a row that did not get through.
+CREATE TABLE wakeup (
+    space    INTEGER NOT NULL REFERENCES space (no),
+    device   BLOB    NOT NULL,
+    url      TEXT    NOT NULL,
+    token    TEXT    NOT NULL,
+    state    INTEGER NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (space, device)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX wakeup_due ON wakeup (space, device) WHERE state = 1;
+",
 ];
 
 /// The newest schema this version knows.
@@ -259,6 +273,24 @@ mod tests {
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
         let runs: Vec<(i64, i64, i64, i64)> = rows.map(Result::unwrap).collect();
         assert_eq!(runs, [(1, 1, 1, 3), (1, 4, 5, 2), (2, 1, 4, 1), (3, 1, 1, 1)]);
+    }
+
+    #[test]
+    fn a_database_from_before_wake_ups_keeps_its_spaces_and_takes_targets() {
+        let db = Connection::open_in_memory().unwrap();
+        db.pragma_update(None, "foreign_keys", "OFF").unwrap();
+        migrate_to(&db, 7).unwrap();
+        let spaces = "INSERT INTO space (id, log_id, next_pos, roll, bytes, record_bytes, envelopes) VALUES
+                      (x'01', x'', 8, x'', 70, 9, 7)";
+        db.execute(spaces, []).unwrap();
+        migrate(&db).unwrap();
+        let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("SELECT next_pos * 1000 + bytes * 10 + envelopes FROM space WHERE no = 1"), 8_707);
+        assert_eq!(number("SELECT count(*) FROM wakeup"), 0);
+        let target = "INSERT INTO wakeup (space, device, url, token, state) VALUES (1, x'aa', 'https://x', 'y', 1)";
+        assert_eq!(db.execute(target, []), Ok(1));
+        assert!(db.execute(target, []).is_err(), "one a device and space");
+        assert_eq!(number("SELECT failures FROM wakeup WHERE state = 1"), 0);
     }
 
     #[test]

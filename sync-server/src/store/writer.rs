@@ -26,6 +26,7 @@ use rusqlite::Connection;
 use super::log::{Log, Step, Used, signed, step, unsigned};
 use super::object::{self, Object};
 use super::prune::{self, TendJob, TendReply, Tended};
+use super::wakeup::{self, WakeupJob, WakeupReply, WakeupWork, Waking};
 use super::{SPACE_NO_MAX, StoreError, position_key};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ pub(crate) enum Job {
     Records(RecordJob),
     /// A step in looking after a space.
     Tend(TendJob),
+    /// Something about where a device wishes to be woken.
+    Wakeup(WakeupJob),
 }
 
 /// Answer to a push, called after the commit with one result per envelope of the frame.
@@ -309,7 +312,7 @@ impl Job {
         match self {
             Self::Push(job) => job.bytes,
             Self::Records(job) => job.records.iter().map(|(_, bytes)| bytes.len()).sum(),
-            Self::Tend(_) => 0,
+            Self::Tend(_) | Self::Wakeup(_) => 0,
         }
     }
 
@@ -318,6 +321,7 @@ impl Job {
             Self::Push(job) => (job.reply)(Err(error)),
             Self::Records(job) => (job.reply)(Err(error)),
             Self::Tend(job) => (job.reply)(Err(error)),
+            Self::Wakeup(job) => (job.reply)(Err(error)),
         }
     }
 }
@@ -327,6 +331,7 @@ enum Outcome {
     Push { appended: Vec<(usize, Appended)>, objects: Used, receipt: Option<Vec<u8>> },
     Records(Recorded),
     Tend(Tended),
+    Wakeup(Waking),
 }
 
 /// Where an envelope of a push went: run, envelope in it, position, roll, end of run.
@@ -439,6 +444,7 @@ impl Committer {
                     let (db, _, log) = self.log(job.space.no)?;
                     Outcome::Tend(prune::tend(db, log, job)?)
                 }
+                Job::Wakeup(job) => Outcome::Wakeup(self.wakeup(job)?),
             });
         }
         for job in batch {
@@ -492,7 +498,16 @@ impl Committer {
         if log.has_waiting && !appended.is_empty() {
             log.call_for_look(0);
         }
+        if log.has_targets && !appended.is_empty() {
+            wakeup::note_stored(db, &job.space, &job.pusher)?;
+        }
         Ok(appended)
+    }
+
+    fn wakeup(&mut self, job: &WakeupJob) -> Result<Waking, StoreError> {
+        let (db, limits, log) = self.log(job.space_no)?;
+        log.has_targets |= matches!(job.work, WakeupWork::Keep { .. });
+        wakeup::perform(db, job, log.next_pos, limits)
     }
 
     /// After [`Self::push`], which has checked the whole job again if that was due.
@@ -519,6 +534,7 @@ impl Committer {
             }
         }
         let no = append_records(&self.db, job)?;
+        wakeup::keep_readers_only(&self.db, no, job.view.as_deref())?;
         prune::note_records(&self.db, no, &job.checkpoints, job.view.as_deref(), job.now_ms)?;
         if let Some(log) = self.logs.get_mut(&no) {
             log.has_waiting |= !job.checkpoints.is_empty();
@@ -537,6 +553,7 @@ impl Committer {
         let mut acknowledgements = Vec::with_capacity(batch.len());
         let mut recorded_last = None;
         let mut tended_all: Vec<(TendReply, Tended)> = Vec::new();
+        let mut waking_all: Vec<(WakeupReply, Waking)> = Vec::new();
         for (job, outcome) in batch.into_iter().zip(outcomes) {
             match (job, outcome) {
                 (Job::Push(job), Outcome::Push { appended, objects, receipt }) => {
@@ -561,6 +578,7 @@ impl Committer {
                     job.space.take_bytes(tended.gone.bytes);
                     tended_all.push((job.reply, tended));
                 }
+                (Job::Wakeup(job), Outcome::Wakeup(waking)) => waking_all.push((job.reply, waking)),
                 _ => tracing::error!("an outcome of another job"),
             }
         }
@@ -572,6 +590,9 @@ impl Committer {
         }
         for (reply, tended) in tended_all {
             reply(Ok(tended));
+        }
+        for (reply, waking) in waking_all {
+            reply(Ok(waking));
         }
         // What was pushed before a removal is told before it.
         if let Some((reply, recorded)) = recorded_last {

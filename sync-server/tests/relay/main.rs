@@ -19,3 +19,4 @@ mod restart;
 mod slow;
 mod statements;
 mod sync;
+mod wakeups;

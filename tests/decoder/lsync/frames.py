@@ -1,5 +1,7 @@
 """Frames: one message of a connection each (section "Frames"). A frame is read by its row of the table and written again."""
 
+import re
+
 from . import Refused
 from .primitives import ctx, sha256
 from .reader import Reader
@@ -141,6 +143,18 @@ HOLES = _list(_group(U32, U32), HOLES_MAX)
 HAVE = _checked(_list(_group(ID16, U32, U32, _fixed(8), HOLES), STREAMS_MAX), _check_streams)
 RANGE = _checked(_group(ID16, U32, U32), _check_range)
 
+
+
+def _check_wakeup(value):
+    _, url, token = value
+    if re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?([/?][!-~]*)?", url) is None or set(url) & {"#", "\\"}:
+        raise Refused("an address that is none")
+    if re.fullmatch(r"[A-Za-z0-9]{16,64}", token) is None:
+        raise Refused("a token that is none")
+
+
+WAKEUP = _checked(_group(_one_of(U8, 1), _text(512), _text(64)), _check_wakeup)
+
 FRAMES = {
     0x01: ("HELLO", [U16, U16, _one_of(U8, 0, 1, 2), ID32, U64]),
     0x02: ("CHALLENGE", [ID32, ID32, _text(255), U64, U32, U16, U16]),
@@ -163,13 +177,14 @@ FRAMES = {
     0x32: ("OFFER", [SESSION, IDS]),
     0x33: ("LACK", [SESSION, IDS]),
     0x40: ("EPHEMERAL", [SESSION, BYTES]),
+    0x41: ("WAKEUP", [SESSION, _option(WAKEUP)]),
+    0x42: ("WAKEUP_ACK", [SESSION, _one_of(U8, 0, 1, 2, 3)]),
     0x50: ("RDV_CREATE", [ID16, U32]),
     0x51: ("RDV_PUT", [ID16, BYTES]),
     0x52: ("RDV_GET", [ID16, U32]),
     0x53: ("RDV_DROP", [ID16]),
     0x54: ("RDV_ITEM", [ID16, U32, _option(BYTES)]),
     0x60: ("LOG_STATEMENT", [ID32, CURSOR, IDS, U64, SIGNATURE]),
-    0x61: ("LOG_STATEMENT_WANT", [SESSION]),
     0x61: ("LOG_STATEMENT_WANT", [SESSION]),
     0x7D: ("PONG", [U64]),
     0x7E: ("PING", [U64]),

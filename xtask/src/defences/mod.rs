@@ -26,6 +26,7 @@ mod reminders;
 mod session;
 mod streams;
 mod try_out;
+mod wakeups;
 
 pub(crate) use try_out::run;
 
@@ -76,6 +77,7 @@ const TABLES: &[&[Defence]] = &[
     relay::TABLE,
     reminders::TABLE,
     peer::TABLE,
+    wakeups::TABLE,
     linking::TABLE,
     invitations::TABLE,
     recovery::TABLE,
