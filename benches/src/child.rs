@@ -82,16 +82,6 @@ pub(crate) fn run(args: &[String]) {
             out["unverified"] = client.status().expect("a status").documents_unverified.into();
             out
         }),
-        ["grow", home, times] => report(|| {
-            let client = Client::open(Path::new(home)).expect("a home");
-            let notes = note_ids(&client);
-            // One envelope each: nothing else waits when it is sealed.
-            for (round, note) in notes.iter().cycle().take(times.parse().expect("a count")).enumerate() {
-                client.note_splice(&note.to_string(), 0, 0, &format!("round {round} ")).expect("an edit");
-                runtime.block_on(client.sync(&mut |_| {})).expect("a sync");
-            }
-            serde_json::json!({})
-        }),
         ["compact", home] => report(|| {
             let client = Client::open(Path::new(home)).expect("a home");
             runtime.block_on(client.compact(&mut |_| {})).expect("a checkpoint");
@@ -103,7 +93,12 @@ pub(crate) fn run(args: &[String]) {
 }
 
 async fn relay(data: &Path) {
-    let handle = lifeos_sync_server::Server::start(lifeos_sync_server::Config::local(data)).await.expect("a relay");
+    let mut config = lifeos_sync_server::Config::local(data);
+    // A history of a million envelopes is one member's here, and comes from one address.
+    config.limits.member_bytes_max = 0;
+    config.limits.space_bytes_max = 0;
+    config.limits.connections_per_address_minute_max = u32::MAX;
+    let handle = lifeos_sync_server::Server::start(config).await.expect("a relay");
     println!("ws://{}#{}", handle.addr(), handle.relay_key());
     std::future::pending::<()>().await;
 }

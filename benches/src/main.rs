@@ -8,6 +8,7 @@
 mod allocator;
 mod child;
 mod measure;
+mod past;
 mod raw;
 mod report;
 mod rows;

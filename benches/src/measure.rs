@@ -19,6 +19,26 @@ pub(crate) fn cpu_total_s(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// CPU nanoseconds of a process with its ended threads.
+pub(crate) fn cpu_clock_ns(pid: u32) -> u64 {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "the standard library reads no clock of another process")]
+    {
+        let mut clock = 0;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let pid = libc::pid_t::try_from(pid).expect("a process");
+        // SAFETY: both write into a variable of the type they ask for, and keep no pointer to it.
+        let failed = unsafe {
+            libc::clock_getcpuclockid(pid, &raw mut clock) != 0 || libc::clock_gettime(clock, &raw mut time) != 0
+        };
+        assert!(!failed, "the clock of process {pid} cannot be read");
+        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+        seconds.expect("a time") * 1_000_000_000 + nanoseconds.expect("a time")
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    return cpu_ns(pid);
+}
+
 /// Peak resident memory of a process in MiB.
 pub(crate) fn peak_rss_mib(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

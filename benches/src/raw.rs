@@ -1,16 +1,21 @@
 //! Bare clients of the relay and of the yardstick: finished envelopes in, acknowledgements and deliveries out,
 //! with nothing behind them that could slow the side under test down.
 
+use std::path::Path;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use lifeos_client_core::crypto::{SeededRandom, random_bytes};
 use lifeos_client_core::delta::Delta;
 use lifeos_client_core::envelope::{self, StreamTip};
-use lifeos_client_core::keys::{DeviceKeys, DeviceRoot, EpochSecret, PhraseLength, RecoveryPhrase};
+use lifeos_client_core::keys::{DeviceKeys, DeviceRoot, EpochSecret, OwnKeys, PhraseLength, RecoveryPhrase};
+use lifeos_client_core::keystore::system_keystore;
 use lifeos_client_core::records::{self, Founding};
+use lifeos_client_core::store::{Store, unlock_device_root};
 use lifeos_sync_protocol::envelope::stream_id;
 use lifeos_sync_protocol::frame::{Frame, PeerRole};
 use lifeos_sync_protocol::handshake::{PROTO_MAX, PROTO_MIN, auth_message, transcript_hash};
-use lifeos_sync_protocol::ids::{EpochRef, MemberId, SpaceId};
+use lifeos_sync_protocol::ids::{EpochRef, MemberId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::membership::Membership;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -46,26 +51,50 @@ impl Author {
         Self { keys, space, epoch: founded.epoch_ref, secret: founded.secret, tip, random, records }
     }
 
+    /// The device of a home whose program does not run: it goes on with the stream, and never tells the home.
+    pub(crate) fn of(home: &Path) -> Self {
+        let root = unlock_device_root(home, system_keystore(), None).expect("a key");
+        let store = Store::open(home).expect("a home");
+        let space =
+            store.reads().spaces().expect("spaces").into_iter().find(|space| space.home).expect("a space").space;
+        let keys = root.derive_space(&store.genesis_random(&space).expect("a space"));
+        let held = store.records(&space).expect("records");
+        let membership = Membership::evaluate(&space, &held).expect("a membership");
+        let epoch = membership.current_epoch().expect("an epoch");
+        let keyring = records::unlock_epochs(&membership, &held, OwnKeys::first(&keys)).keyring;
+        let secret = keyring.find(&epoch).expect("its secret").clone();
+        let tip = store.own_tip(&space).expect("a stream");
+        let records = held.iter().map(|record| record.bytes().to_vec()).collect();
+        Self { keys, space, epoch, secret, tip, random: SeededRandom::new(5), records }
+    }
+
+    /// Its space.
+    pub(crate) fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> SignPk {
+        self.tip.device
+    }
+
+    /// The stream it writes.
+    pub(crate) fn stream(&self) -> StreamId {
+        self.tip.stream
+    }
+
     /// Seals `count` envelopes of 428 bytes, the smallest there are.
     pub(crate) fn seal(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count)
-            .map(|index| {
-                let delta = Delta { app: (index as u64).to_be_bytes().repeat(16), ..Delta::default() };
-                let sealed = envelope::seal(
-                    &self.space,
-                    &self.tip,
-                    &self.keys,
-                    self.epoch,
-                    &self.secret,
-                    &delta,
-                    &mut self.random,
-                )
-                .expect("sealed");
-                self.tip.seq = sealed.seq;
-                self.tip.id = sealed.id.0;
-                sealed.bytes
-            })
-            .collect()
+        let delta = |index: usize| Delta { app: (index as u64).to_be_bytes().repeat(16), ..Delta::default() };
+        (0..count).map(|index| self.seal_delta(&delta(index))).collect()
+    }
+
+    /// The next envelope of the stream.
+    pub(crate) fn seal_delta(&mut self, delta: &Delta) -> Vec<u8> {
+        let Self { space, tip, keys, epoch, secret, random, .. } = self;
+        let sealed = envelope::seal(space, tip, keys, *epoch, secret, delta, random).expect("sealed");
+        (tip.seq, tip.id) = (sealed.seq, sealed.id.0);
+        sealed.bytes
     }
 }
 
@@ -173,6 +202,11 @@ impl Peer {
             None => yard::join(envelopes),
         };
         self.socket.send(Message::Binary(bytes.into())).await.expect("sent");
+    }
+
+    /// Ends the connection: the relay hears of it.
+    pub(crate) async fn close(mut self) {
+        let _ = self.socket.close(None).await;
     }
 
     /// Waits for the next acknowledgement; the number of envelopes it covers.

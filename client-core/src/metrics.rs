@@ -100,10 +100,12 @@ pub enum Tick {
     Retries,
     /// Times a circuit opened.
     CircuitsOpened,
+    /// Steps of the database's statements: what a query costs, on any machine.
+    DatabaseSteps,
 }
 
 impl Tick {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::BytesIn,
         Self::BytesOut,
         Self::EnvelopesIn,
@@ -116,6 +118,7 @@ impl Tick {
         Self::Failures,
         Self::Retries,
         Self::CircuitsOpened,
+        Self::DatabaseSteps,
     ];
 
     /// Stable name.
@@ -134,6 +137,7 @@ impl Tick {
             Self::Failures => "failures",
             Self::Retries => "retries",
             Self::CircuitsOpened => "circuits_opened",
+            Self::DatabaseSteps => "database_steps",
         }
     }
 }

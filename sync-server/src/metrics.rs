@@ -88,6 +88,7 @@ metrics! {
     "counter" wakeups_sent_total "Wake-ups that a push service took.";
     "counter" wakeups_failed_total "Requests to a push service that did not get through.";
     "counter" wakeup_targets_gone_total "Targets that a push service does not know any more.";
+    "counter" database_steps_total "Steps of SQLite's virtual machine, counted by the hundred.";
     "gauge" mailboxes_open "Rendezvous mailboxes that are open now.";
 }
 

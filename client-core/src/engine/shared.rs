@@ -83,7 +83,7 @@ impl Shared {
             bytes_edited: AtomicU64::new(0),
             news: watch::Sender::new(0),
             presence: LivePresence::new(),
-            reader: Mutex::new(reader),
+            reader: Mutex::new(reader.measured(&store.metrics())?),
             state: RwLock::new(Arc::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
             compaction: AtomicBool::new(false),
@@ -109,7 +109,7 @@ impl Shared {
 
     /// One more connection that reads, for long work beside the writer and the other reader.
     pub(crate) fn open_reader(&self) -> Result<Reader, StoreError> {
-        Reader::open_with(&self.home, Some(&self.root.derive_database()))
+        Reader::open_with(&self.home, Some(&self.root.derive_database()))?.measured(&self.metrics)
     }
 
     /// Whether it is time to write the database anew, if that is to be done.

@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::device_key::{DEVICE_KEY_FILE, create_private, write_new};
 use super::documents::Cache;
 use super::records::Kept;
-use super::{Store, StoreError, cipher, convert, schema};
+use super::{Store, StoreError, cipher, convert, schema, timed};
 use crate::keys::{DatabaseKey, DeviceRoot};
 use crate::keystore::KeyFile;
 
@@ -228,8 +228,10 @@ impl Store {
         // From the first reading on, a connection to a write-ahead log keeps everybody from exchanging the file.
         file.is_still_there()?;
         schema::migrate(&mut conn)?;
+        let metrics = Arc::default();
+        timed::count_steps(&mut conn, &metrics)?;
         let (documents, records) = (Cache::default(), Kept::default());
-        let mut store = Self { home: home.to_path_buf(), conn, documents, records, metrics: Arc::default() };
+        let mut store = Self { home: home.to_path_buf(), conn, documents, records, metrics };
         if !schema::projections_are_current(&store.conn)? {
             store.rebuild_projections(&mut |_, _| {})?;
         }

@@ -1,6 +1,7 @@
 //! Reading the tables: typed queries, on the writer's connection or on a read-only one beside it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use lifeos_sync_protocol::frame::Cursor;
 use lifeos_sync_protocol::ids::{DocId, LogId, Roll, SignPk, SpaceId, StreamId};
@@ -8,8 +9,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
 use super::documents::{DocRow, Mark};
 use super::records::find_space;
-use super::{RelayId, RelayState, StoreError, home, rows, schema};
+use super::{RelayId, RelayState, StoreError, home, rows, schema, timed};
 use crate::keys::DatabaseKey;
+use crate::metrics::Metrics;
 use crate::projection::Row;
 
 /// A document and the hashes of its newest changes.
@@ -67,6 +69,15 @@ impl Reader {
         let (conn, _) = home::connect(home, OpenFlags::SQLITE_OPEN_READ_ONLY, key)?;
         schema::refuse_foreign(&conn)?;
         Ok(Self { conn })
+    }
+
+    /// Counts what its queries cost, too.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn measured(mut self, metrics: &Arc<Metrics>) -> Result<Self, StoreError> {
+        timed::count_steps(&mut self.conn, metrics)?;
+        Ok(self)
     }
 
     /// The queries.

@@ -189,11 +189,15 @@ fn clear(conn: &Connection, taken: &[Taken]) -> Result<(), StoreError> {
 
 /// How many streams the next envelope is to carry further than their limit, whatever else it says.
 pub(super) fn vouched(conn: &Connection, space: SpaceRef) -> Result<u64, StoreError> {
-    Reads { conn }.count("SELECT count(*) FROM mention WHERE position = ?1", [position(space.stream_row, 0)])
+    let sql =
+        "SELECT count(*) FROM stream s JOIN mention m ON m.stream = s.stream AND m.position = ?2 WHERE s.space = ?1";
+    Reads { conn }.count(sql, (space.row, position(space.stream_row, 0)))
 }
 
+/// Stream by stream, as mentions are found: there is one for nearly every envelope.
 fn forget_vouched(conn: &Connection, space: SpaceRef) -> Result<(), StoreError> {
-    conn.prepare_cached("DELETE FROM mention WHERE position = ?1")?.execute([position(space.stream_row, 0)])?;
+    let sql = "DELETE FROM mention WHERE stream IN (SELECT stream FROM stream WHERE space = ?1) AND position = ?2";
+    conn.prepare_cached(sql)?.execute((space.row, position(space.stream_row, 0)))?;
     Ok(())
 }
 

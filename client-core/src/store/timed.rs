@@ -1,12 +1,27 @@
 //! Measures a piece of work of the store, and opens its span: both end when the value is dropped.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use rusqlite::Connection;
 use tracing::span::EnteredSpan;
 
 use super::{Reads, Store, StoreError, schema};
-use crate::metrics::{Measured, Metrics, Work};
+use crate::metrics::{Measured, Metrics, Tick, Work};
 use lifeos_sync_protocol::ids::SpaceId;
+
+/// Steps after which they are counted: counting costs nothing that could be measured.
+const STEPS: u16 = 100;
+
+/// Counts what the statements of a connection cost, in steps of SQLite's virtual machine.
+pub(super) fn count_steps(conn: &mut Connection, metrics: &Arc<Metrics>) -> Result<(), StoreError> {
+    let metrics = Arc::clone(metrics);
+    let count = move || {
+        metrics.count(Tick::DatabaseSteps, STEPS.into());
+        false
+    };
+    Ok(conn.progress_handler(STEPS.into(), Some(count))?)
+}
 
 /// Work under way.
 pub(crate) struct Timed<'m> {

@@ -126,8 +126,9 @@ impl Store {
     pub(crate) fn open(data_dir: &Path, limits: &Limits, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
         let lock = lock(data_dir)?;
         let path = data_dir.join(DATABASE_FILE);
-        let db = open_for_writing(&path)?;
-        let readers = Arc::new(Readers::new(path, limits.readers));
+        let mut db = open_for_writing(&path)?;
+        count_steps(&mut db, &metrics).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        let readers = Arc::new(Readers::new(path, limits.readers, Arc::clone(&metrics)));
         let writer = Writer::start(db, lock, limits, metrics);
         Ok(Self { writer, readers })
     }
@@ -193,6 +194,19 @@ fn open_for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::configure_reader(&db)?;
     Ok(db)
+}
+
+/// Steps after which they are counted: counting costs nothing that could be measured.
+const STEPS: u16 = 100;
+
+/// Counts what the statements of a connection cost, in steps of SQLite's virtual machine.
+fn count_steps(db: &mut Connection, metrics: &Arc<Metrics>) -> rusqlite::Result<()> {
+    let metrics = Arc::clone(metrics);
+    let count = move || {
+        metrics.database_steps_total.add(STEPS.into());
+        false
+    };
+    db.progress_handler(STEPS.into(), Some(count))
 }
 
 /// Key of an envelope: space number above, position below, so that one integer key orders all logs.

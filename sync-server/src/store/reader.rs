@@ -14,8 +14,9 @@ use super::log::{StoredRun, check_end, first, id, load_tip, run_of, signed, unsi
 use super::object::Unnamed;
 use super::prune::{Progress, is_complete, progress};
 use super::writer::{Door, FLAG_VERIFIED_END, is_full};
-use super::{StoreError, open_for_reading, position_key, position_of};
+use super::{StoreError, count_steps, open_for_reading, position_key, position_of};
 use crate::limits::LOOK_MS_MAX;
+use crate::metrics::Metrics;
 use crate::space::Settled;
 
 /// Connections that read, opened as they are needed.
@@ -23,6 +24,7 @@ pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// Bytes of envelopes that are read at once. Handing a read to another thread and back costs about as much as
@@ -73,8 +75,8 @@ impl PageBounds {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, count: usize) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(count.max(1))) }
+    pub(super) fn new(path: PathBuf, count: usize, metrics: Arc<Metrics>) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(count.max(1))), metrics }
     }
 
     /// Runs a read on a thread that may block.
@@ -96,7 +98,12 @@ impl Readers {
 
     fn connection(&self) -> Result<Connection, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| Ok(open_for_reading(&self.path)?), Ok)
+        if let Some(db) = idle {
+            return Ok(db);
+        }
+        let mut db = open_for_reading(&self.path)?;
+        count_steps(&mut db, &self.metrics)?;
+        Ok(db)
     }
 
     /// Everything about a space but its envelopes, or nothing when it is not here.

@@ -8,6 +8,7 @@ mod beyond;
 mod checkpoints;
 mod cipher;
 mod copy;
+mod costs;
 mod documents;
 mod encodings;
 mod envelopes;
@@ -84,6 +85,7 @@ const TABLES: &[&[Defence]] = &[
     beyond::TABLE,
     attachments::TABLE,
     cipher::TABLE,
+    costs::TABLE,
 ];
 
 /// Attacks without an entry, each with the reason.

@@ -137,7 +137,7 @@ impl Store {
         let transaction = begin(&self.conn)?;
         let row = find_space(&transaction, space)?.row;
         if takes_back {
-            let sql = "SELECT id, doc FROM document WHERE space = ?1 AND unverified <> 0
+            let sql = "SELECT id, doc FROM document WHERE +space = ?1 AND unverified <> 0
                        AND unverified IN (SELECT checkpoint FROM bootstrap WHERE space = ?1)";
             let taken =
                 Reads { conn: &transaction }.all(sql, [row], |row| Ok((row.get::<_, i64>(0)?, DocId(row.get(1)?))))?;

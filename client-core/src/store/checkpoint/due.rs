@@ -30,16 +30,13 @@ pub enum Due {
     Erasure,
 }
 
-/// Envelopes that no checkpoint made or compared here stands for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Loose {
-    envelopes: u64,
-    bytes: u64,
-}
+/// Envelopes that no checkpoint made or compared here stands for: from and to which position, of each stream.
+struct Loose(Vec<(i64, i64)>);
 
 impl Store {
     /// Whether a checkpoint is due. Not while this device has itself not looked at all that it was given, nor while a
-    /// chunk is still to come. Costs a look at the size of every envelope since the last checkpoint.
+    /// chunk is still to come. Costs a look at the size of every envelope since the last checkpoint, as long as their number
+    /// is no reason.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -48,52 +45,63 @@ impl Store {
         if !may_vouch(&self.conn, row)? {
             return Ok(None);
         }
-        let loose = loose(&self.conn, row)?;
+        let loose = Loose::since_cut(&self.conn, row)?;
         let cut_ms: Option<i64> =
             self.reads().one("SELECT cut_ms FROM space WHERE id = ?1", [row], |row| row.get(0))?.flatten();
-        let live =
-            "SELECT coalesce(sum(length(o.bytes)), 0) FROM live l JOIN object o ON o.id = l.object WHERE l.space = ?1";
-        let live = self.reads().count(live, [row])?;
         let erased = format!("SELECT count(*) FROM erased e {BEHIND}");
         Ok(if self.reads().count(&erased, [row])? > 0 {
             Some(Due::Erasure)
-        } else if loose.envelopes > ENVELOPES_MAX {
+        } else if loose.envelopes() > ENVELOPES_MAX {
             Some(Due::Envelopes)
-        } else if loose.bytes > BYTES_MIN.max(CHUNKS_FACTOR * live) {
+        } else if loose.bytes(&self.conn)? > BYTES_MIN.max(CHUNKS_FACTOR * self.live_bytes(row)?) {
             Some(Due::Bytes)
-        } else if loose.envelopes > 0 && cut_ms.is_some_and(|cut_ms| now_ms.saturating_sub(cut_ms) > AGE_MS_MAX) {
+        } else if loose.envelopes() > 0 && cut_ms.is_some_and(|cut_ms| now_ms.saturating_sub(cut_ms) > AGE_MS_MAX) {
             Some(Due::Age)
         } else {
             None
         })
     }
+
+    /// Bytes of the chunks of the newest checkpoint.
+    fn live_bytes(&self, space: i64) -> Result<u64, StoreError> {
+        let sql =
+            "SELECT coalesce(sum(length(o.bytes)), 0) FROM live l JOIN object o ON o.id = l.object WHERE l.space = ?1";
+        self.reads().count(sql, [space])
+    }
 }
 
-/// Whether this device knows what its documents hold: nothing waits to be looked at, and none is missing.
+/// Whether this device knows what its documents hold: nothing waits to be looked at, and none is missing. (`+space` keeps
+/// SQLite from looking through all documents of the space instead of those few that are unverified.)
 pub(super) fn may_vouch(conn: &Connection, space: i64) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM bootstrap WHERE space = ?1)
                OR EXISTS (SELECT 1 FROM damaged WHERE space = ?1)
-               OR EXISTS (SELECT 1 FROM document WHERE unverified <> 0 AND space = ?1)";
+               OR EXISTS (SELECT 1 FROM document WHERE unverified <> 0 AND +space = ?1)";
     Ok(!conn.prepare_cached(sql)?.query_row([space], |row| row.get::<_, bool>(0))?)
 }
 
-fn loose(conn: &Connection, space: i64) -> Result<Loose, StoreError> {
-    let mut loose = Loose::default();
-    let sql = "SELECT cut_seq FROM stream WHERE id = ?1";
-    for known in streams(conn, space)? {
-        let cut: u32 = Reads { conn }.one(sql, [known.row], |row| row.get(0))?.unwrap_or(0);
-        let (from, to) = (cut.max(known.floor), cut_of(conn, space, &known)?);
-        if to <= from {
-            continue;
+impl Loose {
+    fn since_cut(conn: &Connection, space: i64) -> Result<Self, StoreError> {
+        let mut ranges = Vec::new();
+        let sql = "SELECT cut_seq FROM stream WHERE id = ?1";
+        for known in streams(conn, space)? {
+            let cut: u32 = Reads { conn }.one(sql, [known.row], |row| row.get(0))?.unwrap_or(0);
+            let (from, to) = (cut.max(known.floor), cut_of(conn, space, &known)?);
+            if to > from {
+                ranges.push((seal::position(known.row, from + 1), seal::position(known.row, to)));
+            }
         }
-        let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM envelope WHERE position BETWEEN ?1 AND ?2";
-        let range = (seal::position(known.row, from + 1), seal::position(known.row, to));
-        let found = Reads { conn }.one(sql, range, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-        let (envelopes, bytes) = found.unwrap_or_default();
-        loose.envelopes += u64::try_from(envelopes).unwrap_or(0);
-        loose.bytes += u64::try_from(bytes).unwrap_or(0);
+        Ok(Self(ranges))
     }
-    Ok(loose)
+
+    /// How many: above its floor a stream has no holes.
+    fn envelopes(&self) -> u64 {
+        self.0.iter().map(|(from, to)| to.abs_diff(*from) + 1).sum()
+    }
+
+    fn bytes(&self, conn: &Connection) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(length(bytes)), 0) FROM envelope WHERE position BETWEEN ?1 AND ?2";
+        self.0.iter().map(|range| Reads { conn }.count(sql, *range)).sum()
+    }
 }
 
 /// How far a stream can be cut: before its first envelope that is set aside, or has a change that waits.

@@ -341,7 +341,7 @@ impl Reads<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn unverified_count(&self, space: &SpaceId) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM document WHERE unverified <> 0 AND space = ?1";
+        let sql = "SELECT count(*) FROM document WHERE unverified <> 0 AND +space = ?1";
         self.count(sql, [self.space_row(space)?])
     }
 

@@ -151,11 +151,13 @@ impl Receiver<'_> {
             docs.extend(self.reject(known, seq)?);
             let position = [seal::position(known.row, seq)];
             conn.prepare_cached("DELETE FROM envelope WHERE position = ?1")?.execute(position)?;
-            conn.prepare_cached("DELETE FROM mention WHERE position = ?1")?.execute(position)?;
             quarantine::release(conn, row, &verified.id())?;
             let origin = Origin { stream: known.stream, seq, author: Some(known.device) };
             self.quarantine(verified.id(), origin, OTHER_BRANCH, Some(verified.envelope().bytes()))?;
         }
+        // At once: mentions are found by what they name, and looking at all of them for each place would take for ever.
+        let left = (seal::position(known.row, from), seal::position(known.row, known.seq));
+        conn.prepare_cached("DELETE FROM mention WHERE position BETWEEN ?1 AND ?2")?.execute(left)?;
         if let Some(prev) = prev {
             known.seq = from.saturating_sub(1);
             let tip = StreamTip { stream: known.stream, device: known.device, seq: known.seq, id: prev };

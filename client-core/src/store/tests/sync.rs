@@ -20,6 +20,7 @@ mod checkpoint;
 mod erase;
 mod faults;
 mod receipt;
+mod steps;
 mod witness;
 
 const RANDOM: [u8; 32] = [9; 32];
