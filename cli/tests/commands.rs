@@ -6,6 +6,7 @@ mod attachments;
 mod contract;
 mod database;
 mod inside;
+mod jobs;
 mod keys;
 mod peer;
 mod people;

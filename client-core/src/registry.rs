@@ -82,7 +82,7 @@ pub const KINDS: &[Kind] = &[
     Kind { genesis: ATTACHMENT_GENESIS, name: "attachment", searched: false, essential: Essential::Newest(0) },
 ];
 
-/// Version of the projections; a home with another number rebuilds them at open.
+/// Version of the projections; a home with another number projects its documents again once it is open.
 pub const PROJECTION_VERSION: u32 = 2;
 
 /// The kind of document a genesis starts.

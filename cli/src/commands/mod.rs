@@ -13,6 +13,7 @@ mod export;
 mod import;
 mod init;
 mod invite;
+mod job;
 mod key;
 mod link;
 mod member;
@@ -91,6 +92,9 @@ pub enum Command {
     Key(key::Key),
     /// Check the home: database, documents, projections, keys
     Doctor(doctor::Doctor),
+    /// Work in the background: how far it is, and having it wait
+    #[command(subcommand)]
+    Job(job::Job),
     /// The versions of a note: the same as `note history`
     History(note::History),
     /// Take back the newest edit made on this device
@@ -138,6 +142,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
+        Command::Job(args) => job::run(&args, context),
         Command::History(args) => note::run(note::NoteCommand::History(args), context),
         Command::Undo(_) => undo::undo(context),
         Command::Redo(_) => undo::redo(context),

@@ -8,7 +8,7 @@ use lifeos_client_core::client::{
 };
 use serde_json::json;
 
-use super::{attachment, device};
+use super::{attachment, device, job};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, count, one_line, short, time};
@@ -151,9 +151,20 @@ fn draw(page: &mut Page, status: &Status) {
         let documents = count(status.documents_unverified, "document");
         page.line(format_args!("{documents} came with a checkpoint and will be looked at before they are changed."));
     }
+    if status.documents_unprojected > 0 {
+        page.line("");
+        let documents = count(status.documents_unprojected, "document");
+        page.line(format_args!(
+            "After an update, {documents} still stand in lists as before: this is being worked on."
+        ));
+    }
     for job in &status.jobs {
         page.line("");
-        page.line(format_args!("Working: {}, {} of {}.", one_line(&job.text), job.done, job.total));
+        page.line(job::line(job));
+    }
+    if let Some(until_ms) = status.jobs_paused_ms {
+        page.line("");
+        page.line(job::paused(until_ms));
     }
     if let Some(made) = &status.checkpoint {
         page.line("");

@@ -105,6 +105,7 @@ impl Client {
                 "bytes": bytes,
                 "bytes_free": free,
                 "search_waits": reads.search_dirty_count()?,
+                "lists_wait": reads.unprojected_count()?,
                 "tables": reads.table_sizes()?,
             },
             "sound": ok,

@@ -9,6 +9,8 @@ impl Client {
     /// [`ClientError`].
     pub fn doctor(&self, rebuild_projections: bool, progress: Progress<'_>) -> Result<DoctorReport, ClientError> {
         if rebuild_projections {
+            // Rows of what nobody has looked inside are not made again, but with looking.
+            crate::engine::verify(&self.shared)?;
             let mut step = |done, total| progress(ProgressStep { phase: "index", done, total });
             self.shared.store().rebuild_projections(&mut step)?;
         }

@@ -199,7 +199,9 @@ impl Client {
                 "a recovery was begun here and is not finished: run `lifeos recover` again with the same words",
             ));
         }
-        Self::assemble(home, store, root)
+        let client = Self::assemble(home, store, root)?;
+        client.project_beside()?;
+        Ok(client)
     }
 
     fn assemble(home: &Path, store: Store, root: DeviceRoot) -> Result<Self, ClientError> {

@@ -14,6 +14,7 @@
 //! | `bundle` | what a relay would carry, in a file |
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
+//! | `jobs` | work in the background |
 //! | `presence` | who is here now, and where |
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 //! | `follow` | a person's devices are in all of the person's spaces, or in none |
@@ -35,6 +36,7 @@ mod history;
 mod home;
 mod import;
 mod invite;
+mod jobs;
 mod link;
 mod members;
 mod names;
@@ -75,6 +77,7 @@ pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
 pub use home::{HomeDraft, OpenOptions};
+pub use jobs::JobStatus;
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
 pub use peer::{PeerReport, PeerStore};
 pub use presence::{DevicePresence, PresenceDraft, Selection};

@@ -58,6 +58,7 @@ impl Client {
         let late = beyond_number(&state.membership, &records);
         let (phrase_unchecked, closed) = (self.is_phrase_unchecked()?, self.closing()?);
         let space_name = self.name()?;
+        let (jobs, jobs_paused_ms) = (self.jobs()?, self.jobs_paused_ms()?);
         let reader = self.shared.reader();
         let reads = reader.reads();
         let relays = reads.relays(&space)?;
@@ -99,7 +100,9 @@ impl Client {
             joining: reads.bootstrap(&space)?.map(compact::joining),
             attachments: attachments::cache(&reads, &space, now_ms)?,
             proofs: reads.relay_proofs(&space)?.into_iter().map(relay_warning).collect(),
-            jobs: self.jobs(),
+            jobs,
+            jobs_paused_ms,
+            documents_unprojected: reads.unprojected_count()?,
         })
     }
 

@@ -5,10 +5,8 @@ use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Client, ClientError, JobStatus, Progress, RelayFailure, SyncReport};
-use crate::engine::{
-    EngineError, Failed, JobKind, JobProgress, Tally, blocking, rest, run_live, spawn, sync_once, sync_over,
-};
+use super::{Client, ClientError, Progress, RelayFailure, SyncReport};
+use crate::engine::{EngineError, Failed, Tally, blocking, rest, run_live, spawn, sync_once, sync_over};
 use crate::transport::{FrameReceiver, FrameSender};
 
 /// A sync that goes on in the background until it is stopped or dropped.
@@ -90,33 +88,6 @@ impl Client {
     /// The network came back, or a person asks: relays that are left alone for a while are tried at once.
     pub fn retry_now(&self) {
         self.shared.circuits.allow_all();
-    }
-
-    /// What this process does in the background now.
-    #[must_use]
-    pub fn jobs(&self) -> Vec<JobStatus> {
-        let status = |job: JobProgress| {
-            let text = match job.kind {
-                JobKind::Verify => "looking at documents that came with a checkpoint",
-                JobKind::Index => "bringing the search index up to date",
-                JobKind::Compact => "making documents smaller on the disk",
-                JobKind::Checkpoint => "making a checkpoint",
-                JobKind::Reseal => "sealing attachments anew after a removal",
-            };
-            JobStatus { kind: job.kind.name().to_owned(), text: text.to_owned(), done: job.done, total: job.total }
-        };
-        self.shared.jobs.progress().into_iter().map(status).collect()
-    }
-
-    /// Stops background work before its next turn, and lets none begin until [`Client::resume_jobs`]: for a device that is
-    /// about to sleep, or runs on its battery. The home is whole at every moment, and nothing done is done again.
-    pub fn stop_jobs(&self) {
-        self.shared.jobs.stop();
-    }
-
-    /// Lets background work begin again: with the next rest, sync or import.
-    pub fn resume_jobs(&self) {
-        self.shared.jobs.resume();
     }
 
     /// Syncs for ever: reconnects with backoff and jitter, sends local edits as they are made. Outside a tokio

@@ -1,6 +1,7 @@
 //! The façade on one device, without a network.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -410,7 +411,7 @@ fn background_work_that_is_stopped_at_any_moment_leaves_the_home_whole_and_goes_
             let mut told = std::collections::BTreeMap::new();
             let until = std::time::Instant::now() + std::time::Duration::from_micros(drawn(12_000));
             while std::time::Instant::now() < until {
-                for job in client.jobs() {
+                for job in client.jobs().unwrap() {
                     let last = told.insert(job.kind.clone(), (job.done, job.total)).unwrap_or((0, 0));
                     assert!(
                         job.done <= job.total && job.done >= last.0 && job.total >= last.1,
@@ -422,7 +423,7 @@ fn background_work_that_is_stopped_at_any_moment_leaves_the_home_whole_and_goes_
             work.join().unwrap();
         });
         let after = waits(&client);
-        assert!(after <= before && client.jobs().is_empty(), "{before} {after}");
+        assert!(after <= before && client.jobs().unwrap().is_empty(), "{before} {after}");
         was_stopped += u32::from(after > 0);
         assert_eq!(client.search("canary", 500).unwrap().len(), ids.len(), "search is never stale");
         if round % 5 == 0 {
@@ -435,4 +436,69 @@ fn background_work_that_is_stopped_at_any_moment_leaves_the_home_whole_and_goes_
     client.resume_jobs();
     crate::engine::rest(&client.shared).unwrap();
     assert_eq!((waits(&client), client.doctor(false, &mut |_| {}).unwrap().ok), (0, true));
+}
+
+/// Two that have the home open, as two processes have.
+#[test]
+fn what_one_process_does_in_the_background_is_seen_by_another_which_can_have_it_wait() {
+    let (dir, client) = home();
+    for n in 0..300 {
+        make(&client, &format!("note {n}"), "text\n");
+    }
+    crate::engine::rest(&client.shared).unwrap();
+    client.pause_jobs(Some(Duration::from_secs(3_600))).unwrap();
+    drop(client);
+    let path = dir.path().join("home");
+    let database = rusqlite::Connection::open(path.join("lifeos.db")).unwrap();
+    database.execute("UPDATE meta SET value = x'00' WHERE key = 'projections'", []).unwrap();
+    database.execute("UPDATE note SET title = 'as before'", []).unwrap();
+
+    let (client, other) = (Client::open(&path).unwrap(), Client::open(&path).unwrap());
+    let left = |client: &Client| client.status().unwrap().documents_unprojected;
+    let before = left(&client);
+    assert!(before > 200 && client.jobs_paused_ms().unwrap().is_some(), "{before}");
+    let titles = |client: &Client| {
+        let notes = client.notes(NoteFilter { limit: 1_000, ..NoteFilter::default() }).unwrap();
+        (notes.len(), notes.iter().filter(|note| note.title == "as before").count() as u64)
+    };
+    assert_eq!(titles(&client).0, 300, "lists are whole meanwhile");
+    crate::engine::rest(&client.shared).unwrap();
+    assert_eq!((left(&client), client.jobs().unwrap()), (before, vec![]), "it waits");
+
+    // One that is under way hears of it: what it began with is done, and no more.
+    client.pause_jobs(None).unwrap();
+    let (held, release) = (database.unchecked_transaction().unwrap(), Duration::from_millis(600));
+    held.execute("UPDATE meta SET value = value WHERE key = 'projections'", []).unwrap();
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| crate::engine::project(&client.shared, || true).unwrap());
+        while client.jobs().unwrap().is_empty() && !work.is_finished() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(release);
+        let until_ms = crate::engine::wall_ms() + 3_600_000;
+        held.execute("INSERT INTO meta(key, value) VALUES ('jobs-paused', ?1)", [until_ms.to_be_bytes()]).unwrap();
+        held.commit().unwrap();
+        work.join().unwrap();
+    });
+    assert_eq!((left(&client), client.jobs().unwrap()), (before - 64, vec![]));
+
+    // What a process does is told by its word, and for no longer than it keeps its word.
+    other.pause_jobs(None).unwrap();
+    let told = |done: u64| format!("[{{\"kind\":\"project\",\"done\":{done},\"total\":9}}]");
+    let tell = |at_ms: i64, done| {
+        client.shared.store().tell_jobs("elsewhere", Some(told(done).as_bytes()), (at_ms, 10_000)).unwrap();
+    };
+    let now_ms = crate::engine::wall_ms();
+    tell(now_ms, 4);
+    let seen = other.jobs().unwrap();
+    let seen: Vec<_> = seen.iter().map(|job| (job.kind.as_str(), job.done, job.total, job.elsewhere)).collect();
+    assert_eq!(seen, [("project", 4, 9, true)]);
+    tell(now_ms - 10_001, 5);
+    assert_eq!(other.jobs().unwrap(), vec![], "a process that died does nothing");
+
+    crate::engine::rest(&client.shared).unwrap();
+    assert_eq!((left(&other), titles(&other)), (0, (300, 0)));
+    assert!(client.doctor(false, &mut |_| {}).unwrap().ok);
+    client.shared.store().tell_jobs("another", None, (now_ms, 10_000)).unwrap();
+    assert_eq!(client.shared.reader().reads().told_jobs().unwrap(), vec![], "nothing is left of what was told");
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::JobStatus;
 use crate::invite::Fingerprint;
 
 pub use crate::event::ProgressStep;
@@ -349,21 +350,12 @@ pub struct Status {
     pub attachments: AttachmentCache,
     /// Proofs that a relay lied whose warning was dismissed, or whose relay is not used any more.
     pub proofs: Vec<RelayWarning>,
-    /// What this process does in the background now.
+    /// What this process and others of this home do in the background now.
     pub jobs: Vec<JobStatus>,
-}
-
-/// Work in the background. While it runs, what is told of it never goes backwards.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct JobStatus {
-    /// Stable name: `verify`, `index`, `compact`, `checkpoint`.
-    pub kind: String,
-    /// In words.
-    pub text: String,
-    /// Documents done.
-    pub done: u64,
-    /// Documents in all, as far as is known.
-    pub total: u64,
+    /// Nothing is done in the background until then (ms UTC), because a person asked.
+    pub jobs_paused_ms: Option<i64>,
+    /// Documents of which lists still show what an earlier version of this program made of them.
+    pub documents_unprojected: u64,
 }
 
 /// A note that is erased or is to be.

@@ -40,7 +40,7 @@ pub(crate) use circuits::{Circuits, KnownTrouble};
 pub(crate) use connection::{Mode, Tally};
 pub(crate) use directory::list_spaces;
 pub use error::EngineError;
-pub(crate) use jobs::{JobKind, JobProgress, Jobs};
+pub(crate) use jobs::{JobKind, JobProgress, Jobs, ToldJobs};
 pub(crate) use live::{Failed, exchange_records, run_live, sync_once, sync_over};
 pub(crate) use lock::HomeLock;
 pub use pace::Pace;
@@ -53,5 +53,5 @@ pub(crate) use state::SpaceState;
 #[cfg(feature = "simulation")]
 pub use task::simulated::{abort_tasks, spawn as spawn_in_node};
 pub(crate) use task::{blocking, spawn};
-pub(crate) use upkeep::{erase, index, rest, tidy_attachments};
+pub(crate) use upkeep::{erase, index, project, rest, tidy_attachments, verify};
 pub(crate) use worker::checkpoints::{grace_ms, newest_checkpoint};

@@ -88,7 +88,7 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             compaction: AtomicBool::new(false),
             circuits: Circuits::new(),
-            jobs: Jobs::default(),
+            jobs: Jobs::new(),
             awaited: Mutex::default(),
             upkeep: Mutex::new(()),
             scrub_at: Mutex::default(),

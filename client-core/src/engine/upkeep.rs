@@ -1,17 +1,20 @@
-//! What is done while nothing else is: erasures that are due, documents that came with a checkpoint, the search index,
-//! grown tails, parts of attachments that may go.
+//! What is done while nothing else is: erasures that are due, rows of an earlier version, documents that came with a
+//! checkpoint, the search index, grown tails, parts of attachments that may go.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::jobs::JobKind;
+use super::jobs::{Job, JobKind};
 use super::shared::wall_ms;
 use crate::crypto::SystemRandom;
+use crate::event::Event;
 use crate::store::{Commit, Place, Store, StoreError, Verified};
 
 /// Documents handled per turn at the store's lock, so that an edit never waits for long.
 const DOCUMENTS_PER_TURN: usize = 64;
+/// Time between two turns, in which an edit that waits gets the lock.
+const BREATH: Duration = Duration::from_millis(1);
 /// How long it is left at that when the database could not be written anew.
 const SCRUB_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 
@@ -20,6 +23,7 @@ const SCRUB_AGAIN: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
     erase(shared, wall_ms())?;
     let _turn = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    project_in_turns(shared, || true)?;
     verify(shared)?;
     index(shared)?;
     run(shared, JobKind::Compact, |store| {
@@ -28,6 +32,7 @@ pub(crate) fn rest(shared: &Shared) -> Result<(), StoreError> {
     })?;
     tidy_attachments(shared, wall_ms())?;
     shared.keep_measured()?;
+    shared.tell_jobs()?;
     shared.store().checkpoint()
 }
 
@@ -65,10 +70,34 @@ pub(super) fn scrub(shared: &Shared) {
     if !shared.may_scrub() {
         return;
     }
-    if let Err(error) = shared.store().scrub() {
+    let mut store = shared.store();
+    let begun = shared.begin_job(JobKind::Scrub, &store.reads());
+    let scrubbed = begun.and_then(|job| job.map(|_job| store.scrub()).transpose());
+    drop(store);
+    if let Err(error) = scrubbed {
         tracing::warn!(%error, "bytes of erased notes may still lie in the files of this home");
         shared.scrub_not_before(Instant::now() + SCRUB_AGAIN);
     }
+}
+
+/// Projects documents again whose rows are those of an earlier version, for as long as it is wanted; blocking.
+pub(crate) fn project(shared: &Shared, is_wanted: impl Fn() -> bool) -> Result<(), StoreError> {
+    let _turn = shared.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+    project_in_turns(shared, is_wanted)?;
+    shared.tell_jobs()
+}
+
+fn project_in_turns(shared: &Shared, is_wanted: impl Fn() -> bool) -> Result<(), StoreError> {
+    if shared.reader().reads().unprojected_count()? == 0 {
+        return Ok(());
+    }
+    run(shared, JobKind::Project, |store| {
+        let done = if is_wanted() { store.project_waiting(DOCUMENTS_PER_TURN)? } else { 0 };
+        Ok((done as u64, store.reads().unprojected_count()?))
+    })?;
+    // So much may have changed that it is read anew rather than listed.
+    shared.emit(Event::Lagged);
+    Ok(())
 }
 
 /// Drops parts of attachments that nothing has referred to for long, and those above the cache limit that a relay holds.
@@ -80,7 +109,8 @@ pub(crate) fn tidy_attachments(shared: &Shared, now_ms: i64) -> Result<u64, Stor
 /// Looks at documents that came with a checkpoint, without keeping the store from anybody meanwhile; blocking. What it
 /// said wrongly of them is put right and told.
 pub(crate) fn verify(shared: &Shared) -> Result<(), StoreError> {
-    let Some(job) = shared.jobs.begin(JobKind::Verify) else { return Ok(()) };
+    let begun = shared.begin_job(JobKind::Verify, &shared.reader().reads())?;
+    let Some(job) = begun else { return Ok(()) };
     let mut from = Place::START;
     loop {
         let batch = shared.store().unverified(from, usize::MAX)?;
@@ -88,7 +118,9 @@ pub(crate) fn verify(shared: &Shared) -> Result<(), StoreError> {
         let (count, looked_at) = (batch.count(), batch.look());
         let mut store = shared.store();
         store.keep_looked_at(looked_at, wall_ms(), &mut Verified::default())?;
-        if !job.went(count, store.reads().unverified_count(&shared.space)?) {
+        let left = store.reads().unverified_count(&shared.space)?;
+        drop(store);
+        if !goes_on(shared, &job, count, left)? {
             return Ok(());
         }
         from = end;
@@ -110,12 +142,22 @@ fn run(
     kind: JobKind,
     mut turn: impl FnMut(&mut Store) -> Result<(u64, u64), StoreError>,
 ) -> Result<(), StoreError> {
-    let Some(job) = shared.jobs.begin(kind) else { return Ok(()) };
+    let begun = shared.begin_job(kind, &shared.reader().reads())?;
+    let Some(job) = begun else { return Ok(()) };
     loop {
         let (done, left) = turn(&mut shared.store())?;
-        if !job.went(done, left) || done == 0 {
+        if done == 0 || !goes_on(shared, &job, done, left)? {
             return Ok(());
         }
-        std::thread::yield_now();
+        if left > 0 {
+            std::thread::sleep(BREATH);
+        }
     }
+}
+
+/// After a turn: whether there is to be another one.
+fn goes_on(shared: &Shared, job: &Job<'_>, done: u64, left: u64) -> Result<bool, StoreError> {
+    job.went(done, left);
+    shared.tell_jobs()?;
+    Ok(!shared.jobs.is_stopped())
 }

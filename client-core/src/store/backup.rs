@@ -146,9 +146,8 @@ impl Store {
         let mut store = Self { home: home.to_path_buf(), conn, documents, records, metrics: Arc::default() };
         harden(&store.conn)?;
         schema::migrate(&mut store.conn)?;
-        if !schema::projections_are_current(&store.conn)? {
-            store.rebuild_projections(&mut |_, _| {})?;
-        }
+        store.follow_version()?;
+        store.project_all(&mut |_, _| {})?;
         prepare(&mut store)?;
         store.conn.close().map_err(|(_, error)| StoreError::from(error))?;
         Ok(())

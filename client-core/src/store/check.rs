@@ -8,13 +8,13 @@ use lifeos_sync_protocol::membership::Membership;
 use ring::digest;
 use rusqlite::Connection;
 
-use super::documents::{DocRow, Mark, rebuild, search_hash};
+use super::documents::{DocRow, Mark, is_marked, search_hash};
 use super::records::{find_space, load as load_records};
-use super::{Reads, SpaceRow, Store, StoreError, begin, rows, schema, seal, search};
+use super::{Reads, SpaceRow, Store, StoreError, rows, seal};
 use crate::projection::{self, Row, Value};
 
-/// Documents rebuilt in one commit.
-const REBUILD_BATCH: i64 = 200;
+/// Documents whose names are read at once.
+const BATCH: i64 = 200;
 /// Names of documents that a check lists.
 const NAMED_MAX: usize = 5;
 
@@ -78,41 +78,6 @@ impl Store {
         }
     }
 
-    /// Projects every document again and indexes it again, in commits of a few hundred documents. Interrupted,
-    /// the next open does it again.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn rebuild_projections(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<u64, StoreError> {
-        self.documents.clear();
-        let transaction = begin(&self.conn)?;
-        schema::recreate_projections(&transaction)?;
-        search::clear(&transaction)?;
-        let total: i64 = transaction.query_row("SELECT count(*) FROM document", [], |row| row.get(0))?;
-        transaction.commit()?;
-        let (mut after, mut done, total) = (0, 0, u64::try_from(total).unwrap_or(0));
-        loop {
-            let transaction = begin(&self.conn)?;
-            let ids = next_documents(&transaction, after)?;
-            for id in &ids {
-                if let Some(row) = DocRow::by_id(&transaction, *id)? {
-                    let document = row.load(&transaction, StreamId::ZERO)?;
-                    rebuild(&transaction, row, document)?;
-                }
-                done += 1;
-                progress(done, total);
-            }
-            match ids.last() {
-                Some(last) => after = *last,
-                None => schema::stamp_projections(&transaction)?,
-            }
-            transaction.commit()?;
-            if ids.is_empty() {
-                return Ok(done);
-            }
-        }
-    }
-
     /// SHA-256 over all projection rows of a space, ordered by document id, table and key, local row ids left out.
     ///
     /// # Errors
@@ -138,7 +103,7 @@ impl Store {
 
 fn next_documents(conn: &Connection, after: i64) -> Result<Vec<i64>, StoreError> {
     let sql = "SELECT id FROM document WHERE id > ?1 ORDER BY id LIMIT ?2";
-    Reads { conn }.all(sql, (after, REBUILD_BATCH), |row| row.get(0))
+    Reads { conn }.all(sql, (after, BATCH), |row| row.get(0))
 }
 
 fn hash_row(hash: &mut digest::Context, row: &Row) {
@@ -281,8 +246,9 @@ fn check_document(conn: &Connection, row: &DocRow, waits: bool, findings: &mut F
     if stored.as_ref().is_none_or(|stored| stored.0 != expected.0) {
         findings.heads.push(row.doc);
     }
-    // Rows and index of one that came with a checkpoint are made right when somebody looks inside.
-    if row.unverified != 0 {
+    // Rows and index of one that came with a checkpoint are made right when somebody looks inside, and those of an earlier
+    // version when its turn has come.
+    if row.unverified != 0 || is_marked(conn, Mark::Project, row.id)? {
         return Ok(());
     }
     if rows::load(conn, row.id)? != projected {

@@ -48,6 +48,8 @@ pub(super) enum Mark {
     Pending = 2,
     /// The document's tail is too long.
     Tail = 3,
+    /// The document's rows may be those of an earlier version.
+    Project = 4,
 }
 
 /// Leaves a note that work is to be done; reads only when it is there already.
@@ -60,6 +62,18 @@ pub(super) fn mark(conn: &Connection, mark: Mark, doc: i64) -> Result<(), StoreE
 pub(super) fn unmark(conn: &Connection, mark: Mark, doc: i64) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM mark WHERE kind = ?1 AND doc = ?2")?.execute((mark as i64, doc))?;
     Ok(())
+}
+
+/// Leaves the note on every document.
+pub(super) fn mark_all(conn: &Connection, mark: Mark) -> Result<(), StoreError> {
+    conn.execute("INSERT OR IGNORE INTO mark(kind, doc) SELECT ?1, id FROM document", [mark as i64])?;
+    Ok(())
+}
+
+/// Whether a document has the note.
+pub(super) fn is_marked(conn: &Connection, mark: Mark, doc: i64) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM mark WHERE kind = ?1 AND doc = ?2";
+    Ok(conn.prepare_cached(sql)?.query_row((mark as i64, doc), |_| Ok(())).optional()?.is_some())
 }
 
 /// Documents with a mark, oldest document first.
@@ -784,7 +798,8 @@ fn verify_entry(conn: &Connection, mut entry: Entry, now_ms: i64) -> Result<Entr
     let projected = catch_unwind(AssertUnwindSafe(project)).map_err(|_| DocumentError::Corrupt)?;
     let old = rows::load(conn, entry.row.id)?;
     // Rows of other projections were not taken over: there is nothing to compare.
-    let were_right = old.is_empty() || old == projected.0;
+    let were_right = old.is_empty() || old == projected.0 || is_marked(conn, Mark::Project, entry.row.id)?;
+    unmark(conn, Mark::Project, entry.row.id)?;
     let checkpoint = std::mem::take(&mut entry.row.unverified);
     if !were_right {
         blame(conn, checkpoint, Fault::Rows, now_ms)?;
@@ -807,11 +822,25 @@ pub(super) fn remove_row(conn: &Connection, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes projection rows and search of a document whose rows and index were emptied before.
-pub(super) fn rebuild(conn: &Connection, row: DocRow, document: Document) -> Result<(), StoreError> {
-    let mut entry = Entry { row, document, rows: Some(Vec::new()), memo: Memo::default(), used: 0, checked: true };
-    entry.row.search_hash = None;
-    store_projection(conn, &mut entry, None, true)?;
+/// Writes what differs of the rows of a document that may have those of an earlier version, and its entry in the index.
+pub(super) fn renew_rows(
+    conn: &Connection,
+    row: DocRow,
+    document: Document,
+    projected: Projected,
+) -> Result<(), StoreError> {
+    let (old, hash) = (rows::load(conn, row.id)?, projected.1.as_ref().map(search_hash));
+    let is_right = old == projected.0 && row.search_hash == hash;
+    // The same text may have been split into words otherwise.
+    if hash.is_some() || row.search_hash.is_some() {
+        search::index(conn, row.id, projected.1.as_ref())?;
+    }
+    if is_right {
+        return Ok(());
+    }
+    let mut entry = Entry { row, document, rows: Some(old), memo: Memo::default(), used: 0, checked: true };
+    entry.row.search_hash = hash;
+    store_projection(conn, &mut entry, Some(projected), true)?;
     entry.row.generation += 1;
     update_row(conn, &entry)
 }

@@ -201,8 +201,8 @@ impl Store {
         take_back(home)
     }
 
-    /// Opens a home whose database is not encrypted, brings its format up to date and rebuilds projections of an older
-    /// version.
+    /// Opens a home whose database is not encrypted and brings its format up to date. Rows of an earlier version are shown
+    /// as they are until their documents were projected again ([`Store::project_waiting`]).
     ///
     /// # Errors
     /// [`StoreError::NoHome`], [`StoreError::NewerVersion`], [`StoreError::Corrupt`], [`StoreError::Busy`],
@@ -232,9 +232,7 @@ impl Store {
         timed::count_steps(&mut conn, &metrics)?;
         let (documents, records) = (Cache::default(), Kept::default());
         let mut store = Self { home: home.to_path_buf(), conn, documents, records, metrics };
-        if !schema::projections_are_current(&store.conn)? {
-            store.rebuild_projections(&mut |_, _| {})?;
-        }
+        store.follow_version()?;
         Ok(store)
     }
 

@@ -30,6 +30,7 @@ mod erase;
 mod error;
 mod home;
 mod hpke;
+mod jobs;
 mod joining;
 mod notes;
 mod noticed;
@@ -56,6 +57,7 @@ mod timed;
 mod touched;
 mod transaction;
 mod undo;
+mod upgrade;
 mod witness;
 
 pub use aside::Aside;

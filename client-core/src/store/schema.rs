@@ -430,7 +430,7 @@ pub(super) fn projection_stamp() -> Vec<u8> {
     stamp
 }
 
-/// Whether the projections on disk are those of this version.
+/// Whether the projections on disk have the form of this version, and their rows do but for those of marked documents.
 pub(super) fn projections_are_current(conn: &Connection) -> Result<bool, StoreError> {
     Ok(meta(conn, "projections")? == Some(projection_stamp()))
 }
@@ -444,11 +444,47 @@ pub(super) fn recreate_projections(conn: &Connection) -> Result<(), StoreError> 
     for table in registry::TABLES {
         conn.execute_batch(&projection_ddl(table))?;
     }
+    put_projection_tables(conn)
+}
+
+fn put_projection_tables(conn: &Connection) -> Result<(), StoreError> {
     let names: Vec<&str> = registry::TABLES.iter().map(|table| table.name).collect();
     put_meta(conn, "projection_tables", names.join("\n").as_bytes())
 }
 
-/// Says that the projections on disk are complete and of this version.
+/// Makes the projection tables those of this version. A table that had this form before keeps its rows, which are of an
+/// earlier version until its documents are projected again; one that had another form begins empty.
+pub(super) fn renew_projections(conn: &Connection) -> Result<(), StoreError> {
+    let known = meta(conn, "projection_tables")?.unwrap_or_default();
+    let known = String::from_utf8_lossy(&known).into_owned();
+    for table in known.split('\n').filter(|name| is_plain_name(name)) {
+        if !registry::TABLES.iter().any(|kept| kept.name == table) {
+            conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+        }
+    }
+    for table in registry::TABLES {
+        let ddl = projection_ddl(table);
+        let wanted: Vec<&str> = ddl.split_terminator(";\n").collect();
+        let sql = "SELECT name, sql FROM sqlite_schema WHERE tbl_name = ?1 AND sql IS NOT NULL";
+        let mut select = conn.prepare(sql)?;
+        let found = select.query_map([table.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = found.collect::<Result<Vec<(String, String)>, _>>()?;
+        if !found.iter().any(|(_, sql)| Some(&sql.as_str()) == wanted.first()) {
+            conn.execute_batch(&format!("DROP TABLE IF EXISTS {}; {ddl}", table.name))?;
+            continue;
+        }
+        for (name, _) in found.iter().filter(|(name, sql)| is_plain_name(name) && !wanted.contains(&sql.as_str())) {
+            conn.execute_batch(&format!("DROP INDEX {name}"))?;
+        }
+        for sql in wanted.iter().filter(|wanted| !found.iter().any(|(_, sql)| sql == *wanted)) {
+            conn.execute_batch(sql)?;
+        }
+    }
+    put_projection_tables(conn)
+}
+
+/// Says that the projections on disk have the form of this version, and that their rows do but for those of marked
+/// documents.
 pub(super) fn stamp_projections(conn: &Connection) -> Result<(), StoreError> {
     put_meta(conn, "projections", &projection_stamp())
 }

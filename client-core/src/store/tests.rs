@@ -17,6 +17,7 @@ use crate::registry::NOTE_GENESIS;
 #[cfg(feature = "sqlcipher")]
 mod encrypted;
 mod sync;
+mod upgrade;
 
 const SPACE: SpaceId = SpaceId([3; 32]);
 

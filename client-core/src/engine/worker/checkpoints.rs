@@ -20,10 +20,10 @@ use tokio::time::Instant;
 
 use super::{Done, EngineError, Worker};
 use crate::crypto::SystemRandom;
-use crate::engine::jobs::JobKind;
+use crate::engine::jobs::{Job, JobKind};
 use crate::engine::rotation::DAY_MS;
 use crate::engine::shared::{random_u64, wall_ms};
-use crate::engine::{SpaceState, sealing, upkeep};
+use crate::engine::{Shared, SpaceState, sealing, upkeep};
 use crate::event::Event;
 use crate::records::Draft;
 use crate::session::{Bootstrap, Input};
@@ -159,7 +159,7 @@ fn has_spoken(records: &[Record], own: &SignPk, checkpoint: &RecordId) -> bool {
     })
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
     /// Says what to begin with: a checkpoint if one is worth it and to be trusted, else the log.
     pub(super) fn bootstrap(&mut self, missing: &[EnvelopeId], is_pruned: bool) -> Result<(), EngineError> {
         self.follow_records()?;
@@ -374,6 +374,7 @@ impl Worker<'_> {
             return Ok(true);
         }
         self.shared.forget_pruned(wall_ms())?;
+        self.shared.tell_jobs()?;
         Ok(is_fetching)
     }
 
@@ -386,17 +387,19 @@ impl Worker<'_> {
 
     /// Looks at what others made, and has the last word on the own ones where nobody else is there.
     fn judge_checkpoints(&mut self) -> Result<bool, EngineError> {
+        let mut comparing = None;
         loop {
-            let (is_moving, is_paused) = self.judge_for_a_while()?;
+            let (is_moving, is_paused) = self.judge_for_a_while(&mut comparing)?;
+            self.shared.tell_jobs()?;
             // An edit gets in between, and then it goes on with the next chunk.
-            if is_moving || !is_paused {
+            if is_moving || !is_paused || self.shared.jobs.is_stopped() {
                 return Ok(is_moving);
             }
         }
     }
 
     /// The same until it has held up edits long enough: whether something is under way, and whether there is more.
-    fn judge_for_a_while(&mut self) -> Result<(bool, bool), EngineError> {
+    fn judge_for_a_while(&mut self, comparing: &mut Option<(Job<'a>, u64)>) -> Result<(bool, bool), EngineError> {
         let (state, space, own) = (self.shared.state(), self.shared.space, self.shared.device);
         let mut store = self.shared.store();
         let records = store.records(&space)?;
@@ -433,8 +436,19 @@ impl Worker<'_> {
                     continue;
                 }
             }
-            let (keys, begun) = ((&state.membership, &state.keyring), Instant::now());
-            match store.compare_checkpoint(&space, record, keys, wall_ms(), &mut || begun.elapsed() > SLICE)? {
+            if comparing.is_none() {
+                let shared: &'a Shared = self.shared;
+                *comparing = shared.begin_job(JobKind::Compare, &store.reads())?.map(|job| (job, 0));
+            }
+            // It is looked at when background work goes on.
+            let Some((job, looked_at)) = comparing else { continue };
+            let (keys, begun, all) = ((&state.membership, &state.keyring), Instant::now(), chunks(record).count());
+            let mut stop = || {
+                let stops = !job.is_at(*looked_at, all as u64) || begun.elapsed() > SLICE;
+                *looked_at += u64::from(!stops);
+                stops
+            };
+            match store.compare_checkpoint(&space, record, keys, wall_ms(), &mut stop)? {
                 Comparison::Holds => {
                     store.note_compared(&space, &id)?;
                     if !is_enough {
@@ -513,15 +527,18 @@ impl Worker<'_> {
             Ok(key) if sealing::check_taken(self.shared, &state.membership, key.epoch()).is_ok() => key,
             _ => return Ok(None),
         };
-        let Some(job) = self.shared.jobs.begin(JobKind::Checkpoint) else { return Ok(None) };
+        let begun = self.shared.begin_job(JobKind::Checkpoint, &self.shared.reader().reads())?;
+        let Some(job) = begun else { return Ok(None) };
         let begun = Drafting::begin(self.shared.open_reader()?, space, &state.membership, wall_ms())?;
         let Some(mut drafting) = begun else { return Ok(None) };
         while let Some(chunk) = drafting.next_chunk(keys, &key, &mut random)? {
             self.shared.store().keep_chunk(space, &chunk, wall_ms())?;
             let progress = drafting.progress();
             self.tell(Done::Packed { docs: progress.docs, total: progress.docs_all });
+            job.is_at(progress.docs, progress.docs_all);
+            self.shared.tell_jobs()?;
             // Chunks that are kept already are used by the next one.
-            if !job.is_at(progress.docs, progress.docs_all) {
+            if self.shared.jobs.is_stopped() {
                 return Ok(None);
             }
         }
@@ -553,7 +570,7 @@ impl Worker<'_> {
     }
 }
 
-impl crate::engine::Shared {
+impl Shared {
     /// Forgets envelopes below checkpoints that have been endorsed for the grace period by this device's clock, and
     /// objects that no checkpoint names any more. Gives how many envelopes.
     pub(crate) fn forget_pruned(&self, now_ms: i64) -> Result<u64, StoreError> {
@@ -580,7 +597,26 @@ impl crate::engine::Shared {
             if let (true, Body::Checkpoint { cut, .. }) = (is_over, record.body())
                 && is_with_all(cut)
             {
-                envelopes += store.prune_below(space, cut)?.envelopes;
+                // An edit gets in between two commits of many.
+                let mut job = None;
+                loop {
+                    let (pruned, left) = store.prune_some(space, cut)?;
+                    envelopes += pruned.envelopes;
+                    if left == 0 {
+                        break;
+                    }
+                    if job.is_none() {
+                        job = self.begin_job(JobKind::Prune, &store.reads())?;
+                    }
+                    let Some(job) = &job else { return Ok(envelopes) };
+                    drop(store);
+                    job.went(pruned.envelopes, left);
+                    self.tell_jobs()?;
+                    if self.jobs.is_stopped() {
+                        return Ok(envelopes);
+                    }
+                    store = self.store();
+                }
             }
         }
         let kept = kept(membership, &records);
@@ -600,7 +636,7 @@ pub(crate) fn newest_checkpoint<'r>(membership: &Membership, records: &'r [Recor
 /// own device made it.
 pub(in crate::engine) fn checkpoint_of(
     store: &Store,
-    shared: &crate::engine::Shared,
+    shared: &Shared,
     chunk: &EnvelopeId,
 ) -> Result<Option<Record>, StoreError> {
     let (state, records) = (shared.state(), store.records(&shared.space)?);

@@ -63,7 +63,8 @@ impl Worker<'_> {
         }
         // One at a time, whatever the number of relays.
         let Ok(_turn) = self.shared.upkeep.try_lock() else { return Ok(false) };
-        let Some(job) = self.shared.jobs.begin(JobKind::Reseal) else { return Ok(false) };
+        let begun = self.shared.begin_job(JobKind::Reseal, &self.shared.reader().reads())?;
+        let Some(job) = begun else { return Ok(false) };
         match self.reseal(&exposed, &key, &job) {
             Ok(true) => {
                 self.seal_all()?;
@@ -108,7 +109,9 @@ impl Worker<'_> {
                 Resealed::Begun => {}
             }
             all = all.saturating_sub(content.exposed.len() as u64);
-            if !job.went((before - left) as u64, all) || left == 0 {
+            job.went((before - left) as u64, all);
+            self.shared.tell_jobs()?;
+            if self.shared.jobs.is_stopped() || left == 0 {
                 break;
             }
         }

@@ -282,7 +282,8 @@ impl Drafter {
         let space_ref = find_space(conn, space)?;
         let row = space_ref.row;
         let sealed = Reads { conn }.pending_count(space)? == 0;
-        if !sealed || !may_vouch(conn, row)? || !schema::projections_are_current(conn)? {
+        let has_own_rows = schema::projections_are_current(conn)? && Reads { conn }.unprojected_count()? == 0;
+        if !sealed || !may_vouch(conn, row)? || !has_own_rows {
             return Ok(None);
         }
         let (cut, through, is_further) = cut(conn, row)?;

@@ -22,26 +22,51 @@ pub struct Pruned {
 }
 
 impl Store {
-    /// Forgets envelopes up to these floors, own ones too, a bounded number in one commit. A stream of which less is held,
-    /// or another envelope at its floor, is left alone; so are envelopes that are set aside or have changes that wait,
-    /// because nobody here knows what they say; but late edits of documents that were erased go, and erasures that were
-    /// not their author's to make.
+    /// Forgets envelopes up to these floors ([`Self::prune_some`]), all of them.
     ///
     /// # Errors
     /// [`StoreError`]; called again it goes on.
     pub fn prune_below(&mut self, space: &SpaceId, floors: &[Floor]) -> Result<Pruned, StoreError> {
-        let mut pruned = Pruned::default();
+        let mut all = Pruned::default();
+        loop {
+            let (pruned, left) = self.prune_some(space, floors)?;
+            all.envelopes += pruned.envelopes;
+            all.bytes += pruned.bytes;
+            if left == 0 {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Forgets some envelopes up to these floors, own ones too, in commits of a bounded number, and gives how many may be
+    /// left. A stream of which less is held, or another envelope at its floor, is left alone; so are envelopes that are set
+    /// aside or have changes that wait, because nobody here knows what they say; but late edits of documents that were
+    /// erased go, and erasures that were not their author's to make.
+    ///
+    /// # Errors
+    /// [`StoreError`]; called again it goes on.
+    pub fn prune_some(&mut self, space: &SpaceId, floors: &[Floor]) -> Result<(Pruned, u64), StoreError> {
+        let (mut pruned, mut left, mut is_full) = (Pruned::default(), 0, false);
         let row = find_space(&self.conn, space)?.row;
+        let known = streams(&self.conn, row)?;
         for floor in floors {
-            let known = streams(&self.conn, row)?.into_iter().find(|known| known.stream == floor.stream);
-            let Some(known) = known.filter(|known| known.seq >= floor.seq) else { continue };
-            if floor.seq < known.floor || id_at(&self.conn, &known, floor.seq)? != Some(floor.id) {
+            let Some(known) = known.iter().find(|known| known.stream == floor.stream && known.seq >= floor.seq) else {
+                continue;
+            };
+            if floor.seq < known.floor || id_at(&self.conn, known, floor.seq)? != Some(floor.id) {
                 continue;
             }
-            self.raise_floor(&known, floor)?;
-            while prune_batch(self, row, &known, floor.seq, &mut pruned)? {}
+            if is_full {
+                left += held_through(&self.conn, known, floor.seq)?;
+                continue;
+            }
+            self.raise_floor(known, floor)?;
+            is_full = prune_batch(self, row, known, floor.seq, &mut pruned)?;
+            if is_full {
+                left += held_through(&self.conn, known, floor.seq)?.max(1);
+            }
         }
-        Ok(pruned)
+        Ok((pruned, left))
     }
 
     fn raise_floor(&mut self, known: &StreamState, floor: &Floor) -> Result<(), StoreError> {
@@ -73,6 +98,12 @@ fn prune_batch(
     drop(delete);
     transaction.commit()?;
     Ok(i64::try_from(found.len()).unwrap_or(0) == BATCH)
+}
+
+/// Envelopes of a stream that are held up to a place.
+fn held_through(conn: &Connection, known: &StreamState, through: u32) -> Result<u64, StoreError> {
+    let sql = "SELECT count(*) FROM envelope WHERE position BETWEEN ?1 AND ?2";
+    Reads { conn }.count(sql, (seal::position(known.row, 1), seal::position(known.row, through)))
 }
 
 fn prunable(conn: &Connection, space: i64, known: &StreamState, through: u32) -> Result<Vec<(i64, u64)>, StoreError> {

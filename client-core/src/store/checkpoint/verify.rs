@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use lifeos_sync_protocol::ids::{DocId, RecordId, SpaceId};
 use rusqlite::Connection;
 
-use super::super::documents::{DocRow, Mark, Projected, remove_row, search_hash, unmark};
+use super::super::documents::{DocRow, Mark, Projected, is_marked, remove_row, search_hash, unmark};
 use super::super::records::find_space;
 use super::super::{Reads, Store, StoreError, begin, rows, search};
 use crate::document::{Document, DocumentError, GenesisId};
@@ -270,7 +270,8 @@ fn keep(conn: &Connection, claim: &Claim, look: Look, now_ms: i64, report: &mut 
 fn keep_sound(conn: &Connection, claim: &Claim, (new, text): Projected) -> Result<bool, StoreError> {
     let old = rows::load(conn, claim.id)?;
     // Rows of other projections were not taken over: there is nothing to compare.
-    let were_right = old.is_empty() || old == new;
+    let were_right = old.is_empty() || old == new || is_marked(conn, Mark::Project, claim.id)?;
+    unmark(conn, Mark::Project, claim.id)?;
     rows::write_difference(conn, claim.id, &old, &new)?;
     let hash = text.as_ref().map(search_hash);
     match claim.search_hash {

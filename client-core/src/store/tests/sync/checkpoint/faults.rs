@@ -283,6 +283,37 @@ fn an_edit_of_a_document_with_lying_rows_puts_them_right_in_the_same_commit() {
 }
 
 #[test]
+fn rows_of_an_earlier_version_blame_nobody_and_are_in_no_checkpoint() {
+    let Pair { mut a, .. } = written();
+    let checkpoint = a.checkpoint(300);
+    let mut c = newcomer(&mut a, 9);
+    c.join(&checkpoint, &a);
+    let honest = a.state();
+    let age = |store: &Store| {
+        schema::put_meta(&store.conn, "projections", b"another version").unwrap();
+        store.conn.execute("UPDATE note SET title = 'as before: ' || title", []).unwrap();
+    };
+    age(&c.store);
+    c.store.follow_version().unwrap();
+    assert_eq!((c.store.reads().unprojected_count().unwrap(), c.unverified() > 0), (0, true));
+    c.set(70, &doc(4), "title", "title 4");
+    let verified = c.store.verify_documents(usize::MAX, 60).unwrap();
+    assert_eq!((verified.repaired, verified.damaged), (vec![], vec![]));
+    assert_eq!(c.store.reads().checkpoint_blames(&c.space).unwrap(), vec![]);
+    assert_eq!(c.state(), honest);
+
+    // What waits for its turn would be packed with rows that others find to be false.
+    a.title(400, &doc(1), "more");
+    a.seal();
+    age(&a.store);
+    schema::stamp_projections(&a.store.conn).unwrap();
+    crate::store::documents::mark_all(&a.store.conn, crate::store::documents::Mark::Project).unwrap();
+    assert_eq!(a.draft(500), None);
+    a.store.project_all(&mut |_, _| {}).unwrap();
+    assert!(a.draft(501).is_some());
+}
+
+#[test]
 fn an_edit_that_comes_while_documents_are_looked_at_stays_and_nobody_is_blamed_twice() {
     let Pair { mut a, .. } = written();
     let lie = a.lie(|opened| {
