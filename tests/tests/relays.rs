@@ -10,7 +10,8 @@ use lifeos_client_core::event::{Event, SyncState};
 use lifeos_client_core::protocol::record::RemoveReason;
 use lifeos_sync_server::{Config, Handle, Server};
 use lifeos_tests::world::{
-    HANG, NOWHERE, World, assert_equal, assert_settled, copy, note, relay_in, sync, titles, try_sync, until,
+    HANG, NOWHERE, World, assert_equal, assert_settled, copy, copy_some, note, relay_in, sync, sync_each, titles,
+    try_sync, until,
 };
 use tempfile::TempDir;
 
@@ -192,6 +193,53 @@ async fn a_stream_that_is_left_is_left_at_every_relay() {
     }
     assert!(relays(&laptop).iter().all(|relay| relay.envelopes_unsent == 0));
     assert_equal(&[&laptop, &phone, &tablet]);
+}
+
+/// The relay that could tell a home how far its stream went begins anew, at its address or at another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_put_back_when_every_relay_has_forgotten_writes_no_place_of_its_stream_twice() {
+    for moves in [false, true] {
+        let world = World::new().await;
+        let (laptop, [phone]) = world.devices(["phone"]).await;
+        note(&laptop, "before the copy", "text\n");
+        sync_each(&[&laptop, &phone]).await;
+        copy(&world.home("laptop"), &world.home("copy"));
+        note(&laptop, "after the copy", "text\n");
+        sync_each(&[&laptop, &phone]).await;
+        drop(laptop);
+
+        let laptop = Client::open(&world.home("copy")).unwrap();
+        let listen = world.relay.url()["ws://".len()..].split('#').next().unwrap().parse().unwrap();
+        world.relay.shutdown().await;
+        let folder = world.dir.path().join("relay");
+        let relay = if moves {
+            relay_in(&world.dir.path().join("another relay")).await
+        } else {
+            let kept = world.dir.path().join("kept");
+            copy_some(&folder, &kept, |name| !name.contains(".db"));
+            Server::start(Config { listen, ..Config::local(&kept) }).await.unwrap()
+        };
+        if moves {
+            laptop.set_relay(&relay.url()).unwrap();
+            phone.set_relay(&relay.url()).unwrap();
+        }
+        note(&laptop, "by the home that was put back", "text\n");
+        for _ in 0..2 {
+            sync_each(&[&laptop, &phone]).await;
+        }
+        for client in [&laptop, &phone] {
+            assert_eq!(titles(client), ["after the copy", "before the copy", "by the home that was put back"]);
+            let status = client.status().unwrap();
+            assert!(
+                status.quarantine.is_empty() && status.alarms.is_empty(),
+                "{:?} {:?}",
+                status.quarantine,
+                status.alarms
+            );
+        }
+        assert_equal(&[&laptop, &phone]);
+        relay.shutdown().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,7 +177,12 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<Beginning, EngineError> {
     if is_news {
         shared.retry_quarantined()?;
     }
-    let (store, state) = (shared.store(), shared.state());
+    let (mut store, state) = (shared.store(), shared.state());
+    // No relay that was ever synced with: nobody could tell this home that it was put back from a copy.
+    let is_strange = |relay: &RelayState| relay.cursor.is_none() && relay.synced_ms.is_none();
+    if !relay.is_peer() && store.relays(&shared.space)?.iter().all(is_strange) {
+        store.doubt_own_stream(&shared.space)?;
+    }
     let (relay, held, own) = (store.reads().relay(relay)?, store.have(&shared.space)?, store.own_tip(&shared.space)?);
     let stream = store.own_stream(&shared.space)?;
     drop(store);

@@ -353,6 +353,7 @@ impl<'a> Worker<'a> {
                     let mut store = self.shared.store();
                     if !self.relay.is_peer() {
                         store.warn(self.relay, warning, wall_ms())?;
+                        store.doubt_own_stream(&self.shared.space)?;
                     }
                     store.reset_relay(self.relay)?;
                 }

@@ -54,6 +54,20 @@ impl Store {
         Ok([proven.transpose()?, seen, marked].into_iter().flatten().min().map(|agreed| agreed.min(tip)))
     }
 
+    /// The log that could tell how far the own stream goes is gone: should this home have been put back from a copy,
+    /// others may hold more of the stream than it does. Nothing is sealed there any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn doubt_own_stream(&mut self, space: &SpaceId) -> Result<(), StoreError> {
+        let own = find_space(&self.conn, space)?;
+        // A stream that nothing was sealed in yet is this home's alone.
+        if seal::own_tip(&self.conn, own)?.seq > 0 {
+            schema::put_meta(&self.conn, &seal::forked_key(space), &[1])?;
+        }
+        Ok(())
+    }
+
     /// Where the own stream ends, if it is nearly full and may be left as it is: nothing waits that names it, every relay
     /// has all of it, and no other copy writes it. What it holds is then made again nowhere.
     ///
