@@ -32,6 +32,7 @@ mod home;
 mod hpke;
 mod jobs;
 mod joining;
+mod mark;
 mod notes;
 mod noticed;
 mod outbox;
