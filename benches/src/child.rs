@@ -7,6 +7,7 @@ use std::process::{Child as Process, Command, Stdio};
 use lifeos_client_core::client::{Client, NoteFilter};
 use lifeos_client_core::protocol::ids::DocId;
 
+use crate::rows::attachments;
 use crate::{measure, yard};
 
 /// A started child and the first line it printed.
@@ -23,6 +24,12 @@ impl Child {
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         Self { process, line: line.trim().to_owned() }
+    }
+
+    /// Starts a role and does not wait for it.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let process = command(args).stdout(Stdio::null()).spawn().expect("a child");
+        Self { process, line: String::new() }
     }
 
     /// Runs a role to its end; its last line is JSON.
@@ -64,6 +71,8 @@ pub(crate) fn run(args: &[String]) {
             let report = client.import_markdown(Path::new(vault), false, &mut |_| {}).expect("an import");
             serde_json::json!({ "created": report.created, "failed": report.failed })
         }),
+        ["attach", home, files] => report(|| attachments::attach(Path::new(home), Path::new(files))),
+        ["fetch", home] => report(|| attachments::fetch(Path::new(home), &runtime)),
         ["edit", home, times] => report(|| {
             let client = Client::open(Path::new(home)).expect("a home");
             rewrite(&client, times.parse().expect("a count"));

@@ -12,6 +12,8 @@
 //! The caller lists the living notes with their notebooks, plans all paths, then writes note by note, so that only
 //! one text is in memory: [`Exporter::write`] for each, [`Exporter::finish`] once.
 
+pub(crate) mod attached;
+pub(crate) mod links;
 mod names;
 #[cfg(feature = "io")]
 mod write;

@@ -23,6 +23,12 @@ impl Cross<i64> for u64 {
     }
 }
 
+impl Cross<Option<i64>> for Option<u64> {
+    fn cross(self) -> Option<i64> {
+        self.map(Cross::cross)
+    }
+}
+
 impl Cross<i64> for u32 {
     fn cross(self) -> i64 {
         i64::from(self)
@@ -208,15 +214,38 @@ mirror! {
         skipped: i64,
         /// Could not be read.
         failed: i64,
+        /// Files that notes link to and that are attached to them now.
+        attached: i64,
         /// Every file.
         entries: Vec<ImportEntry>,
+        /// Links to files that could not be taken in.
+        problems: Vec<TransferProblem>,
+    }
+    /// A file that a note refers to and that an import or export could not take.
+    TransferProblem {
+        /// The note's file, below the folder.
+        file: String,
+        /// The line of the link, from 1, where there is one.
+        line: Option<i64>,
+        /// What the link says, or the attachment's name.
+        target: Option<String>,
+        /// Why it was not taken.
+        fault: TransferFault,
+        /// Why, and what to do.
+        reason: String,
     }
     /// What an export wrote.
     ExportReport {
         /// Notes written.
         notes: i64,
-        /// Bytes written.
+        /// Bytes of their texts.
         bytes: i64,
+        /// Files of attachments.
+        attachments: i64,
+        /// Their bytes.
+        attachment_bytes: i64,
+        /// Attachments that could not be written.
+        problems: Vec<TransferProblem>,
     }
     /// What one round of sync did.
     SyncReport {
@@ -377,6 +406,27 @@ pub enum ImportOutcome {
     Skipped,
     /// Could not be read.
     Failed,
+}
+
+/// Why a file was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum TransferFault {
+    /// It is not there.
+    Missing,
+    /// It is there and cannot be taken.
+    Refused,
+    /// Its parts are not on this device.
+    Away,
+}
+
+impl Cross<TransferFault> for core::TransferFault {
+    fn cross(self) -> TransferFault {
+        match self {
+            Self::Missing => TransferFault::Missing,
+            Self::Refused => TransferFault::Refused,
+            Self::Away => TransferFault::Away,
+        }
+    }
 }
 
 impl Cross<ImportOutcome> for core::ImportOutcome {

@@ -1,5 +1,6 @@
 //! The rows of the target tables.
 
+pub(crate) mod attachments;
 #[cfg(feature = "sqlcipher")]
 mod cipher;
 mod commit;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[Row] = &[
     Row { name: "bootstrap", run: join::bootstrap },
     Row { name: "lag", run: lag::lag },
     Row { name: "million", run: join::million },
+    Row { name: "attachments", run: attachments::attachments },
     Row { name: "keys", run: |short, tell| keys::keys(short).into_iter().for_each(tell) },
     Row { name: "push", run: |short, tell| relay::push(short).into_iter().for_each(tell) },
     Row { name: "fanout", run: |short, tell| relay::fanout(short).into_iter().for_each(tell) },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use lifeos_client_core::client::{ImportEntry, ImportOutcome, ImportReport};
+use lifeos_client_core::client::{ImportEntry, ImportOutcome, ImportReport, TransferFault, TransferProblem};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -23,9 +23,10 @@ pub enum Import {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos import markdown ~/vault --dry-run\n  lifeos import markdown ~/vault\n\n\
                         Running it again changes nothing; interrupted, it goes on where it was.\n\
-                        Links are not followed. One to a file or folder below PATH is skipped, for that is read at its\n\
+                        Files that notes link to (`![[img.png]]`, `![](img.png)`) become attachments of these notes.\n\
+                        Symbolic links are not followed. One to a file or folder below PATH is skipped, for that is read at its\n\
                         own place; one that leads out of PATH is skipped too. Both are named with what to do next.\n\
-                        Exit code 1 if something failed: a file that cannot be read, is too large or not UTF-8, a link\n\
+                        Exit code 1 if something failed: a file that cannot be read, is too large or not UTF-8, a symbolic link\n\
                         that leads nowhere or back to a folder around it. Everything else is imported all the same.")]
 pub struct Markdown {
     /// Folder or file
@@ -44,10 +45,11 @@ pub(super) fn run(command: Import, context: &Context) -> Result<(), Failure> {
     bar.finish();
     let report = report?;
     context.out.result(&report, |page| draw(page, &report))?;
-    if report.failed == 0 {
+    let refused = report.problems.iter().filter(|problem| problem.fault != TransferFault::Missing).count() as u64;
+    if report.failed + refused == 0 {
         return Ok(());
     }
-    let files = count(report.failed, "file");
+    let files = count(report.failed + refused, "file");
     Err(Failure::Unsound(format!("{files} could not be imported; put right what is said of each and import again")))
 }
 
@@ -62,6 +64,7 @@ pub(crate) fn draw(page: &mut Page, report: &ImportReport) {
         ("duplicate", report.duplicate),
         ("skipped", report.skipped),
         ("failed", report.failed),
+        ("attached", report.attached),
     ];
     let rows: Vec<_> = counts.iter().map(|(name, files)| vec![(*name).to_owned(), files.to_string()]).collect();
     page.table(&rows);
@@ -73,6 +76,24 @@ pub(crate) fn draw(page: &mut Page, report: &ImportReport) {
     let links = report.entries.iter().filter(of(ImportOutcome::Skipped)).filter(|entry| entry.link);
     draw_named(page, "Skipped links", links);
     draw_named(page, "Failed", report.entries.iter().filter(of(ImportOutcome::Failed)));
+    draw_problems(page, "Not attached", &report.problems);
+}
+
+/// A heading and the first of these problems, each with note, line and reason; nothing if there are none.
+pub(super) fn draw_problems(page: &mut Page, heading: &str, problems: &[TransferProblem]) {
+    if problems.is_empty() {
+        return;
+    }
+    page.line("");
+    page.line(page.bold(heading));
+    for problem in problems.iter().take(NAMED_MAX) {
+        let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let target = problem.target.as_deref().map(|target| format!(" {}", one_line(target))).unwrap_or_default();
+        page.line(format_args!("{}{line}{target}: {}", one_line(&problem.file), one_line(&problem.reason)));
+    }
+    if problems.len() > NAMED_MAX {
+        page.line(format_args!("… and {} more; --json names them all", problems.len() - NAMED_MAX));
+    }
 }
 
 /// A heading and the first of these files, each with its reason; nothing if there are none.
@@ -119,6 +140,20 @@ mod tests {
         assert!(page.contains("\nSkipped links\nelsewhere: why; what to do\n"), "{page}");
         assert!(page.contains("\nFailed\nloop: why; what to do\n"), "{page}");
         assert!(!page.contains("photo.jpg") && !page.contains("new.md"), "{page}");
+    }
+
+    #[test]
+    fn what_could_not_be_attached_is_named_with_note_line_and_reason() {
+        let problem = |line, fault| TransferProblem {
+            file: "a.md".into(),
+            line,
+            target: Some("x.png".into()),
+            fault,
+            reason: "why; what to do".into(),
+        };
+        let problems = vec![problem(Some(3), TransferFault::Missing), problem(None, TransferFault::Refused)];
+        let page = drawn(&ImportReport { problems, ..ImportReport::default() });
+        assert!(page.contains("\nNot attached\na.md:3 x.png: why; what to do\na.md x.png: why"), "{page}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::modules::attachment::{
 };
 use crate::modules::notes::attachments;
 use crate::registry::ATTACHMENT_GENESIS;
-use crate::store::{AttachmentRow, NoteAttachmentRow, Reads, StoreError};
+use crate::store::{AttachmentRow, NoteAttachmentRow, Reads, Step, StoreError, Tx};
 
 /// Shortest beginning of a hash that is taken for one.
 const PREFIX_CHARS_MIN: usize = 4;
@@ -33,6 +33,15 @@ const PREFIX_CHARS_MIN: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether it came.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A content that a note is to refer to.
+pub(super) struct Attached {
+    pub(super) content: ContentHash,
+    pub(super) name: String,
+    pub(super) media: &'static str,
+    /// What it consists of, where that is to be written.
+    pub(super) list: Option<PartList>,
+}
 
 impl Client {
     /// Attaches a file to a note, under its own name or another. Done when it returns: its parts are on the disk, sealed,
@@ -50,22 +59,52 @@ impl Client {
         let own_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = name.map_or(own_name, str::to_owned);
         let (content, size) = hash_file(file, progress)?;
-        let list = match self.known_parts(&content)? {
-            Some(_) => None,
-            None => Some(self.seal_parts(file, (&content, size), progress)?),
-        };
+        let list = self.take_in(file, (&content, size), progress)?;
         let media = attachment::media_of(&name);
+        let attached = Attached { content, media, name, list };
         self.write(|tx| {
-            if let Some(list) = &list {
-                let doc = attachment_doc(&self.space(), &content);
-                tx.edit(&doc, ATTACHMENT_GENESIS, |doc| {
-                    Ok::<_, ClientError>(attachment::set_parts(doc, &content, media, list)?)
-                })?;
-            }
-            edit_note_in(tx, &note, |doc| Ok(attachments::attach(doc, &content, &name)?))
+            self.set_attached_parts(tx, &attached)?;
+            edit_note_in(tx, &note, |doc| Ok(attachments::attach(doc, &content, &attached.name)?))
         })?;
-        let here = self.attachments_of(Some(&note))?.into_iter().find(|found| found.hash == content.to_string());
-        here.ok_or_else(|| ClientError::not_found("attachment that was just added"))
+        let (reader, space) = (self.shared.reader(), self.space());
+        let reads = reader.reads();
+        let here = reads.notes_attaching(&space, Some(&note), &content)?.into_iter().next();
+        let here = here.ok_or_else(|| ClientError::not_found("attachment that was just added"))?;
+        Ok(attachment(&reads, &space, here)?)
+    }
+
+    /// Has the parts of a file here, sealed; what it consists of, if nobody said so before.
+    pub(super) fn take_in(
+        &self,
+        file: &Path,
+        (content, size): (&ContentHash, u64),
+        progress: Progress<'_>,
+    ) -> Result<Option<PartList>, ClientError> {
+        match self.known_parts(content)? {
+            Some(_) => Ok(None),
+            None => self.seal_parts(file, (content, size), progress).map(Some),
+        }
+    }
+
+    /// Has a note refer to contents, and to others no longer, in one commit that is no step to be undone.
+    pub(super) fn refer(&self, note: &DocId, attached: &[Attached], gone: &[ContentHash]) -> Result<(), ClientError> {
+        self.write(|tx| {
+            tx.step(Step::None);
+            attached.iter().try_for_each(|attached| self.set_attached_parts(tx, attached))?;
+            edit_note_in(tx, note, |doc| {
+                gone.iter().try_for_each(|content| attachments::detach(doc, content))?;
+                attached.iter().try_for_each(|attached| attachments::attach(doc, &attached.content, &attached.name))?;
+                Ok(())
+            })
+        })
+    }
+
+    fn set_attached_parts(&self, tx: &mut Tx<'_>, attached: &Attached) -> Result<(), ClientError> {
+        let Some(list) = &attached.list else { return Ok(()) };
+        let doc = attachment_doc(&self.space(), &attached.content);
+        tx.edit(&doc, ATTACHMENT_GENESIS, |doc| {
+            Ok::<_, ClientError>(attachment::set_parts(doc, &attached.content, attached.media, list)?)
+        })
     }
 
     /// What a content consists of, if it need not be sealed again: its parts are here, or a note in this space attaches it
@@ -92,8 +131,11 @@ impl Client {
     ) -> Result<PartList, ClientError> {
         let (space, state, keys) = (self.space(), self.shared.state(), &self.shared.keys);
         let total = PartList::parts_of(size);
-        let live = self.shared.reader().reads().live_parts(&space, wall_ms())?.len() as u64;
-        if live + total > SPACE_PARTS_MAX as u64 {
+        let is_too_much = |parts: u64| parts + total > SPACE_PARTS_MAX as u64;
+        let listed = self.shared.reader().reads().listed_parts(&space)?;
+        // What nothing refers to any more does not count, and is looked for only when it matters.
+        let live = || Ok::<_, StoreError>(self.shared.reader().reads().live_parts(&space, wall_ms())?.len() as u64);
+        if is_too_much(listed) && is_too_much(live()?) {
             return Err(ClientError::invalid(
                 "the attachments of this space would be more than it can hold (about 15 GiB): remove some, or use another space",
             ));
@@ -225,8 +267,20 @@ impl Client {
         out: &mut dyn Write,
         progress: Progress<'_>,
     ) -> Result<Attachment, ClientError> {
-        let (row, space) = (self.content(None, hash)?, self.space());
-        let found = self.shared.reader().reads().attachment(&space, &row.hash)?;
+        let row = self.content(None, hash)?;
+        self.write_content(&row.hash, out, progress)?;
+        Ok(attachment(&self.shared.reader().reads(), &self.space(), row)?)
+    }
+
+    /// The same for a content.
+    pub(super) fn write_content(
+        &self,
+        hash: &ContentHash,
+        out: &mut dyn Write,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
+        let space = self.space();
+        let found = self.shared.reader().reads().attachment(&space, hash)?;
         let found = found.ok_or(StoreError::AttachmentUnknown)?;
         let lists: Vec<&PartList> =
             found.lists.iter().zip(&found.missing).filter(|(_, missing)| missing.is_empty()).map(|(l, _)| l).collect();
@@ -237,7 +291,7 @@ impl Client {
         // Whoever may write can say that something wrong is the content: the first list that gives it is taken.
         let (mut good, mut wrong) = (None, None);
         for list in lists {
-            match self.check_content(&row.hash, list) {
+            match self.check_content(hash, list) {
                 Ok(()) => {
                     good = Some(list);
                     break;
@@ -252,14 +306,13 @@ impl Client {
             return Err(wrong.unwrap_or_else(|| StoreError::AttachmentUnknown.into()));
         };
         let mut done = 0;
-        self.each_part(&row.hash, list, &mut |bytes| {
+        self.each_part(hash, list, &mut |bytes| {
             out.write_all(bytes).map_err(|error| write_error(&error))?;
             done += bytes.len() as u64;
             progress(ProgressStep { phase: "write", done, total: list.size });
             Ok(())
         })?;
-        self.shared.store().used_parts(&space, list, wall_ms())?;
-        Ok(attachment(&self.shared.reader().reads(), &space, row)?)
+        Ok(self.shared.store().used_parts(&space, list, wall_ms())?)
     }
 
     /// Whether a list of parts gives the content whose hash this is.
@@ -365,7 +418,13 @@ impl Client {
 
     /// The attachment that a hash, the beginning of one, or a name means.
     fn content(&self, note: Option<&DocId>, wanted: &str) -> Result<NoteAttachmentRow, ClientError> {
-        let rows = self.shared.reader().reads().note_attachments(&self.space(), note)?;
+        let (reader, space) = (self.shared.reader(), self.space());
+        if let Ok(hash) = wanted.parse::<ContentHash>()
+            && let Some(row) = reader.reads().notes_attaching(&space, note, &hash)?.into_iter().next()
+        {
+            return Ok(row);
+        }
+        let rows = reader.reads().note_attachments(&space, note)?;
         let prefix = wanted.trim().to_ascii_lowercase();
         let is_prefix = prefix.len() >= PREFIX_CHARS_MIN && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
         let by_hash = |row: &&NoteAttachmentRow| is_prefix && row.hash.to_string().starts_with(&prefix);
@@ -409,11 +468,16 @@ pub(super) fn cache(reads: &Reads<'_>, space: &SpaceId, now_ms: i64) -> Result<A
 }
 
 /// The hash and size of a file, read once.
-fn hash_file(path: &Path, progress: Progress<'_>) -> Result<(ContentHash, u64), ClientError> {
+pub(super) fn hash_file(path: &Path, progress: Progress<'_>) -> Result<(ContentHash, u64), ClientError> {
     let mut file = File::open(path).map_err(|error| file_error(path, &error))?;
     let metadata = file.metadata().map_err(|error| file_error(path, &error))?;
     if !metadata.is_file() {
         return Err(ClientError::invalid(format!("{} is no file: attach files one by one", path.display())));
+    }
+    let too_large =
+        || ClientError::invalid(format!("{} is larger than an attachment may be (close to 2 GiB)", path.display()));
+    if metadata.len() > SIZE_MAX {
+        return Err(too_large());
     }
     let (mut hasher, mut buffer, mut size) = (PlainHasher::new(), vec![0; PART_BYTES], 0_u64);
     loop {
@@ -425,8 +489,7 @@ fn hash_file(path: &Path, progress: Progress<'_>) -> Result<(ContentHash, u64), 
         };
         size += bytes as u64;
         if size > SIZE_MAX {
-            let message = format!("{} is larger than an attachment may be (close to 2 GiB)", path.display());
-            return Err(ClientError::invalid(message));
+            return Err(too_large());
         }
         hasher.update(buffer.get(..bytes).unwrap_or_default());
         progress(ProgressStep { phase: "hash", done: size, total: metadata.len() });

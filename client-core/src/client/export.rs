@@ -1,12 +1,15 @@
 //! Export of the living notes as a folder of Markdown: equal homes give equal bytes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use lifeos_sync_protocol::ids::DocId;
 
-use super::{Client, ClientError, ExportReport, Progress, ProgressStep};
+use super::{Client, ClientError, ExportReport, Progress, ProgressStep, TransferFault, TransferProblem};
+use crate::export::attached::{FilePlan, NoteFiles};
+use crate::export::links::{file_links, lines_of};
 use crate::export::{ExportError, ExportNote, Exporter, is_renamed, plan_paths};
+use crate::modules::attachment::ContentHash;
 use crate::modules::notes::note;
 use crate::modules::notes::tree::Tree;
 use crate::store::NotesFilter;
@@ -15,18 +18,24 @@ use crate::store::NotesFilter;
 const NOTES_PER_STEP: usize = 64;
 
 impl Client {
-    /// Exports every living note as Markdown below `dir`, by notebook; equal homes give equal bytes.
+    /// Exports every living note as Markdown below `dir`, by notebook, and what they attach where their links say; equal
+    /// homes give equal bytes.
     /// # Errors
     /// [`ClientError`].
     pub fn export_markdown(&self, dir: &Path, progress: Progress<'_>) -> Result<ExportReport, ClientError> {
         let notes = self.notes_to_export()?;
         let paths = plan_paths(&notes);
+        let plan = self.plan_attachments(&notes, &paths)?;
         let mut exporter = Exporter::new(dir).map_err(export_error)?;
         let mut report = ExportReport::default();
         let total = notes.len() as u64;
         for (note, path) in notes.iter().zip(&paths) {
             // A note that was deleted meanwhile on another device is no longer there to be written.
             let Some(markdown) = self.markdown(note.id)? else { continue };
+            let markdown = match plan.notes.get(&note.id) {
+                Some(placed) => plan.files.text(placed, &markdown),
+                None => markdown,
+            };
             exporter.write(path, markdown.as_bytes()).map_err(export_error)?;
             report.notes += 1;
             report.bytes += markdown.len() as u64;
@@ -34,9 +43,66 @@ impl Client {
                 progress(ProgressStep { phase: "export", done: report.notes, total });
             }
         }
+        self.write_attachments(&mut exporter, &plan, &mut report, progress)?;
         exporter.finish().map_err(export_error)?;
         progress(ProgressStep { phase: "export", done: report.notes, total });
         Ok(report)
+    }
+
+    /// Where the attachments of all notes go.
+    fn plan_attachments(&self, notes: &[ExportNote], paths: &[String]) -> Result<Plan, ClientError> {
+        let mut attached: HashMap<DocId, Vec<(ContentHash, String)>> = HashMap::new();
+        for row in self.shared.reader().reads().note_attachments(&self.space(), None)? {
+            attached.entry(row.note).or_default().push((row.hash, row.name));
+        }
+        let mut plan = Plan { files: FilePlan::new(paths), notes: HashMap::new(), first: BTreeMap::new() };
+        for (note, path) in notes.iter().zip(paths) {
+            let Some(attached) = attached.get(&note.id) else { continue };
+            let Some(markdown) = self.markdown(note.id)? else { continue };
+            let (links, lines) = (file_links(&markdown), lines_of(&markdown));
+            plan.notes.insert(note.id, plan.files.place(path, &links, attached));
+            for (content, name) in attached {
+                let last = name.rsplit('/').next().unwrap_or(name);
+                let target = links.iter().find(|link| link.target.ends_with(last));
+                let line = target.and_then(|link| lines.get(&link.target).copied());
+                plan.first.entry(*content).or_insert_with(|| (path.clone(), line, name.clone()));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Writes the files, part by part. One that cannot be read here is named, and the others are written.
+    fn write_attachments(
+        &self,
+        exporter: &mut Exporter,
+        plan: &Plan,
+        report: &mut ExportReport,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
+        let total = plan.files.files().len() as u64;
+        for (path, content) in plan.files.files() {
+            let found = self.shared.reader().reads().attachment(&self.space(), content)?;
+            let size = found.and_then(|found| found.lists.first().map(|list| list.size)).unwrap_or_default();
+            let written = exporter
+                .stream::<ClientError>(path, (size, &content.0), |out| self.write_content(content, out, &mut |_| {}));
+            let fault = match written {
+                Ok(_) => {
+                    report.attachments += 1;
+                    report.attachment_bytes += size;
+                    progress(ProgressStep { phase: "attachments", done: report.attachments, total });
+                    continue;
+                }
+                Err(ClientError::Network { .. } | ClientError::NotFound { .. }) => {
+                    (TransferFault::Away, AWAY.to_owned())
+                }
+                Err(ClientError::Security { message }) => (TransferFault::Refused, message),
+                Err(error) => return Err(error),
+            };
+            let (file, line, name) = plan.first.get(content).cloned().unwrap_or_default();
+            let (fault, reason) = fault;
+            report.problems.push(TransferProblem { file, line, target: Some(name), fault, reason });
+        }
+        Ok(())
     }
 
     /// By id, so that names that clash are told apart alike everywhere.
@@ -74,6 +140,21 @@ fn folders(tree: &Tree, notebook: Option<&str>) -> Vec<String> {
         .collect();
     names.reverse();
     names
+}
+
+/// Where attachments go, and of each content the note, line and name it is told by.
+struct Plan {
+    files: FilePlan,
+    notes: HashMap<DocId, NoteFiles>,
+    first: BTreeMap<ContentHash, (String, Option<u64>, String)>,
+}
+
+const AWAY: &str = "it is not on this device: get it with `lifeos attachment get`, and export again";
+
+impl From<ExportError> for ClientError {
+    fn from(error: ExportError) -> Self {
+        export_error(error)
+    }
 }
 
 fn export_error(error: ExportError) -> ClientError {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use lifeos_sync_protocol::ids::DocId;
 
+use super::import_attached::FolderFiles;
 use super::{Client, ClientError, ImportEntry, ImportOutcome, ImportReport, Progress, ProgressStep};
 use crate::crypto::{SystemRandom, random_bytes, sha256_plain};
 use crate::document::Document;
-use crate::import::{Candidate, ExistingIndex, Item, Merged, Plan, copy_title, merge, plan, scan};
+use crate::import::{Candidate, ExistingIndex, Item, Merged, Plan, Scan, SkipReason, copy_title, merge, plan, scan};
 use crate::modules::notes::markdown::{self, Derived};
 use crate::modules::notes::note::{self, Draft, Source};
 use crate::modules::notes::whole::WholeNote;
@@ -38,7 +39,7 @@ impl Client {
         progress: Progress<'_>,
     ) -> Result<ImportReport, ClientError> {
         let mut files = scan(path).map_err(|error| ClientError::invalid(format!("the folder to import: {error}")))?;
-        let mut import = Import::new(self, dry_run, files.total())?;
+        let mut import = Import::new(self, dry_run, &files)?;
         progress(import.step());
         loop {
             let batch = files.next_batch(FILES_PER_BATCH, BYTES_PER_BATCH);
@@ -50,7 +51,7 @@ impl Client {
         if !dry_run {
             crate::engine::rest(&self.shared)?;
         }
-        Ok(import.report)
+        Ok(import.finish())
     }
 
     fn source_index(&self) -> Result<ExistingIndex, ClientError> {
@@ -70,6 +71,9 @@ impl Client {
     }
 }
 
+/// What is said of a file that is no note.
+const ATTACHED: &str = "attached to the notes that link to it";
+
 /// One run.
 struct Import<'c> {
     client: &'c Client,
@@ -78,6 +82,8 @@ struct Import<'c> {
     /// Notebook ids by the folders' path.
     notebooks: HashMap<String, String>,
     report: ImportReport,
+    /// What notes may link to.
+    files: FolderFiles,
     /// Items that were counted before the first was read.
     total: u64,
 }
@@ -97,10 +103,11 @@ impl Outcome {
 }
 
 impl<'c> Import<'c> {
-    fn new(client: &'c Client, dry_run: bool, total: u64) -> Result<Self, ClientError> {
+    fn new(client: &'c Client, dry_run: bool, scan: &Scan) -> Result<Self, ClientError> {
+        let (total, files) = (scan.total(), FolderFiles::new(scan.root()));
         let index = client.source_index()?;
         let report = ImportReport { dry_run, ..ImportReport::default() };
-        Ok(Self { client, dry_run, index, notebooks: HashMap::new(), report, total })
+        Ok(Self { client, dry_run, index, notebooks: HashMap::new(), report, files, total })
     }
 
     /// How far it is; files may have been added since they were counted.
@@ -142,7 +149,7 @@ impl<'c> Import<'c> {
             }
         }
         while !planned.is_empty() {
-            self.commit_some(&mut planned)?;
+            self.commit_some(&mut planned, progress)?;
             progress(self.step());
         }
         progress(self.step());
@@ -150,14 +157,18 @@ impl<'c> Import<'c> {
     }
 
     /// Writes files from the front of the queue, at least one, in one commit.
-    fn commit_some(&mut self, planned: &mut VecDeque<(Candidate, Plan, DocId)>) -> Result<(), ClientError> {
+    fn commit_some(
+        &mut self,
+        planned: &mut VecDeque<(Candidate, Plan, DocId)>,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
         let client = self.client;
         let writes = planned.iter().any(|(_, plan, _)| !matches!(plan, Plan::Duplicate { .. } | Plan::Skip { .. }));
         let mut outcomes = Vec::new();
         if self.dry_run || !writes {
             outcomes.extend(planned.drain(..).map(|(file, plan, doc)| {
                 let note = (!matches!(plan, Plan::Create)).then_some(doc);
-                (file.path, Outcome { note, ..foreseen(plan) })
+                (file, Outcome { note, ..foreseen(plan) })
             }));
         } else {
             let started = Instant::now();
@@ -165,7 +176,7 @@ impl<'c> Import<'c> {
                 tx.step(Step::None);
                 while let Some((file, plan, doc)) = planned.pop_front() {
                     let outcome = self.write_file(tx, &file, plan, doc)?;
-                    outcomes.push((file.path, outcome));
+                    outcomes.push((file, outcome));
                     if started.elapsed() > COMMIT_TIME {
                         break;
                     }
@@ -173,8 +184,39 @@ impl<'c> Import<'c> {
                 Ok(())
             })?;
         }
-        outcomes.into_iter().for_each(|(path, outcome)| self.enter(path, outcome));
+        for (file, outcome) in outcomes {
+            self.attach(&file, &outcome, progress)?;
+            self.enter(file.path, outcome);
+        }
         Ok(())
+    }
+
+    /// Attaches what the file links to, unless there is no note of it or that is in the trash. An unchanged file may link to
+    /// others that did change.
+    fn attach(&mut self, file: &Candidate, outcome: &Outcome, progress: Progress<'_>) -> Result<(), ClientError> {
+        let is_taken = match outcome.outcome {
+            ImportOutcome::Created | ImportOutcome::Updated => true,
+            ImportOutcome::Skipped => outcome.reason == SkipReason::Unchanged.to_string(),
+            ImportOutcome::Duplicate | ImportOutcome::Failed => false,
+        };
+        let note = outcome.note.filter(|_| !self.dry_run);
+        if !is_taken || (note.is_none() && !self.dry_run) {
+            return Ok(());
+        }
+        self.files.attach(self.client, (&file.path, &file.text, note.as_ref()), progress)
+    }
+
+    /// The report, in which files that were attached are no more said to be left out.
+    fn finish(mut self) -> ImportReport {
+        let is_attached = |entry: &&mut ImportEntry| {
+            entry.outcome == ImportOutcome::Skipped && entry.note.is_none() && self.files.taken.contains(&entry.path)
+        };
+        for entry in self.report.entries.iter_mut().filter(is_attached) {
+            ATTACHED.clone_into(&mut entry.reason);
+        }
+        self.report.attached = self.files.attached;
+        self.report.problems = self.files.problems;
+        self.report
     }
 
     fn write_file(

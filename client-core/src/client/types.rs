@@ -200,65 +200,6 @@ pub type DocumentHeads = (lifeos_sync_protocol::ids::DocId, Vec<[u8; 32]>);
 /// Progress of long work: how much of how much, and what.
 pub type Progress<'a> = &'a mut (dyn FnMut(ProgressStep) + Send);
 
-/// What happened to one file of an import.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ImportEntry {
-    /// Path below the imported folder.
-    pub path: String,
-    /// `created`, `updated`, `duplicate`, `skipped` or `failed`.
-    pub outcome: ImportOutcome,
-    /// Why, for all but `created`.
-    pub reason: String,
-    /// The note, if there is one.
-    pub note: Option<String>,
-    /// Whether it is a symbolic link: what it leads to was not read here.
-    pub link: bool,
-}
-
-/// What happened to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImportOutcome {
-    /// A new note.
-    Created,
-    /// A note that came from this file before and has now the file's new text.
-    Updated,
-    /// The same bytes under the same file name are there already.
-    Duplicate,
-    /// Unchanged since the last import, or not a Markdown file.
-    Skipped,
-    /// Could not be read.
-    Failed,
-}
-
-/// What an import did or (dry run) would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ImportReport {
-    /// Nothing was written.
-    pub dry_run: bool,
-    /// Counts.
-    pub created: u64,
-    /// Counts.
-    pub updated: u64,
-    /// Counts.
-    pub duplicate: u64,
-    /// Counts.
-    pub skipped: u64,
-    /// Counts.
-    pub failed: u64,
-    /// Every file.
-    pub entries: Vec<ImportEntry>,
-}
-
-/// What an export wrote.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ExportReport {
-    /// Notes written.
-    pub notes: u64,
-    /// Bytes written.
-    pub bytes: u64,
-}
-
 /// What one round of sync did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SyncReport {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use lifeos_sync_protocol::ids::DocId;
 use unicode_normalization::UnicodeNormalization;
 
+use super::links::folded;
 use crate::modules::notes::markdown;
 
 /// Longest name of a file or folder, in bytes of UTF-8.
@@ -128,7 +129,7 @@ fn kept_path(note: &ExportNote) -> Option<&str> {
 }
 
 /// A stored path comes from other devices: it must stay below the export folder.
-fn is_safe(path: &str) -> bool {
+pub(super) fn is_safe(path: &str) -> bool {
     let part = |part: &str| {
         !matches!(part, "" | "." | "..") && part.len() <= NAME_BYTES_MAX && !part.contains(['\0', '\\', ':'])
     };
@@ -136,13 +137,8 @@ fn is_safe(path: &str) -> bool {
     folder.len() < FOLDER_BYTES_MAX && path.split('/').all(part)
 }
 
-fn folders_above(folder: &str) -> Vec<String> {
+pub(super) fn folders_above(folder: &str) -> Vec<String> {
     folder.match_indices('/').map(|(at, _)| folded(&folder[..at])).collect()
-}
-
-/// What two names are compared by.
-fn folded(path: &str) -> String {
-    path.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 
 fn free_path(folder: &str, name: &str, taken: &mut HashSet<String>, next_number: &mut HashMap<String, u32>) -> String {

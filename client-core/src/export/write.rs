@@ -8,7 +8,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::crypto::sha256_plain;
+use crate::crypto::{PlainHasher, sha256_plain};
+
+/// Bytes read at once of a file that may be there already.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// An export cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +56,10 @@ impl Exporter {
     /// # Errors
     /// [`ExportError`]; the file is then as it was.
     pub fn write(&mut self, path: &str, bytes: &[u8]) -> Result<Written, ExportError> {
-        let outside = |part: &str| matches!(part, "" | "." | "..") || (cfg!(windows) && part.contains(['\\', ':']));
-        if path.split('/').any(outside) {
-            return Err(ExportError::Outside);
-        }
-        let target = self.root.join(path);
+        let (target, part) = self.places(path)?;
         if holds(&target, bytes) {
             return Ok(Written::Unchanged);
         }
-        let folder = target.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder)?;
-        let name = sha256_plain(&[path.as_bytes()]);
-        let part = folder.join(format!(".lifeos-{:02x}{:02x}{:02x}{:02x}.part", name[0], name[1], name[2], name[3]));
         let outcome = write_new(&part, bytes).and_then(|()| fs::rename(&part, &target));
         if let Err(error) = outcome {
             let _ = fs::remove_file(&part);
@@ -72,6 +67,45 @@ impl Exporter {
         }
         self.written.push(target);
         Ok(Written::New)
+    }
+
+    /// Makes the file at `path` hold a content of this size and hash, which `fill` writes; a file that does already is not
+    /// touched, and one that could not be written whole is as it was.
+    ///
+    /// # Errors
+    /// [`ExportError`], or what `fill` says.
+    pub fn stream<E: From<ExportError>>(
+        &mut self,
+        path: &str,
+        (size, hash): (u64, &[u8; 32]),
+        fill: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<Written, E> {
+        let (target, part) = self.places(path)?;
+        if has_hash(&target, size, hash) {
+            return Ok(Written::Unchanged);
+        }
+        let written = create_new(&part).map_err(|error| E::from(error.into())).and_then(|mut out| fill(&mut out));
+        let outcome = written.and_then(|()| fs::rename(&part, &target).map_err(|error| E::from(error.into())));
+        if let Err(error) = outcome {
+            let _ = fs::remove_file(&part);
+            return Err(error);
+        }
+        self.written.push(target);
+        Ok(Written::New)
+    }
+
+    /// Where a file goes, and where it is until it is whole; the folder is made.
+    fn places(&self, path: &str) -> Result<(PathBuf, PathBuf), ExportError> {
+        let outside = |part: &str| matches!(part, "" | "." | "..") || (cfg!(windows) && part.contains(['\\', ':']));
+        if path.split('/').any(outside) {
+            return Err(ExportError::Outside);
+        }
+        let target = self.root.join(path);
+        let folder = target.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        let name = sha256_plain(&[path.as_bytes()]);
+        let part = folder.join(format!(".lifeos-{:02x}{:02x}{:02x}{:02x}.part", name[0], name[1], name[2], name[3]));
+        Ok((target, part))
     }
 
     /// Flushes what was written to the disk; gives the number of files.
@@ -98,13 +132,33 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
     same_size && fs::read(path).is_ok_and(|found| found == bytes)
 }
 
+fn has_hash(path: &Path, size: u64, hash: &[u8; 32]) -> bool {
+    if !fs::symlink_metadata(path).is_ok_and(|about| about.is_file() && about.len() == size) {
+        return false;
+    }
+    let (mut hasher, mut buffer) = (PlainHasher::new(), vec![0; BUFFER_BYTES]);
+    let Ok(mut file) = File::open(path) else { return false };
+    loop {
+        match io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return hasher.finish() == *hash,
+            Ok(bytes) => hasher.update(buffer.get(..bytes).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_new(path)?.write_all(bytes)
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
     // Left over from an export that was cut off.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
+    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 #[cfg(unix)]

@@ -207,6 +207,12 @@ impl Iterator for Scan {
 }
 
 impl Scan {
+    /// The folder that paths are below.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// How many items there are in all: names are looked at, and no file is opened.
     #[must_use]
     pub fn total(&self) -> u64 {

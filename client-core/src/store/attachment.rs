@@ -84,11 +84,36 @@ impl Reads<'_> {
         space: &SpaceId,
         note: Option<&DocId>,
     ) -> Result<Vec<NoteAttachmentRow>, StoreError> {
-        let sql = "SELECT d.doc, n.title, a.hash, a.name FROM note_attachment a
+        self.attached(space, note, None)
+    }
+
+    /// The same of one content alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn notes_attaching(
+        &self,
+        space: &SpaceId,
+        note: Option<&DocId>,
+        hash: &ContentHash,
+    ) -> Result<Vec<NoteAttachmentRow>, StoreError> {
+        self.attached(space, note, Some(hash))
+    }
+
+    fn attached(
+        &self,
+        space: &SpaceId,
+        note: Option<&DocId>,
+        hash: Option<&ContentHash>,
+    ) -> Result<Vec<NoteAttachmentRow>, StoreError> {
+        let only = if hash.is_some() { "AND a.hash = ?3" } else { "AND ?3 IS NULL" };
+        let sql = &format!(
+            "SELECT d.doc, n.title, a.hash, a.name FROM note_attachment a
                    JOIN document d ON d.id = a.doc JOIN note n ON n.doc = a.doc AND n.key = ''
-                   WHERE d.space = ?1 AND (d.doc = ?2 OR (?2 IS NULL AND n.trashed_ms IS NULL))
-                   ORDER BY n.title, d.doc, a.name, a.key";
-        self.all(sql, (self.space_row(space)?, note.map(AsRef::as_ref)), |row| {
+                   WHERE d.space = ?1 AND (d.doc = ?2 OR (?2 IS NULL AND n.trashed_ms IS NULL)) {only}
+                   ORDER BY n.title, d.doc, a.name, a.key"
+        );
+        self.all(sql, (self.space_row(space)?, note.map(AsRef::as_ref), hash.map(|hash| hash.0)), |row| {
             Ok(NoteAttachmentRow {
                 note: DocId(row.get(0)?),
                 note_title: row.get(1)?,
@@ -150,6 +175,16 @@ impl Reads<'_> {
     /// [`StoreError`].
     pub fn live_parts(&self, space: &SpaceId, now_ms: i64) -> Result<BTreeSet<EnvelopeId>, StoreError> {
         live(self.conn, self.space_row(space)?, now_ms)
+    }
+
+    /// How many parts all lists of a space name, whether something refers to them or not: at a glance.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn listed_parts(&self, space: &SpaceId) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(length(a.parts)), 0) / 32 FROM attachment a
+                   JOIN document d ON d.id = a.doc WHERE d.space = ?1";
+        self.count(sql, [self.space_row(space)?])
     }
 
     /// Parts that are wanted on this device and not held, in the order in which they are to be fetched.

@@ -43,7 +43,7 @@ fn step(count: usize) {
 
 use std::collections::BTreeMap;
 
-pub(crate) use derive::{Derived, tags_of, title_of};
+pub(crate) use derive::{Derived, percent_decoded, tags_of, title_of};
 pub use derive::{Heading, LinkKind, LinkRef, TAGS_MAX, TITLE_CHARS_MAX, headings, links, plain_text, tags, title};
 pub use front_matter::{FrontMatter, set_property};
 
