@@ -343,6 +343,23 @@ fn a_folder_goes_in_and_comes_out() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["failed"], 1);
     assert!(text(&output.stderr).contains("\"kind\":\"check\""));
+    // A link to nothing is told and no failure; a file that cannot be taken is.
+    let vault = desk.path("pictures");
+    std::fs::create_dir(&vault).unwrap();
+    std::fs::write(vault.join("sea.png"), "a picture").unwrap();
+    std::fs::write(vault.join("Sea.md"), "![[sea.png]]\n![](gone.png)\n").unwrap();
+    desk.init("tablet", None);
+    let report = desk.json("tablet", &["import", "markdown", vault.to_str().unwrap()]);
+    assert_eq!((report["attached"].clone(), report["problems"][0]["line"].clone()), (json!(1), json!(2)));
+    assert_eq!(report["problems"][0]["fault"], "missing");
+    std::fs::write(vault.join("Sea.md"), "![[sea.png]]\n![](../out.png)\n").unwrap();
+    let refused = desk.run("tablet", &["import", "markdown", vault.to_str().unwrap()]);
+    let said = text(&refused.stdout) + &text(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("Sea.md:2 ../out.png: it leads out"), "{said}");
+    let out = desk.path("pictures out");
+    let exported = desk.json("tablet", &["export", out.to_str().unwrap()]);
+    assert_eq!((exported["attachments"].clone(), exported["problems"].clone()), (json!(1), json!([])));
+    assert_eq!(std::fs::read(out.join("sea.png")).unwrap(), b"a picture");
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(crate) struct FilePlan {
     by_name: HashMap<String, BTreeSet<String>>,
     /// By folded name: the number that was free last, so that many files of one name stay cheap.
     next_number: HashMap<String, u64>,
+    /// Below `attachments/`, by content and folded name.
+    below: HashMap<(ContentHash, String), String>,
 }
 
 impl FilePlan {
@@ -145,14 +147,18 @@ impl FilePlan {
             number => format!("{FOLDER}/{stem} ({number}){ending}"),
         };
         let key = folded(&name);
-        // What was placed so before is at some number below; the same content twice costs a second file at worst.
+        if let Some(path) = self.below.get(&(content, key.clone())) {
+            return path.clone();
+        }
         let mut number = self.next_number.get(&key).copied().unwrap_or(1);
         while !self.is_free(&path_of(number), content) {
             number += 1;
         }
         let path = path_of(number);
-        self.next_number.insert(key, number);
-        self.put(path, content)
+        self.next_number.insert(key.clone(), number);
+        let path = self.put(path, content);
+        self.below.insert((content, key), path.clone());
+        path
     }
 
     fn is_free(&self, path: &str, content: ContentHash) -> bool {
