@@ -204,8 +204,11 @@ mod tests {
         ContentHash([seed; 32])
     }
 
+    /// Path, text, and attachments with their names.
+    type Note<'n> = (&'n str, &'n str, &'n [(u8, &'n str)]);
+
     /// Plans notes with their texts and attachments; gives the texts, and the files with their contents.
-    fn planned(notes: &[(&str, &str, &[(u8, &str)])]) -> (Vec<String>, Vec<(String, u8)>) {
+    fn planned(notes: &[Note<'_>]) -> (Vec<String>, Vec<(String, u8)>) {
         let paths: Vec<String> = notes.iter().map(|(path, ..)| (*path).to_owned()).collect();
         let mut plan = FilePlan::new(&paths);
         let placed: Vec<NoteFiles> = notes
