@@ -14,6 +14,7 @@ const PARTS: &[&str] = &[
     "membership",
     "sim",
     "recurrence",
+    "notify",
     "fuzz",
     "sqlcipher",
     "keystore",
@@ -24,6 +25,7 @@ const MUTATIONS: &str = "1000000";
 const HISTORIES: &str = "200000";
 const SEEDS: &str = "10000";
 const RULES: &str = "100000";
+const SCHEDULES: &str = "100000";
 const FUZZ_S: u64 = 60;
 
 /// Runs one part, or all of them.
@@ -47,6 +49,7 @@ fn one(part: &str) -> Outcome {
         "membership" => membership(),
         "sim" => simulations(),
         "recurrence" => recurrence(),
+        "notify" => notifications(),
         "sqlcipher" => sqlcipher(),
         "together" => together(),
         "defences" => without_defences(&[]),
@@ -138,6 +141,17 @@ fn recurrence() -> Outcome {
     });
     let tally = ran.as_deref().map(|said| line_with(said, " rules in ")).unwrap_or_default().to_owned();
     record("recurrence", if tally.is_empty() { RULES } else { &tally }, ran.map(drop))
+}
+
+/// Schedules of the day of devices that ring, none of which CI tries.
+fn notifications() -> Outcome {
+    let name = "whatever_happens_to_devices_each_rings_what_it_must_once_and_nothing_that_is_over";
+    let tests = ["test", "--profile", "ci", "--locked", "-p", "lifeos-client-core", "--lib", "--", "--nocapture", name];
+    let mut tests = cargo(&tests);
+    tests.env("LIFEOS_SCHEDULES", SCHEDULES).env("LIFEOS_SEED", text("date", &["-u", "+%Y%m%d000000"]));
+    let ran = capture(&mut tests, Duration::from_secs(3 * 60 * 60));
+    let tally = ran.as_deref().map(|said| line_with(said, " schedules from seed ")).unwrap_or_default().to_owned();
+    record("notify", if tally.is_empty() { SCHEDULES } else { &tally }, ran.map(drop))
 }
 
 /// The build with an encrypted database: needs libcrypto and its headers, which a machine of CI may lack.

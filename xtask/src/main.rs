@@ -27,7 +27,8 @@ const USAGE: &str = "cargo xtask COMMAND
   fuzz TARGET [--seconds N]
                             one fuzz target on the nightly toolchain
   deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
-                            membership, sim, recurrence, fuzz, sqlcipher; appends to evidence/
+                            membership, sim, recurrence, notify, fuzz, sqlcipher; appends to
+                            evidence/
   deep defences [--together] [--minutes N] [NUMBER...]
                             takes every defence away once (or those of these attacks),
                             or several at once, and looks whether the tests notice;
