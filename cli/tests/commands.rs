@@ -5,6 +5,7 @@
 mod attachments;
 mod contract;
 mod database;
+mod entities;
 mod inside;
 mod jobs;
 mod keys;

@@ -26,7 +26,7 @@ use crate::registry;
 pub use replay::make_again;
 
 /// Which frozen first change a document starts from; also tells what kind of document it is.
-/// Numbers are on the wire and are never reused (`registry::GENESES`).
+/// Numbers are on the wire and are never reused (`registry::genesis`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenesisId(pub u32);
 
@@ -69,6 +69,20 @@ pub enum DocumentError {
         field: &'static str,
         /// What is asked of it, in words.
         rule: &'static str,
+    },
+    /// A change wrote what the field registry does not declare: a fault of this program, nothing was stored.
+    #[error("the edit of a {kind} wrote what is not declared, and nothing was saved: please report this")]
+    Undeclared {
+        /// Kind of the document.
+        kind: &'static str,
+    },
+    /// The document was written by a version whose meaning this one does not know well enough to edit it.
+    #[error("this {kind} was made by a newer version of lifeos and can only be read here: update lifeos to edit it")]
+    NeedsUpdate {
+        /// Kind of the document.
+        kind: &'static str,
+        /// Version of its schema that may edit it.
+        version: u32,
     },
     /// Automerge refused an operation.
     #[error("the document refused the edit")]

@@ -2,8 +2,8 @@
 //! writes the difference; rebuilt from documents they are equal, row for row.
 
 use crate::document::Document;
-use crate::modules::{attachment, notes, space};
-use crate::registry::{ATTACHMENT_GENESIS, NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS};
+use crate::modules::{entity, notes};
+use crate::registry::{self, Projection};
 
 /// A cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,25 +78,29 @@ pub fn project_with_search(document: &Document) -> (Vec<Row>, Option<SearchText>
     project_again(document, &mut Memo::default())
 }
 
+/// Rows, and what search sees.
+pub type Projected = (Vec<Row>, Option<SearchText>);
+
 /// What was read of a document's nested objects, of use as long as changes write to its own map alone.
 #[derive(Debug, Default)]
-pub(crate) struct Memo(Option<notes::markdown::Derived>);
+pub struct Memo(Option<notes::markdown::Derived>);
 
 /// Rows and search text; what `memo` holds is not read again, and afterwards it holds what was read.
 pub(crate) fn project_again(document: &Document, memo: &mut Memo) -> (Vec<Row>, Option<SearchText>) {
-    let (rows, search) = match document.genesis() {
-        NOTE_GENESIS => {
-            let note = notes::project::Projected::new(document, memo.0.take());
-            let projected = (note.rows(), note.search_text());
-            memo.0 = Some(note.into_derived());
-            projected
-        }
-        NOTE_TREE_GENESIS => (notes::tree::project(document), None),
-        SPACE_GENESIS => (space::project(document), None),
-        ATTACHMENT_GENESIS => (attachment::project(document), None),
-        _ => (Vec::new(), None),
+    let Some(kind) = registry::kind(document.genesis()) else { return (Vec::new(), None) };
+    let (rows, search) = match kind.projection {
+        Projection::Own { project, .. } => project(document, memo),
+        Projection::Fields { table, extra } => entity::project(document, kind, table, extra.as_ref()),
     };
     (sorted(rows), search)
+}
+
+/// Rows and search text of a note, not sorted.
+pub(crate) fn note(document: &Document, memo: &mut Memo) -> (Vec<Row>, Option<SearchText>) {
+    let note = notes::project::Projected::new(document, memo.0.take());
+    let projected = (note.rows(), note.search_text());
+    memo.0 = Some(note.into_derived());
+    projected
 }
 
 /// The same of a new note whose document was not built; `updated_ms` is the time of its change.

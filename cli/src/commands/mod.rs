@@ -8,6 +8,7 @@ mod device;
 #[cfg(feature = "discover")]
 mod discover;
 mod doctor;
+mod entity;
 mod epoch;
 mod export;
 mod import;
@@ -69,6 +70,9 @@ pub enum Command {
     /// Arrange notebooks
     #[command(subcommand)]
     Notebook(notebook::NotebookCommand),
+    /// Entities of every kind, by the names of their fields
+    #[command(subcommand)]
+    Entity(entity::EntityCommand),
     /// Find notes by what is in them
     Search(search::Search),
     /// Send and receive
@@ -136,6 +140,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Note(args) => note::run(args, context),
         Command::Attachment(args) => attachment::run(args, context),
         Command::Notebook(args) => notebook::run(args, context),
+        Command::Entity(args) => entity::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),
         Command::Status(args) => status::run(&args, context),

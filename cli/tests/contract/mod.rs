@@ -41,7 +41,13 @@ fn name(args: &[&str]) -> String {
     if let Some((_, same)) = SAME_AS.iter().find(|(other, _)| *other == name) {
         return (*same).into();
     }
-    if PRINT_A_NOTE.contains(&name.as_str()) { "note".into() } else { name }
+    if PRINT_A_NOTE.contains(&name.as_str()) {
+        "note".into()
+    } else if PRINT_AN_ENTITY.contains(&name.as_str()) {
+        "entity".into()
+    } else {
+        name
+    }
 }
 
 /// Flags with which a command prints something else: events until it is stopped, one code, one text.
@@ -79,6 +85,22 @@ const PRINT_A_NOTE: &[&str] = &[
     "note-trash",
     "note-untag",
 ];
+
+/// Commands that print the entity they showed or changed; they share one schema.
+const PRINT_AN_ENTITY: &[&str] = &[
+    "entity-add",
+    "entity-count",
+    "entity-edit",
+    "entity-restore",
+    "entity-row",
+    "entity-row-remove",
+    "entity-row-restore",
+    "entity-show",
+    "entity-trash",
+];
+
+/// What an entity holds is said by the field registry, not by the command.
+const BY_THE_REGISTRY: &[&str] = &["values", "lists"];
 
 /// Names of all commands that do something, as [`name`] gives them.
 fn all() -> Vec<String> {
@@ -128,7 +150,8 @@ fn type_of(value: &Value) -> &'static str {
 fn describe(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let properties: Map<_, _> = map.iter().map(|(key, value)| (key.clone(), describe(value))).collect();
+            let schema = |key: &str, value| if BY_THE_REGISTRY.contains(&key) { json!({}) } else { describe(value) };
+            let properties: Map<_, _> = map.iter().map(|(key, value)| (key.clone(), schema(key, value))).collect();
             let required: Vec<_> = map.keys().collect();
             json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
         }
@@ -236,8 +259,13 @@ fn a_key_that_vanished_a_type_that_changed_and_a_new_key_are_all_noticed() {
 #[test]
 fn every_command_has_a_schema_and_every_schema_a_command() {
     let mut commands: BTreeSet<_> = all().into_iter().collect();
-    commands.retain(|name| !PRINT_A_NOTE.contains(&name.as_str()) && !SAME_AS.iter().any(|(other, _)| other == name));
+    commands.retain(|name| {
+        !PRINT_A_NOTE.contains(&name.as_str())
+            && !PRINT_AN_ENTITY.contains(&name.as_str())
+            && !SAME_AS.iter().any(|(other, _)| other == name)
+    });
     commands.insert("note".into());
+    commands.insert("entity".into());
     commands.extend(FORMS.iter().map(|(command, _, form)| format!("{command}-{form}")));
     let folder = path("x");
     let files = std::fs::read_dir(folder.parent().unwrap()).unwrap();

@@ -17,7 +17,7 @@ use super::CheckpointError;
 use crate::cbor::{Reader, Writer};
 use crate::document::GenesisId;
 use crate::projection::{Row, Value};
-use crate::registry::{TABLES, Table};
+use crate::registry::{self, Table};
 
 const VERSION: u64 = 1;
 /// Most documents in one pack.
@@ -170,7 +170,7 @@ fn encode_value(out: &mut Writer, value: &Value) {
 pub fn decode_rows(bytes: &[u8]) -> Option<Vec<Row>> {
     let mut reader = Reader::new(bytes);
     let mut rows: Vec<Row> = Vec::new();
-    for _ in 0..reader.array(TABLES.len()).ok()? {
+    for _ in 0..reader.array(registry::tables().len()).ok()? {
         decode_table(&mut reader, &mut rows)?;
     }
     reader.end().ok()?;
@@ -181,7 +181,7 @@ pub fn decode_rows(bytes: &[u8]) -> Option<Vec<Row>> {
 fn decode_table(reader: &mut Reader<'_>, rows: &mut Vec<Row>) -> Option<()> {
     (reader.array(2).ok()? == 2).then_some(())?;
     let name = reader.text().ok()?;
-    let table = TABLES.iter().find(|table| table.name == name)?;
+    let table = registry::table(name)?;
     for _ in 0..reader.array(ROWS_MAX.checked_sub(rows.len())?).ok()? {
         rows.push(decode_row(reader, table)?);
     }

@@ -129,9 +129,14 @@ impl From<StoreError> for ClientError {
             | StoreError::UnknownSpace
             | StoreError::UnknownRelay
             | StoreError::WrongKind
+            | StoreError::NoSuchColumn
             | StoreError::NothingToAdopt
             | StoreError::Query(_) => Self::Invalid { message },
-            StoreError::Document(error) if error != DocumentError::Corrupt => Self::Invalid { message },
+            StoreError::Document(error)
+                if !matches!(error, DocumentError::Corrupt | DocumentError::Undeclared { .. }) =>
+            {
+                Self::Invalid { message }
+            }
             error => Self::Storage { message, transient: error.is_transient() },
         }
     }

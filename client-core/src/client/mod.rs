@@ -6,6 +6,7 @@
 //! | `home` | create and open a home, its relay |
 //! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
+//! | `entities` | the same with entities of every kind that declares its fields |
 //! | `import`, `export` | Markdown in and out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
@@ -27,6 +28,7 @@ mod cover;
 mod devices;
 mod diagnostics;
 mod doctor;
+mod entities;
 mod erase;
 mod error;
 mod events;
@@ -75,6 +77,7 @@ pub use crate::link::Comparison;
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use bundle::{BundleBase, BundleExport, BundleImport};
 pub use cover::{CoverOutcome, SpaceCover};
+pub use entities::{Entity, EntityQuery};
 pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
@@ -90,7 +93,7 @@ pub use sync::SyncHandle;
 pub use together::NoteEdits;
 pub use types::*;
 
-pub use crate::store::{DatabaseForm, KeyPlace, KeyProtection};
+pub use crate::store::{Compare, DatabaseForm, EntityMark, KeyPlace, KeyProtection};
 
 /// A home that is open. Cheap to clone; all clones share one store.
 #[derive(Clone)]

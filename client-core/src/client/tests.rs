@@ -69,7 +69,7 @@ fn lose(home: &Path, id: &str) {
     let db = rusqlite::Connection::open(home.join("lifeos.db")).unwrap();
     let find = format!("SELECT id FROM document WHERE doc = x'{id}'");
     let row: i64 = db.query_row(&find, [], |row| row.get(0)).unwrap();
-    let tables = crate::registry::TABLES.iter().map(|table| table.name).chain(["change", "snapshot", "mark"]);
+    let tables = crate::registry::tables().iter().map(|table| table.name).chain(["change", "snapshot", "mark"]);
     for table in tables {
         db.execute(&format!("DELETE FROM {table} WHERE doc = ?1"), [row]).unwrap();
     }

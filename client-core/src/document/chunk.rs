@@ -424,9 +424,38 @@ pub(crate) fn writes_root_only(chunk: &[u8]) -> bool {
     specs(chunk).is_some_and(|specs| !specs.iter().any(|spec| matches!(*spec, spec::OBJ_ACTOR | spec::OBJ_CTR)))
 }
 
-/// The columns of any change. A column that would hold nothing but nulls is not there.
+/// What a change writes into the document's own map.
 #[cfg(any(feature = "io", test))]
-fn specs(chunk: &[u8]) -> Option<Vec<u64>> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RootWrite<'a> {
+    /// The key.
+    pub(crate) key: &'a str,
+    /// A value is set or counted up; else something is deleted, or an object made.
+    pub(crate) is_value: bool,
+}
+
+#[cfg(any(feature = "io", test))]
+const INCREMENT: u64 = 5;
+
+/// Every write of a change into the document's own map; `None` for bytes that are no uncompressed change.
+#[cfg(any(feature = "io", test))]
+pub(crate) fn root_writes(chunk: &[u8]) -> Option<Vec<RootWrite<'_>>> {
+    let columns = Columns::read(behind_head(chunk)?)?;
+    let mut objects = columns.runs::<u64>(spec::OBJ_CTR);
+    let (mut keys, mut actions) = (columns.runs::<&str>(spec::KEY_STR), columns.runs::<u64>(spec::ACTION));
+    let mut writes = Vec::new();
+    while !actions.is_over() {
+        let (object, key, action) = (objects.next()?, keys.next()?, actions.next()??);
+        if let (None, Some(key)) = (object, key) {
+            writes.push(RootWrite { key, is_value: matches!(action, SET | INCREMENT) });
+        }
+    }
+    Some(writes)
+}
+
+/// The columns' table and data of any change.
+#[cfg(any(feature = "io", test))]
+fn behind_head(chunk: &[u8]) -> Option<Cursor<'_>> {
     let mut cursor = Cursor(chunk.get(HEAD_BYTES - 1..)?);
     (cursor.take(1)? == [TYPE_CHANGE]).then_some(())?;
     let mut body = Cursor(cursor.prefixed()?);
@@ -440,6 +469,13 @@ fn specs(chunk: &[u8]) -> Option<Vec<u64>> {
     for _ in 0..body.unsigned()? {
         body.prefixed()?;
     }
+    Some(body)
+}
+
+/// The columns of any change. A column that would hold nothing but nulls is not there.
+#[cfg(any(feature = "io", test))]
+fn specs(chunk: &[u8]) -> Option<Vec<u64>> {
+    let mut body = behind_head(chunk)?;
     let columns = body.unsigned().filter(|columns| *columns <= COLUMNS_MAX)?;
     (0..columns).map(|_| body.unsigned().and_then(|spec| body.unsigned().map(|_| spec))).collect()
 }

@@ -8,6 +8,8 @@
 //! Two devices that add one content at once make parts of their own; their lists stand beside each other in the one
 //! document until somebody writes over both, and either is enough to get the content.
 
+pub mod declared;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,7 +1,23 @@
-//! The modules: one folder each.
+//! The modules: one folder each. A new one stands in [`MODULES`], and everything else follows from what it declares
+//! (docs/MODULES.md).
 pub mod attachment;
+pub mod contacts;
+pub mod entity;
 pub mod noted;
 pub mod notes;
 pub mod rank;
 pub mod register;
 pub mod space;
+#[cfg(test)]
+pub(crate) mod specimen;
+
+use crate::registry::Module;
+
+/// Every module.
+pub static MODULES: &[&Module] = &[
+    &notes::declared::MODULE,
+    &space::declared::MODULE,
+    &contacts::declared::MODULE,
+    #[cfg(test)]
+    &specimen::MODULE,
+];

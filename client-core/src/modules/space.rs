@@ -1,5 +1,7 @@
 //! Settings of a space: what its devices and members are called.
 
+pub mod declared;
+
 use automerge::AutoCommit;
 use lifeos_sync_protocol::ids::{MemberId, SignPk, SpaceId};
 

@@ -90,7 +90,7 @@ impl Store {
         let mut documents = select.query([reads.space_row(space)?])?;
         while let Some(document) = documents.next()? {
             let doc: [u8; 16] = document.get(1)?;
-            for row in rows::load(&self.conn, document.get(0)?)? {
+            for row in rows::load_all(&self.conn, document.get(0)?)? {
                 hash.update(&doc);
                 hash_row(&mut hash, &row);
             }
@@ -251,7 +251,7 @@ fn check_document(conn: &Connection, row: &DocRow, waits: bool, findings: &mut F
     if row.unverified != 0 || is_marked(conn, Mark::Project, row.id)? {
         return Ok(());
     }
-    if rows::load(conn, row.id)? != projected {
+    if rows::load_all(conn, row.id)? != projected {
         findings.rows.push(row.doc);
     }
     let indexed = reads.one("SELECT 1 FROM search WHERE rowid = ?1", [row.id], |_| Ok(()))?.is_some();

@@ -8,11 +8,11 @@ use super::documents::{Cache, Unbuilt, Workspace};
 use super::erase::{self, Effect};
 use super::{Reads, Step, Store, StoreError, Timed, begin, schema, undo};
 use crate::delta::CHANGE_BYTES_MAX;
-use crate::document::{Document, GenesisId};
+use crate::document::{Document, DocumentError, GenesisId};
 use crate::metrics::Work;
 use crate::modules::notes::whole::WholeNote;
 use crate::projection;
-use crate::registry::NOTE_GENESIS;
+use crate::registry::{NOTE_GENESIS, door};
 
 /// What one commit changed; events are built from it, after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,8 +33,16 @@ pub struct Tx<'s> {
     /// Documents that go with this commit: heads, and where something of them goes on.
     erased: Vec<(DocId, Vec<[u8; 32]>, Option<DocId>)>,
     bytes: usize,
-    /// A change was made that no envelope can carry: the whole write must not be stored.
-    too_large: bool,
+    /// A change was made that must not be stored, and with it the whole write.
+    refused: Option<Refused>,
+}
+
+/// Why a change that was made must not be stored.
+enum Refused {
+    /// No envelope can carry it.
+    TooLarge,
+    /// It writes what it must not.
+    NotAdmitted(DocumentError),
 }
 
 impl Store {
@@ -119,7 +127,7 @@ impl<'s> Tx<'s> {
             changes: Vec::new(),
             erased: Vec::new(),
             bytes: 0,
-            too_large: false,
+            refused: None,
         }
     }
 
@@ -128,7 +136,8 @@ impl<'s> Tx<'s> {
     ///
     /// # Errors
     /// Whatever `edit` returns; [`StoreError::WrongKind`] when the document has another genesis;
-    /// [`StoreError::EditTooLarge`], after which the whole write fails.
+    /// [`StoreError::EditTooLarge`] and [`StoreError::Document`] for a change that must not be stored, after which the
+    /// whole write fails.
     pub fn edit<T, E: From<StoreError>>(
         &mut self,
         doc: &DocId,
@@ -139,8 +148,12 @@ impl<'s> Tx<'s> {
         let (value, change) = work.entry.document.edit(self.now_ms, edit)?;
         if let Some(change) = change {
             if change.bytes.len() > CHANGE_BYTES_MAX {
-                self.too_large = true;
+                self.refused = Some(Refused::TooLarge);
                 return Err(StoreError::EditTooLarge.into());
+            }
+            if let Err(error) = door::admit(&work.entry.document, &change.bytes) {
+                self.refused = Some(Refused::NotAdmitted(error.clone()));
+                return Err(StoreError::from(error).into());
             }
             self.changes.push((*doc, change.hash));
             self.bytes += change.bytes.len();
@@ -223,8 +236,10 @@ impl<'s> Tx<'s> {
     }
 
     fn store(mut self) -> Result<Workspace<'s>, StoreError> {
-        if self.too_large {
-            return Err(StoreError::EditTooLarge);
+        match self.refused.take() {
+            None => {}
+            Some(Refused::TooLarge) => return Err(StoreError::EditTooLarge),
+            Some(Refused::NotAdmitted(error)) => return Err(error.into()),
         }
         self.documents.store()?;
         undo::record(self.conn, self.documents.space.row, self.step, &self.changes)?;

@@ -446,7 +446,7 @@ impl<'s> Workspace<'s> {
         let sql = "DELETE FROM damaged WHERE space = ?1 AND doc = ?2";
         self.conn.prepare_cached(sql)?.execute((row.space, packed.doc.as_ref()))?;
         rows::write_difference(self.conn, row.id, &[], rows)?;
-        if registry::kind(packed.genesis).is_some_and(|kind| kind.searched) {
+        if registry::kind(packed.genesis).is_some_and(registry::Kind::is_searched) {
             mark(self.conn, Mark::Search, row.id)?;
         }
         self.unbuilt.push(packed.doc);
@@ -610,7 +610,7 @@ fn remove_document(conn: &Connection, entry: &mut Entry) -> Result<(), StoreErro
     let id = std::mem::take(&mut entry.row.id);
     let old = match entry.rows.take() {
         Some(known) => known,
-        None => rows::load(conn, id)?,
+        None => rows::load_all(conn, id)?,
     };
     rows::write_difference(conn, id, &old, &[])?;
     search::index(conn, id, None)?;
@@ -676,7 +676,7 @@ fn store_projection(
     let (new, text) = projected.unwrap_or_else(|| projection::project_again(&entry.document, &mut entry.memo));
     let old = match entry.rows.take() {
         Some(known) => known,
-        None => rows::load(conn, entry.row.id)?,
+        None => rows::load(conn, entry.row.id, entry.row.genesis)?,
     };
     rows::write_difference(conn, entry.row.id, &old, &new)?;
     entry.rows = Some(new);
@@ -753,7 +753,7 @@ fn update_row(conn: &Connection, entry: &Entry) -> Result<(), StoreError> {
 fn verify_entry(conn: &Connection, mut entry: Entry, now_ms: i64) -> Result<Entry, StoreError> {
     let project = || projection::project_with_search(&entry.document);
     let projected = catch_unwind(AssertUnwindSafe(project)).map_err(|_| DocumentError::Corrupt)?;
-    let old = rows::load(conn, entry.row.id)?;
+    let old = rows::load_all(conn, entry.row.id)?;
     // Rows of other projections were not taken over: there is nothing to compare.
     let were_right = old.is_empty() || old == projected.0 || is_marked(conn, Mark::Project, entry.row.id)?;
     unmark(conn, Mark::Project, entry.row.id)?;
@@ -770,7 +770,7 @@ fn verify_entry(conn: &Connection, mut entry: Entry, now_ms: i64) -> Result<Entr
 
 /// Removes what is stored of a document that cannot be used.
 pub(super) fn remove_row(conn: &Connection, id: i64) -> Result<(), StoreError> {
-    rows::write_difference(conn, id, &rows::load(conn, id)?, &[])?;
+    rows::write_difference(conn, id, &rows::load_all(conn, id)?, &[])?;
     search::index(conn, id, None)?;
     for table in ["change", "snapshot", "mark"] {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE doc = ?1"))?.execute([id])?;
@@ -786,7 +786,7 @@ pub(super) fn renew_rows(
     document: Document,
     projected: Projected,
 ) -> Result<(), StoreError> {
-    let (old, hash) = (rows::load(conn, row.id)?, projected.1.as_ref().map(search_hash));
+    let (old, hash) = (rows::load(conn, row.id, row.genesis)?, projected.1.as_ref().map(search_hash));
     let is_right = old == projected.0 && row.search_hash == hash;
     // The same text may have been split into words otherwise.
     if hash.is_some() || row.search_hash.is_some() {

@@ -28,7 +28,7 @@ use crate::envelope;
 use crate::fence::is_genesis_actor;
 use crate::keys::{DeviceKeys, SealKey};
 use crate::modules::notes::{attachments, note};
-use crate::registry::{KINDS, NOTE_GENESIS};
+use crate::registry::{self, NOTE_GENESIS};
 
 /// Key of the mark that bytes of erased documents may still lie in the database's files.
 const SCRUB: &str = "scrub";
@@ -521,7 +521,7 @@ fn is_alone_up_to(
 
 /// Documents of which a space has one each.
 pub(super) fn is_singleton(space: &SpaceId, doc: &DocId) -> bool {
-    KINDS.iter().any(|kind| singleton_doc_id(space, kind.name, "") == *doc)
+    registry::kinds().any(|kind| singleton_doc_id(space, kind.name, "") == *doc)
 }
 
 impl Reads<'_> {

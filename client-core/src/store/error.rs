@@ -99,6 +99,9 @@ pub enum StoreError {
     /// The document exists and is of another kind.
     #[error("the document is of another kind: check the id")]
     WrongKind,
+    /// No such field, list or column to filter or order by.
+    #[error("there is no such field to filter or order by: `lifeos entity fields KIND` shows them")]
+    NoSuchColumn,
     /// One edit made a change that no envelope can carry.
     #[error("the edit is too large to be synced as one: split it")]
     EditTooLarge,

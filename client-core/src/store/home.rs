@@ -294,7 +294,7 @@ pub(super) fn open_file(path: &Path, mode: OpenFlags, key: Option<&DatabaseKey>)
 }
 
 fn configure(conn: &Connection) -> Result<(), StoreError> {
-    conn.set_prepared_statement_cache_capacity(128);
+    conn.set_prepared_statement_cache_capacity(256);
     // Else every new value of a range or limit makes SQLite prepare the statement again, which costs more than running it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     for (name, value) in [("foreign_keys", "ON"), ("trusted_schema", "OFF"), ("cell_size_check", "ON")] {

@@ -6,7 +6,7 @@ use jiff::{Span, Zoned};
 
 use super::spread::spread;
 use crate::document::GenesisId;
-use crate::registry::KINDS;
+use crate::registry::{Kind, kinds};
 
 /// Most terms of a query.
 const TERMS_MAX: usize = 32;
@@ -192,9 +192,10 @@ impl<'t> Term<'t> {
                 None => Condition::Property(text.to_owned(), None),
             },
             Some("type") => {
-                let kind = KINDS.iter().find(|kind| kind.searched && kind.name.eq_ignore_ascii_case(text));
-                let names = KINDS.iter().filter(|kind| kind.searched).map(|kind| kind.name);
-                Condition::Type(kind.ok_or_else(|| unknown("type", text, names))?.genesis)
+                let searched = || kinds().filter(|kind| kind.is_searched());
+                let kind = searched().find(|kind| kind.name.eq_ignore_ascii_case(text));
+                let names = searched().map(|kind| kind.name);
+                Condition::Type(kind.map(Kind::genesis).ok_or_else(|| unknown("type", text, names))?)
             }
             Some("has") => {
                 let one = text.strip_suffix('s').unwrap_or(text);

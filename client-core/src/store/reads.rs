@@ -262,7 +262,7 @@ impl<'c> Reads<'c> {
     /// [`StoreError`].
     pub fn rows(&self, space: &SpaceId, doc: &DocId) -> Result<Vec<Row>, StoreError> {
         match DocRow::find(self.conn, self.space_row(space)?, doc)? {
-            Some(row) => rows::load(self.conn, row.id),
+            Some(row) => rows::load_all(self.conn, row.id),
             None => Ok(Vec::new()),
         }
     }

@@ -8,10 +8,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params_from_iter};
 
 use super::StoreError;
+use crate::document::GenesisId;
 use crate::projection::{Row, Value};
-use crate::registry::{TABLES, Table};
+use crate::registry::{self, Table};
 
-/// The statements of one table.
+/// The statements of one table. Columns stand in quotes: a field may be called as SQL calls something.
 struct Sql {
     table: &'static Table,
     select: String,
@@ -22,7 +23,7 @@ struct Sql {
 impl Sql {
     fn new(table: &'static Table) -> Self {
         let columns: String = table.columns.iter().fold(String::new(), |mut names, column| {
-            let _ = write!(names, ", {}", column.name);
+            let _ = write!(names, ", \"{}\"", column.name);
             names
         });
         let places: String = (0..table.columns.len()).fold(String::new(), |mut places, index| {
@@ -43,7 +44,7 @@ impl Sql {
 fn statements() -> &'static [Sql] {
     static STATEMENTS: OnceLock<Vec<Sql>> = OnceLock::new();
     STATEMENTS.get_or_init(|| {
-        let mut statements: Vec<Sql> = TABLES.iter().map(Sql::new).collect();
+        let mut statements: Vec<Sql> = registry::tables().iter().map(Sql::new).collect();
         statements.sort_by_key(|sql| sql.table.name);
         statements
     })
@@ -55,22 +56,34 @@ fn of_table(name: &str) -> Result<&'static Sql, StoreError> {
     found.ok_or(StoreError::Corrupt { what: "a projection names a table that is not registered" })
 }
 
-/// Reads the rows of one document, sorted by (table, key).
-pub(super) fn load(conn: &Connection, doc: i64) -> Result<Vec<Row>, StoreError> {
+/// Reads the rows of one document in the tables of its kind, sorted by (table, key).
+pub(super) fn load(conn: &Connection, doc: i64, genesis: GenesisId) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
-    for sql in statements() {
-        let mut select = conn.prepare_cached(&sql.select)?;
-        let mut found = select.query([doc])?;
-        while let Some(row) = found.next()? {
-            let values = (1..=sql.table.columns.len()).map(|column| Ok(value(row.get_ref(column)?)));
-            let values = values.collect::<Result<_, rusqlite::Error>>()?;
-            rows.push(Row { table: sql.table.name, key: row.get(0)?, values });
-        }
+    for table in registry::tables_of(genesis) {
+        load_table(conn, doc, of_table(table.name)?, &mut rows)?;
     }
     Ok(rows)
 }
 
-fn value(cell: ValueRef<'_>) -> Value {
+/// The same of every table: also what never should have come into those of other kinds.
+pub(super) fn load_all(conn: &Connection, doc: i64) -> Result<Vec<Row>, StoreError> {
+    let mut rows = Vec::new();
+    statements().iter().try_for_each(|sql| load_table(conn, doc, sql, &mut rows))?;
+    Ok(rows)
+}
+
+fn load_table(conn: &Connection, doc: i64, sql: &Sql, rows: &mut Vec<Row>) -> Result<(), StoreError> {
+    let mut select = conn.prepare_cached(&sql.select)?;
+    let mut found = select.query([doc])?;
+    while let Some(row) = found.next()? {
+        let values = (1..=sql.table.columns.len()).map(|column| Ok(value(row.get_ref(column)?)));
+        let values = values.collect::<Result<_, rusqlite::Error>>()?;
+        rows.push(Row { table: sql.table.name, key: row.get(0)?, values });
+    }
+    Ok(())
+}
+
+pub(super) fn value(cell: ValueRef<'_>) -> Value {
     match cell {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Int(number),
@@ -120,7 +133,7 @@ fn update(conn: &Connection, doc: i64, old: &Row, new: &Row) -> Result<(), Store
     for ((column, _), value) in columns.iter().zip(&old.values).zip(&new.values).filter(|((_, old), new)| old != new) {
         values.push(value.clone());
         let separator = if values.len() > 3 { ", " } else { "" };
-        let _ = write!(sql, "{separator}{} = ?{}", column.name, values.len());
+        let _ = write!(sql, "{separator}\"{}\" = ?{}", column.name, values.len());
     }
     sql.push_str(" WHERE doc = ?1 AND key = ?2");
     match conn.prepare_cached(&sql)?.execute(params_from_iter(&values))? {

@@ -4,8 +4,10 @@
 //! Row ids never leave the device: `document.id`, `stream.id` and `space.id` stand for the long ids in every
 //! other table. `envelope.position` is `stream.id << 32 | seq`, so that one B-tree serves every stream.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::StoreError;
 use crate::crypto;
@@ -406,25 +408,88 @@ pub(super) fn remove_meta(conn: &Connection, key: &str) -> Result<(), StoreError
 /// The order of the list of notes, so that its first screen reads its first rows only.
 const NOTE_LIST_INDEX: &str = "CREATE INDEX note_list ON note(trashed_ms, pinned, updated_ms);\n";
 
+/// Words that SQLite takes for no column's name unless they stand in quotes. The others stay without: tables made by
+/// earlier versions are known again by their text.
+const RESERVED: &[&str] = &[
+    "add",
+    "all",
+    "alter",
+    "and",
+    "as",
+    "between",
+    "case",
+    "check",
+    "collate",
+    "commit",
+    "constraint",
+    "create",
+    "default",
+    "delete",
+    "distinct",
+    "drop",
+    "else",
+    "escape",
+    "exists",
+    "foreign",
+    "from",
+    "group",
+    "having",
+    "in",
+    "index",
+    "insert",
+    "into",
+    "is",
+    "join",
+    "limit",
+    "not",
+    "nothing",
+    "null",
+    "on",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "returning",
+    "select",
+    "set",
+    "table",
+    "then",
+    "to",
+    "transaction",
+    "union",
+    "unique",
+    "update",
+    "using",
+    "values",
+    "when",
+    "where",
+];
+
+fn named(column: &str) -> Cow<'_, str> {
+    if RESERVED.contains(&column) { Cow::Owned(format!("\"{column}\"")) } else { Cow::Borrowed(column) }
+}
+
 /// `CREATE TABLE` and `CREATE INDEX` of one projection table.
 fn projection_ddl(table: &Table) -> String {
     let mut sql = format!("CREATE TABLE {}(doc INTEGER NOT NULL, key TEXT NOT NULL", table.name);
     for column in table.columns {
-        let _ = write!(sql, ", {} {}", column.name, column.sql_type);
+        let _ = write!(sql, ", {} {}", named(column.name), column.sql_type);
     }
     sql.push_str(", PRIMARY KEY(doc, key)) WITHOUT ROWID;\n");
     for column in table.columns.iter().filter(|column| column.indexed) {
-        let _ = writeln!(sql, "CREATE INDEX {0}_{1} ON {0}({1});", table.name, column.name);
+        let _ = writeln!(sql, "CREATE INDEX {0}_{1} ON {0}({2});", table.name, column.name, named(column.name));
     }
     if table.name == registry::NOTE.name {
         sql.push_str(NOTE_LIST_INDEX);
+    } else if table.columns.starts_with(registry::STANDARD) {
+        let _ = writeln!(sql, "CREATE INDEX {0}_list ON {0}(trashed_ms, updated_ms);", table.name);
     }
     sql
 }
 
 /// What the projections of this version look like: their version and a hash of their tables.
 pub(super) fn projection_stamp() -> Vec<u8> {
-    let ddl: String = registry::TABLES.iter().map(projection_ddl).collect();
+    let ddl: String = registry::tables().iter().map(projection_ddl).collect();
     let mut stamp = registry::PROJECTION_VERSION.to_be_bytes().to_vec();
     stamp.extend_from_slice(&crypto::sha256_plain(&[ddl.as_bytes()])[..8]);
     stamp
@@ -441,14 +506,14 @@ pub(super) fn recreate_projections(conn: &Connection) -> Result<(), StoreError> 
     for table in String::from_utf8_lossy(&known).split('\n').filter(|name| is_plain_name(name)) {
         conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
     }
-    for table in registry::TABLES {
+    for table in registry::tables() {
         conn.execute_batch(&projection_ddl(table))?;
     }
     put_projection_tables(conn)
 }
 
 fn put_projection_tables(conn: &Connection) -> Result<(), StoreError> {
-    let names: Vec<&str> = registry::TABLES.iter().map(|table| table.name).collect();
+    let names: Vec<&str> = registry::tables().iter().map(|table| table.name).collect();
     put_meta(conn, "projection_tables", names.join("\n").as_bytes())
 }
 
@@ -458,11 +523,11 @@ pub(super) fn renew_projections(conn: &Connection) -> Result<(), StoreError> {
     let known = meta(conn, "projection_tables")?.unwrap_or_default();
     let known = String::from_utf8_lossy(&known).into_owned();
     for table in known.split('\n').filter(|name| is_plain_name(name)) {
-        if !registry::TABLES.iter().any(|kept| kept.name == table) {
+        if !registry::tables().iter().any(|kept| kept.name == table) {
             conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
         }
     }
-    for table in registry::TABLES {
+    for table in registry::tables() {
         let ddl = projection_ddl(table);
         let wanted: Vec<&str> = ddl.split_terminator(";\n").collect();
         let sql = "SELECT name, sql FROM sqlite_schema WHERE tbl_name = ?1 AND sql IS NOT NULL";
@@ -515,7 +580,7 @@ mod tests {
         migrate(&mut conn).unwrap();
         recreate_projections(&conn).unwrap();
         recreate_projections(&conn).unwrap();
-        assert!(registry::TABLES.iter().all(|table| is_plain_name(table.name)));
+        assert!(registry::tables().iter().all(|table| is_plain_name(table.name)));
     }
 
     #[test]

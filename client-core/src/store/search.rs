@@ -272,7 +272,7 @@ fn select(conn: &Connection, table: &str, space: i64, query: &Query, limit: u32)
     // CROSS JOIN keeps the index outermost, so that its own order by rank is used and snippets are made only
     // for the rows that are given out.
     let mut sql = format!(
-        "SELECT d.doc, n.title, snippet({table}, -1, '[', ']', '…', 16), -{table}.rank
+        "SELECT d.doc, coalesce(n.title, {table}.title), snippet({table}, -1, '[', ']', '…', 16), -{table}.rank
          FROM {table} CROSS JOIN document d ON d.id = {table}.rowid LEFT JOIN note n ON n.doc = d.id
          WHERE {table} MATCH ?1 AND d.space = ?2"
     );
@@ -313,10 +313,15 @@ fn hits(conn: &Connection, sql: &str, values: Vec<SqlValue>) -> Result<Vec<Hit>,
     let rows = select.query_map(params_from_iter(values), |row| {
         Ok(Hit {
             doc: DocId(row.get(0)?),
-            title: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
+            // Of what is no note the index knows the title, the first line of what has its weight.
+            title: row.get::<_, Option<String>>(1)?.map(first_line).unwrap_or_default(),
             snippet: join(row.get(2)?),
             score: row.get(3)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn first_line(title: String) -> String {
+    join(title.split_once('\n').map_or(title.clone(), |(first, _)| first.to_owned()))
 }

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use super::documents::{DocRow, Mark, mark_all, renew_rows, unmark};
 use super::{Reads, Store, StoreError, begin, schema, search};
 use crate::projection;
-use crate::registry::{Essential, KINDS};
+use crate::registry::{Essential, kinds};
 
 /// Documents projected again before a home is open: all of a small one.
 const AT_OPEN: usize = 64;
@@ -38,9 +38,9 @@ impl Store {
         let transaction = begin(&self.conn)?;
         schema::renew_projections(&transaction)?;
         mark_all(&transaction, Mark::Project)?;
-        for kind in KINDS.iter().filter(|kind| kind.essential == Essential::Always) {
+        for kind in kinds().filter(|kind| kind.essential == Essential::Always) {
             let sql = "SELECT id FROM document WHERE genesis = ?1 AND unverified = 0";
-            for id in (Reads { conn: &transaction }).all(sql, [kind.genesis.0], |row| row.get(0))? {
+            for id in (Reads { conn: &transaction }).all(sql, [kind.genesis().0], |row| row.get(0))? {
                 project_again(&transaction, id)?;
             }
         }

@@ -17,6 +17,7 @@ mod invitations;
 mod linking;
 mod membership;
 mod memory;
+mod modules;
 mod peer;
 mod presence;
 mod program;
@@ -77,6 +78,7 @@ const TABLES: &[&[Defence]] = &[
     presence::TABLE,
     relay::TABLE,
     reminders::TABLE,
+    modules::TABLE,
     peer::TABLE,
     wakeups::TABLE,
     linking::TABLE,

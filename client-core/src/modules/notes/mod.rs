@@ -5,6 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `declared` | kinds, fields, tables |
 //! | `note` | create, title, Markdown, pin, move, trash |
 //! | `body` | the text object: read, replace by difference, splice, todos |
 //! | `front` | front matter and properties |
@@ -18,6 +19,7 @@
 
 pub mod attachments;
 pub mod body;
+pub mod declared;
 pub mod front;
 pub mod history;
 pub mod markdown;

@@ -1,11 +1,12 @@
 //! A note as a whole: create, title, Markdown, pin, move, trash.
 
-use automerge::{AutoCommit, ChangeHash, ROOT, ReadDoc, ScalarValue, legacy};
+use automerge::{AutoCommit, ScalarValue};
 
 use super::markdown::{self, Parsed};
 use super::{body, front, tags};
-use crate::document::{Document, DocumentError};
-use crate::modules::register::{clear, flag, is_set, line, put, text, time};
+use crate::document::DocumentError;
+pub use crate::modules::entity::is_edited_after_trash;
+use crate::modules::register::{clear, flag, is_set, line, put, text};
 use crate::registry::NOTE_GENESIS;
 
 /// What to make a note from.
@@ -130,26 +131,4 @@ pub fn restore(doc: &mut AutoCommit) -> Result<(), DocumentError> {
 pub fn markdown_of(doc: &AutoCommit) -> Result<String, DocumentError> {
     let parsed = Parsed { front_matter: front::effective(doc), body: body::read(doc, None)? };
     Ok(markdown::render(&parsed))
-}
-
-/// Whether a trashed note was edited by a change that does not come before its tombstone (on another device, or
-/// here later). Changes that only write the tombstone do not count.
-#[must_use]
-pub fn is_edited_after_trash(document: &Document) -> bool {
-    let doc = document.read();
-    if time(doc, "del").is_none() {
-        return false;
-    }
-    let tombstone = doc.get(ROOT, "del").ok().flatten().and_then(|(_, op)| doc.hash_for_opid(&op));
-    tombstone.is_some_and(|tombstone| document.heads() != [tombstone] && edits_beside(document, tombstone))
-}
-
-fn edits_beside(document: &Document, tombstone: ChangeHash) -> bool {
-    // Reading changes asks for `&mut`; trashed notes with more heads than their tombstone are few.
-    let changes = document.read().clone().get_changes(&[tombstone]);
-    let only_tombstone = |change: &automerge::Change| {
-        let operations = change.decode().operations;
-        operations.iter().all(|op| matches!(&op.key, legacy::Key::Map(key) if key == "del"))
-    };
-    !changes.iter().all(only_tombstone)
 }

@@ -51,7 +51,7 @@ impl Tree {
     pub fn read(doc: &AutoCommit) -> Self {
         let (mut tree, mut writes) = (Self::default(), Vec::new());
         for item in doc.map_range(ROOT, ..) {
-            let Some((id, field)) = item.key.split_once(':') else { continue };
+            let Some((id, field)) = item.key.split_once(':').filter(|(id, _)| *id != "schema") else { continue };
             let node = tree.nodes.entry(id.to_owned()).or_default();
             let Some(value) = owned(&item.value) else { continue };
             match (field, as_text(&value)) {

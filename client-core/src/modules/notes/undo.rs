@@ -14,12 +14,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::transaction::Transactable;
-use automerge::{AutoCommit, ChangeHash, ObjId, Patch, PatchAction, ROOT, ReadDoc, ScalarValue, Value};
+use automerge::{AutoCommit, ChangeHash, ObjId, Patch, PatchAction, Prop, ROOT, ReadDoc, ScalarValue, Value};
 
 use super::body::{self, BLOCK, Flat, Marker, Script, Step, compose_positions, push};
 use crate::document::{DocumentError, GenesisId};
 use crate::modules::register::put;
-use crate::registry::{self, FieldType, NOTE_GENESIS, NOTE_TREE_GENESIS};
+use crate::registry::{self, Crdt, FieldType, Kind, NOTE_TREE_GENESIS};
 
 /// Writes the inverse of `change` onto the document as it is now. To be run as a whole edit: it must come before
 /// any other write of the same edit.
@@ -32,21 +32,26 @@ pub fn apply_undo(
     change: &ChangeHash,
     now_ms: i64,
 ) -> Result<(), DocumentError> {
+    let kind = registry::kind(genesis).ok_or(DocumentError::UnknownGenesis(genesis.0))?;
     let unknown = DocumentError::InvalidEdit("there is no such change");
     let before = doc.get_change_meta_by_hash(change).ok_or(unknown)?.deps;
     let span = Span { now: doc.get_heads(), before, after: vec![*change] };
     let patches = doc.diff(&span.before, &span.after);
-    let body = if genesis == NOTE_GENESIS { Some(Reverted::new(doc, &span)?) } else { None };
-    let entities = undo_creations(doc, genesis, &span, &changed_keys(&patches), now_ms)?;
+    let mut texts = Vec::new();
+    for field in kind.fields.iter().filter(|field| field.crdt == Crdt::Text) {
+        texts.push(Reverted::new(doc, field.key, &span)?);
+    }
+    let entities = undo_creations(doc, kind, &span, &changed_keys(&patches), now_ms)?;
     if entities.contains("") {
         return Ok(());
     }
     for key in changed_keys(&patches) {
-        if !entities.contains(entity_of(&key)) {
+        if !entities.contains(entity_of(kind, &key)) {
             undo_register(doc, genesis, &span, &key)?;
         }
     }
-    body.map_or(Ok(()), |body| body.write(doc))
+    undo_increments(doc, &patches)?;
+    texts.iter().try_for_each(|text| text.write(doc))
 }
 
 /// The three states an undo looks at.
@@ -64,32 +69,60 @@ fn changed_keys(patches: &[Patch]) -> BTreeSet<String> {
     keys.collect()
 }
 
-/// The entity a key belongs to: a notebook's id, or nothing for the note itself.
-fn entity_of(key: &str) -> &str {
+/// The entity a key belongs to: a notebook's id, an entry's `family/id`, or nothing for the document itself.
+fn entity_of<'k>(kind: &Kind, key: &'k str) -> &'k str {
+    if let Some(family) = kind.field(key).and_then(|field| kind.family(field.family()?)) {
+        let id = &key[family.name.len() + 1..];
+        return &key[..key.len() - id.split_once(':').map_or(0, |(_, name)| name.len() + 1)];
+    }
     key.split_once(':').filter(|(id, _)| registry::is_id(id)).map_or("", |(id, _)| id)
 }
 
-/// What the change made gets a tombstone; returns the entities, `""` for the note.
+/// What the change made gets a tombstone; returns the entities, `""` for the document itself.
 fn undo_creations(
     doc: &mut AutoCommit,
-    genesis: GenesisId,
+    kind: &Kind,
     span: &Span,
     keys: &BTreeSet<String>,
     now_ms: i64,
 ) -> Result<BTreeSet<String>, DocumentError> {
     let mut made = BTreeSet::new();
     for key in keys {
-        let tombstone = match (genesis, key.as_str()) {
-            (NOTE_GENESIS, "created") => "del".to_owned(),
-            (NOTE_TREE_GENESIS, name) if name.ends_with(":name") => format!("{}:del", entity_of(name)),
+        let entity = entity_of(kind, key);
+        let tombstone = match key.as_str() {
+            "created" => "del".to_owned(),
+            name if kind.genesis() == NOTE_TREE_GENESIS && name.ends_with(":name") => format!("{entity}:del"),
+            _ if entity.contains('/') => format!("{entity}:del"),
             _ => continue,
         };
-        if doc.get_at(ROOT, key.as_str(), &span.before)?.is_none() {
-            put(doc, genesis, &tombstone, ScalarValue::Timestamp(now_ms))?;
-            made.insert(entity_of(key).to_owned());
+        let is_made = if entity.contains('/') {
+            !made.contains(entity) && kind.field(&tombstone).is_some() && is_new_entry(doc, entity, &span.before)
+        } else {
+            doc.get_at(ROOT, key.as_str(), &span.before)?.is_none()
+        };
+        if is_made {
+            put(doc, kind.genesis(), &tombstone, ScalarValue::Timestamp(now_ms))?;
+            made.insert(entity.to_owned());
         }
     }
     Ok(made)
+}
+
+/// Whether nothing stood under an entry of a family.
+fn is_new_entry(doc: &AutoCommit, entity: &str, before: &[ChangeHash]) -> bool {
+    let prefix = format!("{entity}:");
+    let first = doc.map_range_at(ROOT, prefix.clone().., before).next();
+    first.is_none_or(|item| !item.key.starts_with(&prefix))
+}
+
+/// What the change added to counters is taken off again.
+fn undo_increments(doc: &mut AutoCommit, patches: &[Patch]) -> Result<(), DocumentError> {
+    for patch in patches.iter().filter(|patch| patch.obj == ROOT) {
+        if let PatchAction::Increment { prop: Prop::Map(key), value } = &patch.action {
+            doc.increment(ROOT, key.as_str(), value.saturating_neg())?;
+        }
+    }
+    Ok(())
 }
 
 fn undo_register(doc: &mut AutoCommit, genesis: GenesisId, span: &Span, key: &str) -> Result<(), DocumentError> {
@@ -102,13 +135,14 @@ fn undo_register(doc: &mut AutoCommit, genesis: GenesisId, span: &Span, key: &st
         None if field.nullable => ScalarValue::Null,
         None if field.field_type == FieldType::Bool => false.into(),
         None if field.field_type == FieldType::Line => "".into(),
+        None if field.crdt == Crdt::Counter => 0_i64.into(),
         None => return Ok(()),
     };
     // Not checked against the registry: the value stood in the document before.
     Ok(doc.put(ROOT, key, old)?)
 }
 
-/// The body with the change taken out, ready to be written.
+/// A text with the change taken out, ready to be written.
 struct Reverted {
     text: ObjId,
     now: Flat,
@@ -117,8 +151,8 @@ struct Reverted {
 }
 
 impl Reverted {
-    fn new(doc: &mut AutoCommit, span: &Span) -> Result<Self, DocumentError> {
-        let text = body::object(doc)?;
+    fn new(doc: &mut AutoCommit, key: &str, span: &Span) -> Result<Self, DocumentError> {
+        let text = body::text_at(doc, key)?;
         let before = Flat::read(doc, &text, Some(&span.before))?;
         let after = Flat::read(doc, &text, Some(&span.after))?;
         let now = Flat::read(doc, &text, None)?;

@@ -515,7 +515,7 @@ fn pack(conn: &Connection, row: i64) -> Result<PackedDoc, StoreError> {
         Some(bytes) => bytes,
         None => row.load(conn, StreamId::ZERO)?.snapshot(),
     };
-    let rows = encode_rows(&rows::load(conn, row.id)?);
+    let rows = encode_rows(&rows::load(conn, row.id, row.genesis)?);
     Ok(PackedDoc { doc: row.doc, genesis: row.genesis, heads, bytes, rows })
 }
 

@@ -268,7 +268,7 @@ fn keep(conn: &Connection, claim: &Claim, look: Look, now_ms: i64, report: &mut 
 
 /// Writes the rows that differ, and the entry in the index; whether the rows were what they should be.
 fn keep_sound(conn: &Connection, claim: &Claim, (new, text): Projected) -> Result<bool, StoreError> {
-    let old = rows::load(conn, claim.id)?;
+    let old = rows::load_all(conn, claim.id)?;
     // Rows of other projections were not taken over: there is nothing to compare.
     let were_right = old.is_empty() || old == new || is_marked(conn, Mark::Project, claim.id)?;
     unmark(conn, Mark::Project, claim.id)?;

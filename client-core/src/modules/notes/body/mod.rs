@@ -27,7 +27,12 @@ pub(crate) use flat::{BLOCK, Flat, Marker};
 
 /// The text object, made by the genesis.
 pub(crate) fn object(doc: &AutoCommit) -> Result<ObjId, DocumentError> {
-    match doc.get(ROOT, "body")? {
+    text_at(doc, "body")
+}
+
+/// The text object under a key, made by the genesis.
+pub(crate) fn text_at(doc: &AutoCommit, key: &str) -> Result<ObjId, DocumentError> {
+    match doc.get(ROOT, key)? {
         Some((Value::Object(ObjType::Text), id)) => Ok(id),
         _ => Err(DocumentError::InvalidEdit("the document has no body")),
     }

@@ -13,7 +13,7 @@ use lifeos_sync_protocol::ids::{DocId, StreamId};
 use super::{Draft, create, markdown_of, set_markdown};
 use crate::document::{Document, DocumentError, GenesisId, LocalChange};
 use crate::projection::{Row, Value, project};
-use crate::registry::{NOTE_GENESIS, TABLES};
+use crate::registry::{self, NOTE_GENESIS};
 
 /// Devices that hold one document and exchange changes when told to.
 struct Devices {
@@ -105,7 +105,7 @@ impl Devices {
 }
 
 fn cell(row: &Row, column: &str) -> Value {
-    let table = TABLES.iter().find(|table| table.name == row.table).unwrap();
+    let table = registry::table(row.table).unwrap();
     assert_eq!(table.columns.len(), row.values.len());
     row.values[table.columns.iter().position(|other| other.name == column).unwrap()].clone()
 }
