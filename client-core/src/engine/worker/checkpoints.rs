@@ -315,8 +315,7 @@ impl<'a> Worker<'a> {
             }
         } else {
             self.checkpoints.came_back.insert(id);
-            store.put_object(&space, &state.membership, &id, bytes, wall_ms())?;
-            store.note_given(&space, self.relay, (&[id], &[]))?;
+            store.put_given_object(&space, &state.membership, (&id, bytes), self.relay, wall_ms())?;
             drop(store);
             self.part_came(&id)?;
         }

@@ -6,7 +6,7 @@ use lifeos_sync_protocol::membership::Membership;
 use rusqlite::Connection;
 
 use super::super::records::find_space;
-use super::super::{Reads, Store, StoreError, begin};
+use super::super::{Reads, RelayId, Store, StoreError, begin};
 use crate::envelope::{RefusedEnvelope, VerifiedObject, verify_kept_object};
 
 /// An object that is held.
@@ -61,10 +61,40 @@ impl Store {
         bytes: Vec<u8>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        self.put_object_of(space, membership, (id, bytes), None, now_ms)
+    }
+
+    /// The same for one that a relay gave and therefore holds, in one commit.
+    ///
+    /// # Errors
+    /// As [`Store::put_object`].
+    pub fn put_given_object(
+        &mut self,
+        space: &SpaceId,
+        membership: &Membership,
+        object: (&EnvelopeId, Vec<u8>),
+        relay: RelayId,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.put_object_of(space, membership, object, Some(relay), now_ms)
+    }
+
+    fn put_object_of(
+        &mut self,
+        space: &SpaceId,
+        membership: &Membership,
+        (id, bytes): (&EnvelopeId, Vec<u8>),
+        relay: Option<RelayId>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         let verified = verified(space, membership, id, bytes)?;
         let transaction = begin(&self.conn)?;
         let row = find_space(&transaction, space)?.row;
-        insert(&transaction, row, id, verified.envelope().bytes(), false, now_ms)?;
+        let object = insert(&transaction, row, id, verified.envelope().bytes(), false, now_ms)?;
+        if let Some(relay) = relay {
+            let sql = "INSERT OR IGNORE INTO given(object, relay) SELECT object, ?2 FROM part WHERE object = ?1";
+            transaction.prepare_cached(sql)?.execute((object, relay.0))?;
+        }
         Ok(transaction.commit()?)
     }
 
