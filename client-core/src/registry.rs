@@ -26,6 +26,7 @@ mod given;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub(crate) use check::{is_id, is_row_id};
 pub use field::{

@@ -86,6 +86,36 @@ async fn edits_made_apart_converge_to_equal_heads_rows_and_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn entities_edited_apart_converge_to_the_fields_of_both() {
+    let world = World::new().await;
+    let laptop = world.first();
+    let given = |value: serde_json::Value| value.as_object().unwrap().clone();
+    let ana = serde_json::json!({"name": "Ana", "born": "1990-01-02", "tag": ["friend"], "note": "oboe"});
+    let id = laptop.entity_create("contact", &given(ana)).unwrap().to_string();
+    sync(&laptop).await;
+    let phone = world.link(&laptop, "phone").await;
+    sync(&phone).await;
+    sync(&laptop).await;
+    assert_eq!(phone.entity(&id).unwrap().values["name"], "Ana");
+
+    let edit = |client: &Client, value| client.entity_edit(&id, &given(value)).unwrap();
+    edit(&laptop, serde_json::json!({"role": "Editor", "met": "2026-03-08", "tag": ["press"], "note": "oboe, chess"}));
+    edit(&phone, serde_json::json!({"organisation": "Press", "met": "2026-03-09", "note": "plays oboe"}));
+    sync(&laptop).await;
+    sync(&phone).await;
+    sync(&laptop).await;
+    assert_settled(&[&laptop, &phone]);
+    let merged = laptop.entity(&id).unwrap();
+    assert_eq!(merged, phone.entity(&id).unwrap());
+    assert_eq!((&merged.values["role"], &merged.values["organisation"]), (&"Editor".into(), &"Press".into()));
+    assert_eq!((&merged.values["note"], merged.lists["tag"].len()), (&"plays oboe, chess".into(), 2));
+    // Both days were written at once: one stands, and both are shown.
+    assert_eq!((merged.conflicts, merged.marks[0].rule.as_str()), (1, "contact.met"));
+    assert!(merged.marks[0].detail.contains("2026-03-08") && merged.marks[0].detail.contains("2026-03-09"));
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_sync_without_edits_moves_nothing() {
     let world = World::new().await;
     let laptop = world.first();

@@ -38,6 +38,13 @@ fn install(venv: &Path, requirements: &str) -> Outcome {
     run(&mut command(venv.join("bin/pip"), &["install", "--quiet", "-r", requirements]), cap)
 }
 
+/// Writes what the registry declares into the documents of the modules.
+pub(crate) fn docs() -> Outcome {
+    let test = "the_documents_of_modules_say_what_the_registry_declares";
+    let mut write = cargo(&["test", "--profile", "ci", "--locked", "-p", "lifeos-client-core", "--lib", test]);
+    run(write.env("LIFEOS_DOCS", "write"), Duration::from_secs(20 * 60))
+}
+
 /// What the code makes today against the golden files, then the decoder.
 pub(crate) fn vectors() -> Outcome {
     // The whole workspace, so that dependencies keep the features they were built with.

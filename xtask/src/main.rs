@@ -23,6 +23,7 @@ const USAGE: &str = "cargo xtask COMMAND
                             benchmarks, each with its yardstick in the same run
   bindings                  builds and tests the Python bindings
   vectors                   compares the golden vectors with freshly made ones; opens them with the decoder in Python
+  docs                      writes the fields of every module into docs/modules
   tour                      runs the commands of the README's tour
   fuzz TARGET [--seconds N]
                             one fuzz target on the nightly toolchain
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => stages::bench(rest),
         ["bindings"] => stages::one("bindings"),
         ["vectors"] => decoder::vectors(),
+        ["docs"] => decoder::docs(),
         ["tour"] => stages::one("tour"),
         ["fuzz", rest @ ..] => fuzz::command_line(rest),
         ["deep", rest @ ..] => deep::run_parts(rest),

@@ -20,6 +20,8 @@ pub enum EntityCommand {
     Kinds(Kinds),
     /// The fields, lists and rules of a kind
     Fields(Fields),
+    /// The JSON Schema of a kind
+    Schema(Schema),
     /// Make one
     Add(Add),
     /// Show one
@@ -51,6 +53,15 @@ pub struct Kinds {}
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos entity fields contact")]
 pub struct Fields {
+    /// Kind
+    #[arg(value_name = "KIND")]
+    kind: String,
+}
+
+/// The JSON Schema of a kind.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos entity schema contact > contact.schema.json")]
+pub struct Schema {
     /// Kind
     #[arg(value_name = "KIND")]
     kind: String,
@@ -199,6 +210,7 @@ pub(super) fn run(command: EntityCommand, context: &Context) -> Result<(), Failu
     match command {
         EntityCommand::Kinds(_) => kinds(context),
         EntityCommand::Fields(args) => fields(&args, context),
+        EntityCommand::Schema(args) => schema(&args, context),
         EntityCommand::Add(args) => add(&args, context),
         EntityCommand::Show(args) => show(&context.open()?, &args.id, context),
         EntityCommand::List(args) => list(args, context),
@@ -265,6 +277,11 @@ fn fields(args: &Fields, context: &Context) -> Result<(), Failure> {
     })
 }
 
+fn schema(args: &Schema, context: &Context) -> Result<(), Failure> {
+    let schema = kind_named(&args.kind)?.json_schema();
+    context.out.result(&schema, |page| page.raw(&format!("{schema:#}\n")))
+}
+
 /// The type with its choices or unit.
 fn registry_type(field: &Field) -> String {
     match (field.field_type, field.unit) {
@@ -279,7 +296,7 @@ fn described(field: &Field) -> Value {
         "id": field.id, "name": field.name(), "list": field.family(), "label": field.label, "purpose": field.purpose,
         "type": field.field_type.name(), "unit": field.unit, "required": !field.nullable,
         "since": field.since, "deprecated": field.deprecated, "searched": field.search.is_some(),
-        "sensitivity": format!("{:?}", field.sensitivity).to_lowercase(), "ai_readable": field.ai_readable,
+        "sensitivity": field.sensitivity.name(), "ai_readable": field.ai_readable,
     })
 }
 

@@ -1,13 +1,13 @@
 //! `lifeos search`: full text over everything on this device.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{one_line, short};
 
-/// Find notes.
+/// Find notes, contacts and whatever else is searched.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos search 'rhubarb \"sour cream\" -cake tag:recipes pla*'\n\n\
                         Words must all occur; \"phrases\" as they stand; prefix*; -without; title:word.\n\
@@ -20,30 +20,25 @@ pub struct Search {
     /// What to look for
     #[arg(value_name = "QUERY", required = true)]
     query: Vec<String>,
-    /// Only entities of this type
-    #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = EntityType::Note)]
-    entity_type: EntityType,
+    /// Only entities of this type: note, contact, …
+    #[arg(long = "type", value_name = "TYPE")]
+    entity_type: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
-/// What there is to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum EntityType {
-    /// Notes
-    Note,
-}
-
 pub(super) fn run(args: &Search, context: &Context) -> Result<(), Failure> {
     let query = args.query.join(" ");
-    let hits = match args.entity_type {
-        EntityType::Note => context.open()?.search(&query, args.limit)?,
+    let asked = match &args.entity_type {
+        Some(wanted) => format!("type:\"{}\" {query}", wanted.replace('"', "")),
+        None => query.clone(),
     };
+    let hits = context.open()?.search(&asked, args.limit)?;
     context.out.result(&json!({"query": query, "hits": hits}), |page| {
         let rows: Vec<_> = hits
             .iter()
-            .map(|hit| vec![short(&hit.id), one_line(&hit.title), page.dim(&one_line(&hit.snippet))])
+            .map(|hit| vec![short(&hit.id), hit.kind.clone(), one_line(&hit.title), page.dim(&one_line(&hit.snippet))])
             .collect();
         page.table(&rows);
     })

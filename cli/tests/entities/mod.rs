@@ -72,7 +72,19 @@ fn an_entity_is_made_found_changed_and_taken_back_by_the_names_of_its_fields() {
     let undone = desk.json("a", &["entity", "show", &ana]);
     assert_eq!((&undone["values"]["born"], &undone["lists"]["tag"]), (&json!("1990-01-02"), &json!(["friend"])));
 
+    let found = |args: &[&str]| desk.json("a", &[&["search"], args].concat())["hits"].clone();
+    let hit = found(&["oboe"]);
+    assert_eq!(
+        (&hit[0]["kind"], &hit[0]["title"], &hit[0]["id"]),
+        (&json!("contact"), &json!("Ana Sousa"), &json!(ana))
+    );
+    assert_eq!(found(&["oboe", "--type", "contact"]), hit);
+    assert_eq!(found(&["oboe", "--type", "note"]), json!([]));
+    assert_eq!(desk.json("a", &["entity", "schema", "contact"])["x-kind"], "contact");
     desk.json("a", &["entity", "trash", &ana]);
+    assert_eq!(found(&["oboe"]), json!([]));
+    let checked = desk.run("a", &["doctor"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stdout));
     assert_eq!(names(&[]), ["Ben"]);
     assert_eq!(names(&["--trashed"]), ["Ana Sousa"]);
     assert_eq!(desk.json("a", &["entity", "restore", &ana])["trashed_ms"], Value::Null);

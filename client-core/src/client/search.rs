@@ -1,6 +1,7 @@
 //! Search over everything, never stale.
 
 use super::{Client, ClientError, SearchHit};
+use crate::registry;
 use crate::store::{Query, StoreError};
 
 /// Hits when no number is asked for.
@@ -26,7 +27,7 @@ impl Client {
             .into_iter()
             .map(|hit| SearchHit {
                 id: hit.doc.to_string(),
-                kind: "note".to_owned(),
+                kind: registry::kind(hit.genesis).map_or("", |kind| kind.name).to_owned(),
                 title: hit.title,
                 snippet: hit.snippet,
                 score: hit.score,

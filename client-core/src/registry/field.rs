@@ -169,6 +169,19 @@ pub enum Sensitivity {
     Secret,
 }
 
+impl Sensitivity {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Technical => "technical",
+            Self::Personal => "personal",
+            Self::Sensitive => "sensitive",
+            Self::Secret => "secret",
+        }
+    }
+}
+
 /// How long it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {

@@ -16,6 +16,7 @@ use super::query::{Condition, Has, Query};
 use super::records::find_space;
 use super::spread::{join, spread};
 use super::{Reader, Reads, Store, StoreError, begin};
+use crate::document::GenesisId;
 use crate::modules::notes::tags::{self, tag_id};
 use crate::modules::register::fold;
 use crate::projection::{self, SearchText};
@@ -30,6 +31,8 @@ const INDEX_BATCH: usize = 200;
 pub struct Hit {
     /// The document.
     pub doc: DocId,
+    /// What kind of document it is.
+    pub genesis: GenesisId,
     /// Its title.
     pub title: String,
     /// Part of the text around the match, matches between `[` and `]`.
@@ -272,7 +275,7 @@ fn select(conn: &Connection, table: &str, space: i64, query: &Query, limit: u32)
     // CROSS JOIN keeps the index outermost, so that its own order by rank is used and snippets are made only
     // for the rows that are given out.
     let mut sql = format!(
-        "SELECT d.doc, coalesce(n.title, {table}.title), snippet({table}, -1, '[', ']', '…', 16), -{table}.rank
+        "SELECT d.doc, coalesce(n.title, {table}.title), snippet({table}, -1, '[', ']', '…', 16), -{table}.rank, d.genesis
          FROM {table} CROSS JOIN document d ON d.id = {table}.rowid LEFT JOIN note n ON n.doc = d.id
          WHERE {table} MATCH ?1 AND d.space = ?2"
     );
@@ -289,7 +292,7 @@ fn select_listed(conn: &Connection, space: i64, query: &Query, limit: u32) -> Re
     let without = query.without.clone().unwrap_or_default();
     let mut values = vec![SqlValue::Text(without), SqlValue::Integer(space), SqlValue::Integer(limit.into())];
     let mut sql = String::from(
-        "SELECT d.doc, n.title, n.excerpt, n.updated_ms / 1.0e15 FROM note n JOIN document d ON d.id = n.doc
+        "SELECT d.doc, n.title, n.excerpt, n.updated_ms / 1.0e15, d.genesis FROM note n JOIN document d ON d.id = n.doc
          WHERE n.trashed_ms IS NULL AND d.space = ?2",
     );
     if query.without.is_some() {
@@ -313,6 +316,7 @@ fn hits(conn: &Connection, sql: &str, values: Vec<SqlValue>) -> Result<Vec<Hit>,
     let rows = select.query_map(params_from_iter(values), |row| {
         Ok(Hit {
             doc: DocId(row.get(0)?),
+            genesis: GenesisId(row.get(4)?),
             // Of what is no note the index knows the title, the first line of what has its weight.
             title: row.get::<_, Option<String>>(1)?.map(first_line).unwrap_or_default(),
             snippet: join(row.get(2)?),
