@@ -8,6 +8,8 @@
 mod allocator;
 mod child;
 mod measure;
+#[path = "../../tests/src/noise.rs"]
+mod noise;
 mod past;
 mod raw;
 mod report;

@@ -9,6 +9,8 @@ mod entities;
 mod inside;
 mod jobs;
 mod keys;
+#[path = "../../tests/src/noise.rs"]
+mod noise;
 mod peer;
 mod people;
 mod spaces;

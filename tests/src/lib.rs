@@ -3,6 +3,7 @@
 
 pub mod crash;
 pub mod middle;
+pub mod noise;
 pub mod process;
 #[cfg(feature = "simulation")]
 pub mod sim;

@@ -17,23 +17,12 @@ use lifeos_client_core::records::unlock_epochs;
 use lifeos_client_core::registry::{ATTACHMENT_GENESIS, NOTE_GENESIS};
 use lifeos_client_core::store::{Store, StoreError, unlock_device_root};
 use lifeos_sync_server::{Clock, Config, Server, stats};
+use lifeos_tests::noise::noise as bytes;
 use lifeos_tests::world::{HANG, World, assert_equal, assert_settled, relay_in, sync, sync_each, titled, titles};
 use tempfile::TempDir;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 const MIB: usize = 1 << 20;
-
-/// Bytes that nothing makes smaller.
-fn bytes(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    });
-    next.flat_map(u64::to_be_bytes).take(length).collect()
-}
 
 fn file(world: &World, name: &str, content: &[u8]) -> PathBuf {
     let path = world.dir.path().join(name);

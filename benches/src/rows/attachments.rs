@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::device::raw_database;
 use super::join::link;
+use crate::noise::noise;
 use crate::report::Figure;
 use crate::rows::Tell;
 use crate::{child::Child, measure};
@@ -31,18 +32,6 @@ pub(super) fn attachments(short: bool, tell: Tell<'_>) {
     tell(killed(large));
 }
 
-/// Bytes that nothing makes smaller, other ones for every file.
-fn noise(seed: usize, length: usize) -> Vec<u8> {
-    let mut state = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    });
-    next.flat_map(u64::to_be_bytes).take(length).collect()
-}
-
 /// A writer and a reader that share a space, a relay, and files.
 struct Scene {
     folder: tempfile::TempDir,
@@ -55,7 +44,7 @@ impl Scene {
         std::fs::create_dir(folder.path().join("files")).expect("a folder");
         for file in 0..files {
             let place = folder.path().join(format!("files/file {file}.bin"));
-            std::fs::write(place, noise(file, bytes)).expect("a file");
+            std::fs::write(place, noise(bytes, file as u64)).expect("a file");
         }
         let relay = Child::serve(&["relay", &folder.path().join("relay").to_string_lossy()]);
         let scene = Self { folder, relay };

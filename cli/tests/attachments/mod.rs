@@ -2,22 +2,11 @@
 
 use serde_json::json;
 
+use super::noise::noise;
 use super::{Desk, Relay, failure, link, text};
 
 fn content() -> Vec<u8> {
     (0..2_500_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).take(2_500_000).collect()
-}
-
-/// Bytes that nothing makes smaller.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7_u64;
-    let next = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    });
-    next.flat_map(u64::to_be_bytes).take(length).collect()
 }
 
 /// Runs a command and kills it once `is_enough` says so; `None` if it was faster.
@@ -43,7 +32,7 @@ fn a_transfer_that_is_killed_goes_on_with_the_part_it_was_at() {
     let (desk, relay) = (Desk::new(), Relay::start());
     desk.init("laptop", Some(&relay.url()));
     assert!(link(&desk, "laptop", "tablet", &relay.url(), 0).status.success());
-    let (content, file) = (noise(40 << 20), desk.path("film.mp4"));
+    let (content, file) = (noise(40 << 20, 7), desk.path("film.mp4"));
     std::fs::write(&file, &content).unwrap();
     let id = desk.add("laptop", "Film", "text");
     desk.json("laptop", &["note", "attach", &id, file.to_str().unwrap()]);
@@ -124,7 +113,7 @@ fn sealing_anew_after_a_removal_goes_on_where_it_was_killed() {
     let (desk, relay) = (Desk::new(), Relay::start());
     desk.init("laptop", Some(&relay.url()));
     assert!(link(&desk, "laptop", "tablet", &relay.url(), 0).status.success());
-    let (content, file) = (noise(40 << 20), desk.path("film.mp4"));
+    let (content, file) = (noise(40 << 20, 7), desk.path("film.mp4"));
     std::fs::write(&file, &content).unwrap();
     let id = desk.add("laptop", "Film", "text");
     desk.json("laptop", &["note", "attach", &id, file.to_str().unwrap()]);

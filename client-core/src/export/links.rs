@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::modules::notes::markdown::{Derived, LinkKind, parse, percent_decoded};
+use crate::modules::notes::markdown::percent_decoded;
 
 /// Longest ending that makes a target a file rather than a note with a dot in its name.
 const ENDING_CHARS_MAX: usize = 8;
@@ -32,41 +32,21 @@ pub(crate) struct NewTarget {
     pub(crate) inline: String,
 }
 
-/// What a note links to that may be a file, each target once, in order: not what has a scheme or a note's ending.
+/// What a note links to that may be a file, each target once, in order: not what has a scheme or a note's ending, nor what
+/// stands in code. Links are found by their signs alone: an import reads every note for them.
 pub(crate) fn file_links(markdown: &str) -> Vec<FileLink> {
-    // Most notes have none, and reading one takes its time.
-    if !markdown.contains("](") && !markdown.contains("[[") {
-        return Vec::new();
-    }
-    let mut found: Vec<FileLink> = Vec::new();
-    let mut seen = HashSet::new();
-    let marked = Derived::of(&parse(markdown).body).links.into_iter();
-    let marked = marked.map(|link| FileLink { target: link.target, is_embedded: link.kind == LinkKind::Embed });
-    for link in marked.chain(without_text(markdown)) {
-        if may_be_file(&link.target) && found.len() < TARGETS_MAX && seen.insert(link.target.clone()) {
-            found.push(link);
+    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    for (line, _) in outside_code(markdown).filter(|(_, is_code)| !is_code) {
+        for reference in references(line).into_iter().filter(|reference| may_be_file(&reference.target)) {
+            if found.len() == TARGETS_MAX {
+                return found;
+            }
+            if seen.insert(reference.target.clone()) {
+                found.push(FileLink { target: reference.target, is_embedded: reference.is_embedded });
+            }
         }
     }
     found
-}
-
-/// `![](target)`: a picture without a text is no mark, as there is nothing to be marked, but is shown all the same.
-fn without_text(markdown: &str) -> Vec<FileLink> {
-    if !markdown.contains("![](") {
-        return Vec::new();
-    }
-    let in_text = outside_code(markdown).filter(|(_, is_code)| !is_code);
-    let of_line = |line: &str| -> Vec<FileLink> {
-        let (mut ticks, mut from) = (0, 0);
-        let is_shown = |reference: &Reference| {
-            ticks += line[from..reference.start].matches('`').count();
-            from = reference.start;
-            line[..reference.start].ends_with("![") && ticks % 2 == 0
-        };
-        let found = references(line).into_iter().filter(is_shown);
-        found.map(|reference| FileLink { target: reference.target, is_embedded: true }).collect()
-    };
-    in_text.flat_map(|(line, _)| of_line(line)).collect()
 }
 
 fn may_be_file(target: &str) -> bool {
@@ -207,41 +187,45 @@ fn rewrite_line(line: &str, targets: &BTreeMap<String, NewTarget>, out: &mut Str
 
 /// Something in a line that looks like a link.
 struct Reference {
-    /// Where it begins: at `[[`, or at `](`.
-    start: usize,
     /// Of the target alone.
     range: std::ops::Range<usize>,
     target: String,
     is_wiki: bool,
+    is_embedded: bool,
 }
 
+/// The links of a line, without those between an odd and an even backtick.
 fn references(line: &str) -> Vec<Reference> {
     let (bytes, mut found, mut at) = (line.as_bytes(), Vec::new(), 0);
+    // Whether it is inside of code, and where the last bracket was opened.
+    let (mut is_code, mut opened) = (false, None);
+    let is_shown = |at: usize| at > 0 && bytes[at - 1] == b'!';
     while at + 1 < bytes.len() {
         let next = at + 2;
-        let within = |rest: &'_ str| rest.floor_char_boundary(TARGET_BYTES_MAX);
         match (bytes[at], bytes[at + 1]) {
-            (b'[', b'[') => {
-                let rest = &line[next..next + within(&line[next..])];
+            (b'`', _) => is_code = !is_code,
+            (b'[', b'[') if !is_code => {
+                let rest = &line[next..next + line[next..].floor_char_boundary(TARGET_BYTES_MAX)];
                 if let Some((inner, _)) = rest.split_once("]]") {
                     let raw = &inner[..inner.find(['|', '#']).unwrap_or(inner.len())];
                     // In a table the bar is written `\|`.
                     let raw = raw.trim_end_matches('\\');
-                    let range = next..next + raw.len();
-                    found.push(Reference { start: at, range, target: raw.trim().to_owned(), is_wiki: true });
+                    let (range, target) = (next..next + raw.len(), raw.trim().to_owned());
+                    found.push(Reference { range, target, is_wiki: true, is_embedded: is_shown(at) });
                     at = next + inner.len();
                     continue;
                 }
             }
-            (b']', b'(') => {
-                let rest = &line[next..next + within(&line[next..])];
+            (b'[', _) => opened = Some(at),
+            (b']', b'(') if !is_code => {
+                let rest = &line[next..next + line[next..].floor_char_boundary(TARGET_BYTES_MAX)];
                 let raw = address(rest);
                 let begin = next + rest.len() - rest.trim_start().len();
                 let plain = raw.split_once('#').map_or(raw, |(plain, _)| plain);
-                let is_bracketed = raw.starts_with('<');
-                let range = begin..begin + if is_bracketed { raw.len() } else { plain.len() };
+                let range = begin..begin + if raw.starts_with('<') { raw.len() } else { plain.len() };
                 let decoded = percent_decoded(plain.trim_start_matches('<').trim_end_matches('>'));
-                found.push(Reference { start: at, range, target: decoded.trim().to_owned(), is_wiki: false });
+                let (target, is_embedded) = (decoded.trim().to_owned(), opened.is_some_and(is_shown));
+                found.push(Reference { range, target, is_wiki: false, is_embedded });
                 at = begin + raw.len();
                 continue;
             }
@@ -283,7 +267,9 @@ mod tests {
         assert_eq!(found, ["a.png", "b c.jpg", "Note", "v1.2 plan", "d.pdf"]);
         assert_eq!(found.iter().map(|target| has_ending(target)).collect::<Vec<_>>(), [true, true, false, false, true]);
         let bare = file_links("![](x.png)\n```\n![](y.png)\n```\n`![](z.png)` [](w.png)\n");
-        assert_eq!(bare.into_iter().map(|link| link.target).collect::<Vec<_>>(), ["x.png"]);
+        assert_eq!(bare.into_iter().map(|link| link.target).collect::<Vec<_>>(), ["x.png", "w.png"]);
+        assert!(file_links("[x](a.png) [[b.png]]").iter().all(|link| !link.is_embedded));
+        assert!(file_links("![[a.png]] ![x](b.png) ![](c.png)").iter().all(|link| link.is_embedded));
         assert_eq!((lines_of(text)["d.pdf"], lines_of("\n\n[x](<b c.jpg>)")["b c.jpg"]), (1, 3));
     }
 
