@@ -9,6 +9,7 @@ mod allocator;
 mod child;
 mod measure;
 #[path = "../../tests/src/noise.rs"]
+#[expect(unreachable_pub, reason = "the tests' own crate shows it to others")]
 mod noise;
 mod past;
 mod raw;

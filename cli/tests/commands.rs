@@ -10,6 +10,7 @@ mod inside;
 mod jobs;
 mod keys;
 #[path = "../../tests/src/noise.rs"]
+#[expect(unreachable_pub, reason = "the tests' own crate shows it to others")]
 mod noise;
 mod peer;
 mod people;
