@@ -4,6 +4,7 @@
 
 mod attachments;
 mod contract;
+mod custom;
 mod database;
 mod entities;
 mod inside;

@@ -18,6 +18,7 @@ mod job;
 mod key;
 mod link;
 mod member;
+mod module;
 mod note;
 mod note_edit;
 mod note_erase;
@@ -73,7 +74,10 @@ pub enum Command {
     /// Entities of every kind, by the names of their fields
     #[command(subcommand)]
     Entity(entity::EntityCommand),
-    /// Find notes by what is in them
+    /// Kinds of your own, defined in a file, and their items
+    #[command(subcommand)]
+    Module(module::ModuleCommand),
+    /// Find notes, contacts and whatever else is searched, by what is in it
     Search(search::Search),
     /// Send and receive
     Sync(sync::Sync),
@@ -141,6 +145,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Attachment(args) => attachment::run(args, context),
         Command::Notebook(args) => notebook::run(args, context),
         Command::Entity(args) => entity::run(args, context),
+        Command::Module(args) => module::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),
         Command::Status(args) => status::run(&args, context),

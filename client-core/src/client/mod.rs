@@ -7,6 +7,7 @@
 //! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `entities` | the same with entities of every kind that declares its fields |
+//! | `custom` | modules that people define in a file, and their items |
 //! | `import`, `export` | Markdown in and out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
@@ -25,6 +26,7 @@ mod backup;
 mod bundle;
 mod compact;
 mod cover;
+mod custom;
 mod devices;
 mod diagnostics;
 mod doctor;
@@ -77,6 +79,7 @@ pub use crate::link::Comparison;
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use bundle::{BundleBase, BundleExport, BundleImport};
 pub use cover::{CoverOutcome, SpaceCover};
+pub use custom::Item;
 pub use entities::{Entity, EntityQuery};
 pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};

@@ -2,6 +2,7 @@
 //! (docs/MODULES.md).
 pub mod attachment;
 pub mod contacts;
+pub mod custom;
 pub mod entity;
 pub mod noted;
 pub mod notes;
@@ -18,6 +19,7 @@ pub static MODULES: &[&Module] = &[
     &notes::declared::MODULE,
     &space::declared::MODULE,
     &contacts::declared::MODULE,
+    &custom::declared::MODULE,
     #[cfg(test)]
     &specimen::MODULE,
 ];

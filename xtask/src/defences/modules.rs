@@ -1,4 +1,4 @@
-//! Attacks 160 to 163: what modules declare, and who writes past it.
+//! Attacks 160 to 164: what modules declare, and who writes past it.
 
 use super::{Defence, Target};
 
@@ -52,5 +52,15 @@ pub(super) const TABLE: &[Defence] = &[
         package: "lifeos-client-core",
         target: Target::Lib,
         tests: &["additions_to_counters_all_count_on_two_devices"],
+    },
+    Defence {
+        attack: 164,
+        how: "a definition gives a field another type",
+        file: "client-core/src/modules/custom/mod.rs",
+        find: "new.name == old.name && new.holds != old.holds",
+        put: "new.name == old.name && new.holds != new.holds",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["a_definition_reads_and_a_bad_one_says_what_to_change"],
     },
 ];
