@@ -39,8 +39,10 @@ pub struct Ringer {
     device: Device,
     /// What was planned for before is not this device's to ring.
     begun: Timestamp,
-    /// What it rang, told of in one, or listed, and when that was planned.
+    /// What it rang or told of in one, and when that was planned.
     handled: BTreeMap<FireId, Timestamp>,
+    /// What it listed as missed. Where the person then travels to a place in which it is still to come, it rings.
+    listed: BTreeMap<FireId, Timestamp>,
 }
 
 /// Something to show now.
@@ -105,7 +107,7 @@ impl Ringer {
     /// Of a device that rings what is planned from now on.
     #[must_use]
     pub const fn new(device: Device, now: Timestamp) -> Self {
-        Self { device, begun: now, handled: BTreeMap::new() }
+        Self { device, begun: now, handled: BTreeMap::new(), listed: BTreeMap::new() }
     }
 
     /// The device.
@@ -124,7 +126,7 @@ impl Ringer {
         self.handled.extend(ids.into_iter().map(|id| (id, now)));
     }
 
-    /// Whether this device has rung it, told of it or listed it.
+    /// Whether this device has rung it or told of it.
     #[must_use]
     pub fn is_handled(&self, id: &FireId) -> bool {
         self.handled.contains_key(id)
@@ -145,13 +147,17 @@ impl Ringer {
         };
         let mut due = fires(inputs, from, now);
         due.retain(|fire| !self.is_handled(&fire.id) && ring_at(fire, &self.device.id, used_at) <= now);
-        self.handled.extend(due.iter().map(|fire| (fire.id, fire.at)));
+        let found: Vec<_> = due.iter().map(|fire| (fire.id, fire.at)).collect();
         // What is older than anything that is looked at again is forgotten.
         let oldest = ago(MEDICATION_HOURS.max(grace.saturating_mul(2)) + 96);
         self.handled.retain(|_, at| *at >= oldest);
+        self.listed.retain(|_, at| *at >= oldest);
         let is_late = |fire: &Fire| now.duration_since(ring_at(fire, &self.device.id, used_at)) > seconds(ON_TIME_S);
         let (late, on_time): (Vec<_>, Vec<_>) = due.into_iter().partition(is_late);
         let mut woken = caught_up(late, ago(grace), inputs.policy.singles_max);
+        let too_late: BTreeSet<FireId> = woken.missed.iter().map(|fire| fire.id).collect();
+        self.handled.extend(found.into_iter().filter(|(id, _)| !too_late.contains(id)));
+        woken.missed.retain(|fire| self.listed.insert(fire.id, fire.at).is_none());
         woken.rings.extend(on_time.into_iter().map(|fire| Ring::One { fire, missed: 0 }));
         woken
     }

@@ -147,6 +147,18 @@ fn travel_makes_nothing_ring_again_that_was_acknowledged_or_rang_here() {
 }
 
 #[test]
+fn what_was_listed_as_missed_rings_where_it_is_still_to_come() {
+    let mut case = Case::new("Australia/Lord_Howe", vec![item(floating("2026-03-05T09:00"), 0)]);
+    let mut ringer = Ringer::new(device(None), case.at("2026-03-05T00:00"));
+    let late = ringer.wake(case.at("2026-03-05T22:00"), &case.inputs(), None);
+    assert_eq!((late.rings.len(), late.missed.len()), (0, 1));
+    assert_eq!(ringer.wake(case.at("2026-03-05T22:30"), &case.inputs(), None), Woken::default());
+    // West, and it is the same morning again.
+    case.zone = zone("America/New_York");
+    assert_eq!(ringer.wake(case.at("2026-03-05T09:00"), &case.inputs(), None).rings.len(), 1);
+}
+
+#[test]
 fn a_time_that_clocks_skip_rings_later_and_one_that_comes_twice_rings_once() {
     let case = Case::new("America/New_York", vec![daily(floating("2026-03-07T02:30"))]);
     assert_eq!(case.clocks("2026-03-07T00:00", 60), ["07 02:30", "08 03:30", "09 02:30"]);
