@@ -13,6 +13,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; [`ClientError::NotFound`] without such a note.
     pub fn note_receipts(&self, id: &str) -> Result<NoteReceipts, ClientError> {
+        self.follow_records()?;
         let (doc, space, names, state) = (self.note_id(id)?, self.space(), self.names()?, self.shared.state());
         let reader = self.shared.reader();
         let reads = reader.reads();

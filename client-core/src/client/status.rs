@@ -48,8 +48,15 @@ impl Client {
         Ok(status)
     }
 
+    /// Members and keys as the records on the disk say: another process, or a sync with a device nearby, may have stored some.
+    pub(super) fn follow_records(&self) -> Result<(), ClientError> {
+        self.shared.follow_records(&self.shared.store())?;
+        Ok(())
+    }
+
     /// The same without a look at the other spaces.
     pub(super) fn status_here(&self, now_ms: i64) -> Result<Status, ClientError> {
+        self.follow_records()?;
         let space = self.space();
         let records = self.shared.store().records(&space)?;
         let (names, keys) = (self.names_by(&records)?, self.key_status()?);

@@ -246,7 +246,8 @@ impl Bench<'_> {
 }
 
 /// The streams that a new membership cuts shorter, with the last sequence that counts: their envelopes beyond it
-/// must not be here already. A removal of something in wrong hands is not held up by what was written with it.
+/// must not be here already. A removal of something in wrong hands is not held up by what was written with it, nor is
+/// one whose author is gone with it and signs no other.
 pub(crate) fn lowered<'a>(
     old: &View,
     new: &View,
@@ -258,21 +259,26 @@ pub(crate) fn lowered<'a>(
             let StreamLimit::Cut(end) = new.membership.stream_limit(device, stream) else { return None };
             let before = old.membership.stream_limit(device, stream);
             let is_lower = before.takes(end.seq.saturating_add(1));
-            let compromised = accepted.iter().any(|record| removes(record, device, new) == Some(true));
-            (is_lower && !compromised).then_some((*stream, end.seq))
+            let waits_for_nobody = accepted.iter().any(|record| removes(record, device, new) == Some(true));
+            (is_lower && !waits_for_nobody).then_some((*stream, end.seq))
         })
         .collect()
 }
 
-/// Whether a record takes the right to write from a device, and if so whether because it is in wrong hands.
+/// Whether a record takes the right to write from a device, and if so whether at once: because it is in wrong hands, or
+/// because nobody is there to look again. Who left by one relay and wrote by another would keep it from this one for ever.
 fn removes(record: &Record, device: &SignPk, view: &View) -> Option<bool> {
+    let author = view.membership.devices.get(&record.author());
+    let is_alone = author.is_none_or(|author| author.removed_by.is_some());
     let member = view.membership.devices.get(device).map(|device| device.member);
     match record.body() {
-        Body::DeviceRemove { device: gone, reason, .. } if gone == device => Some(*reason == RemoveReason::Compromised),
-        Body::MemberRemove { member: gone, reason, .. } if Some(*gone) == member => {
-            Some(*reason == RemoveReason::Compromised)
+        Body::DeviceRemove { device: gone, reason, .. } if gone == device => {
+            Some(is_alone || *reason == RemoveReason::Compromised)
         }
-        Body::RoleSet { member: other, .. } if Some(*other) == member => Some(false),
+        Body::MemberRemove { member: gone, reason, .. } if Some(*gone) == member => {
+            Some(is_alone || *reason == RemoveReason::Compromised)
+        }
+        Body::RoleSet { member: other, .. } if Some(*other) == member => Some(is_alone),
         _ => None,
     }
 }

@@ -207,6 +207,23 @@ async fn a_removal_that_cuts_behind_waits_until_its_author_has_looked_again() {
 }
 
 #[tokio::test]
+async fn a_removal_whose_author_is_gone_with_it_waits_for_nobody() {
+    let (relay, _dir) = relay().await;
+    let mut space = Space::new(1);
+    let gone = space.enrol(2);
+    let (mut owner, session) = Client::found(&relay, &space).await;
+    let (mut writer, theirs) = Client::join(&relay, &space, &gone).await;
+    let mut stream = space.stream(&gone, 5);
+    writer.push(theirs, stream.seal_many(2)).await;
+    // It left by another relay, which held less of it.
+    let left = removal(&gone, RemoveReason::Left, &[]);
+    let left = space.sign_as(&gone, space.records.len() - 1, &left);
+    space.records.push(left);
+    assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK], "it signs no other");
+    assert_eq!(writer.last_words().await, Some(ErrorCode::Removed));
+}
+
+#[tokio::test]
 async fn a_device_that_writes_without_a_pause_waits_until_its_removal_is_taken() {
     // Longer than any test takes: what is asserted is who waits, not for how long.
     let (relay, _dir) = relay_with(Limits { removal_hold_ms: 600_000, ..Limits::default() }).await;

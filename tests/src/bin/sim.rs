@@ -218,4 +218,9 @@ const INJECTED: &[&str] = &[
     "makes a checkpoint",
     "home restored",
     "bundle carried",
+    "devices met",
+    "note erased",
+    "file attached",
+    "struck in the midst",
+    "question asked",
 ];

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lifeos_client_core::client::{BundleBase, Client, ClientError, NoteDraft, NoteFilter};
+use lifeos_client_core::client::{Client, ClientError, ErasePlan, NoteDraft, NoteFilter};
 use lifeos_client_core::engine::spawn_in_node;
 use lifeos_client_core::protocol::ids::SignPk;
 use lifeos_client_core::protocol::record::RemoveReason;
@@ -20,7 +20,7 @@ use super::{Dice, Plan, Ran, check};
 use crate::world::copy;
 
 /// Longest time that an operation over the network is waited for.
-const OPERATION_MAX: Duration = Duration::from_secs(300);
+pub(super) const OPERATION_MAX: Duration = Duration::from_secs(300);
 
 /// What may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,9 @@ enum Event {
     CopyHome,
     RestoreHome,
     Bundle,
+    Meet,
+    Erase,
+    Attach,
 }
 
 /// How often each comes. A seed leaves out some of them, so that the others meet more often.
@@ -56,13 +59,27 @@ const WEIGHTS: &[(Event, u64)] = &[
     (Event::CopyRelay, 2),
     (Event::RollBackRelay, 2),
     (Event::ClockJump, 3),
-    (Event::TimePasses, 3),
+    (Event::TimePasses, 4),
     (Event::Remove, 1),
     (Event::Rotate, 3),
-    (Event::Checkpoint, 4),
-    (Event::CopyHome, 2),
-    (Event::RestoreHome, 2),
+    (Event::Checkpoint, 5),
+    (Event::CopyHome, 3),
+    (Event::RestoreHome, 3),
     (Event::Bundle, 2),
+    (Event::Meet, 3),
+    (Event::Erase, 2),
+    (Event::Attach, 2),
+];
+
+/// What strikes in the midst of something that many take part in.
+const STRIKES: [Event; 7] = [
+    Event::Link,
+    Event::CrashDevice,
+    Event::FuseDevice,
+    Event::CrashRelay,
+    Event::FuseRelay,
+    Event::WipeRelay,
+    Event::RestoreHome,
 ];
 
 /// Something that a device said is stored.
@@ -70,6 +87,8 @@ const WEIGHTS: &[(Event, u64)] = &[
 pub(super) struct Entry {
     /// Stands in a note.
     pub(super) word: String,
+    /// That note (hex).
+    pub(super) note: String,
     /// Who wrote it.
     pub(super) author: usize,
     at_ms: u64,
@@ -79,6 +98,29 @@ pub(super) struct Entry {
     pub(super) secret_from: BTreeSet<usize>,
 }
 
+/// A file that a device said is attached to a note.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) note: String,
+    /// Of its content, hex.
+    pub(super) hash: String,
+    pub(super) content: Vec<u8>,
+    pub(super) author: usize,
+    at_ms: u64,
+    pub(super) may_be_lost: bool,
+}
+
+/// A note that a device said is erased.
+#[derive(Debug, Clone)]
+pub(super) struct Erased {
+    pub(super) note: String,
+    pub(super) author: usize,
+    at_ms: u64,
+    /// Its history alone, and what it said goes on in another.
+    pub(super) history_only: bool,
+    pub(super) may_be_lost: bool,
+}
+
 /// The town, and what is known of it from outside.
 pub(super) struct Chaos {
     pub(super) town: Town,
@@ -86,15 +128,24 @@ pub(super) struct Chaos {
     pub(super) script: Vec<String>,
     pub(super) counts: BTreeMap<&'static str, u64>,
     pub(super) ledger: Vec<Entry>,
+    pub(super) files: Vec<File>,
+    pub(super) erased: Vec<Erased>,
+    /// What was untrue on the way.
+    pub(super) failures: Vec<String>,
+    pub(super) was_restored: Vec<bool>,
+    /// Relays that were wiped or rolled back.
+    pub(super) was_tampered: Vec<bool>,
     pub(super) keys: Vec<SignPk>,
     /// Which devices sync by themselves.
-    lively: Vec<bool>,
+    pub(super) lively: Vec<bool>,
     said: Arc<Mutex<Vec<String>>>,
+    /// Who does something for which it paused.
+    busy: Arc<Mutex<BTreeSet<usize>>>,
     /// When each home was copied (ms since the beginning).
     copied_ms: Vec<Option<u64>>,
     relay_copied: Vec<bool>,
     notes: u64,
-    bundles: u64,
+    pub(super) bundles: u64,
 }
 
 pub(super) async fn run(plan: Plan, template: &Path, dir: &Path) -> Ran {
@@ -106,9 +157,15 @@ pub(super) async fn run(plan: Plan, template: &Path, dir: &Path) -> Ran {
         script: Vec::new(),
         counts: BTreeMap::new(),
         ledger: Vec::new(),
+        files: Vec::new(),
+        erased: Vec::new(),
+        failures: Vec::new(),
+        was_restored: vec![false; DEVICES.len()],
+        was_tampered: vec![false; RELAYS],
         keys: Vec::new(),
         lively: DEVICES.iter().map(|_| !dice.one_in(4)).collect(),
         said: Arc::default(),
+        busy: Arc::default(),
         copied_ms: vec![None; DEVICES.len()],
         relay_copied: vec![false; RELAYS],
         notes: 0,
@@ -120,7 +177,8 @@ pub(super) async fn run(plan: Plan, template: &Path, dir: &Path) -> Ran {
     }
     chaos.keys = chaos.town.devices.iter().filter_map(|device| device.client.as_ref().map(Client::device)).collect();
     let steps = chaos.cause(plan).await;
-    let failures = check::heal_and_check(&mut chaos).await;
+    let mut failures = std::mem::take(&mut chaos.failures);
+    failures.extend(check::heal_and_check(&mut chaos).await);
     let mut hash = digest::Context::new(&digest::SHA256);
     chaos.script.iter().for_each(|line| hash.update(line.as_bytes()));
     let digest = hash.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -139,7 +197,7 @@ impl Chaos {
         self.script.push(format!("{:>9.3} {line}", Duration::from_millis(ms).as_secs_f64()));
     }
 
-    fn count(&mut self, what: &'static str) {
+    pub(super) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
@@ -149,10 +207,11 @@ impl Chaos {
     }
 
     pub(super) fn start(&mut self, index: usize) {
+        self.busy.lock().expect("whole").remove(&index);
         self.town.start(index, self.lively[index]);
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.dice.below(end as u64)).unwrap_or(0)
     }
 
@@ -185,6 +244,9 @@ impl Chaos {
             if let Some((event, _)) = drawn {
                 self.happen(*event).await;
             }
+            if self.dice.one_in(3) {
+                self.question();
+            }
         }
         self.hear();
         steps
@@ -207,6 +269,8 @@ impl Chaos {
             } else if self.town.devices[index].client.is_none() && self.dice.one_in(3) {
                 self.tell(format!("{name} starts"));
                 self.start(index);
+            } else if !self.busy.lock().expect("whole").contains(&index) {
+                self.resume([index, index]);
             }
         }
         for index in 0..RELAYS {
@@ -227,6 +291,17 @@ impl Chaos {
 
     async fn happen(&mut self, event: Event) {
         let (index, relay) = (self.below(DEVICES.len()), self.below(RELAYS));
+        self.befall(event, index, relay).await;
+        let takes_many = matches!(event, Event::Remove | Event::Rotate | Event::Checkpoint | Event::Erase);
+        if takes_many && self.dice.one_in(2) {
+            let (wait_ms, strike) = (self.dice.below(600), STRIKES[self.below(STRIKES.len())]);
+            sleep(Duration::from_millis(wait_ms)).await;
+            self.count("struck in the midst");
+            self.befall(strike, index, relay).await;
+        }
+    }
+
+    async fn befall(&mut self, event: Event, index: usize, relay: usize) {
         let node = self.town.devices[index].node;
         match event {
             Event::Edit => self.edit(index),
@@ -277,12 +352,20 @@ impl Chaos {
             Event::Rotate => self.over_the_network(index, "makes a new key", |client| async move {
                 client.rotate_keys().await.map(|report| format!("generation {}", report.generation))
             }),
-            Event::Checkpoint => self.over_the_network(index, "makes a checkpoint", |client| async move {
-                client.compact(&mut |_| {}).await.map(|_| "synced".to_owned())
-            }),
+            Event::Checkpoint => {
+                self.pause([index, index]).await;
+                self.busy.lock().expect("whole").insert(index);
+                self.over_the_network(index, "makes a checkpoint", |client| async move {
+                    client.compact(&mut |_| {}).await.map(|_| "synced".to_owned())
+                });
+            }
             Event::CopyHome => self.copy_home(index),
+            Event::RestoreHome if self.copied_ms[index].is_none() => self.copy_home(index),
             Event::RestoreHome => self.restore_home(index).await,
-            Event::Bundle => self.carry_bundle(index),
+            Event::Bundle => self.carry_bundle(index).await,
+            Event::Meet => self.meet(index).await,
+            Event::Erase => self.erase(index),
+            Event::Attach => self.attach(index),
         }
     }
 
@@ -290,19 +373,21 @@ impl Chaos {
         let dir = self.town.relays.borrow()[index].dir.clone();
         let copy_dir = self.town.dir.join(format!("relay-{index}-copy"));
         match event {
-            Event::CopyRelay => {
+            Event::CopyRelay | Event::RollBackRelay if event == Event::CopyRelay || !self.relay_copied[index] => {
                 let _ = std::fs::remove_dir_all(&copy_dir);
                 copy(&dir, &copy_dir);
                 self.relay_copied[index] = true;
                 self.tell(format!("relay {index} is copied"));
             }
-            Event::RollBackRelay if self.relay_copied[index] => {
+            Event::RollBackRelay => {
+                self.was_tampered[index] = true;
                 self.town.crash_relay(index).await;
                 Town::put_back(&copy_dir, &dir);
                 self.tell(format!("relay {index} is rolled back"));
                 self.count("relay rolled back");
             }
             Event::WipeRelay => {
+                self.was_tampered[index] = true;
                 self.town.crash_relay(index).await;
                 self.town.wipe_relay(index);
                 self.tell(format!("relay {index} is wiped"));
@@ -313,7 +398,7 @@ impl Chaos {
     }
 
     /// Devices that the records of a client say are removed.
-    fn removed_for(&self, client: &Client) -> BTreeSet<usize> {
+    pub(super) fn removed_for(&self, client: &Client) -> BTreeSet<usize> {
         let membership = client.membership();
         let is_removed = |key: &SignPk| membership.devices.get(key).is_some_and(|device| device.removed_by.is_some());
         (0..self.keys.len()).filter(|index| is_removed(&self.keys[*index])).collect()
@@ -327,11 +412,10 @@ impl Chaos {
         let word = format!("w{}", self.notes);
         let choice = self.dice.below(8);
         let which = self.dice.any();
+        let mut note = String::new();
         let done = as_node(node, || -> Result<String, ClientError> {
-            let all = client.notes(NoteFilter { limit: u32::MAX, ..NoteFilter::default() })?;
-            let mut ids: Vec<String> = all.into_iter().map(|note| note.id).collect();
-            ids.sort();
-            let known = Dice::new(which).pick(&ids).cloned();
+            let known = Dice::new(which).pick(&Self::note_ids(&client)).cloned();
+            note = known.clone().unwrap_or_default();
             match (choice, known) {
                 (0..=3, Some(id)) => {
                     client.note_splice(&id, 0, 0, &format!("{word} "))?;
@@ -352,6 +436,7 @@ impl Chaos {
                     let draft =
                         NoteDraft { title: word.clone(), markdown: format!("{word} \n"), ..NoteDraft::default() };
                     let id = client.note_create(draft)?.to_string();
+                    note.clone_from(&id);
                     Ok(format!("makes {} with {word}", &id[..6]))
                 }
             }
@@ -361,7 +446,55 @@ impl Chaos {
         let line = done.unwrap_or_else(|error| format!("cannot edit: {error}"));
         self.tell(format!("{} {line}{}", DEVICES[index], if may_be_lost { " (unsure)" } else { "" }));
         self.count(if may_be_lost { "edit unsure" } else { "edit acknowledged" });
-        self.ledger.push(Entry { word, author: index, at_ms, may_be_lost, secret_from });
+        self.ledger.push(Entry { word, note, author: index, at_ms, may_be_lost, secret_from });
+    }
+
+    /// The notes of a device outside the trash, sorted.
+    pub(super) fn note_ids(client: &Client) -> Vec<String> {
+        let all = client.notes(NoteFilter { limit: u32::MAX, ..NoteFilter::default() }).unwrap_or_default();
+        let mut ids: Vec<String> = all.into_iter().map(|note| note.id).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Whether anybody has tried to erase a note: what it said may be gone.
+    pub(super) fn is_erased(&self, note: &str) -> bool {
+        self.erased.iter().any(|erased| erased.note == note)
+    }
+
+    fn erase(&mut self, index: usize) {
+        let (which, history_only) = (self.dice.any(), self.dice.one_in(4));
+        let Some(client) = self.client(index) else { return };
+        let node = self.town.devices[index].node;
+        let Some(note) = Dice::new(which).pick(&Self::note_ids(&client)).cloned() else { return };
+        let done = as_node(node, || client.note_erase(&note, ErasePlan { history_only, at_once: true }));
+        let may_be_lost = done.is_err() || world().device(node, |life| life.dead);
+        let said = done.map_or_else(|error| format!("not: {error}"), |status| status.state);
+        self.tell(format!("{} erases {} (its history alone: {history_only}): {said}", DEVICES[index], &note[..6]));
+        self.count(if may_be_lost { "erasure unsure" } else { "note erased" });
+        let at_ms = world().elapsed_ms();
+        self.erased.push(Erased { note, author: index, at_ms, history_only, may_be_lost });
+    }
+
+    fn attach(&mut self, index: usize) {
+        let which = self.dice.any();
+        let Some(client) = self.client(index) else { return };
+        let node = self.town.devices[index].node;
+        let Some(note) = Dice::new(which).pick(&Self::note_ids(&client)).cloned() else { return };
+        let mut dice = Dice::new(which);
+        let content: Vec<u8> = (0..1 + dice.below(3_000)).map(|_| dice.any().to_le_bytes()[0]).collect();
+        let file = self.town.dir.join("attached.bin");
+        std::fs::write(&file, &content).expect("a file");
+        let done = as_node(node, || client.note_attach(&note, &file, None, &mut |_| {}));
+        let may_be_lost = done.is_err() || world().device(node, |life| life.dead);
+        let (said, hash) = match done {
+            Ok(attached) => (format!("attaches {}", &attached.hash[..6]), attached.hash),
+            Err(error) => (format!("cannot attach: {error}"), String::new()),
+        };
+        self.tell(format!("{} {said} to {}{}", DEVICES[index], &note[..6], if may_be_lost { " (unsure)" } else { "" }));
+        self.count(if may_be_lost { "attachment unsure" } else { "file attached" });
+        let at_ms = world().elapsed_ms();
+        self.files.push(File { note, hash, content, author: index, at_ms, may_be_lost });
     }
 
     /// Begins an operation that a device does over the network; what comes of it is told when it ends.
@@ -372,13 +505,14 @@ impl Chaos {
         let Some(client) = self.client(index) else { return };
         self.tell(format!("{} {what} …", DEVICES[index]));
         self.count(what);
-        let (said, doing) = (Arc::clone(&self.said), act(client));
+        let (said, busy, doing) = (Arc::clone(&self.said), Arc::clone(&self.busy), act(client));
         let task = async move {
             let ended = match timeout(OPERATION_MAX, doing).await {
                 Ok(Ok(done)) => done,
                 Ok(Err(error)) => format!("fails: {error}"),
                 Err(_) => "is given up".to_owned(),
             };
+            busy.lock().expect("whole").remove(&index);
             said.lock().expect("whole").push(format!("… {} {what}: {ended}", DEVICES[index]));
         };
         drop(as_node(self.town.devices[index].node, || spawn_in_node(task)));
@@ -430,6 +564,7 @@ impl Chaos {
         Town::put_back(&copy_dir, &self.town.devices[index].home);
         self.tell(format!("{} is put back from its copy", DEVICES[index]));
         self.count("home restored");
+        self.was_restored[index] = true;
         // What it wrote since then is only as safe as the others make it.
         let others: Vec<BTreeSet<String>> =
             (0..DEVICES.len()).filter_map(|other| self.client(other)).map(|client| Self::words(&client)).collect();
@@ -437,24 +572,11 @@ impl Chaos {
             let is_kept = others.iter().any(|words| words.contains(&entry.word));
             entry.may_be_lost |= !is_kept && (entry.author != index || entry.at_ms >= copied_ms);
         }
-    }
-
-    /// One device writes a bundle, another takes it in: what goes without any relay.
-    fn carry_bundle(&mut self, index: usize) {
-        let other = self.below(DEVICES.len());
-        let (Some(from), Some(to)) = (self.client(index), self.client(other)) else { return };
-        self.bundles += 1;
-        let file = self.town.dir.join(format!("bundle-{}", self.bundles));
-        let (node, other_node) = (self.town.devices[index].node, self.town.devices[other].node);
-        let written = as_node(node, || from.export_bundle(&file, &BundleBase::Nothing, &mut |_| {}));
-        let came = match written {
-            Ok(written) => match as_node(other_node, || to.import_bundle(&file, &mut |_| {})) {
-                Ok(came) => format!("{} envelopes, {} new", written.envelopes, came.received),
-                Err(error) => format!("not taken in: {error}"),
-            },
-            Err(error) => format!("not written: {error}"),
-        };
-        self.tell(format!("a bundle from {} to {}: {came}", DEVICES[index], DEVICES[other]));
-        self.count("bundle carried");
+        for file in self.files.iter_mut().filter(|file| file.author == index) {
+            file.may_be_lost |= file.at_ms >= copied_ms;
+        }
+        for erased in self.erased.iter_mut().filter(|erased| erased.author == index) {
+            erased.may_be_lost |= erased.at_ms >= copied_ms;
+        }
     }
 }

@@ -12,6 +12,8 @@ use super::chaos::Chaos;
 use super::host::world;
 use super::world::{DEVICES, RELAYS};
 
+mod further;
+
 /// Rounds of sync in which everything must have reached everybody.
 const ROUNDS_MAX: usize = 8;
 /// How long devices that sync by themselves are left alone first.
@@ -21,7 +23,7 @@ const ROUND_MAX: Duration = Duration::from_secs(1_200);
 
 /// What a round told of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// It spoke with every relay.
     In,
     /// It was refused, or nothing went.
@@ -44,7 +46,12 @@ pub(super) async fn heal_and_check(chaos: &mut Chaos) -> Vec<String> {
     for round in 0..ROUNDS_MAX {
         standing = sync_all(chaos).await;
         let line = standing.iter().map(|one| if *one == Standing::In { 'i' } else { 'o' }).collect::<String>();
-        chaos.tell(format!("round {round}: {line}"));
+        let outs = standing.iter().filter_map(|one| match one {
+            Standing::Out(why) => Some(why.clone()),
+            Standing::In => None,
+        });
+        let outs: Vec<String> = outs.collect();
+        chaos.tell(format!("round {round}: {line} {}", outs.join("; ")));
         if round > 0 && differences(chaos, &standing).is_empty() {
             break;
         }
@@ -57,6 +64,9 @@ pub(super) async fn heal_and_check(chaos: &mut Chaos) -> Vec<String> {
     failures.extend(members(chaos, &standing));
     failures.extend(lost(chaos, &standing));
     failures.extend(leaked(chaos, &standing));
+    if failures.is_empty() {
+        failures.extend(further::after_peace(chaos, &standing).await);
+    }
     failures.sort();
     for (index, name) in DEVICES.iter().enumerate() {
         if let Some(client) = chaos.client(index) {
@@ -91,7 +101,7 @@ async fn heal(chaos: &mut Chaos) {
     }
 }
 
-async fn sync_all(chaos: &mut Chaos) -> Vec<Standing> {
+pub(super) async fn sync_all(chaos: &mut Chaos) -> Vec<Standing> {
     let mut standing = Vec::new();
     for index in 0..DEVICES.len() {
         let Some(client) = chaos.client(index) else {
@@ -110,7 +120,7 @@ async fn sync_all(chaos: &mut Chaos) -> Vec<Standing> {
     standing
 }
 
-fn those_in<'c>(chaos: &'c Chaos, standing: &'c [Standing]) -> impl Iterator<Item = (usize, Client)> + 'c {
+pub(super) fn those_in<'c>(chaos: &'c Chaos, standing: &'c [Standing]) -> impl Iterator<Item = (usize, Client)> + 'c {
     let is_in = |index: &usize| standing.get(*index) == Some(&Standing::In);
     (0..DEVICES.len()).filter(is_in).filter_map(|index| chaos.client(index).map(|client| (index, client)))
 }
@@ -119,6 +129,9 @@ fn those_in<'c>(chaos: &'c Chaos, standing: &'c [Standing]) -> impl Iterator<Ite
 fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
     let mut found = Vec::new();
     let clients: Vec<_> = those_in(chaos, standing).collect();
+    if clients.is_empty() {
+        found.push("nobody syncs".to_owned());
+    }
     for (index, client) in &clients {
         let name = DEVICES[*index];
         let status = as_node(chaos.town.devices[*index].node, || client.status());
@@ -126,9 +139,12 @@ fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
             Ok(status) => {
                 if (status.changes_pending, status.envelopes_unsent) != (0, 0) {
                     let (pending, unsent) = (status.changes_pending, status.envelopes_unsent);
-                    let why = status.keys;
+                    let why = status.keys.clone();
                     found.push(format!("{name} still has {pending} changes and {unsent} envelopes to send: {why:?}"));
                 }
+                found.extend(
+                    further::troubles(chaos, &client.membership(), &status).map(|line| format!("{name} {line}")),
+                );
                 for relay in status.relays.iter().filter(|relay| relay.envelopes_unsent > 0) {
                     found.push(format!("{name}: {} lacks {}", relay.url, relay.envelopes_unsent));
                 }
@@ -137,8 +153,11 @@ fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
         }
     }
     if let Some(((first, one), rest)) = clients.split_first() {
+        let one_code = one.status().map(|status| status.state_code).ok();
         let (one_members, one_heads) = (one.membership(), one.heads().ok());
         let one_rows = one.projection_digest().ok();
+        // What a removed device wrote too late reaches some and not others, and counts nowhere.
+        let is_whole = chaos.removed_for(one).is_empty();
         for (index, other) in rest {
             let names = (DEVICES[*first], DEVICES[*index]);
             if other.membership() != one_members {
@@ -150,6 +169,8 @@ fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
                 found.push(format!("{} and {} differ in the heads of documents", names.0, names.1));
             } else if other.projection_digest().ok() != one_rows {
                 found.push(format!("{} and {} differ in rows", names.0, names.1));
+            } else if is_whole && other.status().map(|status| status.state_code).ok() != one_code {
+                found.push(format!("{} and {} differ in the ends of streams", names.0, names.1));
             }
         }
     }
@@ -158,7 +179,9 @@ fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
 
 /// Whoever may sync is in force, and whoever is in force may sync.
 fn members(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
-    let Some((_, client)) = those_in(chaos, standing).next() else { return vec![] };
+    let Some((_, client)) = those_in(chaos, standing).next() else {
+        return vec![format!("{standing:?}")];
+    };
     let membership = client.membership();
     let mut found = Vec::new();
     for (index, standing) in standing.iter().enumerate() {
@@ -181,7 +204,9 @@ fn lost(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
     for (index, client) in those_in(chaos, standing) {
         let words = Chaos::words(&client);
         for entry in &chaos.ledger {
-            let is_sure = !entry.may_be_lost && standing.get(entry.author) == Some(&Standing::In);
+            let is_sure = !entry.may_be_lost
+                && !chaos.is_erased(&entry.note)
+                && standing.get(entry.author) == Some(&Standing::In);
             if is_sure && !words.contains(&entry.word) {
                 found.push(format!("{} of {} is missing at {}", entry.word, DEVICES[entry.author], DEVICES[index]));
             }

@@ -7,14 +7,18 @@
 //! | `net` | links between them: delayed, stalled, cut |
 //! | `world` | four devices of three people and two relays: start, crash, wipe, restore |
 //! | `chaos` | what happens, drawn from the seed, and the ledger of what was acknowledged |
+//! | `carry` | bundles from hand to hand, and devices that meet |
+//! | `truth` | what devices say of each other, asked while it goes on |
 //! | `check` | healing, and what must be so afterwards |
 //!
 //! A seed gets a process of its own, so that nothing another seed did can matter.
 
+mod carry;
 mod chaos;
 mod check;
 mod host;
 mod net;
+mod truth;
 mod world;
 
 use std::path::Path;

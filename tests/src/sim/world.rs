@@ -1,7 +1,8 @@
 //! Devices of several people and their relays: how they come about, start, crash, and are put back.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use lifeos_client_core::transport::set_dial;
 use lifeos_sync_server::{Clock, Config, Handle, Server};
 use tokio::task::yield_now;
 
+use super::carry::PORT;
 use super::host::{Life, world};
 use super::net::{Net, State};
 use crate::world::copy;
@@ -44,12 +46,15 @@ pub(super) struct Device {
 }
 
 type Relays = Rc<RefCell<Vec<Relay>>>;
+/// Temporary relays of devices that listen.
+type Peers = Rc<RefCell<BTreeMap<usize, Handle>>>;
 
 /// Everybody.
 pub(super) struct Town {
     pub(super) dir: PathBuf,
     pub(super) net: Arc<Net>,
     pub(super) relays: Relays,
+    pub(super) peers: Peers,
     pub(super) devices: Vec<Device>,
     pub(super) space: String,
 }
@@ -87,14 +92,24 @@ impl Town {
         for (index, relay) in relays.borrow_mut().iter_mut().enumerate() {
             relay.start(index);
         }
-        let (wires, reached) = (Arc::clone(&net), Rc::clone(&relays));
+        let peers = Peers::default();
+        let (wires, reached, listening) = (Arc::clone(&net), Rc::clone(&relays), Rc::clone(&peers));
         set_dial(Some(Box::new(move |node, address| {
+            let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node).unwrap_or(0)));
+            if let Ok(at) = address.trim_start_matches("ws://").parse::<SocketAddr>() {
+                let device = usize::from(at.port().checked_sub(PORT)?);
+                let listening = listening.borrow();
+                let handle = listening.get(&device)?;
+                let (near, far) = wires.connect((node, RELAYS + device))?;
+                handle.accept(far, ip);
+                return Some(near);
+            }
             let index: usize = address.rsplit('-').next()?.parse().ok()?;
             let relays = reached.borrow();
             let relay = relays.get(index)?;
             let handle = relay.handle.as_ref().filter(|_| !world().relay(&relay.dir, |life| life.dead))?;
             let (near, far) = wires.connect((node, index))?;
-            handle.accept(far, IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node).unwrap_or(0))));
+            handle.accept(far, ip);
             Some(near)
         })));
         let device = |(index, name): (usize, &&'static str)| Device {
@@ -104,7 +119,14 @@ impl Town {
             client: None,
             live: None,
         };
-        Self { dir: dir.to_owned(), net, relays, devices: DEVICES.iter().enumerate().map(device).collect(), space }
+        Self {
+            dir: dir.to_owned(),
+            net,
+            relays,
+            peers,
+            devices: DEVICES.iter().enumerate().map(device).collect(),
+            space,
+        }
     }
 
     /// The town of a template, copied.
@@ -133,7 +155,7 @@ impl Town {
     pub(super) async fn crash(&mut self, index: usize) {
         let device = &mut self.devices[index];
         world().device(device.node, |life| life.dead = true);
-        for relay in 0..RELAYS {
+        for relay in 0..RELAYS + DEVICES.len() {
             self.net.break_off((device.node, relay));
         }
         abort_tasks(device.node);
