@@ -225,3 +225,19 @@ async fn a_note_is_said_to_be_where_a_device_signed_that_it_has_it_and_nowhere_e
     assert_eq!(reach(&laptop, &plan), is("has", "")[..1]);
     world.relay.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_synced_under_a_new_key_is_not_said_to_be_everywhere() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    sync_each(&[&laptop, &phone, &tablet]).await;
+    phone.rotate_keys().await.unwrap();
+    let id = note(&phone, "Plan", "under the new key\n");
+    sync(&phone).await;
+    // This handle slept while another program synced the home.
+    sync(&Client::open(&world.home("laptop")).unwrap()).await;
+    let said = laptop.note_receipts(&id).unwrap().devices;
+    let of_tablet = said.iter().find(|device| device.name == "tablet").unwrap();
+    assert_eq!(of_tablet.reach, "not_confirmed", "it has not even synced");
+    world.relay.shutdown().await;
+}

@@ -34,6 +34,7 @@ pub(crate) fn run_parts(args: &[&str]) -> Outcome {
     match part {
         "all" => PARTS.iter().try_for_each(|part| one(part)),
         "defences" => without_defences(&args[1..]),
+        "sim" => simulations(&args[1..]),
         part if PARTS.contains(&part) => one(part),
         _ => Err(format!("no deep part `{part}`: {}", PARTS.join(", "))),
     }
@@ -47,7 +48,7 @@ fn one(part: &str) -> Outcome {
         "demo" => demo(),
         "mutations" => mutations(),
         "membership" => membership(),
-        "sim" => simulations(),
+        "sim" => simulations(&[]),
         "recurrence" => recurrence(),
         "notify" => notifications(),
         "sqlcipher" => sqlcipher(),
@@ -113,11 +114,13 @@ fn membership() -> Outcome {
     record("membership", &format!("{HISTORIES} histories from seed {seed}"), compared)
 }
 
-/// Seeds of the day, none of which CI tries.
-fn simulations() -> Outcome {
+/// Seeds of the day, none of which CI tries; or a part of them, `--from N --seeds N`, to go on where another run ended.
+fn simulations(args: &[&str]) -> Outcome {
     let from = text("date", &["-u", "+%Y%m%d000000"]);
-    let ran = stages::simulator(&["--seeds", SEEDS, "--from", &from])
-        .and_then(|mut simulator| capture(&mut simulator, Duration::from_secs(12 * 60 * 60)));
+    // What is said last counts.
+    let args = [&["--seeds", SEEDS, "--from", &from][..], args].concat();
+    let ran =
+        stages::simulator(&args).and_then(|mut simulator| capture(&mut simulator, Duration::from_secs(12 * 60 * 60)));
     let tally = ran.as_deref().map(|said| line_with(said, " seeds from ")).unwrap_or_default().to_owned();
     record("sim", if tally.is_empty() { SEEDS } else { &tally }, ran.map(drop))
 }

@@ -30,6 +30,8 @@ const USAGE: &str = "cargo xtask COMMAND
   deep [PART]               what takes longer than CI may: crash, demo, bench, mutations,
                             membership, sim, recurrence, notify, fuzz, sqlcipher; appends to
                             evidence/
+  deep sim [--from N] [--seeds N]
+                            seeds of the day, or these
   deep defences [--together] [--minutes N] [NUMBER...]
                             takes every defence away once (or those of these attacks),
                             or several at once, and looks whether the tests notice;

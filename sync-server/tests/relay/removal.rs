@@ -217,7 +217,7 @@ async fn a_removal_whose_author_is_gone_with_it_waits_for_nobody() {
     writer.push(theirs, stream.seal_many(2)).await;
     // It left by another relay, which held less of it.
     let left = removal(&gone, RemoveReason::Left, &[]);
-    let left = space.sign_as(&gone, space.records.len() - 1, &left);
+    let left = space.sign_as(&gone, space.records.len(), &left);
     space.records.push(left);
     assert_eq!(send_last(&mut owner, session, &space, 1).await, [OK], "it signs no other");
     assert_eq!(writer.last_words().await, Some(ErrorCode::Removed));

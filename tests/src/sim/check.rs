@@ -1,6 +1,7 @@
 //! Healing, and what must be so afterwards: whoever is in force holds the same, nothing acknowledged is missing, and whoever
 //! was removed reads nothing that was written after it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lifeos_client_core::client::Client;
@@ -8,7 +9,7 @@ use lifeos_client_core::simulation::as_node;
 use lifeos_client_core::simulation::in_node;
 use tokio::time::{sleep, timeout};
 
-use super::chaos::Chaos;
+use super::chaos::{Chaos, Erased};
 use super::host::world;
 use super::world::{DEVICES, RELAYS};
 
@@ -125,6 +126,29 @@ pub(super) fn those_in<'c>(chaos: &'c Chaos, standing: &'c [Standing]) -> impl I
     (0..DEVICES.len()).filter(is_in).filter_map(|index| chaos.client(index).map(|client| (index, client)))
 }
 
+/// What becomes of a note whose eraser was removed afterwards is not the same everywhere yet: decision 0026, "open".
+fn is_open(standing: &[Standing], erased: &Erased) -> bool {
+    standing.get(erased.author) != Some(&Standing::In)
+}
+
+/// The heads of all documents by id, in hex, without those that [`is_open`].
+fn heads_of(chaos: &Chaos, standing: &[Standing], client: &Client) -> Option<BTreeMap<String, Vec<[u8; 32]>>> {
+    let open: BTreeSet<&String> =
+        chaos.erased.iter().filter(|erased| is_open(standing, erased)).map(|erased| &erased.note).collect();
+    let all = client.heads().ok()?.into_iter().map(|(doc, heads)| (doc.to_string(), heads));
+    Some(all.filter(|(doc, _)| !open.contains(doc)).collect())
+}
+
+/// The documents that two devices hold differently.
+fn differing(
+    one: &Option<BTreeMap<String, Vec<[u8; 32]>>>,
+    other: &Option<BTreeMap<String, Vec<[u8; 32]>>>,
+) -> Vec<String> {
+    let (Some(one), Some(other)) = (one, other) else { return Vec::new() };
+    let all: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    all.into_iter().filter(|doc| one.get(*doc) != other.get(*doc)).map(|doc| doc[..6].to_owned()).collect()
+}
+
 /// Where those in force are not equal, or have something left to do.
 fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
     let mut found = Vec::new();
@@ -154,8 +178,9 @@ fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
     }
     if let Some(((first, one), rest)) = clients.split_first() {
         let one_code = one.status().map(|status| status.state_code).ok();
-        let (one_members, one_heads) = (one.membership(), one.heads().ok());
+        let (one_members, one_heads) = (one.membership(), heads_of(chaos, standing, one));
         let one_rows = one.projection_digest().ok();
+        let settled = !chaos.erased.iter().any(|erased| is_open(standing, erased));
         // What a removed device wrote too late reaches some and not others, and counts nowhere.
         let is_whole = chaos.removed_for(one).is_empty();
         for (index, other) in rest {
@@ -164,10 +189,11 @@ fn differences(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
                 let heads = (one_members.heads.len(), other.membership().heads.len());
                 found.push(format!("{} and {} differ in membership: heads {heads:?}", names.0, names.1));
             }
-            let heads = other.heads().ok();
+            let heads = heads_of(chaos, standing, other);
             if heads != one_heads {
-                found.push(format!("{} and {} differ in the heads of documents", names.0, names.1));
-            } else if other.projection_digest().ok() != one_rows {
+                let docs: Vec<String> = differing(&one_heads, &heads);
+                found.push(format!("{} and {} differ in the heads of documents: {docs:?}", names.0, names.1));
+            } else if settled && other.projection_digest().ok() != one_rows {
                 found.push(format!("{} and {} differ in rows", names.0, names.1));
             } else if is_whole && other.status().map(|status| status.state_code).ok() != one_code {
                 found.push(format!("{} and {} differ in the ends of streams", names.0, names.1));
@@ -203,7 +229,9 @@ fn lost(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
     let mut found = Vec::new();
     for (index, client) in those_in(chaos, standing) {
         let words = Chaos::words(&client);
-        for entry in &chaos.ledger {
+        // Of two copies of a home that wrote one place of their stream one counts: decision 0026, "open".
+        let is_forked = !client.membership().forks.is_empty();
+        for entry in chaos.ledger.iter().filter(|entry| !(is_forked && chaos.was_restored[entry.author])) {
             let is_sure = !entry.may_be_lost
                 && !chaos.is_erased(&entry.note)
                 && standing.get(entry.author) == Some(&Standing::In);

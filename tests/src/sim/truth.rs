@@ -40,6 +40,15 @@ pub(super) fn relay_streams(dir: &Path, space: &[u8]) -> Vec<RelayStream> {
     read().unwrap_or_default()
 }
 
+/// The stream that a device writes, and how far it goes, read from its files.
+fn own_end(home: &Path, space: &[u8]) -> Option<(Vec<u8>, u32)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(home.join("lifeos.db"), flags).ok()?;
+    let sql = "SELECT stream.stream, stream.seq FROM space JOIN stream ON stream.id = space.own_stream
+               WHERE space.space = ?1";
+    db.query_row(sql, [space], |row| Ok((row.get(0)?, row.get(1)?))).ok()
+}
+
 /// The words of one note.
 fn words_of(client: &Client, note: &str) -> Option<BTreeSet<String>> {
     let note = client.note(note).ok()?;
@@ -80,7 +89,7 @@ impl Chaos {
                 .membership()
                 .devices
                 .iter()
-                .any(|(key, device)| device.removed_by.is_some() || membership.devices.get(key).is_none())
+                .any(|(key, device)| device.removed_by.is_some() || !membership.devices.contains_key(key))
             {
                 continue;
             }
@@ -101,7 +110,9 @@ impl Chaos {
     /// forgotten, and whoever was put back does not know yet what it wrote.
     fn untrue_acknowledgements(&self, index: usize, client: &Client) -> Vec<String> {
         let Some(status) = client.status().ok().filter(|_| !self.was_restored[index]) else { return Vec::new() };
-        let own = status.devices.iter().find(|device| device.this).map_or(0, |device| device.envelopes);
+        let Some((stream, own)) = own_end(&self.town.devices[index].home, client.space().as_ref()) else {
+            return Vec::new();
+        };
         let mut found = Vec::new();
         for relay in 0..RELAYS {
             let said = status.relays.iter().find(|said| said.url.ends_with(&format!("relay-{relay}")));
@@ -111,8 +122,7 @@ impl Chaos {
             }
             let dir = self.town.relays.borrow()[relay].dir.clone();
             let streams = relay_streams(&dir, client.space().as_ref());
-            let key = self.keys[index].as_ref().to_vec();
-            let there: u64 = streams.iter().filter(|it| it.device == key).map(|it| u64::from(it.tip_seq)).sum();
+            let there = streams.iter().find(|held| held.id == stream).map_or(0, |held| held.tip_seq);
             if there < own {
                 found.push(format!(
                     "relay {relay} holds {there} envelopes of {} and is said to have {own}",
