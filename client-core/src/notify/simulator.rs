@@ -49,8 +49,10 @@ impl Draw {
 struct Known {
     items: BTreeMap<String, Item>,
     acks: Acks,
-    /// What somebody settled or acknowledged, as it is called in the log.
+    /// What somebody settled.
     ended: BTreeSet<(String, OccurrenceId)>,
+    /// What somebody acknowledged: of one that was moved, what was said before counts no longer.
+    seen: BTreeSet<FireId>,
 }
 
 impl Known {
@@ -65,6 +67,7 @@ impl Known {
         }
         self.acks.merge(&other.acks);
         self.ended.extend(other.ended.iter().cloned());
+        self.seen.extend(&other.seen);
     }
 }
 
@@ -73,6 +76,7 @@ impl Known {
 struct Owed {
     by: Timestamp,
     what: (String, OccurrenceId),
+    first: FireId,
     /// It was put off: a ring before this does not count.
     after: Option<Timestamp>,
 }
@@ -132,7 +136,7 @@ struct World {
     events: BTreeMap<(Timestamp, u64), Event>,
     count: u64,
     /// Who rang what, and when.
-    log: Vec<(usize, FireId, (String, OccurrenceId), Timestamp)>,
+    log: Vec<(usize, FireId, Timestamp)>,
     rung: BTreeSet<(usize, FireId)>,
     listed: BTreeSet<(String, OccurrenceId)>,
     added: u32,
@@ -281,9 +285,10 @@ impl World {
         let node = &self.nodes[at];
         assert!(node.is_live(), "a device rings that is off, not running, or may not");
         let what = (fire.entity.clone(), fire.occurrence);
-        assert!(!node.known.ended.contains(&what), "{what:?} rings where it is known to be over");
+        let is_over = node.known.ended.contains(&what) || node.known.seen.contains(&fire.first);
+        assert!(!is_over, "{what:?} rings where it is known to be over");
         assert!(self.rung.insert((at, fire.id)), "{what:?} rings twice on one device");
-        self.log.push((at, fire.id, what, self.now));
+        self.log.push((at, fire.first, self.now));
         let delay = SignedDuration::from_secs(self.draw.between(5, 900));
         let saying = match self.draw.below(10) {
             0..=2 => Saying::Ack,
@@ -330,7 +335,10 @@ impl World {
     fn owe(&mut self, at: usize) {
         let node = &self.nodes[at];
         // What is owed just now is still to be collected, unless it is over.
-        let is_open = |owed: &&Owed| owed.by <= self.now && !node.known.ended.contains(&owed.what);
+        let is_over = |first: &FireId, what: &(String, OccurrenceId)| {
+            node.known.seen.contains(first) || node.known.ended.contains(what)
+        };
+        let is_open = |owed: &&Owed| owed.by <= self.now && !is_over(&owed.first, &owed.what);
         let mut owed: Vec<Owed> = node.owed.iter().filter(is_open).cloned().collect();
         if node.is_live() {
             for item in node.known.items.values() {
@@ -342,17 +350,17 @@ impl World {
                 };
                 for (occurrence, said) in self.simply(item, &node.zone) {
                     let what = (item.entity.clone(), occurrence);
-                    if node.known.ended.contains(&what) || item.settled.contains(&occurrence) {
+                    let first = self.first_name(item, occurrence);
+                    if is_over(&first, &what) || item.settled.contains(&occurrence) {
                         continue;
                     }
-                    let first = self.first_name(item, occurrence);
                     let until = node.known.acks.snoozed_until(&first).filter(|until| *until > said);
                     let begin = until.unwrap_or_else(|| self.not_quiet(item, said, &node.zone));
                     let by = begin + SignedDuration::from_secs(hold);
                     // What the system does not take any more is asked for when the program runs again.
                     let is_out = node.is_phone && node.schedule.sentinel.is_some_and(|sentinel| by >= sentinel);
                     if by > self.now && !is_out && said > self.begin {
-                        owed.push(Owed { by, what, after: until });
+                        owed.push(Owed { by, what, first, after: until });
                     }
                 }
             }
@@ -399,8 +407,8 @@ impl World {
                 std::mem::take(&mut self.nodes[at].owed).into_iter().partition(|owed| owed.by <= self.now);
             self.nodes[at].owed = owed;
             for one in due {
-                let is_it = |(node, _, what, when): &(usize, FireId, (String, OccurrenceId), Timestamp)| {
-                    *node == at && *what == one.what && one.after.is_none_or(|after| *when >= after)
+                let is_it = |(node, first, when): &(usize, FireId, Timestamp)| {
+                    *node == at && *first == one.first && one.after.is_none_or(|after| *when >= after)
                 };
                 assert!(self.log.iter().any(is_it), "device {at} owed {one:?} and did not ring");
                 tally.owed += 1;
@@ -516,7 +524,7 @@ impl World {
                 match saying {
                     Saying::Ack => {
                         node.known.acks.ack(fire.first, now);
-                        node.known.ended.insert(what);
+                        node.known.seen.insert(fire.first);
                     }
                     Saying::Done => {
                         if let Some(item) = node.known.items.get_mut(&fire.entity) {
@@ -605,8 +613,10 @@ impl World {
                 let what = (item.entity.clone(), name);
                 let is_due = when > self.begin && self.not_quiet(item, when, &node.zone) < self.end - minutes(10);
                 let first = self.first_name(item, name);
-                let is_open = !self.cloud.ended.contains(&what) && self.cloud.acks.snoozed_until(&first).is_none();
-                let is_told = self.log.iter().any(|(of, _, rung, _)| *of == at && *rung == what)
+                let is_open = !self.cloud.ended.contains(&what)
+                    && !self.cloud.seen.contains(&first)
+                    && self.cloud.acks.snoozed_until(&first).is_none();
+                let is_told = self.log.iter().any(|(of, rung, _)| *of == at && *rung == first)
                     || self.listed.contains(&what)
                     || node.ringer.is_handled(&first);
                 assert!(!is_due || !is_open || is_told, "device {at} has lost {what:?}");
