@@ -4,6 +4,16 @@ use super::{Defence, Target};
 
 pub(super) const TABLE: &[Defence] = &[
     Defence {
+        attack: 138,
+        how: "a removal whose author is gone with it waits for that author",
+        file: "sync-server/src/space/judge.rs",
+        find: "let is_alone = author.is_none_or(|author| author.removed_by.is_some());",
+        put: "let is_alone = author.is_none();",
+        package: "lifeos-sync-server",
+        target: Target::Test("relay"),
+        tests: &["a_removal_whose_author_is_gone_with_it_waits_for_nobody"],
+    },
+    Defence {
         attack: 63,
         how: "a removed device connects to a space that is in memory",
         file: "sync-server/src/connection/handshake.rs",

@@ -1,6 +1,6 @@
-//! What else must be so when all are equal: nothing is set aside among the honest, nobody is warned, the doctor finds nothing, what was
-//! erased is gone, files come whole, relays hold what they should and no more, a round with no news costs little, and no key
-//! made behind a removal opens to whoever was removed.
+//! What else must be so when all are equal: nothing is set aside among the honest, nobody is warned, the doctor finds
+//! nothing, what was erased is gone, files come whole, relays hold what they should and no more, a round without news costs
+//! little, and no key made behind a removal opens to whoever was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
