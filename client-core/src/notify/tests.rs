@@ -236,6 +236,13 @@ fn quiet_hours_put_off_in_order_but_not_what_is_urgent_or_what_a_person_put_ther
         Quiet { days: Weekday::Monday.cycle_forward().take(7).collect(), from: Time::midnight(), to: Time::midnight() };
     case.policy.quiet = vec![always];
     assert!(case.plan("2026-03-05T12:00", 24 * 7).iter().any(|fire| fire.entity == "late"));
+    // So many at once that no chance puts them in order.
+    let days = Weekday::Monday.cycle_forward().take(7).collect();
+    case.policy.quiet = vec![Quiet { days, from: Time::constant(22, 0, 0, 0), to: Time::constant(7, 0, 0, 0) }];
+    case.items = (0..20).map(|n| named(&format!("{n}"), &format!("2026-03-05T23:{:02}", 59 - n))).collect();
+    let fires = case.plan("2026-03-05T12:00", 24);
+    assert!(fires.len() == 20 && fires.iter().all(|fire| fire.at == fires[0].at));
+    assert!(fires.is_sorted_by_key(|fire| fire.planned));
 }
 
 #[test]
