@@ -15,6 +15,7 @@ const PARTS: &[&str] = &[
     "sim",
     "recurrence",
     "notify",
+    "joining",
     "fuzz",
     "sqlcipher",
     "keystore",
@@ -51,6 +52,7 @@ fn one(part: &str) -> Outcome {
         "sim" => simulations(&[]),
         "recurrence" => recurrence(),
         "notify" => notifications(),
+        "joining" => joining(),
         "sqlcipher" => sqlcipher(),
         "together" => together(),
         "defences" => without_defences(&[]),
@@ -155,6 +157,16 @@ fn notifications() -> Outcome {
     let ran = capture(&mut tests, Duration::from_secs(3 * 60 * 60));
     let tally = ran.as_deref().map(|said| line_with(said, " schedules from seed ")).unwrap_or_default().to_owned();
     record("notify", if tally.is_empty() { SCHEDULES } else { &tally }, ran.map(drop))
+}
+
+/// A phone that joins a large space over a slow line and is killed again and again.
+fn joining() -> Outcome {
+    need("taskset", "util-linux")?;
+    let test = ["test", "--profile", "ci", "--locked", "-p", "lifeos-tests", "--test", "joining", "--"];
+    let mut test = cargo(&[&test[..], &["--ignored", "--nocapture", "a_join_of_full_size"]].concat());
+    let said = capture(&mut test, Duration::from_secs(60 * 60));
+    let tally = said.as_deref().map(|said| line_with(said, " of the bytes came twice")).unwrap_or_default().to_owned();
+    record("joining", if tally.is_empty() { "full size" } else { &tally }, said.map(drop))
 }
 
 /// The build with an encrypted database: needs libcrypto and its headers, which a machine of CI may lack.

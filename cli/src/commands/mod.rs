@@ -32,6 +32,7 @@ mod space;
 mod status;
 mod sync;
 mod undo;
+mod who;
 
 use clap::Subcommand;
 
@@ -81,6 +82,8 @@ pub enum Command {
     Search(search::Search),
     /// Send and receive
     Sync(sync::Sync),
+    /// Who else is here now, and in which note; they see you, too
+    Who(who::Who),
     /// What is not sent yet, how far each relay has been read, what was noticed or set aside
     Status(status::StatusArgs),
     /// Bring in notes from elsewhere
@@ -147,6 +150,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Entity(args) => entity::run(args, context),
         Command::Module(args) => module::run(args, context),
         Command::Search(args) => search::run(&args, context),
+        Command::Who(args) => who::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Import(args) => import::run(args, context),

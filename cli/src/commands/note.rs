@@ -92,7 +92,8 @@ impl Add {
 
 /// Show a note.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos note show 1a2b3c4d\n  lifeos note show 1a2b3c4d --version 9f8e7d6c")]
+#[command(after_help = "Example:\n  lifeos note show 1a2b3c4d\n  lifeos note show 1a2b3c4d --version 9f8e7d6c\n  \
+                        lifeos note show ID --wait           on a new device, ahead of everything else that has to come")]
 pub struct Show {
     /// Note
     #[arg(value_name = "ID")]
@@ -100,6 +101,10 @@ pub struct Show {
     /// As it was at this version (see `note history`)
     #[arg(long, value_name = "VERSION")]
     pub(super) version: Option<String>,
+    /// If it is not here yet, fetch it first; for so long at most. Needs the whole id
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60",
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) wait: Option<u32>,
 }
 
 /// List notes.

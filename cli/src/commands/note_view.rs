@@ -1,5 +1,7 @@
 //! `lifeos note show|list|history|links|backlinks`: reading.
 
+use std::time::Duration;
+
 use lifeos_client_core::client::{Link, Note, NoteFilter, NoteSummary};
 use serde_json::{Value, json};
 
@@ -11,6 +13,13 @@ use crate::page::{Page, many_lines, one_line, short, time};
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
+    if let Some(seconds) = args.wait {
+        let (wait, mut bar) = (Duration::from_secs(seconds.into()), context.out.bar());
+        let fetched =
+            context.block_on(async { Ok(client.fetch_note(&args.id, wait, &mut |step| bar.step(&step)).await?) });
+        bar.finish();
+        fetched?;
+    }
     let Some(version) = &args.version else {
         let note = client.note(&args.id)?;
         return context.out.result(&note, |page| draw_note(page, &note));

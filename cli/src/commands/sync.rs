@@ -186,7 +186,7 @@ async fn show_events(chosen: &Client, events: &mut mpsc::Receiver<Heard>, contex
 }
 
 /// Waiting does not help: somebody has to act first.
-fn blocked(message: String, untrusted: bool) -> Failure {
+pub(super) fn blocked(message: String, untrusted: bool) -> Failure {
     Failure::Client(if untrusted { ClientError::Security { message } } else { ClientError::Invalid { message } })
 }
 

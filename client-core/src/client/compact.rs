@@ -1,4 +1,6 @@
-//! Making a space smaller, and what a person is told of checkpoints.
+//! Making a space smaller, fetching a note ahead of the rest, and what a person is told of checkpoints.
+
+use std::time::Duration;
 
 use lifeos_sync_protocol::ids::{DocId, RecordId, SpaceId};
 use lifeos_sync_protocol::membership::{CheckpointStanding, Membership};
@@ -6,8 +8,11 @@ use lifeos_sync_protocol::record::Record;
 
 use super::names::Names;
 use super::{CheckpointStatus, Client, ClientError, Joining, Progress, SyncReport};
-use crate::engine::{Shared, grace_ms, newest_checkpoint};
+use crate::engine::{EngineError, Shared, Tally, grace_ms, newest_checkpoint, sync_once};
 use crate::store::{Bootstrap, Reads, StoreError};
+
+/// How often it is looked whether a note has come.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Client {
     /// Syncs, and makes a checkpoint of everything if anything came since the last one; others then look at it with
@@ -20,9 +25,52 @@ impl Client {
     }
 
     /// While this device takes a checkpoint in, the part with this document comes ahead of the rest: with this sync or, if
-    /// one is under way, after the part that is on its way.
-    pub fn fetch_first(&self, document: DocId) {
-        self.shared.await_document(document);
+    /// one is under way in whatever process, after the part that is on its way.
+    /// # Errors
+    /// [`ClientError`].
+    pub fn fetch_first(&self, document: DocId) -> Result<(), ClientError> {
+        Ok(self.shared.await_document(document)?)
+    }
+
+    /// Syncs until a note is here, ahead of the rest, for a time at most. While another process of this home syncs, that one
+    /// is asked for it. What came by then stays, and the rest comes with the next sync.
+    /// # Errors
+    /// [`ClientError::Invalid`] for a beginning of an id of which no note is here; [`ClientError::NotFound`] when all has come
+    /// and the note is not among it; [`ClientError::Network`] when no relay is reached, or it takes longer; as [`Client::sync`].
+    pub async fn fetch_note(&self, id: &str, wait: Duration, progress: Progress<'_>) -> Result<(), ClientError> {
+        if self.note_id(id).is_ok() {
+            return Ok(());
+        }
+        let whole = || ClientError::invalid("no note that begins with this id is here yet: give the whole id");
+        let doc: DocId = id.trim().to_ascii_lowercase().parse().map_err(|_| whole())?;
+        self.fetch_first(doc)?;
+        let comes = async {
+            while self.note_id(id).is_err() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let synced = async {
+            match sync_once(&self.shared, progress, &mut Tally::default()).await {
+                // Whoever syncs fetches it.
+                Err(EngineError::Locked) => std::future::pending().await,
+                ended => ended,
+            }
+        };
+        tokio::select! {
+            () = comes => Ok(()),
+            ended = synced => {
+                ended?;
+                self.note_id(id).map(drop)
+            }
+            () = tokio::time::sleep(wait) => Err(ClientError::Network {
+                message: format!(
+                    "note {} did not come within {} s: it is asked for ahead of the rest, so wait longer, or run `lifeos sync`",
+                    &doc.to_string()[..8],
+                    wait.as_secs()
+                ),
+                transient: true,
+            }),
+        }
     }
 
     /// Forgets the edits before checkpoints that are in effect at a time (ms UTC); every sync does so. Gives how many

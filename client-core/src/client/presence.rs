@@ -29,8 +29,12 @@ pub struct Selection {
 pub struct DevicePresence {
     /// Hex.
     pub device: String,
+    /// What it is called, if that is known here.
+    pub device_name: String,
     /// Whose it is, hex.
     pub member: String,
+    /// What they are called; nothing where all devices are one person's.
+    pub person: String,
     /// Nobody has done anything there for a while.
     pub idle: bool,
     /// The note that is open there, hex; it may not be here yet.
@@ -77,15 +81,21 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn presence(&self) -> Result<Vec<DevicePresence>, ClientError> {
-        let state = self.shared.state();
+        let (state, heard) = (self.shared.state(), self.shared.presence.here());
         let mut here = Vec::new();
-        for (device, shown, heard_ago_ms) in self.shared.presence.here() {
+        if heard.is_empty() {
+            return Ok(here);
+        }
+        let names = self.names()?;
+        for (device, shown, heard_ago_ms) in heard {
             let Some(enrolled) = state.membership.devices.get(&device).filter(|one| one.removed_by.is_none()) else {
                 continue;
             };
             here.push(DevicePresence {
                 device: device.to_string(),
+                device_name: names.device(&device),
                 member: enrolled.member.to_string(),
+                person: names.member(&enrolled.member),
                 idle: shown.activity == Activity::Idle,
                 note: shown.at.map(|at| at.doc.to_string()),
                 selection: shown.at.map(|at| self.selection(&at)).transpose()?.flatten(),

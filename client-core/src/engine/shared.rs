@@ -1,7 +1,6 @@
 //! What every part of an open home shares: the store behind its lock, keys, events, and the bell that rings
 //! after a local edit.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -22,6 +21,9 @@ use crate::store::{Commit, Reader, ReceiveReport, RelayId, Store, StoreError};
 
 /// Events a subscriber may lag behind before it is told to read everything again.
 const EVENTS_MAX: usize = 1024;
+
+/// Documents that come ahead of the rest while a checkpoint is taken in; who asks for more waits for those asked for last.
+const AWAITED_MAX: usize = 64;
 
 /// An open home.
 pub(crate) struct Shared {
@@ -49,8 +51,6 @@ pub(crate) struct Shared {
     compaction: AtomicBool,
     /// Which relays work.
     pub(crate) circuits: Circuits,
-    /// Documents that somebody waits for while a checkpoint is taken in: their chunks come first.
-    awaited: Mutex<BTreeSet<DocId>>,
     /// Held by who does what is done at rest: nothing of it is done twice at once.
     pub(super) upkeep: Mutex<()>,
     /// Not before then is it tried again to write the database anew.
@@ -89,7 +89,6 @@ impl Shared {
             compaction: AtomicBool::new(false),
             circuits: Circuits::new(),
             jobs: Jobs::new(),
-            awaited: Mutex::default(),
             upkeep: Mutex::new(()),
             scrub_at: Mutex::default(),
             metrics: store.metrics(),
@@ -132,20 +131,27 @@ impl Shared {
         self.compaction.swap(false, Ordering::Relaxed)
     }
 
-    /// While a checkpoint is taken in, the chunk with this document comes before the others.
-    pub(crate) fn await_document(&self, doc: DocId) {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(doc);
+    /// While a checkpoint is taken in, by whatever process of this home, the chunk with this document comes before the others.
+    pub(crate) fn await_document(&self, doc: DocId) -> Result<(), StoreError> {
+        let mut store = self.store();
+        let mut awaited = self.awaited(&store)?;
+        if !awaited.contains(&doc) {
+            awaited.push(doc);
+            let asked_before = awaited.len().saturating_sub(AWAITED_MAX);
+            store.put_awaited(&self.space, &awaited[asked_before..])?;
+        }
+        Ok(())
     }
 
-    /// Documents that somebody waits for; those that are held now are forgotten.
+    /// Documents that somebody waits for and that are not held.
     pub(super) fn awaited(&self, store: &Store) -> Result<Vec<DocId>, StoreError> {
-        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        for doc in awaited.clone() {
-            if store.reads().has_document(&self.space, &doc)? {
-                awaited.remove(&doc);
+        let mut awaited = Vec::new();
+        for doc in store.reads().awaited(&self.space)? {
+            if !store.reads().has_document(&self.space, &doc)? {
+                awaited.push(doc);
             }
         }
-        Ok(awaited.iter().copied().collect())
+        Ok(awaited)
     }
 
     /// Members and keys as of now.

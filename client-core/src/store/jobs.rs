@@ -1,11 +1,15 @@
-//! What the processes of this home do in the background, for whoever asks in another one, and until when they are not to.
+//! What the processes of this home do in the background, for whoever asks in another one, until when they are not to, and
+//! what they are asked to fetch first.
 //!
 //! Nothing of it is durable at once: what is told is worth nothing once its process is gone.
 //!
 //! ```text
 //! jobs/<teller>  u64 when (ms UTC) ‖ what runs: the engine's business
 //! jobs-paused    i64 until when (ms UTC)
+//! awaited/<space> ids of documents, 16 bytes each
 //! ```
+
+use lifeos_sync_protocol::ids::{DocId, SpaceId};
 
 use super::{Reads, Store, StoreError, schema};
 
@@ -48,7 +52,31 @@ impl Store {
     }
 }
 
+fn awaited_key(space: &SpaceId) -> String {
+    format!("awaited/{space}")
+}
+
+impl Store {
+    /// Keeps which documents somebody waits for while a checkpoint is taken in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_awaited(&mut self, space: &SpaceId, docs: &[DocId]) -> Result<(), StoreError> {
+        let ids: Vec<u8> = docs.iter().flat_map(|doc| doc.0).collect();
+        self.lazily(|conn| schema::put_meta(conn, &awaited_key(space), &ids))
+    }
+}
+
 impl Reads<'_> {
+    /// Documents that somebody waited for, held by now or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn awaited(&self, space: &SpaceId) -> Result<Vec<DocId>, StoreError> {
+        let ids = self.meta(&awaited_key(space))?.unwrap_or_default();
+        Ok(ids.as_chunks::<16>().0.iter().copied().map(DocId).collect())
+    }
+
     /// What processes told, by teller: when (u64, ms UTC), and what.
     ///
     /// # Errors
