@@ -17,6 +17,7 @@ mod noise;
 mod peer;
 mod people;
 mod spaces;
+mod wakeup;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};

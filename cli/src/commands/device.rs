@@ -1,7 +1,9 @@
 //! `lifeos device`: which devices hold this space, removing one, and what a removed one wrote last.
 
 use clap::{Args, Subcommand, ValueEnum};
-use lifeos_client_core::client::{DeviceStatus, RemovalOutcome, RemovalReport, SpaceRemoval};
+use lifeos_client_core::client::{
+    DeviceStatus, RelayWakeup, RemovalOutcome, RemovalReport, SpaceRemoval, WakeupReport,
+};
 use lifeos_client_core::protocol::record::RemoveReason;
 use serde_json::json;
 
@@ -18,6 +20,30 @@ pub enum Device {
     Remove(Remove),
     /// Take in what a removed device wrote last and was set aside
     Adopt(Adopt),
+    /// Have relays wake this device by a push service while it is not connected
+    Wakeup(Wakeup),
+}
+
+/// Be woken.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  lifeos device wakeup https://ntfy.example.org/upXyz?up=1\n  lifeos device wakeup --off\n\n\
+                        When something is new and this device is not connected, each relay of each of your spaces posts a \
+                        token to this address,\nonce until the device has come. It says nothing else. A relay learns who \
+                        your push service is and which keys are this\ndevice's; the push service learns when something is \
+                        new. Relays are told with the next `lifeos sync`."
+)]
+#[group(required = true, multiple = false)]
+pub struct Wakeup {
+    /// Address of a UnifiedPush endpoint or webhook, as the push service gives it; `https://`, or `http://` where a relay allows it
+    #[arg(value_name = "URL")]
+    url: Option<String>,
+    /// Not any more
+    #[arg(long)]
+    off: bool,
+    /// Show the address, the token, and what each relay makes of it
+    #[arg(long)]
+    show: bool,
 }
 
 /// List devices.
@@ -85,6 +111,7 @@ pub(super) fn run(command: &Device, context: &Context) -> Result<(), Failure> {
         Device::List(_) => list(context),
         Device::Remove(args) => context.block_on(remove(args, context)),
         Device::Adopt(args) => adopt(args, context),
+        Device::Wakeup(args) => wakeup(args, context),
     }
 }
 
@@ -161,6 +188,30 @@ fn adopt(args: &Adopt, context: &Context) -> Result<(), Failure> {
         page.line(format_args!("Taken in: {} changed.", count(changed, "document")));
         page.line("Run `lifeos sync`, and everybody takes it in.");
     })
+}
+
+fn wakeup(args: &Wakeup, context: &Context) -> Result<(), Failure> {
+    let client = context.open()?;
+    let report = if args.show { client.wakeup()? } else { client.set_wakeup(args.url.as_deref())? };
+    context.out.result(&report, |page| draw_wakeup(page, &report))
+}
+
+fn draw_wakeup(page: &mut Page, report: &WakeupReport) {
+    match (&report.url, &report.token) {
+        (Some(url), Some(token)) => {
+            page.line(format_args!("Woken at {}", one_line(url)));
+            page.line(format_args!("by the token {}, and nothing else.", one_line(token)));
+            if report.relays.is_empty() {
+                page.line("No relay is set that could do it: run `lifeos relay set URL`.");
+            }
+        }
+        _ => page.line("This device is not woken."),
+    }
+    let row = |relay: &RelayWakeup| {
+        let advice = relay.advice.as_deref().map(one_line).unwrap_or_default();
+        vec![short(&relay.space), one_line(&relay.relay), relay.standing.to_owned(), advice]
+    };
+    page.table(&report.relays.iter().map(row).collect::<Vec<_>>());
 }
 
 pub(super) fn row(device: &DeviceStatus) -> Vec<String> {

@@ -284,7 +284,20 @@ pub(super) fn relay_row(relay: &RelayStatus) -> Vec<String> {
         format!("lacks {} of this device", count(relay.envelopes_unsent, "envelope"))
     };
     let trouble = relay.trouble.as_ref().map(trouble).unwrap_or_default();
-    vec![one_line(&relay.url), key, format!("position {}", relay.position), synced, unsent, trouble]
+    let wakeup = relay.wakeup.map(wakeup).unwrap_or_default().to_owned();
+    vec![one_line(&relay.url), key, format!("position {}", relay.position), synced, unsent, trouble, wakeup]
+}
+
+/// What a relay makes of waking this device.
+fn wakeup(standing: &str) -> &'static str {
+    match standing {
+        "kept" => "wakes this device",
+        "unsupported" => "wakes no devices",
+        "refused" => "does not ask this device's push service (see `lifeos device wakeup --show`)",
+        "gone" => "was told by the push service that its address is gone: set another with `lifeos device wakeup URL`",
+        "withdrawing" => "may still wake this device until the next sync",
+        _ => "is told with the next sync how to wake this device",
+    }
 }
 
 /// Why a relay is not connected, and when it is tried next.

@@ -17,7 +17,7 @@
 //! | `backup`, `protect` | encrypted files, how the device's key is kept |
 //! | `sync`, `link`, `events` | the network, and what it brings |
 //! | `jobs` | work in the background |
-//! | `presence` | who is here now, and where |
+//! | `presence`, `wakeup` | who is here now, and where; being woken while one is not |
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 //! | `follow` | a person's devices are in all of the person's spaces, or in none |
 
@@ -66,6 +66,7 @@ mod tests;
 mod together;
 mod transfer;
 mod types;
+mod wakeup;
 
 use std::sync::Arc;
 
@@ -95,6 +96,7 @@ pub use recover_spaces::{SpaceOutcome, SpaceRecovery};
 pub use sync::SyncHandle;
 pub use together::NoteEdits;
 pub use types::*;
+pub use wakeup::{RelayWakeup, WakeupReport};
 
 pub use crate::store::{Compare, DatabaseForm, EntityMark, KeyPlace, KeyProtection};
 

@@ -10,6 +10,7 @@ use lifeos_sync_protocol::record::DeviceKind;
 use super::attachments;
 use super::compact;
 use super::names::Names;
+use super::wakeup;
 use super::{
     Client, ClientError, DeviceReceipt, DeviceStatus, DocumentHeads, MissingEnvelopes, NewDeviceNotice,
     QuarantineEntry, RelayStatus, RelayTrouble, RelayWarning, Status,
@@ -163,6 +164,7 @@ impl Client {
         Ok(RelayStatus {
             envelopes_unsent: reads.unsent_count(&self.space(), relay.own_acked_seq)?,
             trouble: self.known_trouble(reads, relay.id, now_ms)?.map(relay_trouble),
+            wakeup: wakeup::standing_of(reads, relay.id)?.map(|(standing, _)| standing),
             url: relay.url,
             key: relay.key.map(|key| key.to_string()),
             position: relay.cursor.map_or(0, |cursor| cursor.pos.saturating_sub(1)),

@@ -662,6 +662,8 @@ pub struct RelayStatus {
     pub envelopes_unsent: u64,
     /// Why it is not connected, if this process tried and it did not work since.
     pub trouble: Option<RelayTrouble>,
+    /// What it makes of where this device is woken ([`RelayWakeup::standing`](super::RelayWakeup)), if that is set.
+    pub wakeup: Option<&'static str>,
 }
 
 /// What stands between this device and a relay.

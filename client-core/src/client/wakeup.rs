@@ -87,13 +87,15 @@ pub(super) fn standing_of(
         Some(WakeupStanding::Said(Said::Refused)) => (
             "refused",
             Some(
-                "this relay does not ask that push service: use another one, or ask its operator to name the host with --wakeups",
+                "this relay does not ask that push service: use another one, or ask its operator to name the host with \
+             --wakeups",
             ),
         ),
         Some(WakeupStanding::Said(Said::Gone)) => (
             "gone",
             Some(
-                "the push service does not know this address any more: get another one, and set it with `lifeos device wakeup URL`",
+                "the push service does not know this address any more: get another one, and set it with `lifeos device \
+             wakeup URL`",
             ),
         ),
         Some(WakeupStanding::Unsupported) => {

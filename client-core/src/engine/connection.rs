@@ -184,7 +184,7 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<Beginning, EngineError> {
         store.doubt_own_stream(&shared.space)?;
     }
     let (relay, held, own) = (store.reads().relay(relay)?, store.have(&shared.space)?, store.own_tip(&shared.space)?);
-    let stream = store.own_stream(&shared.space)?;
+    let (stream, wakeup) = (store.own_stream(&shared.space)?, store.reads().wakeup_wish(relay.id)?);
     drop(store);
     let devices = state.membership.devices.values().filter(|device| device.removed_by.is_none()).count();
     let session = Session::new(SessionConfig {
@@ -199,9 +199,10 @@ fn begin(shared: &Shared, relay: RelayId) -> Result<Beginning, EngineError> {
         have_digest: have_digest(&held),
         by_streams: relay.id.is_peer().then_some((own.stream, own.seq)),
         receipt_every_ms: receipt::every_ms(devices, random_u64()),
+        wakeup: wakeup.clone(),
         now_ms: 0,
     });
-    Ok((session, relay, Begun { stream: own.stream, records_seen: state.records_changed }, stream))
+    Ok((session, relay, Begun { stream: own.stream, records_seen: state.records_changed, wakeup }, stream))
 }
 
 async fn write_frames<S: FrameSender>(
@@ -549,6 +550,7 @@ impl Connection<'_> {
                 self.send_job(Job::HearReceipt(bytes));
             }
             Output::Presence(bytes) => self.hear_presence(bytes),
+            Output::Wakeup(wish, standing) => self.send_job(Job::Wakeup(wish, standing)),
             Output::Given { envelopes } => {
                 self.busy_at = Instant::now();
                 self.tally.given += envelopes;

@@ -91,6 +91,7 @@ async fn exchange(
         have_digest: [0; 32],
         by_streams: None,
         receipt_every_ms: u64::MAX,
+        wakeup: None,
         now_ms: 0,
     };
     let fetching = drive(Session::new(config), transport, space, keys, offered);

@@ -27,7 +27,7 @@ use crate::envelope::StreamTip;
 use crate::keys::receipt_key;
 use crate::metrics::Work;
 use crate::records::{Draft, take_back};
-use crate::session::{Input, LogChange, SessionError, StreamPart};
+use crate::session::{Input, LogChange, SessionError, StreamPart, WakeupStanding, WakeupWish};
 use crate::store::{HeardReceipt, Page, ReceiveReport, RelayId, Store, StoreError, Timed, Unknown, WarningKind};
 use crate::witness::Rolls;
 
@@ -113,6 +113,8 @@ pub(super) enum Job {
     /// What another device says of itself.
     HearReceipt(Vec<u8>),
     LogChanged(LogChange),
+    /// What the relay makes of where this device is woken.
+    Wakeup(WakeupWish, WakeupStanding),
     Synced,
 }
 
@@ -207,12 +209,14 @@ struct Worker<'a> {
 }
 
 /// What a session begins with, and other connections may change.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Begun {
     /// The own stream.
     pub(super) stream: StreamId,
     /// The records, as the session last heard of them.
     pub(super) records_seen: u64,
+    /// What is said of where this device is woken.
+    pub(super) wakeup: Option<WakeupWish>,
 }
 
 impl<'a> Worker<'a> {
@@ -289,6 +293,7 @@ impl<'a> Worker<'a> {
             Job::CutBehind => self.cut_behind = true,
             Job::Keys => {
                 self.follow_others()?;
+                self.follow_wakeup()?;
                 if self.caught_up {
                     self.keep_keys()?;
                 }
@@ -364,6 +369,9 @@ impl<'a> Worker<'a> {
                 self.shared.store().put_statement(&self.shared.space, self.relay, &statement, wall_ms())?;
             }
             Job::Misbehaved => self.shared.store().warn(self.relay, WarningKind::Misbehaved, wall_ms())?,
+            Job::Wakeup(wish, standing) => {
+                self.shared.store().note_wakeup(self.relay, &wish, standing)?;
+            }
             Job::Synced => self.shared.store().synced(self.relay, wall_ms())?,
         }
         Ok(())
@@ -452,6 +460,16 @@ impl<'a> Worker<'a> {
             return Err(EngineError::FetchAgain);
         }
         self.had_cursor = has_cursor;
+        Ok(())
+    }
+
+    /// Where this device is woken was changed, by whichever process: the relay is told.
+    fn follow_wakeup(&mut self) -> Result<(), EngineError> {
+        let wish = self.shared.store().reads().wakeup_wish(self.relay)?;
+        if wish != self.begun.wakeup {
+            self.begun.wakeup.clone_from(&wish);
+            wish.into_iter().for_each(|wish| self.answer(Input::Wakeup(wish)));
+        }
         Ok(())
     }
 

@@ -112,6 +112,7 @@ impl Session {
         let mut challenged = handshake.challenge_frame(frame, bytes, self.relay_key.as_ref(), &self.relay_address)?;
         self.peer = within_own_limits(challenged.limits)?;
         self.objects.note_features(challenged.features);
+        self.wakeup.note_features(challenged.features);
         if challenged.features & FEATURE_LOG_STATEMENT == 0 {
             self.statement = Asked::Done; // it makes none
         }

@@ -25,6 +25,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 mod vector;
+mod wakeup;
 mod words;
 
 use std::collections::VecDeque;
@@ -46,6 +47,8 @@ use receipt::Receipts;
 use records::RecordSync;
 pub use vector::Bootstrap;
 use vector::Vector;
+use wakeup::Wakeup;
+pub use wakeup::{WakeupStanding, WakeupWish};
 
 /// Healing that a relay had no room or time for is begun again no sooner.
 const HEAL_AGAIN_MS_MIN: u64 = 30_000;
@@ -84,6 +87,8 @@ pub struct SessionConfig {
     pub have_digest: [u8; 32],
     /// Time between two receipts while the connection lasts ([`crate::receipt::every_ms`]).
     pub receipt_every_ms: u64,
+    /// What to say of where this device is woken, if anything.
+    pub wakeup: Option<WakeupWish>,
     /// Now, in milliseconds of any steady clock.
     pub now_ms: u64,
 }
@@ -162,6 +167,8 @@ pub enum Input {
     OutboxChanged,
     /// A sealed presence message: goes now or never.
     Presence(Vec<u8>),
+    /// Where this device is woken has changed.
+    Wakeup(WakeupWish),
     /// The time, at least every few seconds.
     Tick(u64),
     /// The transport ended.
@@ -271,6 +278,8 @@ pub enum Output {
     Receipt(Vec<u8>),
     /// What another device says of who is there. The relay's word for it is worth nothing.
     Presence(Vec<u8>),
+    /// What the relay makes of where this device is woken.
+    Wakeup(WakeupWish, WakeupStanding),
     /// The relay lacked so many envelopes, and has them now, durably.
     Given {
         /// How many.
@@ -412,7 +421,7 @@ pub enum SessionError {
     #[error("the relay speaks another version of the protocol: update this app or the relay")]
     Version,
     /// The relay refuses.
-    #[error("the relay refuses: {}", refusal_text(*.code))]
+    #[error("the relay refuses: {}", words::refusal_text(*.code))]
     Refused {
         /// Its reason.
         code: ErrorCode,
@@ -430,31 +439,6 @@ pub enum SessionError {
     /// The connection ended.
     #[error("the connection to the relay was lost: check the network and sync again; what was saved waits here")]
     Disconnected,
-}
-
-/// A refusal in words; the relay's own text is not shown, because it comes from outside.
-const fn refusal_text(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::BadFrame | ErrorCode::Unexpected => "it did not understand this app; update one of the two",
-        ErrorCode::Version => "it speaks another version of the protocol; update this app or the relay",
-        ErrorCode::AuthFailed => {
-            "it does not accept this device's signature; run `lifeos doctor`, or link this device again"
-        }
-        ErrorCode::NotMember => "this device is not enrolled in the space; link it again from one that is",
-        ErrorCode::Removed => "this device was removed from the space; link it again to go on syncing",
-        ErrorCode::CreateRefused => "it does not take new spaces; ask its operator",
-        ErrorCode::TooLarge => {
-            "something was too large for it; split large notes, or ask its operator for larger limits"
-        }
-        ErrorCode::Rate => "too many requests; it will be tried again later",
-        ErrorCode::NoMailbox => "the link has expired; make a new one",
-        ErrorCode::MailboxRefused => "it has no room for another link now; try again in some minutes",
-        ErrorCode::GoingAway => "it is stopping; it will be tried again later",
-        ErrorCode::Unavailable => {
-            "it cannot store or read now; try again later, and if it stays so ask its operator to free disk space"
-        }
-        _ => "it has an internal fault; try again later, and if it stays so tell its operator",
-    }
 }
 
 impl SessionError {
@@ -525,6 +509,7 @@ pub struct Session {
     /// While no place in the log is known.
     vector: Option<Vector>,
     receipts: Receipts,
+    wakeup: Wakeup,
     statement: Asked,
     /// The place that the relay's newest statement is about.
     stated_pos: u64,
@@ -566,6 +551,7 @@ impl Session {
             objects: Objects::new(),
             vector: None,
             receipts: Receipts::new(config.receipt_every_ms),
+            wakeup: Wakeup::new(config.wakeup),
             statement: Asked::No,
             stated_pos: 0,
             outputs: VecDeque::new(),
@@ -630,6 +616,7 @@ impl Session {
             Input::OwnReceipt(receipt) => self.handle_own_receipt(receipt),
             Input::OutboxChanged => self.push.reopen(),
             Input::Presence(envelope) => self.send_presence(envelope),
+            Input::Wakeup(wish) => self.wakeup.wish(wish),
             Input::Tick(now_ms) => self.handle_tick(now_ms)?,
             Input::Disconnected => return Err(SessionError::Disconnected),
         }
@@ -642,6 +629,7 @@ impl Session {
     /// Starts whatever the open session can start now, and tells when nothing is left to do.
     fn drive(&mut self) -> Result<(), SessionError> {
         self.drive_records();
+        self.drive_wakeup();
         if self.records.is_agreed() {
             self.drive_vector()?;
             self.drive_pull();
@@ -657,6 +645,7 @@ impl Session {
             && self.heal.is_done()
             && self.objects.is_quiet()
             && self.receipts.is_quiet()
+            && self.wakeup.is_quiet()
             && self.statement == Asked::Done;
         if quiet && !self.idle && !self.save_cursor() {
             self.idle = true;
@@ -756,6 +745,9 @@ impl Session {
             Frame::Ephemeral { session, envelope } => {
                 self.expect_session(session).map(|()| self.handle_ephemeral(envelope))
             }
+            Frame::WakeupAck { session, status } => {
+                self.expect_session(session).and_then(|()| self.handle_wakeup_ack(request, status))
+            }
             statement @ Frame::LogStatement { .. } => self.handle_statement(request, statement),
             _ => Err(SessionError::Misbehaved("a frame before its time")),
         }
@@ -837,6 +829,9 @@ impl Session {
             self.receipts.give_up(self.now_ms);
             return Ok(());
         }
+        if let (false, Some(_), true) = (fatal, pause, self.wakeup.give_up(request)) {
+            return Ok(());
+        }
         Err(SessionError::Refused { code, retry_after_ms })
     }
 
@@ -868,6 +863,7 @@ impl Session {
             && !self.objects.is_waiting()
             && !self.vector.as_ref().is_some_and(Vector::is_waiting)
             && !self.receipts.is_waiting()
+            && !self.wakeup.is_waiting()
             && !matches!(self.statement, Asked::Yes(_))
     }
 

@@ -60,6 +60,7 @@ mod touched;
 mod transaction;
 mod undo;
 mod upgrade;
+mod wakeup;
 mod witness;
 
 pub use aside::Aside;

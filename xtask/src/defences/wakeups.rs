@@ -1,4 +1,4 @@
-//! Attacks 129 to 132: devices that are woken, and where a relay may be sent for that.
+//! Attacks 129 to 133: devices that are woken, and where a relay may be sent for that.
 
 use super::{Defence, Target};
 
@@ -188,5 +188,25 @@ pub(super) const TABLE: &[Defence] = &[
         package: "lifeos-sync-server",
         target: Target::Test("relay"),
         tests: &["a_relay_that_wakes_nobody_says_so_and_one_that_is_asked_too_often_lets_the_device_wait"],
+    },
+    Defence {
+        attack: 133,
+        how: "an answer that contradicts the wish is believed",
+        file: "client-core/src/session/wakeup.rs",
+        find: "if wish == WakeupWish::Withdraw && status == WakeupStatus::Kept {",
+        put: "if wish == WakeupWish::Withdraw && status == WakeupStatus::Gone {",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["an_answer_that_nobody_asked_for_or_that_contradicts_the_wish_ends_the_connection"],
+    },
+    Defence {
+        attack: 133,
+        how: "a wish that is withdrawn is told to nobody",
+        file: "client-core/src/store/wakeup.rs",
+        find: "map(|_| WakeupWish::Withdraw))",
+        put: "and(None))",
+        package: "lifeos-tests",
+        target: Target::Test("wakeups"),
+        tests: &["every_relay_is_told_also_one_that_lost_everything_and_all_are_told_when_it_is_over"],
     },
 ];

@@ -134,3 +134,35 @@ fn a_statement_that_another_signed_or_that_is_about_another_space_is_not_kept() 
         assert_eq!(devices[0].error(), (!is_good).then_some(&SessionError::RelaySignature));
     }
 }
+
+#[test]
+fn a_page_that_does_not_match_the_log_is_refused() {
+    type Spoil = fn(&mut Vec<Item>, &mut u64, &mut Roll);
+    let spoils: [Spoil; 4] = [
+        |items, _, _| items[0].envelope[20] ^= 1,
+        |items, _, _| drop(items.remove(0)),
+        |_, next, _| *next += 1,
+        |_, _, roll| roll.0[0] ^= 1,
+    ];
+    for spoil in spoils {
+        let (mut relay, mut devices) = pair();
+        relay.records = vec![b"genesis".to_vec()];
+        relay.log = (1..=2).map(|seq| envelope(1, seq).bytes).collect();
+        devices[0].connect(&mut relay);
+        while devices[0].error().is_none() {
+            while devices[0].step(&mut relay) {}
+            let out = &mut relay.connections[0].as_mut().unwrap().out;
+            let Some(bytes) = out.pop_front() else { break };
+            let bytes = match Frame::decode(&bytes).unwrap() {
+                (request, Frame::Items { session, mut items, mut next, mut roll, more }) => {
+                    spoil(&mut items, &mut next, &mut roll);
+                    Frame::Items { session, items, next, roll, more }.encode(request)
+                }
+                _ => bytes,
+            };
+            devices[0].tell(Input::Frame(bytes));
+        }
+        assert!(matches!(devices[0].error(), Some(SessionError::Misbehaved(_))));
+        assert!(devices[0].received.is_empty());
+    }
+}
