@@ -258,7 +258,9 @@ fn commands_under_their_other_names_do_the_same() {
     let id = desk.add("ana", "Plum cake", "flour");
     assert_eq!(desk.json("ana", &["history", &id]), desk.json("ana", &["note", "history", &id]));
     assert_eq!(desk.json("ana", &["search", "plum", "--type", "note"])["hits"][0]["id"], id.as_str());
-    assert_eq!(desk.run("ana", &["search", "plum", "--type", "car"]).status.code(), Some(2));
+    let (kind, message, code) = failure(&desk.run("ana", &["search", "plum", "--type", "car", "--json"]));
+    assert_eq!((kind.as_str(), code), ("invalid", Some(1)));
+    assert!(message.contains("does not know `car`: use note"), "{message}");
 }
 
 fn people_of(desk: &Desk, relay: &Relay) {
