@@ -291,6 +291,9 @@ pub struct Erase {
     /// Take a planned erasure back
     #[arg(long, conflicts_with = "status")]
     pub(super) undo: bool,
+    /// Forget what was typed elsewhere while only its history was erased: you have read it
+    #[arg(long, conflicts_with_all = ["undo", "status", "now", "history_only"])]
+    pub(super) seen: bool,
     /// What was erased, and who may still hold it
     #[arg(long)]
     pub(super) status: bool,

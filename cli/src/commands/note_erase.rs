@@ -24,6 +24,11 @@ pub(super) fn run(args: &Erase, context: &Context) -> Result<(), Failure> {
             page.line(format_args!("Stays {}  {}", short(&note.id), one_line(&note.title)));
         });
     }
+    if args.seen {
+        client.note_erase_seen(id)?;
+        let erasures = client.erasures()?;
+        return context.out.result(&json!({"erasures": erasures, "copies": COPIES}), |page| draw(page, &erasures));
+    }
     let erasure = client.note_erase(id, ErasePlan { history_only: args.history_only, at_once: args.now })?;
     let erasures = vec![erasure];
     context.out.result(&json!({"erasures": erasures, "copies": COPIES}), |page| draw(page, &erasures))
@@ -38,6 +43,10 @@ fn draw(page: &mut Page, erasures: &[ErasureStatus]) {
         page.line(format_args!("{}  {}", short(&erasure.id), what(erasure)));
         let holders = erasure.devices.iter().chain(&erasure.relays);
         page.table(&holders.map(row).collect::<Vec<_>>());
+        if !erasure.late_text.is_empty() {
+            page.line("  Typed elsewhere meanwhile, and not in the new note (--seen forgets it):");
+            erasure.late_text.lines().for_each(|line| page.line(format_args!("    {}", one_line(line))));
+        }
     }
     page.line(COPIES);
 }

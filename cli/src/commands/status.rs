@@ -158,6 +158,13 @@ fn draw(page: &mut Page, status: &Status) {
             "After an update, {documents} still stand in lists as before: this is being worked on."
         ));
     }
+    if status.documents_newer > 0 {
+        page.line("");
+        let documents = count(status.documents_newer, "document");
+        page.line(format_args!(
+            "{documents} made by a newer version of this app: kept here and passed on. Update to see what is in them."
+        ));
+    }
     for job in &status.jobs {
         page.line("");
         page.line(job::line(job));

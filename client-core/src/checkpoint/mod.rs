@@ -13,7 +13,7 @@ mod pack;
 use crate::cbor::CborError;
 
 pub use manifest::{ChunkNote, ERASED_MAX, Manifest, open_manifest, seal_manifest};
-pub use pack::{PACK_DOCUMENTS_MAX, Pack, PackedDoc, decode_rows, encode_rows};
+pub use pack::{PACK_DOCUMENTS_MAX, PIECE_BYTES_MAX, PIECES_MAX, Pack, PackedDoc, Piece, decode_rows, encode_rows};
 
 /// A stream of the cut is of a device that the space never had.
 pub const REASON_STREAM_UNKNOWN: u8 = 1;

@@ -99,6 +99,22 @@ impl Client {
         Ok(doc)
     }
 
+    /// Forgets what was typed elsewhere in a note of which only the history was erased ([`ErasureStatus::late_text`]): the
+    /// person has taken what they want of it.
+    /// # Errors
+    /// [`ClientError::NotFound`] when there is none.
+    pub fn note_erase_seen(&self, id: &str) -> Result<(), ClientError> {
+        let (mut store, space) = (self.shared.store(), self.space());
+        let prefix = id.trim().to_ascii_lowercase();
+        let mut found = store.reads().erasures(&space)?;
+        found.retain(|erasure| !erasure.late.is_empty() && erasure.doc.to_string().starts_with(&prefix));
+        match found.as_slice() {
+            [one] => Ok(store.forget_typed(&space, &one.doc).map(drop)?),
+            [] => Err(ClientError::not_found(format!("anything typed elsewhere in an erased note {id}"))),
+            _ => Err(ClientError::invalid(format!("more than one note begins with {id}: give more characters"))),
+        }
+    }
+
     /// Notes that are erased or are to be, with who may still hold what they said.
     /// # Errors
     /// [`ClientError`].
@@ -150,6 +166,7 @@ impl Report<'_> {
             history_only: erasure.keeps_text || erasure.successor.is_some(),
             successor: erasure.successor.map(|doc| doc.to_string()),
             unsent_edits: erasure.unsent,
+            late_text: erasure.late.clone(),
             effective_ms,
             devices: if is_done { self.devices(told, erasure.since_ms)? } else { Vec::new() },
             relays: if is_done { self.relays(told, effective_ms)? } else { Vec::new() },

@@ -40,12 +40,13 @@ impl Client {
     pub async fn member_set_role(&self, member: &str, role: Role) -> Result<RemovalReport, ClientError> {
         self.catch_up().await?;
         let (member, name) = self.find_member(member)?;
-        let (space, is_cut) = (self.space(), role == Role::Reader);
+        let space = self.space();
         let is_demoted = role_in(&self.shared.state().membership, &member) < role;
         let change = |draft: &mut Draft<'_>, store: &Store| {
             let (devices, had) = (devices_of(draft.membership(), &member), role_in(draft.membership(), &member));
             let left = if had < role { draft.withdraw_links(&member, &devices) } else { Vec::new() };
-            let cuts = if is_cut { store.cuts(&space, &devices)? } else { Vec::new() };
+            // What they did until now as who they were stands, whatever they may from now on.
+            let cuts = if had < role { store.cuts(&space, &devices)? } else { Vec::new() };
             draft.set_role(member, role, cuts)?;
             Ok(left)
         };

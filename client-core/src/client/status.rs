@@ -105,6 +105,7 @@ impl Client {
             other_spaces: Vec::new(),
             checkpoint: compact::newest(&self.shared, &reads, &records, &names, now_ms)?,
             documents_unverified: reads.unverified_count(&space)?,
+            documents_newer: reads.newer_kind_count(&space)?,
             joining: reads.bootstrap(&space)?.map(compact::joining),
             attachments: attachments::cache(&reads, &space, now_ms)?,
             proofs: reads.relay_proofs(&space)?.into_iter().map(relay_warning).collect(),

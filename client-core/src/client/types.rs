@@ -285,6 +285,8 @@ pub struct Status {
     pub checkpoint: Option<CheckpointStatus>,
     /// Documents that came with a checkpoint and were not looked at yet: they are, before they are changed.
     pub documents_unverified: u64,
+    /// Documents that came with a checkpoint and were made by a newer version of this app: they are kept and passed on.
+    pub documents_newer: u64,
     /// A checkpoint that is being taken in: documents so far, and all.
     pub joining: Option<Joining>,
     /// Parts of attachments here: held, still to be sent, still to be fetched.
@@ -316,6 +318,8 @@ pub struct ErasureStatus {
     pub successor: Option<String>,
     /// Edits of this device that were never sent and went with it.
     pub unsent_edits: u64,
+    /// What was typed on other devices while only the history was erased, and is not in the new note; empty: nothing.
+    pub late_text: String,
     /// From when on devices and relays may delete the sealed edits (ms UTC); `None`: no checkpoint without them is endorsed.
     pub effective_ms: Option<i64>,
     /// Devices, and what is known of them.

@@ -6,7 +6,7 @@
 //!    ├────── the seal is broken ─────▶ as NEED_ROTATION, but only so often an hour
 //!    ├────── it lies in a closed link ▶ as NEED_ROTATION, but only so often an hour
 //!    ├────── a demotion is newer ────▶ as NEED_ROTATION, but only so often an hour
-//!    ├────── a note was erased ──────▶ as NEED_ROTATION, but only so often an hour
+//!    ├────── a note was erased ──────▶ as NEED_ROTATION, but only so often an hour; by an Editor: once a day
 //!    ├────── a link without approval is used up or over ▶ InviteRevoke
 //!    └────── a reader lacks the key ─▶ KeyGrant
 //!
@@ -130,7 +130,7 @@ pub(super) fn due(
         return may.then_some(KeyTask::RotateAsked);
     }
     state.keyring.find(&epoch)?;
-    let is_over = clock.is_behind_erasure
+    let is_over = is_behind_erasure(membership, clock, now_ms)
         || lies_in_closed_link(membership, &epoch, now_ms)
         || is_before_demotion(membership, records, &epoch);
     if is_over && may_be_asked(&clock.asked_ms, now_ms) {
@@ -147,6 +147,14 @@ pub(super) fn due(
         return Some(KeyTask::RefreshAndRotate);
     }
     refresh.then_some(KeyTask::Refresh)
+}
+
+/// Whether a note was erased under the present key by somebody who may ask for another one. Owners and Admins may at once;
+/// what others erase waits until the key has been known for a day, so that they have keys made once a day at most.
+fn is_behind_erasure(membership: &Membership, clock: &KeyClock, now_ms: i64) -> bool {
+    let is_senior = |device: &SignPk| membership.role_of(device).is_some_and(|role| role <= Role::Admin);
+    let is_old = now_ms.saturating_sub(clock.epoch_since_ms) >= DAY_MS;
+    clock.erased_by.iter().any(is_senior) || (is_old && !clock.erased_by.is_empty())
 }
 
 /// Whether fewer epochs than an hour may have were asked for in the last one.

@@ -109,6 +109,11 @@ pub(crate) fn tidy_attachments(shared: &Shared, now_ms: i64) -> Result<u64, Stor
 /// Looks at documents that came with a checkpoint, without keeping the store from anybody meanwhile; blocking. What it
 /// said wrongly of them is put right and told.
 pub(crate) fn verify(shared: &Shared) -> Result<(), StoreError> {
+    if shared.store().knows_other_kinds(&shared.space)? {
+        let state = shared.state();
+        let report = shared.store().take_known_kinds(&shared.space, (&state.membership, &state.keyring), wall_ms())?;
+        shared.announce(&report);
+    }
     let begun = shared.begin_job(JobKind::Verify, &shared.reader().reads())?;
     let Some(job) = begun else { return Ok(()) };
     let mut from = Place::START;

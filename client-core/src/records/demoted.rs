@@ -38,7 +38,7 @@ fn demotions(membership: &Membership, records: &[Record]) -> Vec<RecordId> {
 }
 
 /// Whom a record gives which role.
-fn role_given(membership: &Membership, record: &Record) -> Option<(MemberId, Role)> {
+pub(crate) fn role_given(membership: &Membership, record: &Record) -> Option<(MemberId, Role)> {
     match record.body() {
         Body::Genesis { member, .. } => Some((*member, Role::Owner)),
         Body::MemberAdd { member, role, .. } | Body::RoleSet { member, role, .. } => Some((*member, *role)),

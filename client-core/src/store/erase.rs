@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use automerge::Change;
 use lifeos_sync_protocol::ids::{DocId, EpochRef, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::Role;
+use lifeos_sync_protocol::record::{Body, Cut, Record, Role};
 use rusqlite::Connection;
 
 use super::documents::DocRow;
-use super::records::find_space;
+use super::records::{find_space, load as load_records};
 use super::seal::{insert_envelope, move_tip, own_tip, position};
 use super::{Reads, Step, Store, StoreError, Tx, begin, schema};
 use crate::crypto::{Random, random_bytes};
@@ -27,7 +27,9 @@ use crate::document::{Document, singleton_doc_id};
 use crate::envelope;
 use crate::fence::is_genesis_actor;
 use crate::keys::{DeviceKeys, SealKey};
+use crate::modules::notes::typed::TYPED_BYTES_MAX;
 use crate::modules::notes::{attachments, note};
+use crate::records::role_given;
 use crate::registry::{self, NOTE_GENESIS};
 
 /// Key of the mark that bytes of erased documents may still lie in the database's files.
@@ -84,6 +86,8 @@ pub struct Erasure {
     pub successor: Option<DocId>,
     /// Edits of this device that were never sent and went with it.
     pub unsent: u64,
+    /// What was typed elsewhere while only the history was to go, and is not in the new note.
+    pub late: String,
 }
 
 impl Store {
@@ -128,7 +132,8 @@ impl Store {
         let own = find_space(&self.conn, space)?;
         let Some(found) = DocRow::find(&self.conn, own.row, doc)? else { return Ok(false) };
         let heads = heads(&self.conn, found.id)?;
-        may_erase(&self.conn, (space, own.row), membership, (device, &own.stream), (doc, &heads))
+        let author = Author { device, stream: &own.stream, had: None };
+        may_erase(&self.conn, (space, own.row), membership, author, (doc, &heads))
     }
 
     /// Takes a plan back; false: there is none, or it has been carried out.
@@ -139,6 +144,20 @@ impl Store {
         let row = find_space(&self.conn, space)?.row;
         let sql = "DELETE FROM erased WHERE space = ?1 AND doc = ?2 AND state = 0";
         Ok(self.conn.prepare_cached(sql)?.execute((row, doc.as_ref()))? > 0)
+    }
+
+    /// Forgets what was typed elsewhere in a note of which only the history was erased: the person has read it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_typed(&mut self, space: &SpaceId, doc: &DocId) -> Result<bool, StoreError> {
+        let row = find_space(&self.conn, space)?.row;
+        let sql = "UPDATE erased SET late = '' WHERE space = ?1 AND doc = ?2 AND late <> ''";
+        let is_gone = self.conn.prepare_cached(sql)?.execute((row, doc.as_ref()))? > 0;
+        if is_gone {
+            schema::put_meta(&self.conn, SCRUB, &[1])?;
+        }
+        Ok(is_gone)
     }
 
     /// Forgets what is due, in one commit a note; gives what changed. A plan whose note was taken out of the trash is
@@ -211,7 +230,7 @@ impl Store {
         let unsent = unsent(&self.conn, found.id)?;
         let heads = if unsent == 0 { heads(&self.conn, found.id)? } else { Vec::new() };
         let is_short = heads.len() <= ERASED_HEADS_MAX;
-        let author = (device, &own.stream);
+        let author = Author { device, stream: &own.stream, had: None };
         if !is_short || !may_erase(&self.conn, (space, own.row), membership, author, (doc, &heads))? {
             return Ok(Vec::new());
         }
@@ -288,15 +307,15 @@ impl Store {
         Ok(schema::meta(&self.conn, SCRUB)?.is_some())
     }
 
-    /// Whether an erasure was told under this epoch and no checkpoint stands behind it yet: it is to be made under a
+    /// Devices that told of an erasure under this epoch behind which no checkpoint stands yet: it is to be made under a
     /// later one.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn erased_under(&self, space: &SpaceId, epoch: &EpochRef) -> Result<bool, StoreError> {
+    pub fn erased_under(&self, space: &SpaceId, epoch: &EpochRef) -> Result<Vec<SignPk>, StoreError> {
         let row = find_space(&self.conn, space)?.row;
-        let sql = format!("SELECT count(*) FROM erased e {BEHIND} AND e.epoch = ?2");
-        Ok(self.reads().count(&sql, (row, epoch.as_ref()))? > 0)
+        let sql = format!("SELECT DISTINCT s.device FROM erased e {BEHIND} AND e.epoch = ?2");
+        self.reads().all(&sql, (row, epoch.as_ref()), |row| Ok(SignPk(row.get(0)?)))
     }
 
     /// Whether this device told of an erasure behind which no checkpoint stands yet: making one is its business.
@@ -419,9 +438,30 @@ pub(super) fn put(conn: &Connection, space: i64, effect: &Effect<'_>, now_ms: i6
     {
         conn.prepare_cached(sql)?.execute((space, effect.doc.as_ref()))?;
     }
+    // Where it was the rest of a note without its history, what was typed elsewhere in that goes with it.
+    let typed = "UPDATE erased SET late = '' WHERE space = ?1 AND successor = ?2";
+    conn.prepare_cached(typed)?.execute((space, effect.doc.as_ref()))?;
     // Its steps name changes that are gone.
     conn.prepare_cached("DELETE FROM undo WHERE space = ?1")?.execute([space])?;
     schema::put_meta(conn, SCRUB, &[1])
+}
+
+/// Where it was said that only the history of a document is erased; 0: nobody was told yet. `None`: it is not so.
+pub(super) fn history_erased_at(conn: &Connection, space: i64, doc: &DocId) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT position FROM erased WHERE space = ?1 AND doc = ?2 AND state > 0 AND successor IS NOT NULL";
+    Reads { conn }.one(sql, (space, doc.as_ref()), |row| row.get(0))
+}
+
+/// Keeps what was typed in a note of which only the history was to go, for the person to read.
+pub(super) fn keep_typed(conn: &Connection, space: i64, doc: &DocId, text: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE erased SET late = CASE late WHEN '' THEN ?3 ELSE late || char(10) || ?3 END
+               WHERE space = ?1 AND doc = ?2 AND length(late) < ?4
+               AND instr(char(10) || late || char(10), char(10) || ?3 || char(10)) = 0";
+    if !text.is_empty() {
+        let most = i64::try_from(TYPED_BYTES_MAX).unwrap_or(i64::MAX);
+        conn.prepare_cached(sql)?.execute((space, doc.as_ref(), text, most))?;
+    }
+    Ok(())
 }
 
 /// Documents that are erased here, with where it was said.
@@ -453,13 +493,62 @@ fn untold(conn: &Connection, space: i64) -> Result<Vec<ErasedDoc>, StoreError> {
     })
 }
 
+/// Who says that a document is erased.
+#[derive(Clone, Copy)]
+pub(super) struct Author<'a> {
+    pub(super) device: &'a SignPk,
+    pub(super) stream: &'a StreamId,
+    /// The role of then, if it was taken away since by somebody who had seen what is said.
+    pub(super) had: Option<Role>,
+}
+
+/// Records in effect that give or take a role, in their order.
+pub(super) fn role_records(conn: &Connection, space: i64, membership: &Membership) -> Result<Vec<Record>, StoreError> {
+    let gives = |record: &Record| {
+        matches!(record.body(), Body::DeviceRemove { .. } | Body::MemberRemove { .. })
+            || role_given(membership, record).is_some()
+    };
+    let mut records = load_records(conn, space)?;
+    records.retain(|record| gives(record) && !membership.void.contains_key(&record.id()));
+    records.sort_unstable_by_key(Record::order);
+    Ok(records)
+}
+
+/// The role that the author's member had when whoever took it away saw what is said, as their cuts tell; `None`: nobody
+/// who did so had seen it.
+pub(super) fn role_before(
+    membership: &Membership,
+    records: &[Record],
+    device: &SignPk,
+    saw: impl Fn(&[Cut]) -> bool,
+) -> Option<Role> {
+    let member = membership.devices.get(device)?.member;
+    let mut had = None;
+    for record in records {
+        let is_taken = match record.body() {
+            Body::DeviceRemove { device: gone, cuts, .. } => gone == device && saw(cuts),
+            Body::MemberRemove { member: gone, cuts, .. } => *gone == member && saw(cuts),
+            Body::RoleSet { member: of, role, cuts } => *of == member && had < Some(*role) && saw(cuts),
+            _ => false,
+        };
+        if is_taken {
+            return had;
+        }
+        had = role_given(membership, record).filter(|(of, _)| *of == member).map(|(_, role)| role).or(had);
+    }
+    None
+}
+
 /// Whether a device may have a document erased: an owner or admin any note; anybody else a note all of which, up to the
 /// heads that are named, its person wrote. Who cannot read the document now cannot tell, and asks again later.
+///
+/// Who was removed or lost the role since may what they might before, as far as whoever took it away had seen: what they
+/// said beside that counts as if they had not had it.
 pub(super) fn may_erase(
     conn: &Connection,
     (space, row): (&SpaceId, i64),
     membership: &Membership,
-    (device, stream): (&SignPk, &StreamId),
+    Author { device, stream, had }: Author<'_>,
     (doc, heads): (&DocId, &[[u8; 32]]),
 ) -> Result<bool, StoreError> {
     let Some(member) = membership.devices.get(device).map(|device| device.member) else { return Ok(false) };
@@ -467,7 +556,8 @@ pub(super) fn may_erase(
     if found.as_ref().is_some_and(|found| found.genesis != NOTE_GENESIS) || is_singleton(space, doc) {
         return Ok(false);
     }
-    if membership.members.get(&member).is_some_and(|member| matches!(member.role, Role::Owner | Role::Admin)) {
+    let role = membership.members.get(&member).map(|member| member.role);
+    if role.into_iter().chain(had).any(|role| role <= Role::Admin) {
         return Ok(true);
     }
     let Some(found) = found.filter(|_| !heads.is_empty()) else { return Ok(false) };
@@ -531,7 +621,7 @@ impl Reads<'_> {
     /// [`StoreError`].
     pub fn erasures(&self, space: &SpaceId) -> Result<Vec<Erasure>, StoreError> {
         let sql = "SELECT e.doc, e.state, e.due_ms, e.since_ms, e.keeps, e.successor, e.unsent, s.device, s.stream,
-                       e.position & 4294967295
+                       e.position & 4294967295, e.late
                    FROM erased e LEFT JOIN stream s ON s.id = e.position >> 32 AND e.position > 0
                    WHERE e.space = ?1 ORDER BY e.doc";
         self.all(sql, [self.space_row(space)?], |row| {
@@ -552,6 +642,7 @@ impl Reads<'_> {
                 keeps_text: row.get(4)?,
                 successor: row.get::<_, Option<[u8; 16]>>(5)?.map(DocId),
                 unsent: u64::try_from(unsent).unwrap_or(0),
+                late: row.get(10)?,
             })
         })
     }

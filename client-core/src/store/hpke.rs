@@ -6,7 +6,7 @@
 //! ```
 
 use lifeos_sync_protocol::hash::ctx;
-use lifeos_sync_protocol::ids::{EpochRef, HpkePk, SpaceId};
+use lifeos_sync_protocol::ids::{EpochRef, HpkePk, SignPk, SpaceId};
 use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
@@ -27,7 +27,7 @@ pub struct KeyClock {
     /// When this device last made epochs that somebody else's doing called for, removals apart (ms UTC); oldest first.
     pub asked_ms: Vec<i64>,
     /// Something was erased under the present epoch, and no checkpoint stands behind that yet.
-    pub is_behind_erasure: bool,
+    pub erased_by: Vec<SignPk>,
 }
 
 /// Times that are remembered.
@@ -115,8 +115,8 @@ impl Store {
         let hpke_since_ms = since(&tx, &format!("hpke-since:{space}"), hpke_pk.as_ref(), now_ms)?;
         let asked_ms = asked(&tx, space)?;
         tx.commit()?;
-        let is_behind_erasure = self.erased_under(space, &epoch)?;
-        Ok(KeyClock { epoch_since_ms, hpke_since_ms, asked_ms, is_behind_erasure })
+        let erased_by = self.erased_under(space, &epoch)?;
+        Ok(KeyClock { epoch_since_ms, hpke_since_ms, asked_ms, erased_by })
     }
 
     /// Remembers that an epoch is made now which somebody else's doing calls for.

@@ -15,14 +15,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 9;
+pub const SCHEMA_VERSION: u32 = 10;
 /// Oldest version that can still work with what this version writes.
-const MIN_READER: u32 = 8;
+const MIN_READER: u32 = 10;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -343,6 +343,29 @@ ALTER TABLE part ADD COLUMN content BLOB;
 ALTER TABLE part ADD COLUMN number INTEGER;
 UPDATE part SET epoch = (SELECT substr(bytes, 57, 16) FROM object WHERE object.id = part.object);
 CREATE INDEX part_content ON part(content, number) WHERE content IS NOT NULL;
+";
+
+/// opaque: documents of kinds that this version does not know, as they came with a checkpoint. piece: which chunk holds
+/// which piece of a document of the checkpoint that is taken in. erased.late: what was typed elsewhere in a note of which
+/// only the history was to go.
+const V10: &str = "
+CREATE TABLE opaque(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    doc BLOB NOT NULL CHECK(length(doc) = 16),
+    genesis INTEGER NOT NULL,
+    heads BLOB NOT NULL,
+    bytes BLOB NOT NULL,
+    checkpoint INTEGER NOT NULL,
+    UNIQUE(space, doc));
+CREATE TABLE piece(
+    checkpoint INTEGER NOT NULL,
+    doc BLOB NOT NULL CHECK(length(doc) = 16),
+    n INTEGER NOT NULL,
+    pieces INTEGER NOT NULL,
+    object BLOB NOT NULL CHECK(length(object) = 32),
+    PRIMARY KEY(checkpoint, doc, n)) WITHOUT ROWID;
+ALTER TABLE erased ADD COLUMN late TEXT NOT NULL DEFAULT '';
 ";
 
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.

@@ -18,7 +18,7 @@ use lifeos_sync_protocol::record::{Body, DeviceKind, Record};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::bundle::BundleWriter;
-use crate::checkpoint::{ChunkNote, Manifest, Pack, PackedDoc, encode_rows, open_manifest, seal_manifest};
+use crate::checkpoint::{ChunkNote, Manifest, Pack, PackedDoc, Piece, encode_rows, open_manifest, seal_manifest};
 use crate::crypto::{HpkeKey, Random, SeededRandom, random_bytes};
 use crate::delta::{Delta, DocDelta, ErasedDoc};
 use crate::document::{GenesisId, singleton_doc_id};
@@ -379,8 +379,12 @@ fn checkpoint() -> Vectors {
         PackedDoc { doc: DocId([n; 16]), genesis: GenesisId(1), heads, bytes: vec![n; 5], rows }
     };
     let docs = vec![packed(9, &heads, rows.clone()), packed(3, &heads[..1], Vec::new())];
-    let pack = Pack { stamp: b"projections".to_vec(), docs };
+    let pack = Pack { stamp: b"projections".to_vec(), docs, pieces: Vec::new() };
     assert_eq!(Pack::decode(&pack.encode()).as_ref(), Ok(&pack));
+    let PackedDoc { doc, genesis, heads: of_piece, bytes, .. } = pack.docs[0].clone();
+    let piece = Piece { doc, genesis, heads: of_piece, number: 2, of: 3, bytes };
+    let of_pieces = Pack { stamp: pack.stamp.clone(), docs: Vec::new(), pieces: vec![piece] };
+    assert_eq!(Pack::decode(&of_pieces.encode()).as_ref(), Ok(&of_pieces));
     let chunk = ChunkNote::new(true, 700, pack.docs.iter().map(|doc| doc.doc));
     let through = (StreamId(random_bytes(&mut random)), 77);
     let rest = ChunkNote { prefixes: Vec::new(), ..ChunkNote::new(false, 90_000, [DocId([1; 16])]) };
@@ -397,6 +401,7 @@ fn checkpoint() -> Vectors {
         ("through", [&through.0.0[..], &77_u32.to_be_bytes()].concat()),
         ("manifest", sealed),
         ("manifest.body", manifest.encode()),
+        ("pack_of_pieces", of_pieces.encode()),
         ("manifest_erased.body", Manifest { erased: vec![DocId([3; 16]), DocId([6; 16])], ..manifest }.encode()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))

@@ -17,7 +17,7 @@ pub(super) const TABLE: &[Defence] = &[
         attack: 149,
         how: "parts stay under the key that a removed device was given",
         file: "client-core/src/engine/worker/checkpoints.rs",
-        find: "if self.reseal_parts(asked)? {",
+        find: "if !waits_for_key && self.reseal_parts(asked)? {",
         put: "if asked && !asked && self.reseal_parts(asked)? {",
         package: "lifeos-tests",
         target: Target::Test("blobs"),

@@ -570,3 +570,22 @@ fn whoever_may_write_makes_the_new_key_that_a_demotion_calls_for_once() {
     });
     assert_eq!(tasks(&world), [None; 3]);
 }
+
+#[test]
+fn what_an_editor_erases_calls_for_a_new_key_once_a_day_and_what_an_owner_erases_at_once() {
+    let mut world = world(2);
+    let (editor, _) = admit(&mut world, Role::Editor);
+    let clock = |by: &[usize], epoch_since_ms| KeyClock {
+        erased_by: by.iter().map(|by| world.devices[*by].sign_pk()).collect(),
+        epoch_since_ms,
+        hpke_since_ms: 10 * DAY_MS,
+        ..KeyClock::default()
+    };
+    let now_ms = 10 * DAY_MS;
+    assert_eq!(world.due(0, &clock(&[], now_ms - DAY_MS), now_ms), None);
+    assert_eq!(world.due(0, &clock(&[editor], now_ms - DAY_MS + 1), now_ms), None, "the key is new");
+    assert_eq!(world.due(0, &clock(&[editor], now_ms - DAY_MS), now_ms), Some(KeyTask::RotateAsked));
+    for by in [&[1][..], &[editor, 1]] {
+        assert_eq!(world.due(0, &clock(by, now_ms), now_ms), Some(KeyTask::RotateAsked), "{by:?}");
+    }
+}

@@ -24,7 +24,7 @@ use crate::engine::jobs::{Job, JobKind};
 use crate::engine::rotation::DAY_MS;
 use crate::engine::shared::{random_u64, wall_ms};
 use crate::engine::{Shared, SpaceState, sealing, upkeep};
-use crate::event::Event;
+use crate::event::{Event, Origin};
 use crate::records::Draft;
 use crate::session::{Bootstrap, Input};
 use crate::store::{self, CheckpointDraft, Comparison, Drafting, Due, Store, StoreError, WarningKind};
@@ -357,19 +357,21 @@ impl<'a> Worker<'a> {
         }
         self.follow_records()?;
         upkeep::scrub(self.shared);
-        if self.is_key_of_erasure()? {
-            return self.keep_keys();
+        self.take_vouched()?;
+        let waits_for_key = self.is_key_of_erasure()?;
+        if waits_for_key && self.keep_keys()? {
+            return Ok(true);
         }
-        let asked = self.shared.take_compaction();
         let is_fetching = self.fetch_parts()?;
+        let asked = !waits_for_key && self.shared.take_compaction();
         // First, so that the checkpoint names what is sealed anew and leaves out what it was.
-        if self.reseal_parts(asked)? {
+        if !waits_for_key && self.reseal_parts(asked)? {
             if asked {
                 self.shared.ask_for_compaction();
             }
             return Ok(true);
         }
-        if self.judge_checkpoints()? || self.make_checkpoint(asked)? {
+        if self.judge_checkpoints()? || (!waits_for_key && self.make_checkpoint(asked)?) {
             return Ok(true);
         }
         self.shared.forget_pruned(wall_ms())?;
@@ -377,11 +379,25 @@ impl<'a> Worker<'a> {
         Ok(is_fetching)
     }
 
+    /// What a checkpoint names as erased that this device joined by goes once others have vouched for it.
+    fn take_vouched(&self) -> Result<(), EngineError> {
+        let (state, space) = (self.shared.state(), self.shared.space);
+        let mut store = self.shared.store();
+        if store.has_unvouched(&space)? {
+            let docs = store.take_vouched(&space, (&state.membership, &state.keyring), wall_ms())?;
+            drop(store);
+            if !docs.is_empty() {
+                self.shared.emit(Event::DocumentsChanged { space, docs, origin: Origin::Remote });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the present key is that under which something was erased: no checkpoint is made under it.
     fn is_key_of_erasure(&self) -> Result<bool, EngineError> {
         let epoch = self.shared.state().membership.current_epoch();
         let erased_under = |epoch| self.shared.store().erased_under(&self.shared.space, &epoch);
-        Ok(epoch.map(erased_under).transpose()?.unwrap_or(false))
+        Ok(epoch.map(erased_under).transpose()?.is_some_and(|devices| !devices.is_empty()))
     }
 
     /// Looks at what others made, and has the last word on the own ones where nobody else is there.

@@ -27,6 +27,7 @@ pub mod note;
 pub mod project;
 pub mod tags;
 pub mod tree;
+pub(crate) mod typed;
 pub mod undo;
 pub mod whole;
 

@@ -21,7 +21,7 @@ use super::super::records::{SpaceRef, find_space, load as load_records};
 use super::super::{Reads, Store, StoreError, begin, schema, seal};
 use super::verify::put_damaged;
 use super::{checkpoint_row, object, said, streams};
-use crate::checkpoint::{CheckpointError, Pack, open_manifest};
+use crate::checkpoint::{CheckpointError, Pack, PackedDoc, Piece, open_manifest};
 use crate::envelope::{RefusedEnvelope, VerifiedObject, open_object};
 use crate::keys::Keyring;
 use crate::registry::NOTE_GENESIS;
@@ -89,7 +89,7 @@ impl Store {
         if under_way == Some(checkpoint) {
             return Ok(());
         }
-        transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        forget_bootstrap(&transaction, row)?;
         let mut insert = transaction.prepare_cached(
             "INSERT INTO bootstrap(space, n, checkpoint, object, essential, docs, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
@@ -146,7 +146,7 @@ impl Store {
                 remove_row(&transaction, id)?;
             }
         }
-        transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        forget_bootstrap(&transaction, row)?;
         Ok(transaction.commit()?)
     }
 
@@ -177,14 +177,91 @@ impl Store {
         let is_current = pack.stamp == schema::projection_stamp();
         let taken = TakenPack { chunk: id, checkpoint: place.checkpoint, actors: &known, rows: is_current };
         let records = Records { membership, keyring };
-        let report = self.receive_pack(space, records, now_ms, Steps::default(), (&pack.docs, taken), |conn| {
+        let Pack { mut docs, pieces, .. } = pack;
+        for piece in &pieces {
+            docs.extend(self.put_together((space, row), (membership, keyring), place.checkpoint, piece)?);
+        }
+        let report = self.receive_pack(space, records, now_ms, Steps::default(), (&docs, taken), |conn| {
             object::insert(conn, row, &id, verified.envelope().bytes(), false, now_ms)?;
+            for piece in &pieces {
+                let sql = "INSERT OR IGNORE INTO piece(checkpoint, doc, n, pieces, object) VALUES (?1, ?2, ?3, ?4, ?5)";
+                let values = (place.checkpoint, piece.doc.as_ref(), piece.number, piece.of, id.as_ref());
+                conn.prepare_cached(sql)?.execute(values)?;
+            }
             let sql = "UPDATE bootstrap SET taken = 1 WHERE space = ?1 AND object = ?2";
             conn.prepare_cached(sql)?.execute((row, id.as_ref()))?;
             Ok(())
         })?;
         let PackReport { new, changed, refused } = report;
         Ok(ChunkReport { new, changed, refused, is_repeated: false })
+    }
+
+    /// Whether a checkpoint that was taken in before anybody vouched for it names documents as erased.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_unvouched(&self, space: &SpaceId) -> Result<bool, StoreError> {
+        Ok(schema::meta(&self.conn, &unvouched_key(space))?.is_some())
+    }
+
+    /// What such a checkpoint names as erased is forgotten as soon as enough others vouch for it, with the late edits that
+    /// wait for it; nothing of that counts once it is blocked. Gives what is forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take_vouched(
+        &mut self,
+        space: &SpaceId,
+        (membership, keyring): (&Membership, &Keyring),
+        now_ms: i64,
+    ) -> Result<Vec<DocId>, StoreError> {
+        let stored = schema::meta(&self.conn, &unvouched_key(space))?;
+        let Some(checkpoint) = stored.and_then(|id| RecordId::from_slice(&id)) else { return Ok(Vec::new()) };
+        let mut forgotten = Vec::new();
+        let standing = membership.checkpoint_standing(&checkpoint);
+        if standing == Some(CheckpointStanding::Proposed) {
+            return Ok(forgotten);
+        }
+        let transaction = begin(&self.conn)?;
+        let row = find_space(&transaction, space)?.row;
+        if standing == Some(CheckpointStanding::Endorsed) {
+            let record = record(&transaction, row, &checkpoint)?;
+            let manifest =
+                open_manifest(space, said(space, &record)?.enc_manifest, keyring).map_err(StoreError::Checkpoint)?;
+            for doc in manifest.erased {
+                self.documents.forget(row, &doc);
+                forget_erased(&transaction, (space, row), &doc, now_ms)?;
+                forgotten.push(doc);
+            }
+        }
+        schema::remove_meta(&transaction, &unvouched_key(space))?;
+        transaction.commit()?;
+        Ok(forgotten)
+    }
+
+    /// The document of which this piece is the last to come; `None`: others are still to come.
+    fn put_together(
+        &self,
+        (space, row): (&SpaceId, i64),
+        (membership, keyring): (&Membership, &Keyring),
+        checkpoint: i64,
+        piece: &Piece,
+    ) -> Result<Option<PackedDoc>, StoreError> {
+        let sql = "SELECT object FROM piece WHERE checkpoint = ?1 AND doc = ?2 AND n <> ?3";
+        let objects: Vec<EnvelopeId> =
+            self.reads().all(sql, (checkpoint, piece.doc.as_ref(), piece.number), |row| Ok(EnvelopeId(row.get(0)?)))?;
+        if objects.len() + 1 < usize::try_from(piece.of).unwrap_or(usize::MAX) {
+            return Ok(None);
+        }
+        let mut pieces = vec![piece.clone()];
+        for id in &objects {
+            let bytes = object::bytes(&self.conn, row, id)?;
+            let bytes = bytes.ok_or(StoreError::Corrupt { what: "the chunks of a checkpoint" })?;
+            let verified = object::verified(space, membership, id, bytes)?;
+            let pack = open_pack(space, &verified, keyring).map_err(StoreError::Checkpoint)?;
+            pieces.extend(pack.pieces.into_iter().filter(|other| other.doc == piece.doc));
+        }
+        Piece::join(pieces).map(Some).ok_or(StoreError::Checkpoint(CheckpointError::Layout))
     }
 
     /// All chunks were taken: every stream stands at the cut, as if its envelopes had been received, and what waited for
@@ -213,12 +290,39 @@ impl Store {
             self.documents.forget(row, doc);
             forget_erased(&transaction, (space, row), doc, now_ms)?;
         }
+        if !is_vouched && !manifest.erased.is_empty() {
+            schema::put_meta(&transaction, &unvouched_key(space), checkpoint.as_ref())?;
+        }
         stand_at(&transaction, (space, space_ref), said(space, &record)?.cut)?;
         adopt_live(&transaction, row)?;
-        transaction.execute("DELETE FROM bootstrap WHERE space = ?1", [row])?;
+        refuse_pieces(&transaction, row, now_ms)?;
+        forget_bootstrap(&transaction, row)?;
         transaction.commit()?;
         self.retry_quarantined(space, membership, keyring, now_ms)
     }
+}
+
+fn unvouched_key(space: &SpaceId) -> String {
+    format!("unvouched:{space}")
+}
+
+/// Forgets where taking a checkpoint in has come.
+fn forget_bootstrap(conn: &Connection, space: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM piece WHERE checkpoint IN (SELECT id FROM checkpoint WHERE space = ?1)";
+    conn.prepare_cached(sql)?.execute([space])?;
+    conn.prepare_cached("DELETE FROM bootstrap WHERE space = ?1")?.execute([space])?;
+    Ok(())
+}
+
+/// Remembers documents of which not all pieces came.
+fn refuse_pieces(conn: &Connection, space: i64, now_ms: i64) -> Result<(), StoreError> {
+    let sql = "SELECT p.doc, p.checkpoint FROM piece p JOIN checkpoint c ON c.id = p.checkpoint
+               WHERE c.space = ?1 GROUP BY p.checkpoint, p.doc HAVING count(*) < max(p.pieces)";
+    let found = Reads { conn }.all(sql, [space], |row| Ok((DocId(row.get(0)?), row.get::<_, i64>(1)?)))?;
+    for (doc, checkpoint) in found {
+        put_refused(conn, space, &doc, (checkpoint, "not all pieces of it came with the checkpoint"), now_ms)?;
+    }
+    Ok(())
 }
 
 /// Forgets a document that a checkpoint says is erased.
@@ -322,8 +426,8 @@ fn adopt_live(conn: &Connection, space: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Remembers a document of a kind that this version does not know: a later one can take it from its chunk.
-pub(in crate::store) fn put_unknown(
+/// Remembers a document that could not be taken: another chunk, or its envelopes, may bring it.
+pub(in crate::store) fn put_refused(
     conn: &Connection,
     space: i64,
     doc: &DocId,

@@ -10,6 +10,7 @@
 //! Heads name all history by its hashes, so a packed document is loaded once, to see that it can be, and compared by them.
 //! What is in doubt is never said to be wrong: an objection stands against its author for good.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use automerge::ChangeHash;
@@ -26,15 +27,17 @@ use super::super::{Reads, Store, StoreError, begin, seal};
 use super::bootstrap::open_pack;
 use super::draft::{put_live, put_packed};
 use super::due::may_vouch;
-use super::{Said, StreamState, head_bytes, id_at, note_cut, object, said, streams};
+use super::{Said, StreamState, head_bytes, id_at, note_cut, object, opaque, said, streams};
 use crate::checkpoint::{
-    CheckpointError, Manifest, Pack, PackedDoc, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN, REASON_DOCUMENT_MISSING,
-    REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, REASON_PART_MISSING, REASON_STREAM_UNKNOWN, open_manifest,
+    CheckpointError, Manifest, PIECES_MAX, Pack, PackedDoc, Piece, REASON_CHANGE_MISSING, REASON_CHANGE_UNKNOWN,
+    REASON_DOCUMENT_MISSING, REASON_DOES_NOT_OPEN, REASON_OTHER_ENVELOPE, REASON_PART_MISSING, REASON_STREAM_UNKNOWN,
+    open_manifest,
 };
 use crate::document::Document;
 use crate::envelope::{self, VerifiedEnvelope};
 use crate::fence::{self, APPLY_TIMEOUT, Whole, load_guarded, scan_document};
 use crate::keys::Keyring;
+use crate::registry;
 
 /// What comparing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +85,8 @@ struct SaidOf {
     is_equal: bool,
     /// Chunks in which a copy has heads other than those here.
     differs_in: Vec<usize>,
+    /// It is of a kind that this version does not know: nothing is said of it but whether it is as it is here.
+    is_opaque: bool,
 }
 
 /// What stays the same while comparing.
@@ -94,6 +99,8 @@ struct Comparing<'c> {
     streams: Vec<StreamState>,
     said: Said<'c>,
     manifest: Manifest,
+    /// In which chunks pieces of documents lie, once somebody asked.
+    pieces: OnceCell<HashMap<DocId, Vec<usize>>>,
 }
 
 impl Store {
@@ -129,7 +136,8 @@ impl Store {
         };
         let (conn, reading) = (&self.conn, self.conn.unchecked_transaction()?);
         let streams = streams(conn, row)?;
-        let comparing = Comparing { conn, space, row, membership, keyring, streams, said, manifest };
+        let comparing =
+            Comparing { conn, space, row, membership, keyring, streams, said, manifest, pieces: OnceCell::new() };
         let looked_at = comparing.look_inside(stop)?;
         let found = match &looked_at.0 {
             Ok(()) => comparing.compare()?,
@@ -223,7 +231,17 @@ impl Comparing<'_> {
             }
             match self.pack(place)? {
                 Ok(pack) => {
-                    for doc in &pack.docs {
+                    // Where the first piece is, the whole is looked at.
+                    let firsts = pack.pieces.iter().filter(|piece| piece.number == 1);
+                    let mut docs = pack.docs;
+                    for piece in firsts {
+                        match self.assembled(&piece.doc)? {
+                            Ok(Some(packed)) => docs.push(packed),
+                            Ok(None) => return Ok((Err(does_not_open(place)), sound)),
+                            Err(found) => return Ok((Err(found), sound)),
+                        }
+                    }
+                    for doc in &docs {
                         if !self.loads(doc)? {
                             return Ok((Err(does_not_open(place)), sound));
                         }
@@ -236,8 +254,49 @@ impl Comparing<'_> {
         Ok((Ok(()), sound))
     }
 
-    /// Whether a packed document is what it is said to be. One that lies here in the same bytes is.
+    /// A document of which chunks hold pieces; `None`: they are not all of it.
+    fn assembled(&self, doc: &DocId) -> Result<Found<Option<PackedDoc>>, StoreError> {
+        if self.pieces.get().is_none() {
+            let mut all = HashMap::<DocId, Vec<usize>>::new();
+            for place in 0..self.said.chunks.len() {
+                match self.pack(place)? {
+                    Ok(pack) => pack.pieces.iter().for_each(|piece| all.entry(piece.doc).or_default().push(place)),
+                    Err(found) => return Ok(Err(found)),
+                }
+            }
+            let _ = self.pieces.set(all);
+        }
+        let places = self.pieces.get().and_then(|all| all.get(doc)).map_or(&[][..], Vec::as_slice);
+        if u32::try_from(places.len()).map_or(true, |places| places > PIECES_MAX) {
+            return Ok(Ok(None));
+        }
+        let mut pieces = Vec::with_capacity(places.len());
+        for place in places {
+            match self.pack(*place)? {
+                Ok(pack) => pieces.extend(pack.pieces.into_iter().filter(|piece| piece.doc == *doc)),
+                Err(found) => return Ok(Err(found)),
+            }
+        }
+        Ok(Ok(Piece::join(pieces)))
+    }
+
+    /// A document as a chunk holds it, or begins to hold it.
+    fn packed(&self, place: usize, doc: &DocId) -> Result<Found<Option<PackedDoc>>, StoreError> {
+        match self.pack(place)? {
+            Ok(pack) => match pack.docs.into_iter().find(|packed| packed.doc == *doc) {
+                None if pack.pieces.iter().any(|piece| piece.doc == *doc) => self.assembled(doc),
+                found => Ok(Ok(found)),
+            },
+            Err(found) => Ok(Err(found)),
+        }
+    }
+
+    /// Whether a packed document is what it is said to be. One that lies here in the same bytes is; into one of a kind that
+    /// this version does not know nobody looks.
     fn loads(&self, packed: &PackedDoc) -> Result<bool, StoreError> {
+        if registry::genesis(packed.genesis).is_none() {
+            return Ok(scan_document(&packed.bytes).is_ok_and(|scanned| scanned.heads == packed.heads));
+        }
         if let Some(row) = DocRow::find(self.conn, self.row, &packed.doc)?
             && row.genesis == packed.genesis
             && row.whole_snapshot(self.conn)?.is_some_and(|ours| ours == packed.bytes)
@@ -277,6 +336,21 @@ impl Comparing<'_> {
                 }
                 docs.push((packed.doc, head_bytes(&packed.heads), packed.weight()));
             }
+            for piece in &pack.pieces {
+                // Without heads it is never taken for what it is: a chunk with a piece is not used again.
+                docs.push((piece.doc, Vec::new(), piece.bytes.len()));
+                if piece.number > 1 {
+                    continue;
+                }
+                let packed = match self.assembled(&piece.doc)? {
+                    Ok(Some(packed)) => packed,
+                    Ok(None) => return Ok(Err(does_not_open(place))),
+                    Err(found) => return Ok(Err(found)),
+                };
+                if let Err(found) = self.note(place, &packed, &mut of_docs)? {
+                    return Ok(Err(found));
+                }
+            }
             notes.push((*chunk, docs));
         }
         let newer = self.newer()?;
@@ -298,6 +372,8 @@ impl Comparing<'_> {
                 Err(found) => return Ok(Err(found)),
             }
         }
+        // Nobody here can tell whether one of an unknown kind was to be left out.
+        behind |= opaque::all(self.conn, self.row)?.iter().any(|kept| !of_docs.contains_key(&kept.doc));
         if let Err(found) = self.compare_absent(&of_docs, &newer)? {
             return Ok(Err(found));
         }
@@ -335,7 +411,12 @@ impl Comparing<'_> {
         if ours.as_ref().is_some_and(|(_, genesis)| *genesis != packed.genesis.0) {
             return Ok(Err(does_not_open(place)));
         }
+        let is_opaque = registry::genesis(packed.genesis).is_none();
+        let kept = opaque::heads(self.conn, self.row, &packed.doc)?.map(|heads| (heads, packed.genesis.0));
         let said = of_docs.entry(packed.doc).or_default();
+        // What is kept here as of an unknown kind is no measure for a document of a known one.
+        said.is_opaque |= is_opaque || (ours.is_none() && kept.is_some());
+        let ours = if is_opaque { kept } else { ours };
         said.heads.extend(&packed.heads);
         match ours.is_some_and(|(heads, _)| heads == head_bytes(&packed.heads)) {
             true => said.is_equal = true,
@@ -348,6 +429,9 @@ impl Comparing<'_> {
     fn compare_document(&self, doc: &DocId, said: &SaidOf, newer: &Hashes) -> Result<Found<bool>, StoreError> {
         if said.is_equal && said.differs_in.is_empty() {
             return Ok(Ok(true));
+        }
+        if said.is_opaque {
+            return Ok(Ok(false));
         }
         let mut ours = match DocRow::find(self.conn, self.row, doc)? {
             Some(row) => Some((row.load(self.conn, StreamId::ZERO)?, row.id)),
@@ -374,11 +458,10 @@ impl Comparing<'_> {
 
     /// Looks for changes that are not in the document here.
     fn compare_more(&self, place: usize, doc: &DocId, ours: Option<&mut Document>) -> Result<Found<bool>, StoreError> {
-        let pack = match self.pack(place)? {
-            Ok(pack) => pack,
+        let theirs = match self.packed(place, doc)? {
+            Ok(packed) => packed.as_ref().and_then(load),
             Err(found) => return Ok(Err(found)),
         };
-        let theirs = pack.docs.iter().find(|packed| packed.doc == *doc).and_then(load);
         let Some(mut theirs) = theirs else { return Ok(Err(does_not_open(place))) };
         let (mut ours, mut is_sure, mut aside) = (ours, true, None);
         for change in theirs.changes_since(&[]) {

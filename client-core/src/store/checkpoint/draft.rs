@@ -22,9 +22,10 @@ use super::super::erase;
 use super::super::records::find_space;
 use super::super::{Reader, Reads, Store, StoreError, attachment, begin, rows, schema};
 use super::due::{cut_of, may_vouch};
-use super::{head_bytes, id_at, note_cut, object, r32, streams};
+use super::{head_bytes, id_at, note_cut, object, opaque, r32, streams};
 use crate::checkpoint::{
-    CheckpointError, ChunkNote, ERASED_MAX, Manifest, PACK_DOCUMENTS_MAX, Pack, PackedDoc, encode_rows, seal_manifest,
+    CheckpointError, ChunkNote, ERASED_MAX, Manifest, PACK_DOCUMENTS_MAX, Pack, PackedDoc, Piece, encode_rows,
+    seal_manifest,
 };
 use crate::crypto::Random;
 use crate::envelope::{ObjectPlace, RefusedEnvelope, SealedEnvelope, seal_object};
@@ -89,15 +90,22 @@ struct Placed {
 /// A document that is to be packed.
 #[derive(Debug, Clone, Copy)]
 struct Todo {
-    row: i64,
+    source: Source,
     doc: DocId,
     is_essential: bool,
+}
+
+/// Where a document lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Document(i64),
+    /// It is of a kind that this version does not know.
+    Opaque(i64),
 }
 
 /// A draft under way.
 struct Drafter {
     space: SpaceId,
-    row: i64,
     own: (StreamId, [u8; 32]),
     previous: Vec<RecordId>,
     cut: Vec<Floor>,
@@ -105,6 +113,8 @@ struct Drafter {
     through: Vec<(StreamId, u32)>,
     erased: Vec<DocId>,
     todo: VecDeque<Todo>,
+    /// Pieces of a document that is too large for a chunk, and whether it is essential.
+    pieces: VecDeque<(Piece, bool)>,
     placed: Vec<Placed>,
     built: Vec<(EnvelopeId, Vec<PackedNote>)>,
     ratio: usize,
@@ -302,7 +312,6 @@ impl Drafter {
         let progress = Progress { docs: docs_all - todo.len() as u64, docs_all };
         Ok(Some(Self {
             space: *space,
-            row,
             own: (space_ref.stream, r32),
             previous: newest(membership, &cut),
             cut,
@@ -310,6 +319,7 @@ impl Drafter {
             through,
             erased,
             todo,
+            pieces: VecDeque::new(),
             placed: reused,
             built: Vec::new(),
             ratio: RATIO_START,
@@ -318,22 +328,27 @@ impl Drafter {
     }
 
     fn next_chunk(&mut self, conn: &Connection, sealing: &mut Sealing<'_>) -> Result<Option<BuiltChunk>, StoreError> {
+        if let Some((piece, is_essential)) = self.pieces.pop_front() {
+            return self.seal_piece(piece, is_essential, sealing).map(Some);
+        }
         let Some(first) = self.todo.front().copied() else { return Ok(None) };
-        let mut docs = Vec::new();
+        let (mut docs, mut begun) = (Vec::new(), Vec::new());
         let mut weight = 0;
         while let Some(next) = self.todo.front().filter(|next| next.is_essential == first.is_essential) {
             if docs.len() == PACK_DOCUMENTS_MAX || (weight > 0 && weight >= CHUNK_BYTES * self.ratio) {
                 break;
             }
-            let packed = pack(conn, next.row)?;
+            let packed = pack(conn, next.source)?;
             if weight > 0 && weight + packed.weight() > 2 * CHUNK_BYTES * self.ratio {
                 break;
             }
             weight += packed.weight();
             docs.push(packed);
-            self.todo.pop_front();
+            begun.extend(self.todo.pop_front());
         }
-        let (sealed, docs) = self.seal(conn, docs, first.is_essential, sealing)?;
+        let Some((sealed, docs)) = self.seal(docs, &begun, sealing)? else {
+            return self.next_chunk(conn, sealing);
+        };
         if let Some(ratio) = weight.checked_div(sealed.bytes.len()) {
             self.ratio = ratio.clamp(1, RATIO_MAX);
         }
@@ -345,33 +360,59 @@ impl Drafter {
         Ok(Some(BuiltChunk { sealed, is_essential: first.is_essential, docs }))
     }
 
-    /// Seals as many of the documents as one chunk can hold; the others wait for the next.
+    /// Seals as many of the documents as one chunk can hold; the others wait for the next. `None`: the first one is cut
+    /// into pieces.
     fn seal(
         &mut self,
-        conn: &Connection,
         mut docs: Vec<PackedDoc>,
-        is_essential: bool,
+        begun: &[Todo],
         sealing: &mut Sealing<'_>,
-    ) -> Result<(SealedEnvelope, Vec<PackedNote>), StoreError> {
-        let place =
-            ObjectPlace { kind: Kind::Chunk, stream: self.own.0, seq: 0, r32: self.own.1, epoch: sealing.key.epoch() };
+    ) -> Result<Option<(SealedEnvelope, Vec<PackedNote>)>, StoreError> {
         loop {
-            let pack = Pack { stamp: schema::projection_stamp(), docs };
-            let body = zeroize::Zeroizing::new(pack.encode());
+            let pack = Pack { stamp: schema::projection_stamp(), docs, pieces: Vec::new() };
+            let sealed = self.seal_pack(&pack, sealing);
             docs = pack.docs;
-            match seal_object(&self.space, &place, sealing.keys, sealing.key.secret(), &body, sealing.random) {
-                Ok(sealed) => return Ok((sealed, docs.iter().map(PackedNote::of).collect())),
+            match sealed {
+                Ok(sealed) => return Ok(Some((sealed, docs.iter().map(PackedNote::of).collect()))),
                 Err(RefusedEnvelope::TooLarge) if docs.len() > 1 => {
-                    for doc in docs.split_off(docs.len() / 2).into_iter().rev() {
-                        let row = DocRow::find(conn, self.row, &doc.doc)?;
-                        let row = row.ok_or(StoreError::Corrupt { what: "a document that was just read" })?.id;
-                        self.todo.push_front(Todo { row, doc: doc.doc, is_essential });
-                    }
+                    let back = begun.get(docs.len() / 2..docs.len()).unwrap_or_default();
+                    back.iter().rev().for_each(|todo| self.todo.push_front(*todo));
+                    docs.truncate(docs.len() / 2);
                 }
-                Err(RefusedEnvelope::TooLarge) => return Err(StoreError::DocumentTooLarge),
+                Err(RefusedEnvelope::TooLarge) => {
+                    let pieces = docs.first().and_then(Piece::cut).ok_or(StoreError::DocumentTooLarge)?;
+                    let is_essential = begun.first().is_some_and(|todo| todo.is_essential);
+                    self.pieces = pieces.into_iter().map(|piece| (piece, is_essential)).collect();
+                    return Ok(None);
+                }
                 Err(refused) => return Err(refused.into()),
             }
         }
+    }
+
+    fn seal_pack(&self, pack: &Pack, sealing: &mut Sealing<'_>) -> Result<SealedEnvelope, RefusedEnvelope> {
+        let place =
+            ObjectPlace { kind: Kind::Chunk, stream: self.own.0, seq: 0, r32: self.own.1, epoch: sealing.key.epoch() };
+        let body = zeroize::Zeroizing::new(pack.encode());
+        seal_object(&self.space, &place, sealing.keys, sealing.key.secret(), &body, sealing.random)
+    }
+
+    /// A chunk with one piece. It is never used again: the next checkpoint may have others.
+    fn seal_piece(
+        &mut self,
+        piece: Piece,
+        is_essential: bool,
+        sealing: &mut Sealing<'_>,
+    ) -> Result<BuiltChunk, StoreError> {
+        let doc = piece.doc;
+        let pack = Pack { stamp: schema::projection_stamp(), docs: Vec::new(), pieces: vec![piece] };
+        let sealed = self.seal_pack(&pack, sealing)?;
+        let bytes = u32::try_from(sealed.bytes.len()).unwrap_or(u32::MAX);
+        let docs = vec![PackedNote { doc, heads: Vec::new(), weight: sealed.bytes.len() }];
+        self.placed.push(Placed { id: sealed.id, note: ChunkNote::new(is_essential, bytes, [doc]), is_new: true });
+        self.built.push((sealed.id, docs.clone()));
+        self.progress.docs += u64::from(self.pieces.is_empty());
+        Ok(BuiltChunk { sealed, is_essential, docs })
     }
 
     fn finish(mut self, key: &SealKey, random: &mut dyn Random) -> Result<BuiltDraft, StoreError> {
@@ -479,7 +520,7 @@ fn documents(conn: &Connection, space: i64) -> Result<Vec<(Todo, Vec<u8>)>, Stor
         let kind = registry::kind(crate::document::GenesisId(row.get(2)?));
         let (pinned, trashed): (i64, bool) = (row.get(4)?, row.get(6)?);
         Ok(Found {
-            todo: Todo { row: row.get(0)?, doc: DocId(row.get(1)?), is_essential: false },
+            todo: Todo { source: Source::Document(row.get(0)?), doc: DocId(row.get(1)?), is_essential: false },
             heads: row.get(3)?,
             pinned: if trashed { -1 } else { pinned },
             updated_ms: row.get(5)?,
@@ -488,7 +529,7 @@ fn documents(conn: &Connection, space: i64) -> Result<Vec<(Todo, Vec<u8>)>, Stor
     })?;
     found.sort_by_key(|found| {
         let first = found.essential != Essential::Always;
-        (first, std::cmp::Reverse((found.pinned, found.updated_ms)), found.todo.row)
+        (first, std::cmp::Reverse((found.pinned, found.updated_ms)), found.todo.source)
     });
     let mut newest: HashMap<Essential, usize> = HashMap::new();
     for found in &mut found {
@@ -500,11 +541,19 @@ fn documents(conn: &Connection, space: i64) -> Result<Vec<(Todo, Vec<u8>)>, Stor
         *before += 1;
     }
     found.sort_by_key(|found| !found.todo.is_essential);
-    Ok(found.into_iter().map(|found| (found.todo, found.heads)).collect())
+    let kept = opaque::all(conn, space)?.into_iter().map(|kept| {
+        let todo = Todo { source: Source::Opaque(kept.row), doc: kept.doc, is_essential: false };
+        (todo, kept.heads)
+    });
+    Ok(found.into_iter().map(|found| (found.todo, found.heads)).chain(kept).collect())
 }
 
 /// One document as it is packed: its snapshot as it lies there, or made now.
-fn pack(conn: &Connection, row: i64) -> Result<PackedDoc, StoreError> {
+fn pack(conn: &Connection, source: Source) -> Result<PackedDoc, StoreError> {
+    let row = match source {
+        Source::Document(row) => row,
+        Source::Opaque(row) => return opaque::packed(conn, row),
+    };
     let missing = StoreError::Corrupt { what: "a document that was just listed" };
     let row = DocRow::by_id(conn, row)?.ok_or(missing)?;
     let heads = Reads { conn }.one("SELECT heads FROM document WHERE id = ?1", [row.id], |row| row.get(0))?;

@@ -13,6 +13,7 @@ mod compare;
 mod draft;
 mod due;
 pub(super) mod object;
+pub(super) mod opaque;
 mod prune;
 mod verify;
 
@@ -22,7 +23,7 @@ use rusqlite::Connection;
 
 use super::{Reads, StoreError};
 
-pub(super) use bootstrap::put_unknown;
+pub(super) use bootstrap::put_refused;
 pub use bootstrap::{Bootstrap, ChunkReport};
 pub use compare::Comparison;
 pub(super) use draft::is_unknown_to_removed;
@@ -34,6 +35,9 @@ pub use prune::Pruned;
 pub(super) use verify::LOADED;
 pub use verify::{Blame, DamagedDocument, LookedAt, Place, Unverified, Verified};
 pub(super) use verify::{Fault, blame, load_unverified};
+
+/// Stands for the chunk of a document that came with one long ago.
+const NO_CHUNK: EnvelopeId = EnvelopeId([0; 32]);
 
 /// What the stream's id was made with; `None` for a stream whose beginning was never seen.
 pub(super) fn r32(conn: &Connection, stream: i64) -> Result<Option<[u8; 32]>, StoreError> {

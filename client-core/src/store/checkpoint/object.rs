@@ -24,8 +24,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn object(&self, space: &SpaceId, id: &EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = "SELECT bytes FROM object WHERE space = ?1 AND object = ?2";
-        self.reads().one(sql, (find_space(&self.conn, space)?.row, id.as_ref()), |row| row.get(0))
+        bytes(&self.conn, find_space(&self.conn, space)?.row, id)
     }
 
     /// Which of these objects are not held, in the order given.
@@ -143,6 +142,12 @@ pub(in crate::store) fn verified(
         RefusedEnvelope::Layout => misbehaved(OTHER),
         _ => misbehaved(UNSIGNED),
     })
+}
+
+/// The bytes of an object; `None`: it is not held.
+pub(super) fn bytes(conn: &Connection, space: i64, id: &EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT bytes FROM object WHERE space = ?1 AND object = ?2";
+    Reads { conn }.one(sql, (space, id.as_ref()), |row| row.get(0))
 }
 
 pub(in crate::store) fn lacking(

@@ -342,7 +342,7 @@ pub(super) fn pending_changes(conn: &Connection, doc: i64) -> Result<Vec<Vec<u8>
     Reads { conn }.all(sql, [doc], |row| row.get(0))
 }
 
-fn id_at(conn: &Connection, known: &Stored, seq: u32) -> Result<Option<EnvelopeId>, StoreError> {
+pub(super) fn id_at(conn: &Connection, known: &Stored, seq: u32) -> Result<Option<EnvelopeId>, StoreError> {
     let sql = "SELECT envelope FROM envelope WHERE position = ?1";
     Reads { conn }.one(sql, [seal::position(known.row, seq)], |row| Ok(EnvelopeId(row.get(0)?)))
 }

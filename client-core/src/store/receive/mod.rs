@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use lifeos_sync_protocol::frame::{Cursor, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, EpochRef, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::membership::Membership;
+use lifeos_sync_protocol::record::Record;
 use rusqlite::Connection;
 
 use self::accept::Stored;
@@ -193,6 +194,7 @@ impl Store {
             undone: HashSet::new(),
             erased: super::erase::erased(&self.conn, row)?.into_keys().collect(),
             unerased: BTreeSet::new(),
+            role_records: None,
         };
         let taken = take(&mut receiver, Streams::new(space_ref));
         let report = receiver.report;
@@ -238,6 +240,8 @@ struct Receiver<'p> {
     erased: HashSet<DocId>,
     /// Documents whose erasure counts no more.
     unerased: BTreeSet<DocId>,
+    /// Records that give or take roles, once somebody asked.
+    role_records: Option<Vec<Record>>,
 }
 
 impl Receiver<'_> {
@@ -280,9 +284,7 @@ impl Receiver<'_> {
             self.settle()?;
         }
         let changed: BTreeSet<DocId> = self.report.changed.iter().copied().collect();
-        if !changed.is_empty() {
-            self.ask_again(Some(&changed))?;
-        }
+        self.ask_again(Some(&changed))?;
         let Context { conn, row, now_ms, .. } = self.context;
         std::mem::take(&mut self.heard).iter().try_for_each(|device| receipt::note_heard(conn, row, device, now_ms))?;
         self.report.changed.sort_unstable();
@@ -349,7 +351,7 @@ impl Receiver<'_> {
         self.note_mentions(stream_row, &opened)?;
         let further = |(stream, seq): &(StreamId, u32)| self.limits.get(stream).is_some_and(|limit| limit < seq);
         self.unsettled |= opened.delta.frontier.iter().any(further);
-        let is_late = self.leave_out_erased(&mut opened.delta);
+        let is_late = self.leave_out_erased(&mut opened)?;
         let checked = match fence::check_news(&opened) {
             Ok(checked) => checked,
             Err(refused) => return self.quarantine_known(id, &refused.to_string()),

@@ -14,7 +14,7 @@ use crate::delta::DocDelta;
 use crate::document::Document;
 use crate::fence::{self, APPLY_TIMEOUT, FenceError, Whole};
 use crate::registry::{self, NOTE_GENESIS};
-use crate::store::checkpoint::put_unknown;
+use crate::store::checkpoint::{opaque, put_refused};
 use crate::store::documents::DocRow;
 use crate::store::{Store, StoreError};
 
@@ -62,7 +62,7 @@ impl Store {
                     Packed::Refused(reason) => {
                         refused += 1;
                         let (conn, row) = (receiver.context.conn, receiver.context.row);
-                        put_unknown(conn, row, &doc.doc, (taken.checkpoint, &reason.to_string()), now_ms)?;
+                        put_refused(conn, row, &doc.doc, (taken.checkpoint, &reason.to_string()), now_ms)?;
                     }
                 }
             }
@@ -90,6 +90,15 @@ impl Receiver<'_> {
         if let Err(reason) = scan(packed, taken.actors) {
             return Ok(Packed::Refused(reason));
         }
+        if registry::genesis(packed.genesis).is_none() {
+            // Whoever knows its kind gets it from here as it came.
+            if !self.documents.is_new(&packed.doc)? {
+                return Ok(Packed::Refused(FenceError::Genesis));
+            }
+            opaque::put(self.context.conn, self.context.row, packed, taken.checkpoint)?;
+            return Ok(Packed::New);
+        }
+        opaque::forget(self.context.conn, self.context.row, &packed.doc)?;
         if self.documents.is_new(&packed.doc)? {
             let rows = taken.rows.then(|| decode_rows(&packed.rows)).flatten().unwrap_or_default();
             self.documents.store_packed(packed, &rows, taken.checkpoint)?;
@@ -170,7 +179,6 @@ fn heads_of(packed: &PackedDoc) -> Vec<u8> {
 
 /// What its bytes say agrees with what the pack says, and only devices of the space wrote it.
 fn scan(packed: &PackedDoc, actors: &BTreeSet<StreamId>) -> Result<(), FenceError> {
-    registry::genesis(packed.genesis).ok_or(FenceError::Genesis)?;
     let scanned = fence::scan_document(&packed.bytes)?;
     if scanned.heads != packed.heads {
         return Err(FenceError::Parse);

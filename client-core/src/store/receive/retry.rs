@@ -12,6 +12,7 @@ use super::apply::{Batch, DAMAGED};
 use super::verify::Streams;
 use super::{Context, Origin, ReceiveReport, Receiver, Records, Steps, Unknown};
 use crate::envelope::{self, RefusedEnvelope, SignatureCheck, StreamTip, VerifiedEnvelope};
+use crate::fence::FenceError;
 use crate::keys::Keyring;
 use crate::store::{Reads, Store, StoreError, promise, quarantine, seal};
 
@@ -48,6 +49,26 @@ impl Store {
         let mut report = self.receiving(space, records, Unknown::Quarantine, now_ms, steps, retry)?;
         self.retry_suspects(space, records, now_ms, steps, &mut report)?;
         Ok(report)
+    }
+}
+
+impl Store {
+    /// Opens envelopes again that were set aside because they change documents of kinds that were not known.
+    pub(in crate::store) fn retry_newer_kinds(
+        &mut self,
+        space: &SpaceId,
+        records: Records<'_>,
+        now_ms: i64,
+    ) -> Result<ReceiveReport, StoreError> {
+        let reasons = [FenceError::Genesis.to_string(), FenceError::Genesis.to_string()];
+        self.receiving(space, records, Unknown::Quarantine, now_ms, Steps::default(), |receiver, mut streams| {
+            let mut batch = Batch::default();
+            for (envelope, origin) in quarantine::kept(receiver.context.conn, receiver.context.row, &reasons)? {
+                receiver.reopen(&mut streams, envelope, origin, &mut batch)?;
+                receiver.apply_if_full(&mut batch)?;
+            }
+            receiver.finish(batch, &streams)
+        })
     }
 }
 

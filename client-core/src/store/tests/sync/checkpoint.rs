@@ -8,6 +8,7 @@ use crate::records::next_record;
 use crate::store::checkpoint::LOADED;
 
 mod faults;
+mod newer;
 mod parts;
 mod prune;
 

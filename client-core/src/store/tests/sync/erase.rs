@@ -3,8 +3,8 @@
 use crate::store::query::words;
 use lifeos_sync_protocol::record::Body;
 
-use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::Role;
+use lifeos_sync_protocol::membership::{Membership, StreamPoint};
+use lifeos_sync_protocol::record::{Cut, Role};
 
 use super::accept::{join, without};
 use super::*;
@@ -123,9 +123,9 @@ fn a_checkpoint_behind_an_erasure_holds_nothing_of_it_and_others_vouch_for_it() 
     assert_eq!(b.judge(&before, &a), Comparison::Holds);
     let said = a.erase(&doc(1));
     assert_eq!(a.store.checkpoint_due(&a.space, 71).unwrap(), Some(Due::Erasure));
-    assert!(a.store.erased_under(&a.space, &a.key().epoch()).unwrap());
+    assert_eq!(a.store.erased_under(&a.space, &a.key().epoch()).unwrap(), [a.keys.sign_pk()]);
     let behind = a.checkpoint(72);
-    assert!(!a.store.erased_under(&a.space, &a.key().epoch()).unwrap(), "a checkpoint stands behind it");
+    assert!(a.store.erased_under(&a.space, &a.key().epoch()).unwrap().is_empty(), "a checkpoint stands behind it");
     // Who has not heard of the erasure does not vouch for it, and does not object either.
     assert_eq!(b.judge(&behind, &a), Comparison::Behind);
     b.receive(&said);
@@ -438,6 +438,152 @@ fn an_erasure_that_came_after_its_device_was_removed_is_undone() {
     assert!(c.store.reads().erasures(&c.space).unwrap().is_empty());
     assert!(!c.aside_reasons().contains(&ERASED.to_owned()));
     c.check();
+}
+
+const ADMITTED: MemberId = MemberId([3; 16]);
+
+/// Somebody else who was let in, with a device of their own.
+fn admitted(founder: &mut Device, root: &DeviceRoot, role: Role) -> Device {
+    let (membership, records) = (founder.membership(), founder.store.records(&founder.space).unwrap());
+    let opened = crate::records::unlock_epochs(&membership, &records, OwnKeys::first(&founder.keys));
+    let mut draft = crate::records::Draft::begin(&membership, &records, &opened, &founder.keys);
+    let devices = vec![root.derive_space(&RANDOM).entry(&RANDOM, &ADMITTED, DeviceKind::Normal)];
+    draft.add(&Body::MemberAdd { member: ADMITTED, role, enc_meta: Vec::new(), devices }).unwrap();
+    draft.grant_lacking(&mut founder.random).unwrap();
+    founder.store.put_records(&founder.space, &draft.finish()).unwrap();
+    Device::new(root, founder.space, founder.store.records(&founder.space).unwrap(), 82)
+}
+
+/// The records of a device, with one more: the second member loses its role, by somebody who saw its stream so far.
+fn demoted(founder: &Device, of: MemberId, cuts: Vec<Cut>) -> (Membership, Vec<Record>) {
+    let mut records = founder.store.records(&founder.space).unwrap();
+    let membership = founder.membership();
+    let body = Body::RoleSet { member: of, role: Role::Editor, cuts };
+    records.push(crate::records::next_record(&founder.keys, &membership, &records, &body).unwrap());
+    (Membership::evaluate(&founder.space, &records).unwrap(), records)
+}
+
+#[test]
+fn what_somebody_erased_as_an_admin_stands_if_who_took_the_role_away_had_seen_it_and_else_not() {
+    for case in ["seen", "seen with what came after it", "not seen", "invented"] {
+        let Pair { mut a, .. } = with_canary();
+        // Somebody else, an Admin, with a device of their own.
+        let root = DeviceRoot::generate(&mut SeededRandom::new(81));
+        let mut other = admitted(&mut a, &root, Role::Admin);
+        let all = a.store.outbox(&a.space, 0, usize::MAX, usize::MAX).unwrap();
+        other.receive(&all.into_iter().map(|sealed| sealed.bytes).collect::<Vec<_>>());
+        other.title(70, &doc(8), "before");
+        let first = other.send();
+        let (stream, before) = other.point();
+        let said = other.erase(&doc(1));
+        let (_, erased) = other.point();
+        other.title(71, &doc(8), "after");
+        let next = other.send();
+        let (_, after) = other.point();
+        let point = match case {
+            "seen" => erased,
+            "seen with what came after it" => after,
+            "not seen" => before,
+            _ => StreamPoint { seq: u32::MAX, id: EnvelopeId([7; 32]) },
+        };
+        let cut = Cut { stream, seq: point.seq, id: point.id };
+        let (now, records) = demoted(&a, ADMITTED, vec![cut]);
+        assert_eq!(now.members[&ADMITTED].role, Role::Editor, "{:?}", now.void);
+        a.store.put_records(&a.space, &records).unwrap();
+        // It hears of the demotion first.
+        a.receive_under(&first, &now);
+        a.receive_under(&said, &now);
+        assert_eq!(a.has(&doc(1)), case != "seen", "{case}");
+        a.receive_under(&next, &now);
+        assert_eq!(a.has(&doc(1)), matches!(case, "not seen" | "invented"), "{case}");
+        assert_eq!(a.aside_reasons().is_empty(), !a.has(&doc(1)));
+    }
+}
+
+#[test]
+fn who_joined_by_a_checkpoint_before_anybody_vouched_for_it_erases_what_it_names_once_somebody_does() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    b.title(60, &doc(1), "late");
+    b.title(61, &doc(3), "beside it");
+    let late = b.send();
+    a.erase(&doc(1));
+    let made = a.checkpoint(70);
+    let mut c = super::checkpoint::newcomer(&mut a, 9);
+    c.join(&made, &a);
+    c.receive(&late);
+    c.store.verify_documents(usize::MAX, 71).unwrap();
+    let waiting = |device: &Device| -> i64 {
+        device.store.conn.query_row("SELECT count(*) FROM waiting", [], |row| row.get(0)).unwrap()
+    };
+    let take = |device: &mut Device| {
+        let membership = device.membership();
+        device.store.take_vouched(&device.space, (&membership, &device.keyring), 72).unwrap()
+    };
+    assert!(c.has(&doc(3)) && waiting(&c) > 0, "the late edit waits for what nobody gives any more");
+    assert!(take(&mut c).is_empty() && c.store.has_unvouched(&c.space).unwrap());
+    // The second device of the person vouches for it.
+    let records = a.store.records(&a.space).unwrap();
+    b.store.put_records(&b.space, &records).unwrap();
+    let word = Body::Endorse { checkpoint: made.id() };
+    let records = b.store.records(&b.space).unwrap();
+    let word = crate::records::next_record(&b.keys, &b.membership(), &records, &word).unwrap();
+    c.store.put_records(&c.space, &[word]).unwrap();
+    assert_eq!(take(&mut c), [doc(1)]);
+    assert_eq!(waiting(&c), 0);
+    assert!(!c.store.has_unvouched(&c.space).unwrap() && take(&mut c).is_empty());
+    assert!(matches!(c.store.reads().erasures(&c.space).unwrap()[..], [ref one] if one.doc == doc(1)));
+    c.check();
+}
+
+#[test]
+fn what_was_typed_elsewhere_while_only_the_history_went_is_there_to_read_and_nothing_of_the_history_is() {
+    let Pair { mut a, mut b, .. } = with_canary();
+    a.title(90, &doc(1), "what stays");
+    b.title(55, &doc(1), "sent before it was erased");
+    let (from_a, seen) = (a.send(), b.send());
+    a.receive(&seen);
+    b.receive(&from_a);
+    // From here on neither hears of the other.
+    b.title(91, &doc(1), "typed away, and sent");
+    let late = b.send();
+    b.title(92, &doc(1), "typed away, and not sent");
+    a.send();
+    let (space, me, membership) = (a.space, a.keys.sign_pk(), a.membership());
+    a.store.schedule_erasure(&space, &doc(1), (true, true), (5, 5)).unwrap();
+    a.store.erase_due(&space, (&membership, &me), 5, &mut a.random).unwrap();
+    a.seal();
+    let key = a.key();
+    assert_eq!(a.store.seal_erasures(&space, &a.keys, &key, &mut a.random).unwrap(), 1);
+    let said = a.send();
+    b.receive(&said);
+    a.receive(&late);
+    let text = |device: &Device| {
+        let found = device.store.reads().erasures(&device.space).unwrap();
+        found.into_iter().find(|erasure| erasure.doc == doc(1)).unwrap().late
+    };
+    assert_eq!(text(&b), "typed away, and sent\ntyped away, and not sent");
+    assert_eq!(text(&a), "typed away, and sent");
+    a.receive(&late);
+    b.retry();
+    assert_eq!(text(&a), "typed away, and sent", "once");
+    // Who reads all of it in another order, the history last, keeps nothing of that.
+    let mut c = super::checkpoint::newcomer(&mut a, 9);
+    let all = |device: &Device| {
+        let stream = device.store.own_tip(&device.space).unwrap().stream;
+        let sealed = device.store.envelopes(&device.space, &stream, (1, 999), usize::MAX, 999).unwrap();
+        sealed.into_iter().map(|sealed| sealed.bytes).collect::<Vec<_>>()
+    };
+    c.receive(&all(&a));
+    assert_eq!(text(&c), "");
+    c.receive(&all(&b));
+    assert_eq!(text(&c), "typed away, and sent");
+    for device in [&mut a, &mut b, &mut c] {
+        device.store.scrub().unwrap();
+        assert_eq!(device.holds(CANARY), Vec::<String>::new());
+        assert!(device.store.forget_typed(&device.space.clone(), &doc(1)).unwrap());
+        assert_eq!(text(device), "");
+        device.check();
+    }
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn an_exchanged_chunk_is_not_taken_and_blames_the_peer() {
     c.begin(&checkpoint);
     let [chunk, ..] = checkpoint_chunks(&checkpoint)[..] else { panic!("no chunk") };
     let good = a.store.object(&a.space, &chunk).unwrap().unwrap();
-    let other = a.seal_body(&Pack { stamp: Vec::new(), docs: Vec::new() }.encode());
+    let other = a.seal_body(&Pack { stamp: Vec::new(), docs: Vec::new(), pieces: Vec::new() }.encode());
     let other = a.store.object(&a.space, &other).unwrap().unwrap();
     let mut spoiled = good.clone();
     let last = spoiled.len() - 1;
