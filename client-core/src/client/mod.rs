@@ -7,6 +7,7 @@
 //! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `entities` | the same with entities of every kind that declares its fields |
+//! | `goals` | check-ins, and where goals stand |
 //! | `custom` | modules that people define in a file, and their items |
 //! | `import`, `export` | Markdown in and out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
@@ -37,6 +38,7 @@ mod events;
 mod export;
 mod folder;
 mod follow;
+mod goals;
 mod history;
 mod home;
 mod import;
@@ -86,6 +88,7 @@ pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
 pub use folder::*;
+pub use goals::{GoalQuery, GoalView};
 pub use home::{HomeDraft, OpenOptions};
 pub use jobs::JobStatus;
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};

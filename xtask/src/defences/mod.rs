@@ -13,6 +13,7 @@ mod documents;
 mod encodings;
 mod envelopes;
 mod epochs;
+mod goals;
 mod invitations;
 mod linking;
 mod membership;
@@ -74,6 +75,7 @@ const TABLES: &[&[Defence]] = &[
     membership::TABLE,
     records::TABLE,
     epochs::TABLE,
+    goals::TABLE,
     checkpoints::TABLE,
     session::TABLE,
     presence::TABLE,
