@@ -7,7 +7,6 @@ mod contract;
 mod custom;
 mod database;
 mod entities;
-mod goals;
 mod here;
 mod inside;
 mod jobs;
@@ -19,6 +18,7 @@ mod peer;
 mod people;
 mod spaces;
 mod wakeup;
+mod watch;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};

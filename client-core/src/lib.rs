@@ -39,6 +39,7 @@ pub mod registry;
 pub mod session;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+pub mod watch;
 pub mod witness;
 
 #[cfg(feature = "io")]

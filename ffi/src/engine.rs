@@ -76,6 +76,16 @@ impl LifeOs {
         lock(&self.client).clone().ok_or_else(LifeOsError::stopped)
     }
 
+    /// The runtime.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// Says when the engine was shut down.
+    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.subscribe()
+    }
+
     /// Runs an operation on the store, away from the host's thread.
     pub(crate) async fn local<T: Send + 'static>(
         &self,

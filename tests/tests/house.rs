@@ -173,6 +173,7 @@ fn imports_inside_client_core_point_downward() {
         "notify",
         "goals",
         "filter",
+        "watch",
         "envelope",
         "witness",
         "receipt",

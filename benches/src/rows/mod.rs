@@ -9,6 +9,7 @@ mod join;
 mod keys;
 mod lag;
 mod relay;
+mod watch;
 
 use crate::report::Figure;
 
@@ -27,6 +28,7 @@ pub(crate) struct Row {
 pub(crate) const ALL: &[Row] = &[
     Row { name: "edit", run: |short, tell| device::edit(short).into_iter().for_each(tell) },
     Row { name: "commit", run: |short, tell| commit::commit(short).into_iter().for_each(tell) },
+    Row { name: "watch", run: |short, tell| watch::watch(short).into_iter().for_each(tell) },
     Row { name: "typing", run: |short, tell| commit::typing(short).into_iter().for_each(tell) },
     Row { name: "import", run: |short, tell| device::import(short).into_iter().for_each(tell) },
     Row { name: "join", run: join::join },

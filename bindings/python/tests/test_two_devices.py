@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 import lifeos_ffi
-from lifeos_ffi import LifeOs, LifeOsError, NoteDraft, NoteFilter, Selection, SyncEvent
+from lifeos_ffi import LifeOs, LifeOsError, NoteDraft, NoteFilter, NoteListChange, Selection, SyncEvent
 
 from relay_process import Relay
 
@@ -155,6 +155,20 @@ class TwoDevices(unittest.IsolatedAsyncioTestCase):
         note = await self.laptop.note_create(NoteDraft(title="After the cancelled wait"))
         received = await asyncio.wait_for(events.next_events(10), WAIT_S)
         self.assertIn(note, received[0].docs)
+
+    async def test_a_watched_list_is_told_what_changed_in_it(self):
+        watch = self.laptop.watch_notes(NoteFilter(tag="watched"))
+        first = await asyncio.wait_for(watch.next_changes(), WAIT_S)
+        self.assertEqual([change.notes for change in first], [[]])
+        note = await self.laptop.note_create(NoteDraft(title="Watched", tags=["watched"]))
+        (added,) = await asyncio.wait_for(watch.next_changes(), WAIT_S)
+        self.assertIsInstance(added, NoteListChange.ADDED)
+        self.assertEqual((added.at, added.note.id), (0, note))
+        await self.laptop.note_trash(note, True)
+        (removed,) = await asyncio.wait_for(watch.next_changes(), WAIT_S)
+        self.assertIsInstance(removed, NoteListChange.REMOVED)
+        watch.stop()
+        self.assertEqual(await asyncio.wait_for(watch.next_changes(), WAIT_S), [])
 
     async def test_a_stopped_stream_and_an_engine_that_was_shut_down_end_cleanly(self):
         stopped, ended = self.laptop.subscribe(), self.laptop.subscribe()

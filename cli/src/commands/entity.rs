@@ -5,6 +5,7 @@ use lifeos_client_core::client::{Client, Compare, Entity, EntityQuery};
 use lifeos_client_core::registry::{self, Crdt, Field, Kind};
 use serde_json::{Map, Value, json};
 
+use super::watch;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, many_lines, one_line, short, time};
@@ -116,6 +117,9 @@ pub struct List {
     /// Skip the first
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u32,
+    /// Go on with what changes in the list, here or by other programs of this home, until Ctrl-C
+    #[arg(long, conflicts_with = "offset")]
+    watch: bool,
 }
 
 /// Change fields.
@@ -417,7 +421,11 @@ fn list(args: List, context: &Context) -> Result<(), Failure> {
             query.wheres.push((name.to_owned(), compare, value.to_owned()));
         }
     }
-    let entities = context.open()?.entities(kind.name, &query)?;
+    let client = context.open()?;
+    if args.watch {
+        return watch::follow(client.watch_entities(kind.name, &query)?, line, context);
+    }
+    let entities = client.entities(kind.name, &query)?;
     context.out.result(&json!({"entities": entities}), |page| {
         page.table(&entities.iter().map(line).collect::<Vec<_>>());
     })

@@ -109,7 +109,8 @@ pub struct Show {
 
 /// List notes.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lifeos note list --tag home --limit 20")]
+#[command(after_help = "Example:\n  lifeos note list --tag home --limit 20\n  \
+                        lifeos note list --watch --json     the list, then one JSON object a line with what changed in it")]
 pub struct List {
     /// Only in this notebook: id or name
     #[arg(long, value_name = "NOTEBOOK")]
@@ -126,6 +127,9 @@ pub struct List {
     /// Skip the first
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) offset: u32,
+    /// Go on with what changes in the list, here or by other programs of this home, until Ctrl-C
+    #[arg(long, conflicts_with = "offset")]
+    pub(super) watch: bool,
 }
 
 /// Change the text.

@@ -6,7 +6,7 @@ use lifeos_client_core::client::{Link, Note, NoteFilter, NoteSummary};
 use serde_json::{Value, json};
 
 use super::note::{History, List, One, Show};
-use super::notebook;
+use super::{notebook, watch};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::page::{Page, many_lines, one_line, short, time};
@@ -50,6 +50,9 @@ pub(super) fn list(args: List, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
     let notebook = args.notebook.map(|name| notebook::find(&client, &name)).transpose()?;
     let filter = NoteFilter { notebook, tag: args.tag, trashed: args.trashed, limit: args.limit, offset: args.offset };
+    if args.watch {
+        return watch::follow(client.watch_notes(filter)?, row, context);
+    }
     let notes = client.notes(filter)?;
     context.out.result(&json!({"notes": notes}), |page| {
         page.table(&notes.iter().map(row).collect::<Vec<_>>());

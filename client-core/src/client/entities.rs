@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use automerge::AutoCommit;
-use lifeos_sync_protocol::ids::DocId;
+use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use serde_json::{Map, Value as Json};
 
 use super::{Client, ClientError};
@@ -13,12 +13,12 @@ use crate::document::{Document, DocumentError};
 use crate::modules::entity::{self, element};
 use crate::projection::Value;
 use crate::registry::{self, Crdt, Field, Kind, STANDARD, Table};
-use crate::store::{Compare, EntityFilter, EntityMark, EntityRow, Step, Where};
+use crate::store::{Compare, EntityFilter, EntityMark, EntityRow, Item, Reads, Step, Where};
 
 /// Shortest prefix of an id that is taken for one.
 const PREFIX_CHARS_MIN: usize = 4;
 /// Lines of a list when none are asked for.
-const LIST_LIMIT: u32 = 100;
+pub(super) const LIST_LIMIT: u32 = 100;
 
 /// An entity.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -204,20 +204,9 @@ impl Client {
     /// [`ClientError`].
     pub fn entities(&self, kind: &str, query: &EntityQuery) -> Result<Vec<Entity>, ClientError> {
         let kind = kind_named(kind)?;
-        let mut wheres = Vec::new();
-        for (name, compare, typed) in &query.wheres {
-            wheres.push(Where::Column(name, *compare, typed_cell(kind, name, *compare, typed)?));
-        }
-        wheres.extend(query.labels.iter().map(|(set, label)| Where::Entry(set, element(set, label))));
-        let filter = EntityFilter {
-            wheres,
-            trashed: query.trashed,
-            order: query.order.as_deref().map(|order| (order, query.descending)),
-            limit: if query.limit == 0 { LIST_LIMIT } else { query.limit },
-            offset: query.offset,
-        };
-        let rows = self.shared.reader().reads().entities(&self.space(), kind, &filter)?;
-        rows.iter().map(|row| shown(kind, row)).collect()
+        let limit = if query.limit == 0 { LIST_LIMIT } else { query.limit };
+        let found = items(self.shared.reader().reads(), &self.space(), kind, query, (limit, query.offset), None)?;
+        Ok(found.into_iter().map(|item| item.row).collect())
     }
 
     /// The entity that a full id or a prefix names, and its kind.
@@ -241,8 +230,31 @@ impl Client {
     }
 }
 
+/// Entities of a kind in their places; or only the one with this row id, if it is one of them.
+pub(super) fn items(
+    reads: Reads<'_>,
+    space: &SpaceId,
+    kind: &'static Kind,
+    query: &EntityQuery,
+    (limit, offset): (u32, u32),
+    only: Option<i64>,
+) -> Result<Vec<Item<Entity>>, ClientError> {
+    let mut wheres = Vec::new();
+    for (name, compare, typed) in &query.wheres {
+        wheres.push(Where::Column(name, *compare, typed_cell(kind, name, *compare, typed)?));
+    }
+    wheres.extend(query.labels.iter().map(|(set, label)| Where::Entry(set, element(set, label))));
+    let order = query.order.as_deref().map(|order| (order, query.descending));
+    let filter = EntityFilter { wheres, trashed: query.trashed, order, limit, offset };
+    let found = reads.entity_items(space, kind, &filter, only)?;
+    let show = |item: Item<EntityRow>| {
+        Ok(Item { row_id: item.row_id, doc: item.doc, row: shown(kind, &item.row)?, place: item.place })
+    };
+    found.into_iter().map(show).collect()
+}
+
 /// A kind by its name whose rows follow from its fields.
-fn kind_named(name: &str) -> Result<&'static Kind, ClientError> {
+pub(super) fn kind_named(name: &str) -> Result<&'static Kind, ClientError> {
     let kind = registry::kind_named(name).filter(|kind| kind.table().is_some());
     kind.ok_or_else(|| {
         ClientError::not_found(format!("kind of entity called {name}: `lifeos entity kinds` lists them"))

@@ -7,7 +7,7 @@
 //! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `entities` | the same with entities of every kind that declares its fields |
-//! | `goals` | check-ins, and where goals stand |
+//! | `watch` | lists that are told what changed in them |
 //! | `custom` | modules that people define in a file, and their items |
 //! | `import`, `export` | Markdown in and out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
@@ -38,7 +38,6 @@ mod events;
 mod export;
 mod folder;
 mod follow;
-mod goals;
 mod history;
 mod home;
 mod import;
@@ -69,6 +68,7 @@ mod together;
 mod transfer;
 mod types;
 mod wakeup;
+mod watch;
 
 use std::sync::Arc;
 
@@ -88,7 +88,6 @@ pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
 pub use folder::*;
-pub use goals::{GoalQuery, GoalView};
 pub use home::{HomeDraft, OpenOptions};
 pub use jobs::JobStatus;
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
@@ -100,6 +99,7 @@ pub use sync::SyncHandle;
 pub use together::NoteEdits;
 pub use types::*;
 pub use wakeup::{RelayWakeup, WakeupReport};
+pub use watch::Watch;
 
 pub use crate::store::{Compare, DatabaseForm, EntityMark, KeyPlace, KeyProtection};
 

@@ -217,7 +217,7 @@ pub(super) fn edit_note_in<T>(
     tx.edit(doc, NOTE_GENESIS, edit)
 }
 
-fn summary(row: NoteRow) -> NoteSummary {
+pub(super) fn summary(row: NoteRow) -> NoteSummary {
     NoteSummary {
         id: row.doc.to_string(),
         title: row.title,

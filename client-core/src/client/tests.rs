@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod search;
+mod watch;
 
 fn home() -> (TempDir, Client) {
     let dir = TempDir::new().unwrap();

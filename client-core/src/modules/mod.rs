@@ -4,7 +4,6 @@ pub mod attachment;
 pub mod contacts;
 pub mod custom;
 pub mod entity;
-pub mod goals;
 pub mod noted;
 pub mod notes;
 pub mod rank;
@@ -21,7 +20,6 @@ pub static MODULES: &[&Module] = &[
     &space::declared::MODULE,
     &contacts::declared::MODULE,
     &custom::declared::MODULE,
-    &goals::declared::MODULE,
     #[cfg(test)]
     &specimen::MODULE,
 ];

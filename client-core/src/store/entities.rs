@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use rusqlite::params_from_iter;
 
+use super::watch::{Item, Key, Term};
 use super::{Reads, StoreError, rows};
 use crate::document::GenesisId;
 use crate::projection::Value;
@@ -89,20 +90,54 @@ impl Reads<'_> {
         kind: &Kind,
         filter: &EntityFilter<'_>,
     ) -> Result<Vec<EntityRow>, StoreError> {
+        Ok(self.entity_items(space, kind, filter, None)?.into_iter().map(|item| item.row).collect())
+    }
+
+    /// The same with the place of each; or only the document with this row id, if it is one of them.
+    ///
+    /// # Errors
+    /// As [`Self::entities`].
+    pub fn entity_items(
+        &self,
+        space: &SpaceId,
+        kind: &Kind,
+        filter: &EntityFilter<'_>,
+        only: Option<i64>,
+    ) -> Result<Vec<Item<EntityRow>>, StoreError> {
         let table = kind.table().ok_or(StoreError::WrongKind)?;
+        let (order, descends) = filter.order.unwrap_or(("updated_ms", true));
+        // A plus keeps the index of the list by date out of lists that another index has in order.
+        let living = if order == "updated_ms" { "e.trashed_ms" } else { "+e.trashed_ms" };
+        let order = expression(kind, column(table, order)?);
         let mut values = vec![Value::Int(self.space_row(space)?)];
         let trashed = if filter.trashed { "IS NOT NULL" } else { "IS NULL" };
-        let mut sql = format!("{} WHERE d.space = ?1 AND e.trashed_ms {trashed}", select(table));
+        // One document is found by itself, and by no index that lists are read in the order of.
+        let entities = match only {
+            Some(only) => {
+                values.push(Value::Int(only));
+                format!("(SELECT * FROM {} WHERE doc = ?2 LIMIT 1)", table.name)
+            }
+            None => table.name.to_owned(),
+        };
+        // From the entities to their documents: in the order of an index on them a first screen is their first rows.
+        let mut sql = format!(
+            "SELECT d.doc{}, e.doc, {order} FROM {entities} e CROSS JOIN document d ON d.id = e.doc
+             WHERE d.space = ?1 AND {living} {trashed}",
+            columns(table)
+        );
         for condition in &filter.wheres {
             push_condition(&mut sql, &mut values, kind, table, condition)?;
         }
-        let (order, descends) = filter.order.unwrap_or(("updated_ms", true));
-        let order = expression(kind, column(table, order)?);
         let direction = if descends { "DESC" } else { "ASC" };
         values.extend([Value::Int(filter.limit.into()), Value::Int(filter.offset.into())]);
         let (limit, offset) = (values.len() - 1, values.len());
-        let _ = write!(sql, " ORDER BY {order} IS NULL, {order} {direction}, d.doc LIMIT ?{limit} OFFSET ?{offset}");
-        self.all(&sql, params_from_iter(values), |row| entity_row(row, table))
+        let _ = write!(sql, " ORDER BY {order} {direction} NULLS LAST, d.doc LIMIT ?{limit} OFFSET ?{offset}");
+        self.all(&sql, params_from_iter(values), |row| {
+            let (found, behind) = (entity_row(row, table)?, table.columns.len() + 1);
+            let ordered = Term { key: Key::read(row.get_ref(behind + 1)?), descends };
+            let place = vec![ordered, Term { key: Some(Key::Blob(found.doc.0.to_vec())), descends: false }];
+            Ok(Item { row_id: row.get(behind)?, doc: found.doc, place, row: found })
+        })
     }
 
     /// One entity's main row, in the trash or not; `None` when there is none of this kind.

@@ -3,6 +3,7 @@
 use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use rusqlite::named_params;
 
+use super::watch::{Item, Key, Term};
 use super::{Reads, StoreError};
 use crate::modules::notes::tags::tag_id;
 
@@ -131,6 +132,24 @@ impl Reads<'_> {
     /// # Errors
     /// [`StoreError`].
     pub fn notes(&self, space: &SpaceId, filter: &NotesFilter<'_>) -> Result<Vec<NoteRow>, StoreError> {
+        Ok(self.note_items(space, filter, None)?.into_iter().map(|item| item.row).collect())
+    }
+
+    /// The same with the place of each; or only the document with this row id, if it is one of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_items(
+        &self,
+        space: &SpaceId,
+        filter: &NotesFilter<'_>,
+        only: Option<i64>,
+    ) -> Result<Vec<Item<NoteRow>>, StoreError> {
+        // One document is found by itself, and by none of the indexes that lists are read in the order of.
+        let (notes, all) = match only {
+            Some(_) => ("(SELECT * FROM note WHERE doc = :only LIMIT 1)", ""),
+            None => ("note", ":only IS NULL AND"),
+        };
         let trash = if filter.trashed { "n.trashed_ms IS NOT NULL" } else { "n.trashed_ms IS NULL" };
         let notebook = if filter.notebook.is_some() {
             "AND (n.notebook = :notebook OR n.notebook IN
@@ -144,19 +163,24 @@ impl Reads<'_> {
             "AND :tag IS NULL"
         };
         let sql = format!(
-            "SELECT {NOTE_COLUMNS} FROM note n JOIN document d ON d.id = n.doc
-             WHERE {trash} {notebook} {tag} AND d.space = :space
+            "SELECT {NOTE_COLUMNS} FROM {notes} n JOIN document d ON d.id = n.doc
+             WHERE {all} {trash} {notebook} {tag} AND d.space = :space
              ORDER BY n.pinned DESC, n.updated_ms DESC, n.doc DESC LIMIT :limit OFFSET :offset"
         );
         let found = self.all(
             &sql,
             named_params! {
                 ":notebook": filter.notebook, ":tag": filter.tag.map(tag_id), ":space": self.space_row(space)?,
-                ":limit": filter.limit, ":offset": filter.offset,
+                ":limit": filter.limit, ":offset": filter.offset, ":only": only,
             },
             note_row,
         )?;
-        found.into_iter().map(|(id, note)| self.complete(space, id, note)).collect()
+        let complete = |(row_id, note): (i64, NoteRow)| {
+            let term = |value| Term { key: Some(Key::Int(value)), descends: true };
+            let place = vec![term(note.pinned.into()), term(note.updated_ms), term(row_id)];
+            Ok(Item { row_id, doc: note.doc, place, row: self.complete(space, row_id, note)? })
+        };
+        found.into_iter().map(complete).collect()
     }
 
     /// One note's main row, in the trash or not.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params_from_iter};
 
-use super::StoreError;
+use super::{StoreError, watch};
 use crate::document::GenesisId;
 use crate::projection::{Row, Value};
 use crate::registry::{self, Table};
@@ -99,8 +99,12 @@ pub(super) fn order(a: &Row, b: &Row) -> Ordering {
     (a.table, a.key.as_str()).cmp(&(b.table, b.key.as_str()))
 }
 
-/// Writes what differs between two sorted lists of rows.
+/// Writes what differs between two sorted lists of rows, and that something does.
 pub(super) fn write_difference(conn: &Connection, doc: i64, old: &[Row], new: &[Row]) -> Result<(), StoreError> {
+    if old == new {
+        return Ok(());
+    }
+    watch::log_changed(conn, doc)?;
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     loop {
         let side = match (old.peek(), new.peek()) {

@@ -9,20 +9,20 @@ use std::fmt::Write as _;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::StoreError;
+use super::{StoreError, watch};
 use crate::crypto;
 use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 10;
+pub const SCHEMA_VERSION: u32 = 11;
 /// Oldest version that can still work with what this version writes.
 const MIN_READER: u32 = 10;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -368,6 +368,11 @@ CREATE TABLE piece(
 ALTER TABLE erased ADD COLUMN late TEXT NOT NULL DEFAULT '';
 ";
 
+/// Documents whose rows changed, in order, by row id; 0: any of them. Cut off at its beginning.
+const V11: &str = "
+CREATE TABLE recent(n INTEGER PRIMARY KEY, doc INTEGER NOT NULL);
+";
+
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     if version(conn)? == SCHEMA_VERSION {
@@ -532,6 +537,7 @@ pub(super) fn recreate_projections(conn: &Connection) -> Result<(), StoreError> 
     for table in registry::tables() {
         conn.execute_batch(&projection_ddl(table))?;
     }
+    watch::log_all_changed(conn)?;
     put_projection_tables(conn)
 }
 
@@ -568,6 +574,7 @@ pub(super) fn renew_projections(conn: &Connection) -> Result<(), StoreError> {
             conn.execute_batch(sql)?;
         }
     }
+    watch::log_all_changed(conn)?;
     put_projection_tables(conn)
 }
 

@@ -13,8 +13,8 @@ mod documents;
 mod encodings;
 mod envelopes;
 mod epochs;
-mod goals;
 mod invitations;
+mod kernel;
 mod linking;
 mod membership;
 mod memory;
@@ -31,7 +31,6 @@ mod streams;
 mod try_out;
 mod wakeups;
 
-pub(crate) use copy::Copy;
 pub(crate) use try_out::run;
 
 /// One defence, and what shows that it is there.
@@ -75,13 +74,13 @@ const TABLES: &[&[Defence]] = &[
     membership::TABLE,
     records::TABLE,
     epochs::TABLE,
-    goals::TABLE,
     checkpoints::TABLE,
     session::TABLE,
     presence::TABLE,
     relay::TABLE,
     reminders::TABLE,
     modules::TABLE,
+    kernel::TABLE,
     peer::TABLE,
     wakeups::TABLE,
     linking::TABLE,

@@ -190,6 +190,6 @@ impl Receiver<'_> {
 }
 
 /// Reasons that may have passed.
-pub(super) fn reopened() -> [String; 2] {
+fn reopened() -> [String; 2] {
     [RefusedEnvelope::UnknownEpoch.to_string(), DAMAGED.to_owned()]
 }
