@@ -8,6 +8,7 @@ mod custom;
 mod database;
 mod entities;
 mod here;
+mod imports;
 mod inside;
 mod jobs;
 mod keys;

@@ -1,6 +1,8 @@
-//! Import of a folder of Markdown: find and read the files, and decide what becomes of each.
+//! Import of a folder of Markdown, or of what another program exported: find and read the notes, and decide what becomes of
+//! each.
 //!
 //! ```text
+//! ENEX, JEX, OPML, HTML ─ Source ─> a note as the Markdown file it would be: path, text, files beside it
 //! scan(path) ── Item::File(candidate) ──> plan(index, candidate, hash of the note now) ──> Plan ──> the caller writes
 //!            └─ Item::Skipped, Item::Failed ─────────────────────────────────────────────────────> the report
 //! ```
@@ -44,8 +46,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod base64;
+mod enex;
+mod entities;
+mod html;
+mod inline;
+mod joplin;
+mod markup;
+mod outline;
 mod plan;
 mod scan;
+mod scratch;
+mod shape;
+mod source;
+mod tar;
+mod text;
 
 pub use plan::{ExistingIndex, Known, Merged, Plan, SkipReason, copy_title, merge, plan};
-pub use scan::{Candidate, FILE_BYTES_MAX, FileFailure, FileSkip, Item, Scan, ScanError, scan};
+pub use scan::{Candidate, Carried, FILE_BYTES_MAX, FileFailure, FileSkip, Item, Scan, ScanError, Trouble, scan};
+pub use scratch::{Kept, Scratch};
+pub use source::{Format, Source};

@@ -1,22 +1,74 @@
-//! `lifeos import`: notes from elsewhere.
+//! `lifeos import`: notes from elsewhere, and taking an import back.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use lifeos_client_core::client::{ImportEntry, ImportOutcome, ImportReport, TransferFault, TransferProblem};
+use lifeos_client_core::client::{
+    ImportBatch, ImportEntry, ImportOptions, ImportOutcome, ImportReport, ImportUndone, TransferFault, TransferProblem,
+};
+use lifeos_client_core::import::Format;
+use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::page::{Page, count, one_line};
+use crate::page::{Page, count, one_line, time};
 
 /// Files of one sort that are named on the page; `--json` names all.
 const NAMED_MAX: usize = 20;
 
 /// Bring in notes from elsewhere.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    after_help = "Examples:\n  lifeos import ~/vault --preview          a folder of Markdown, or an Obsidian vault\n  \
+                        lifeos import Notebook.enex              what Evernote exported\n  lifeos import joplin.jex\n  lifeos import outline.opml\n  \
+                        lifeos import bookmarks.html\n  lifeos import undo 3                     take the third import back\n\n\
+                        Running it again changes nothing; interrupted, it goes on where it was. Files that a note brings along\n\
+                        become its attachments. What cannot be taken is named with file, line and reason, the rest is imported,\n\
+                        and the exit code is 1."
+)]
+pub struct Import {
+    /// An import that was made, or of one format
+    #[command(subcommand)]
+    command: Option<ImportCommand>,
+    /// File or folder
+    #[arg(value_name = "PATH", required = true)]
+    path: Option<PathBuf>,
+    /// What it is: markdown, obsidian, enex, joplin, opml, html [default: what it looks like]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    format: Option<Format>,
+    /// Only say what would happen
+    #[arg(long, visible_alias = "dry-run")]
+    preview: bool,
+}
+
+/// What can be done with imports.
 #[derive(Debug, Subcommand)]
-pub enum Import {
+pub(super) enum ImportCommand {
     /// A folder (or file) of Markdown
     Markdown(Markdown),
+    /// The imports this device remembers, newest first
+    List(List),
+    /// Take an import back: what it made goes into the trash, what was changed since stays
+    Undo(Undo),
+}
+
+/// The imports this device remembers.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos import list")]
+pub(super) struct List {}
+
+/// Take an import back.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos import undo 3\n\nThe same files can be imported again afterwards.")]
+pub(super) struct Undo {
+    /// Its number, as `lifeos import list` shows it
+    #[arg(value_name = "NUMBER")]
+    number: u32,
+}
+
+fn format(name: &str) -> Result<Format, String> {
+    Format::named(name).ok_or_else(|| "one of markdown, obsidian, enex, joplin, opml, html".to_owned())
 }
 
 /// A folder of Markdown.
@@ -28,7 +80,7 @@ pub enum Import {
                         own place; one that leads out of PATH is skipped too. Both are named with what to do next.\n\
                         Exit code 1 if something failed: a file that cannot be read, is too large or not UTF-8, a symbolic link\n\
                         that leads nowhere or back to a folder around it. Everything else is imported all the same.")]
-pub struct Markdown {
+pub(super) struct Markdown {
     /// Folder or file
     #[arg(value_name = "PATH")]
     path: PathBuf,
@@ -37,11 +89,60 @@ pub struct Markdown {
     dry_run: bool,
 }
 
-pub(super) fn run(command: Import, context: &Context) -> Result<(), Failure> {
-    let Import::Markdown(args) = command;
-    let client = if args.dry_run { context.open()? } else { context.open_to_edit()? };
+pub(super) fn run(args: Import, context: &Context) -> Result<(), Failure> {
+    match args.command {
+        Some(ImportCommand::Markdown(args)) => {
+            let options = ImportOptions { format: Some(Format::Markdown), dry_run: args.dry_run };
+            import(&args.path, &options, context)
+        }
+        Some(ImportCommand::List(_)) => list(context),
+        Some(ImportCommand::Undo(args)) => undo(args.number, context),
+        None => {
+            let path = args.path.ok_or_else(|| Failure::usage("name a file or folder"))?;
+            import(&path, &ImportOptions { format: args.format, dry_run: args.preview }, context)
+        }
+    }
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
+    let batches = context.open()?.imports()?;
+    context.out.result(&json!({"imports": batches}), |page| {
+        page.table(&batches.iter().map(line_of).collect::<Vec<_>>());
+    })
+}
+
+fn line_of(batch: &ImportBatch) -> Vec<String> {
+    let state = match (batch.undone_ms, batch.ended_ms) {
+        (Some(_), _) => "taken back",
+        (None, None) => "cut off: import it again to go on",
+        (None, Some(_)) => "",
+    };
+    let notes = format!("{} new, {} changed", batch.created, batch.updated);
+    let (number, source) = (batch.number.to_string(), one_line(&batch.source));
+    vec![number, time(batch.begun_ms), batch.format.clone(), notes, source, state.to_owned()]
+}
+
+fn undo(number: u32, context: &Context) -> Result<(), Failure> {
+    let client = context.open_to_edit()?;
     let mut bar = context.out.bar();
-    let report = client.import_markdown(&args.path, args.dry_run, &mut |step| bar.step(&step));
+    let report = client.import_undo(number, &mut |step| bar.step(&step));
+    bar.finish();
+    let report = report?;
+    context.out.result(&report, |page| draw_undone(page, &report))
+}
+
+fn draw_undone(page: &mut Page, report: &ImportUndone) {
+    page.line(format_args!("Took back {}", count(report.undone, "note")));
+    if !report.kept.is_empty() {
+        let kept = count(report.kept.len() as u64, "note");
+        page.line(format_args!("{kept} stayed, for they were changed since: {}", report.kept.join(" ")));
+    }
+}
+
+fn import(path: &std::path::Path, options: &ImportOptions, context: &Context) -> Result<(), Failure> {
+    let client = if options.dry_run { context.open()? } else { context.open_to_edit()? };
+    let mut bar = context.out.bar();
+    let report = client.import(path, options, &mut |step| bar.step(&step));
     bar.finish();
     let report = report?;
     context.out.result(&report, |page| draw(page, &report))?;
@@ -69,6 +170,9 @@ pub(crate) fn draw(page: &mut Page, report: &ImportReport) {
     let rows: Vec<_> = counts.iter().map(|(name, files)| vec![(*name).to_owned(), files.to_string()]).collect();
     page.table(&rows);
     let of = |outcome| move |entry: &&ImportEntry| entry.outcome == outcome;
+    if let Some(batch) = report.batch {
+        page.line(format_args!("Taken back as a whole with: lifeos import undo {batch}"));
+    }
     if report.dry_run {
         draw_named(page, "Would be created", report.entries.iter().filter(of(ImportOutcome::Created)));
         draw_named(page, "Would be updated", report.entries.iter().filter(of(ImportOutcome::Updated)));
@@ -105,7 +209,8 @@ fn draw_named<'r>(page: &mut Page, heading: &str, entries: impl Iterator<Item = 
     page.line("");
     page.line(page.bold(heading));
     for entry in entries.iter().take(NAMED_MAX) {
-        let (path, reason) = (one_line(&entry.path), one_line(&entry.reason));
+        let line = entry.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let (path, reason) = (one_line(&entry.path) + &line, one_line(&entry.reason));
         page.line(if reason.is_empty() { path } else { format!("{path}: {reason}") });
     }
     if entries.len() > NAMED_MAX {
@@ -119,7 +224,7 @@ mod tests {
 
     fn entry(path: &str, outcome: ImportOutcome, link: bool) -> ImportEntry {
         let reason = if outcome == ImportOutcome::Created { "" } else { "why; what to do" };
-        ImportEntry { path: path.into(), outcome, reason: reason.into(), note: None, link }
+        ImportEntry { path: path.into(), outcome, reason: reason.into(), note: None, link, line: None }
     }
 
     fn drawn(report: &ImportReport) -> String {

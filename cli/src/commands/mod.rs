@@ -87,8 +87,7 @@ pub enum Command {
     Who(who::Who),
     /// What is not sent yet, how far each relay has been read, what was noticed or set aside
     Status(status::StatusArgs),
-    /// Bring in notes from elsewhere
-    #[command(subcommand)]
+    /// Bring in notes from elsewhere: Markdown, Obsidian, Evernote, outlines, pages, bookmarks
     Import(import::Import),
     /// Write all notes as Markdown files
     Export(export::Export),

@@ -66,8 +66,12 @@ const FORMS: &[(&str, &str, &str)] = &[
 ];
 
 /// Commands that are there under two names, and whose schema they share.
-const SAME_AS: &[(&str, &str)] =
-    &[("history", "note-history"), ("member-invite", "invite-new"), ("member-join", "join")];
+const SAME_AS: &[(&str, &str)] = &[
+    ("history", "note-history"),
+    ("import", "import-markdown"),
+    ("member-invite", "invite-new"),
+    ("member-join", "join"),
+];
 
 /// Commands that print the note they showed or changed; they share one schema.
 const PRINT_A_NOTE: &[&str] = &[

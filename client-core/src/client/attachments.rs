@@ -86,10 +86,16 @@ impl Client {
         }
     }
 
-    /// Has a note refer to contents, and to others no longer, in one commit that is no step to be undone.
-    pub(super) fn refer(&self, note: &DocId, attached: &[Attached], gone: &[ContentHash]) -> Result<(), ClientError> {
+    /// Has a note refer to contents, and to others no longer, in one commit.
+    pub(super) fn refer(
+        &self,
+        note: &DocId,
+        attached: &[Attached],
+        gone: &[ContentHash],
+        step: Step,
+    ) -> Result<(), ClientError> {
         self.write(|tx| {
-            tx.step(Step::None);
+            tx.step(step);
             attached.iter().try_for_each(|attached| self.set_attached_parts(tx, attached))?;
             edit_note_in(tx, note, |doc| {
                 gone.iter().try_for_each(|content| attachments::detach(doc, content))?;

@@ -13,6 +13,8 @@ pub struct ImportEntry {
     pub note: Option<String>,
     /// Whether it is a symbolic link: what it leads to was not read here.
     pub link: bool,
+    /// The line of the file, from 1, where that is told.
+    pub line: Option<u64>,
 }
 
 /// What happened to a file.
@@ -36,6 +38,10 @@ pub enum ImportOutcome {
 pub struct ImportReport {
     /// Nothing was written.
     pub dry_run: bool,
+    /// What was read: `markdown`, `enex`, `joplin`, `opml`, `html`.
+    pub format: String,
+    /// Its number, by which it can be taken back; none if it changed nothing.
+    pub batch: Option<u32>,
     /// Counts.
     pub created: u64,
     /// Counts.
@@ -52,6 +58,28 @@ pub struct ImportReport {
     pub entries: Vec<ImportEntry>,
     /// Links to files that could not be taken in.
     pub problems: Vec<TransferProblem>,
+}
+
+/// What to import, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// What is read [default: what it looks like].
+    pub format: Option<crate::import::Format>,
+    /// Only say what would happen.
+    pub dry_run: bool,
+}
+
+/// An import that was taken back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ImportUndone {
+    /// Its number.
+    pub batch: u32,
+    /// Notes that are as they were before: in the trash, if the import made them.
+    pub undone: u64,
+    /// Notes that were changed since, and stay; the first 1,000 by their ids.
+    pub kept: Vec<String>,
+    /// Notebooks that were empty then, and are gone.
+    pub notebooks: u64,
 }
 
 /// A file that a note refers to and that an import or export could not take.

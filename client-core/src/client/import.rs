@@ -1,4 +1,4 @@
-//! Import of Markdown: what [`crate::import`] plans is written here, many files to a commit.
+//! Import: what [`crate::import`] reads and plans is written here, many notes to a commit, and remembered as one batch.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use lifeos_sync_protocol::ids::DocId;
 
 use super::import_attached::FolderFiles;
-use super::{Client, ClientError, ImportEntry, ImportOutcome, ImportReport, Progress, ProgressStep};
+use super::{Client, ClientError, ImportEntry, ImportOptions, ImportOutcome, ImportReport, Progress, ProgressStep};
 use crate::crypto::{SystemRandom, random_bytes, sha256_plain};
 use crate::document::Document;
-use crate::import::{Candidate, ExistingIndex, Item, Merged, Plan, Scan, SkipReason, copy_title, merge, plan, scan};
+use crate::import::{
+    Candidate, ExistingIndex, Format, Item, Merged, Plan, Scratch, SkipReason, Source as Notes, copy_title, merge, plan,
+};
 use crate::modules::notes::markdown::{self, Derived};
 use crate::modules::notes::note::{self, Draft, Source};
 use crate::modules::notes::whole::WholeNote;
 use crate::modules::notes::{history, tree};
 use crate::modules::register::line;
 use crate::registry::{NOTE_GENESIS, NOTE_TREE_GENESIS};
-use crate::store::{Step, Tx};
+use crate::store::{ImportBatch, Step, Tx};
 
 /// Files read before they are written.
 const FILES_PER_BATCH: usize = 500;
@@ -38,16 +40,36 @@ impl Client {
         dry_run: bool,
         progress: Progress<'_>,
     ) -> Result<ImportReport, ClientError> {
-        let mut files = scan(path).map_err(|error| ClientError::invalid(format!("the folder to import: {error}")))?;
-        let mut import = Import::new(self, dry_run, &files)?;
+        self.import(path, &ImportOptions { format: Some(Format::Markdown), dry_run }, progress)
+    }
+
+    /// Imports a file or folder of any format; running it again changes nothing. Interrupted, it goes on where it was.
+    /// # Errors
+    /// [`ClientError`]; a bad note is an entry of the report, never an error.
+    pub fn import(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        progress: Progress<'_>,
+    ) -> Result<ImportReport, ClientError> {
+        let dry_run = options.dry_run;
+        let format = options.format.or_else(|| Format::of(path)).ok_or_else(|| ClientError::invalid(UNKNOWN_FORMAT))?;
+        let scratch = Scratch::new(&self.shared.home)
+            .map_err(|error| ClientError::invalid(format!("the home has no room for an import: {error}")))?;
+        let opened = Notes::open(path, format, scratch);
+        let mut files = opened.map_err(|error| ClientError::invalid(format!("the folder to import: {error}")))?;
+        let source = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let mut import = Import::new(self, (dry_run, format), &source.to_string_lossy(), &files)?;
         progress(import.step());
         loop {
             let batch = files.next_batch(FILES_PER_BATCH, BYTES_PER_BATCH);
             if batch.is_empty() {
                 break;
             }
+            import.bytes = files.bytes();
             import.take(batch, progress)?;
         }
+        import.end()?;
         if !dry_run {
             crate::engine::rest(&self.shared)?;
         }
@@ -71,6 +93,8 @@ impl Client {
     }
 }
 
+const UNKNOWN_FORMAT: &str = "nobody can tell what kind of file this is: name it with --format";
+
 /// What is said of a file that is no note.
 const ATTACHED: &str = "attached to the notes that link to it";
 
@@ -78,6 +102,9 @@ const ATTACHED: &str = "attached to the notes that link to it";
 struct Import<'c> {
     client: &'c Client,
     dry_run: bool,
+    format: Format,
+    /// What is remembered of it; its number is 0 until something is written.
+    batch: ImportBatch,
     index: ExistingIndex,
     /// Notebook ids by the folders' path.
     notebooks: HashMap<String, String>,
@@ -86,6 +113,8 @@ struct Import<'c> {
     files: FolderFiles,
     /// Items that were counted before the first was read.
     total: u64,
+    /// Bytes read, of how many, where that says more.
+    bytes: Option<(u64, u64)>,
 }
 
 /// What became of one file.
@@ -94,26 +123,66 @@ struct Outcome {
     reason: String,
     note: Option<DocId>,
     link: bool,
+    line: Option<u64>,
 }
 
 impl Outcome {
     fn new(outcome: ImportOutcome, reason: impl Into<String>, note: Option<DocId>) -> Self {
-        Self { outcome, reason: reason.into(), note, link: false }
+        Self { outcome, reason: reason.into(), note, link: false, line: None }
     }
 }
 
 impl<'c> Import<'c> {
-    fn new(client: &'c Client, dry_run: bool, scan: &Scan) -> Result<Self, ClientError> {
-        let (total, files) = (scan.total(), FolderFiles::new(scan.root()));
+    fn new(
+        client: &'c Client,
+        (dry_run, format): (bool, Format),
+        source: &str,
+        notes: &Notes,
+    ) -> Result<Self, ClientError> {
+        let (total, mut files) = (notes.total(), FolderFiles::new(notes.root()));
         let index = client.source_index()?;
-        let report = ImportReport { dry_run, ..ImportReport::default() };
-        Ok(Self { client, dry_run, index, notebooks: HashMap::new(), report, files, total })
+        let name = format.name().to_owned();
+        let known = client.shared.reader().reads().imports(&client.space())?;
+        // What was cut off goes on under its number.
+        let cut_off = |batch: &ImportBatch| {
+            batch.source == source && batch.format == name && batch.ended_ms.is_none() && batch.undone == 0
+        };
+        let batch = known.into_iter().rev().find(cut_off);
+        let batch = batch.filter(|_| !dry_run).unwrap_or_else(|| ImportBatch {
+            source: source.to_owned(),
+            format: name.clone(),
+            begun_ms: crate::engine::wall_ms(),
+            ..ImportBatch::default()
+        });
+        if batch.number > 0 {
+            files.step = Step::Import(batch.number);
+        }
+        let report = ImportReport { dry_run, format: name, ..ImportReport::default() };
+        let notebooks = HashMap::new();
+        Ok(Self { client, dry_run, format, batch, index, notebooks, report, files, total, bytes: None })
+    }
+
+    /// Says that nothing of it is missing.
+    fn end(&mut self) -> Result<(), ClientError> {
+        if self.batch.number == 0 {
+            return Ok(());
+        }
+        self.batch.ended_ms = Some(crate::engine::wall_ms());
+        self.report.batch = Some(self.batch.number);
+        let batch = &self.batch;
+        self.client.write(|tx| {
+            tx.step(Step::None);
+            Ok(tx.put_import(batch)?)
+        })
     }
 
     /// How far it is; files may have been added since they were counted.
     fn step(&self) -> ProgressStep {
         let done = self.report.entries.len() as u64;
-        ProgressStep { phase: "import", done, total: self.total.max(done) }
+        match self.bytes {
+            Some((done, total)) => ProgressStep { phase: "import", done, total: total.max(done) },
+            None => ProgressStep { phase: "import", done, total: self.total.max(done) },
+        }
     }
 
     fn take(&mut self, batch: Vec<Item>, progress: Progress<'_>) -> Result<(), ClientError> {
@@ -142,9 +211,9 @@ impl<'c> Import<'c> {
                     let outcome = Outcome::new(ImportOutcome::Skipped, reason.to_string(), None);
                     self.enter(path, Outcome { link: reason.is_link(), ..outcome });
                 }
-                Item::Failed { path, reason } => {
+                Item::Failed { path, line, reason } => {
                     let outcome = Outcome::new(ImportOutcome::Failed, reason.to_string(), None);
-                    self.enter(path, Outcome { link: reason.is_link(), ..outcome });
+                    self.enter(path, Outcome { link: reason.is_link(), line, ..outcome });
                 }
             }
         }
@@ -173,20 +242,32 @@ impl<'c> Import<'c> {
         } else {
             let started = Instant::now();
             client.write(|tx| {
-                tx.step(Step::None);
+                if self.batch.number == 0 {
+                    tx.begin_import(&client.space(), &mut self.batch)?;
+                }
+                self.files.step = Step::Import(self.batch.number);
+                tx.step(self.files.step);
                 while let Some((file, plan, doc)) = planned.pop_front() {
                     let outcome = self.write_file(tx, &file, plan, doc)?;
+                    self.batch.created += u64::from(outcome.outcome == ImportOutcome::Created);
+                    self.batch.updated += u64::from(outcome.outcome == ImportOutcome::Updated);
                     outcomes.push((file, outcome));
                     if started.elapsed() > COMMIT_TIME {
                         break;
                     }
                 }
-                Ok(())
+                Ok(tx.put_import(&self.batch)?)
             })?;
         }
-        for (file, outcome) in outcomes {
+        for (mut file, outcome) in outcomes {
             self.attach(&file, &outcome, progress)?;
-            self.enter(file.path, outcome);
+            let (origin, line) = match file.origin.take() {
+                Some((origin, line)) => (origin, Some(line)),
+                None => (file.path.clone(), None),
+            };
+            self.files.trouble(&origin, file.troubles);
+            let failed = outcome.outcome == ImportOutcome::Failed;
+            self.enter(file.path, Outcome { line: line.filter(|_| failed), ..outcome });
         }
         Ok(())
     }
@@ -203,7 +284,16 @@ impl<'c> Import<'c> {
         if !is_taken || (note.is_none() && !self.dry_run) {
             return Ok(());
         }
-        self.files.attach(self.client, (&file.path, &file.text, note.as_ref()), progress)
+        if !file.files.is_empty() {
+            self.files.carry(self.client, file, note.as_ref(), progress)?;
+        }
+        match self.format {
+            Format::Markdown | Format::Html => {
+                self.files.attach(self.client, (&file.path, &file.text, note.as_ref()), progress)
+            }
+            // What another program exported brings its files along, and has no claim to those beside it.
+            _ => Ok(()),
+        }
     }
 
     /// The report, in which files that were attached are no more said to be left out.
@@ -246,8 +336,10 @@ impl<'c> Import<'c> {
         let derived = Derived::of(&parsed.body);
         let title = markdown::title_of(parsed.front_matter.as_ref(), &derived, file.stem());
         let source = Some(Source { path: &file.path, hash: file.hash });
-        let draft = Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), tags: &[], source };
-        let note = WholeNote::new(&draft, &parsed, tx.now_ms())?.with_derived(derived);
+        let draft =
+            Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), tags: &file.tags, source };
+        let created_ms = file.created_ms.unwrap_or_else(|| tx.now_ms());
+        let note = WholeNote::new(&draft, &parsed, created_ms)?.with_derived(derived);
         tx.create_note(&doc, &note, true)?;
         Ok(foreseen(Plan::Create))
     }
@@ -325,8 +417,8 @@ impl<'c> Import<'c> {
         };
         *count += 1;
         let note = outcome.note.map(|doc| doc.to_string());
-        let Outcome { outcome, reason, link, .. } = outcome;
-        self.report.entries.push(ImportEntry { path, outcome, reason, note, link });
+        let Outcome { outcome, reason, link, line, .. } = outcome;
+        self.report.entries.push(ImportEntry { path, outcome, reason, note, link, line });
     }
 }
 

@@ -16,8 +16,10 @@ use walkdir::WalkDir;
 use super::attachments::{Attached, hash_file};
 use super::{Client, ClientError, Progress, TransferFault, TransferProblem};
 use crate::export::links::{FileLink, file_links, folded, folder_of, has_ending, is_bare, is_note, lines_of, places};
+use crate::import::{Candidate, Trouble};
 use crate::modules::attachment::{ContentHash, media_of};
 use crate::modules::notes::attachments;
+use crate::store::Step;
 
 /// Problems that are kept for the report; what comes behind them is counted.
 const PROBLEMS_MAX: usize = 10_000;
@@ -40,6 +42,8 @@ pub(super) struct FolderFiles {
     pub(super) problems: Vec<TransferProblem>,
     /// References that are new.
     pub(super) attached: u64,
+    /// What the commits are part of.
+    pub(super) step: Step,
 }
 
 #[derive(Default)]
@@ -93,7 +97,8 @@ impl Index {
 impl FolderFiles {
     pub(super) fn new(root: &Path) -> Self {
         let (hashes, taken) = (HashMap::new(), HashSet::new());
-        Self { root: root.to_path_buf(), index: None, hashes, taken, problems: Vec::new(), attached: 0 }
+        let problems = Vec::new();
+        Self { root: root.to_path_buf(), index: None, hashes, taken, problems, attached: 0, step: Step::None }
     }
 
     /// Attaches to a note what its file links to.
@@ -160,6 +165,50 @@ impl FolderFiles {
                 Err(error) => return Err(error),
             }
         }
+        self.refer(client, (path, note), &present, (new, named))
+    }
+
+    /// Attaches what a note brings along itself.
+    pub(super) fn carry(
+        &mut self,
+        client: &Client,
+        file: &Candidate,
+        note: Option<&DocId>,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
+        let Some(note) = note else {
+            self.attached += file.files.len() as u64;
+            return Ok(());
+        };
+        let present = client.attached_to(note)?;
+        let (mut new, mut named): (Vec<Attached>, BTreeMap<ContentHash, String>) = (Vec::new(), BTreeMap::new());
+        for carried in &file.files {
+            let place = carried.kept.place();
+            let (content, size) = hash_file(place, progress)?;
+            let name = carried.name.clone();
+            if named.contains_key(&content) || present.get(&content).is_some_and(|known| *known == name) {
+                named.entry(content).or_insert(name);
+                continue;
+            }
+            match client.take_in(place, (&content, size), progress) {
+                Ok(list) => {
+                    new.push(Attached { content, media: media_of(&name), name: name.clone(), list });
+                    named.insert(content, name);
+                }
+                Err(ClientError::Invalid { message }) => self.refuse(&file.path, message),
+                Err(error) => return Err(error),
+            }
+        }
+        self.refer(client, (&file.path, note), &present, (new, named))
+    }
+
+    fn refer(
+        &mut self,
+        client: &Client,
+        (path, note): (&str, &DocId),
+        present: &BTreeMap<ContentHash, String>,
+        (new, named): (Vec<Attached>, BTreeMap<ContentHash, String>),
+    ) -> Result<(), ClientError> {
         // A file that changed takes the place of what it was.
         let is_replaced = |(content, name): &(&ContentHash, &String)| {
             !named.contains_key(content) && named.values().any(|new| new == *name)
@@ -169,7 +218,7 @@ impl FolderFiles {
             return Ok(());
         }
         let count = new.len() as u64;
-        match client.refer(note, &new, &gone) {
+        match client.refer(note, &new, &gone, self.step) {
             Ok(()) => self.attached += count,
             Err(ClientError::Invalid { message }) => self.refuse(path, message),
             Err(error) => return Err(error),
@@ -206,6 +255,18 @@ impl FolderFiles {
             let target = Some(link.target.clone());
             self.problems.push(TransferProblem { file: path.to_owned(), line, target, fault, reason });
         }
+    }
+
+    /// Enters what of a note could not be taken out of its file.
+    pub(super) fn trouble(&mut self, file: &str, troubles: Vec<Trouble>) {
+        let room = PROBLEMS_MAX.saturating_sub(self.problems.len());
+        self.problems.extend(troubles.into_iter().take(room).map(|trouble| TransferProblem {
+            file: file.to_owned(),
+            line: Some(trouble.line),
+            target: trouble.target,
+            fault: TransferFault::Refused,
+            reason: trouble.reason,
+        }));
     }
 
     fn refuse(&mut self, path: &str, reason: String) {

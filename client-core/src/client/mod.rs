@@ -9,7 +9,7 @@
 //! | `entities` | the same with entities of every kind that declares its fields |
 //! | `watch` | lists that are told what changed in them |
 //! | `custom` | modules that people define in a file, and their items |
-//! | `import`, `export` | Markdown in and out |
+//! | `import`, `imports`, `export` | notes of other programs in, taking that back, Markdown out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
 //! | `status`, `notices`, `reach`, `doctor`, `diagnostics` | where things stand, here and in the other spaces, who has a note, whether all is sound, and a report without content |
@@ -42,6 +42,7 @@ mod history;
 mod home;
 mod import;
 mod import_attached;
+mod imports;
 mod invite;
 mod jobs;
 mod link;
@@ -101,7 +102,7 @@ pub use types::*;
 pub use wakeup::{RelayWakeup, WakeupReport};
 pub use watch::Watch;
 
-pub use crate::store::{Compare, DatabaseForm, EntityMark, KeyPlace, KeyProtection};
+pub use crate::store::{Compare, DatabaseForm, EntityMark, ImportBatch, KeyPlace, KeyProtection};
 
 /// A home that is open. Cheap to clone; all clones share one store.
 #[derive(Clone)]

@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use walkdir::{DirEntry, WalkDir};
 
+use super::scratch::Kept;
 use crate::crypto::sha256_plain;
 use crate::modules::notes::markdown::FrontMatter;
 use crate::registry::{BODY_BYTES_MAX, FRONT_BYTES_MAX};
@@ -34,12 +36,42 @@ pub enum Item {
     Failed {
         /// Path below the folder.
         path: String,
+        /// The line, from 1, of what is wrong, where it is not all of the file.
+        line: Option<u64>,
         /// Why.
         reason: FileFailure,
     },
 }
 
-/// A Markdown file, read.
+/// A file that a note brings along.
+#[derive(Debug, Clone)]
+pub struct Carried {
+    /// What the note's text calls it.
+    pub name: String,
+    /// The file, for as long as somebody needs it.
+    pub kept: Rc<Kept>,
+}
+
+impl PartialEq for Carried {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.kept.place() == other.kept.place()
+    }
+}
+
+impl Eq for Carried {}
+
+/// Something of a note that could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The line of the file it stands in, from 1.
+    pub line: u64,
+    /// What it is called.
+    pub target: Option<String>,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// A Markdown file, read; or a note of another program as such a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Path below the folder, with `/`, in NFC: what a file is known by.
@@ -54,6 +86,16 @@ pub struct Candidate {
     pub hash: [u8; 32],
     /// When it was changed last (ms UTC), if the disk says.
     pub modified_ms: Option<i64>,
+    /// When the note was made (ms UTC), if its program says.
+    pub created_ms: Option<i64>,
+    /// Its tags, also those that no text can hold.
+    pub tags: Vec<String>,
+    /// Files that it brings along.
+    pub files: Vec<Carried>,
+    /// What of it could not be taken.
+    pub troubles: Vec<Trouble>,
+    /// The file it comes from and the line there, if it is not a file itself.
+    pub origin: Option<(String, u64)>,
 }
 
 impl Candidate {
@@ -63,7 +105,9 @@ impl Candidate {
         let mut folders: Vec<String> = path.split('/').map(str::to_owned).collect();
         let name = folders.pop().unwrap_or_default();
         let hash = sha256_plain(&[text.as_bytes()]);
-        Self { path: path.to_owned(), folders, name, text, hash, modified_ms }
+        let (tags, files, troubles) = (Vec::new(), Vec::new(), Vec::new());
+        let path = path.to_owned();
+        Self { path, folders, name, text, hash, modified_ms, created_ms: None, tags, files, troubles, origin: None }
     }
 
     /// The file name without its ending: the title when the text has none.
@@ -128,6 +172,15 @@ pub enum FileFailure {
     /// The system did not let it be read.
     #[error("cannot be read ({0}); check its permissions and the disk, then import again")]
     Unreadable(#[source] io::Error),
+    /// Some bytes are not of the encoding; the rest was taken.
+    #[error("some bytes are not of its encoding and became \u{fffd}; save it as UTF-8 and import again")]
+    Damaged,
+    /// XML or HTML that cannot be read further.
+    #[error("{0}")]
+    Markup(String),
+    /// Not what it was taken for.
+    #[error("{0}")]
+    Other(&'static str),
 }
 
 impl FileSkip {
@@ -249,7 +302,7 @@ impl Scan {
                 self.walk.skip_current_dir();
             }
             let path = self.lossy(entry.path());
-            return Some(Item::Failed { path, reason: FileFailure::NameNotUtf8 });
+            return Some(Item::Failed { path, line: None, reason: FileFailure::NameNotUtf8 });
         };
         let kind = entry.file_type();
         let hidden = is_hidden(entry);
@@ -273,11 +326,11 @@ impl Scan {
 
     fn file(&mut self, place: &Path, path: String) -> Item {
         if !path.is_ascii() && !self.seen.insert(path.clone()) {
-            return Item::Failed { path, reason: FileFailure::NameClash };
+            return Item::Failed { path, line: None, reason: FileFailure::NameClash };
         }
         match read_text(place) {
             Ok((text, modified_ms)) => Item::File(Candidate::new(&path, text, modified_ms)),
-            Err(reason) => Item::Failed { path, reason },
+            Err(reason) => Item::Failed { path, line: None, reason },
         }
     }
 
@@ -285,12 +338,12 @@ impl Scan {
         let target = match fs::canonicalize(place) {
             Ok(target) => target,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Item::Failed { path, reason: FileFailure::Unreadable(error) };
+                return Item::Failed { path, line: None, reason: FileFailure::Unreadable(error) };
             }
-            Err(error) => return Item::Failed { path, reason: FileFailure::LinkBroken(error) },
+            Err(error) => return Item::Failed { path, line: None, reason: FileFailure::LinkBroken(error) },
         };
         let reason = match target.strip_prefix(&self.root) {
-            _ if place.starts_with(&target) => return Item::Failed { path, reason: FileFailure::LinkLoop },
+            _ if place.starts_with(&target) => return Item::Failed { path, line: None, reason: FileFailure::LinkLoop },
             Ok(inside) => FileSkip::LinkInside(inside.to_string_lossy().into_owned()),
             Err(_) => FileSkip::LinkOutside,
         };
@@ -300,7 +353,7 @@ impl Scan {
     fn failed_entry(&self, error: walkdir::Error) -> Item {
         let path = error.path().map(|path| self.lossy(path)).unwrap_or_default();
         let reason = error.into_io_error().unwrap_or_else(|| io::Error::other("the folder cannot be listed"));
-        Item::Failed { path, reason: FileFailure::Unreadable(reason) }
+        Item::Failed { path, line: None, reason: FileFailure::Unreadable(reason) }
     }
 
     /// The path below the root, with `/`, in NFC; `None` when it is not text.
@@ -384,7 +437,7 @@ mod tests {
         match item {
             Item::File(file) => format!("{}: {} bytes", file.path, file.text.len()),
             Item::Skipped { path, reason } => format!("{path}: skipped, {reason}"),
-            Item::Failed { path, reason } => format!("{path}: failed, {reason}"),
+            Item::Failed { path, reason, .. } => format!("{path}: failed, {reason}"),
         }
     }
 

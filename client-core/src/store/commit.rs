@@ -216,6 +216,11 @@ impl<'s> Tx<'s> {
         self.step = step;
     }
 
+    /// The space's row.
+    pub(super) const fn space_row(&self) -> i64 {
+        self.documents.space.row
+    }
+
     /// Stores a value under a key of the `meta` table, with this commit.
     ///
     /// # Errors

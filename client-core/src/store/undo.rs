@@ -8,7 +8,7 @@ use lifeos_sync_protocol::ids::{DocId, SpaceId};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::records::find_space;
-use super::{Reads, StoreError};
+use super::{Reads, StoreError, imports};
 
 /// Steps that are kept.
 const STEPS_MAX: i64 = 500;
@@ -28,8 +28,10 @@ pub enum Step {
     Undo(i64),
     /// Redoes the step with this id: it can be undone again.
     Redo(i64),
-    /// Not a person's edit (import, repair): leaves the list alone.
+    /// Not a person's edit (repair): leaves the list alone.
     None,
+    /// Part of the import with this number, which is taken back as a whole.
+    Import(u32),
 }
 
 /// The newest step that can be undone (or redone).
@@ -50,6 +52,7 @@ pub(super) fn record(
 ) -> Result<(), StoreError> {
     match step {
         Step::None => Ok(()),
+        Step::Import(number) => imports::record(conn, space, number, changes),
         Step::Edit if changes.is_empty() || changes.len() > STEP_CHANGES_MAX => Ok(()),
         Step::Edit => insert(conn, space, changes),
         Step::Undo(id) => replace(conn, space, id, true, changes),
@@ -82,11 +85,11 @@ fn replace(
     Ok(())
 }
 
-fn encode(changes: &[(DocId, ChangeHash)]) -> Vec<u8> {
+pub(super) fn encode(changes: &[(DocId, ChangeHash)]) -> Vec<u8> {
     changes.iter().flat_map(|(doc, hash)| doc.0.into_iter().chain(hash.0)).collect()
 }
 
-fn decode(bytes: &[u8]) -> Vec<(DocId, ChangeHash)> {
+pub(super) fn decode(bytes: &[u8]) -> Vec<(DocId, ChangeHash)> {
     let entry = |entry: &[u8]| {
         let (doc, hash) = entry.split_at(DocId::BYTES);
         Some((DocId::from_slice(doc)?, ChangeHash(hash.try_into().ok()?)))

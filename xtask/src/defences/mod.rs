@@ -13,6 +13,7 @@ mod documents;
 mod encodings;
 mod envelopes;
 mod epochs;
+mod imports;
 mod invitations;
 mod kernel;
 mod linking;
@@ -81,6 +82,7 @@ const TABLES: &[&[Defence]] = &[
     reminders::TABLE,
     modules::TABLE,
     kernel::TABLE,
+    imports::TABLE,
     peer::TABLE,
     wakeups::TABLE,
     linking::TABLE,

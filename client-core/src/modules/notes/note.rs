@@ -89,6 +89,15 @@ pub fn set_source(doc: &mut AutoCommit, source: &Source<'_>) -> Result<(), Docum
     put(doc, NOTE_GENESIS, "source:hash", ScalarValue::Bytes(source.hash.to_vec()))
 }
 
+/// Forgets the file the note came from, so that the same file can be imported again.
+///
+/// # Errors
+/// [`DocumentError::Refused`].
+pub fn forget_source(doc: &mut AutoCommit) -> Result<(), DocumentError> {
+    clear(doc, NOTE_GENESIS, "source:path")?;
+    clear(doc, NOTE_GENESIS, "source:hash")
+}
+
 /// Pins or unpins.
 ///
 /// # Errors

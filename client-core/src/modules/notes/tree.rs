@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use automerge::{AutoCommit, ObjId, ROOT, ReadDoc, ScalarValue};
+use automerge::{AutoCommit, ChangeHash, ObjId, PatchAction, ROOT, ReadDoc, ScalarValue};
 
 use crate::document::{Document, DocumentError};
 use crate::modules::rank;
@@ -241,6 +241,18 @@ pub fn move_to(doc: &mut AutoCommit, id: &str, parent: Option<&str>, after: Opti
         None => clear(doc, NOTE_TREE_GENESIS, &key(id, "parent"))?,
     }
     put(doc, NOTE_TREE_GENESIS, &key(id, "rank"), rank)
+}
+
+/// The notebooks that a change made.
+pub fn made_by(doc: &mut AutoCommit, change: &ChangeHash) -> Vec<String> {
+    let Some(before) = doc.get_change_meta_by_hash(change).map(|meta| meta.deps) else { return Vec::new() };
+    let patches = doc.diff(&before, &[*change]);
+    let names = patches.iter().filter_map(|patch| match &patch.action {
+        PatchAction::PutMap { key, .. } => key.strip_suffix(":name"),
+        _ => None,
+    });
+    let is_new = |id: &&str| matches!(doc.get_at(ROOT, key(id, "name"), &before), Ok(None));
+    names.filter(is_new).map(str::to_owned).collect()
 }
 
 /// Removes a notebook (tombstone); what stands inside moves up.
