@@ -144,9 +144,10 @@ pub enum RecordStatus {
 pub const FEATURE_LOG_STATEMENT: u64 = 1;
 /// Bit of CHALLENGE's features: the relay keeps objects and answers OFFER.
 pub const FEATURE_OBJECTS: u64 = 2;
-
 /// Bit of CHALLENGE's features: the relay wakes devices that are not connected, and answers WAKEUP.
 pub const FEATURE_WAKEUP: u64 = 4;
+/// Bit of CHALLENGE's features: the relay answers WANT_REST.
+pub const FEATURE_OBJECT_PARTS: u64 = 8;
 
 /// What became of a device's wish to be woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,6 +302,10 @@ pub enum Frame {
     Offer { session: u32, objects: Vec<EnvelopeId> },
     /// `33` Answer to OFFER: those of them that I lack.
     Lack { session: u32, objects: Vec<EnvelopeId> },
+    /// `34` What I lack of an object of which I hold the first `from` bytes.
+    WantRest { session: u32, object: EnvelopeId, from: u32 },
+    /// `35` Answer to WANT_REST: bytes of the object from `from` on, of `total`; `more` false: the last. `total` 0: it is not here.
+    Part { session: u32, total: u32, from: u32, more: bool, bytes: Vec<u8> },
     /// `40` A sealed message that is never stored.
     Ephemeral { session: u32, envelope: Vec<u8> },
     /// `41` Wake this device at this address when something new is in the space while it is not connected; nothing: do

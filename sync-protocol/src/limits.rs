@@ -46,6 +46,8 @@ pub const WAKEUP_URL_BYTES_MAX: usize = 512;
 pub const WAKEUP_TOKEN_BYTES_MIN: usize = 16;
 /// Longest such token.
 pub const WAKEUP_TOKEN_BYTES_MAX: usize = 64;
+/// Bytes of an object in one PART.
+pub const OBJECT_PART_BYTES_MAX: usize = 256 * 1024;
 /// Most ids in one list of a frame: record heads, wanted records or objects, spaces, checkpoints.
 pub const FRAME_IDS_MAX: usize = 4096;
 /// Most streams in one HAVE, and ranges in one WANT.

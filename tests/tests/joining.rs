@@ -142,6 +142,57 @@ fn slice_of(mut worker: Command, home: &Path, time: Duration) -> bool {
     false
 }
 
+/// Syncs in a process of its own until so many bytes have come; whether it came to its end.
+fn bytes_of_sync(home: &Path, middle: &Middle, bytes: u64) -> bool {
+    let (before, begun) = (middle.bytes(), Instant::now());
+    let mut worker = Command::new(program("lifeos-worker"))
+        .args(["sync".as_ref(), home.as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while middle.bytes() - before < bytes {
+        assert!(begun.elapsed() < HANG, "nothing comes");
+        if let Some(status) = worker.try_wait().unwrap() {
+            assert!(status.success(), "the sync fails: {status}");
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_killed_after_any_number_of_bytes_goes_on_inside_the_chunk_that_it_was_at() {
+    let (world, laptop, _, middle) = scene(70).await;
+    let whole = newcomer(&world, &laptop, &middle, "in one go").await;
+    let before = middle.bytes();
+    sync(&whole).await;
+    let whole_bytes = middle.bytes() - before;
+    drop(newcomer(&world, &laptop, &middle, "in bytes").await);
+    middle.slow_down(4 * BYTES_A_SECOND);
+    let (home, before, mut kills, mut draw) = (world.home("in bytes"), middle.bytes(), 0_u64, 7_u64);
+    loop {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // More than one part of an object, so that each try comes further; less than the whole.
+        let bytes = 320_000 + (draw >> 33) % 200_000;
+        if tokio::task::block_in_place(|| bytes_of_sync(&home, &middle, bytes)) {
+            break;
+        }
+        kills += 1;
+        assert!(kills < 60, "it does not come to its end");
+    }
+    let twice = (middle.bytes() - before).saturating_sub(whole_bytes);
+    println!("{kills} kills: {twice} of {whole_bytes} bytes came twice");
+    assert!(kills >= 4, "it was not cut");
+    middle.slow_down(0);
+    let client = Client::open(&home).unwrap();
+    sync_each(&[&client, &laptop]).await;
+    assert_equal(&[&laptop, &client]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_is_killed_after_every_slice_of_time_completes_and_fetches_little_twice() {
     let (world, laptop, _, middle) = scene(110).await;

@@ -516,6 +516,8 @@ impl Connection<'_> {
             Output::HeldThere(held) => self.send_job(Job::HeldThere(held)),
             Output::LoadStream(part) => self.send_job(Job::LoadStream(part)),
             Output::Bootstrap { missing, is_pruned } => self.send_job(Job::Bootstrap { missing, is_pruned }),
+            Output::LoadPartial(id) => self.send_job(Job::LoadPartial(id)),
+            Output::KeepPartial { id, from, bytes } => self.send_job(Job::KeepPartial { id, from, bytes }),
             Output::StoreObject(id, bytes) => {
                 self.store_bytes += bytes.len();
                 self.tally.bytes_pulled += bytes.len() as u64;

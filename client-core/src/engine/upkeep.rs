@@ -103,6 +103,7 @@ fn project_in_turns(shared: &Shared, is_wanted: impl Fn() -> bool) -> Result<(),
 /// Drops parts of attachments that nothing has referred to for long, and those above the cache limit that a relay holds.
 pub(crate) fn tidy_attachments(shared: &Shared, now_ms: i64) -> Result<u64, StoreError> {
     let mut store = shared.store();
+    store.sweep_partials(&shared.space)?;
     Ok(store.sweep_parts(&shared.space, now_ms)? + store.evict_parts()?)
 }
 

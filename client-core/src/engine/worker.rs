@@ -94,6 +94,14 @@ pub(super) enum Job {
         id: EnvelopeId,
         bytes: Vec<u8>,
     },
+    /// Give the first bytes of an object, as far as they are held.
+    LoadPartial(EnvelopeId),
+    /// Bytes of an object of which more is to come.
+    KeepPartial {
+        id: EnvelopeId,
+        from: u32,
+        bytes: Vec<u8>,
+    },
     LoadObjects,
     LoadObject(EnvelopeId),
     /// The relay said which of the objects that it was offered it holds.
@@ -325,6 +333,13 @@ impl<'a> Worker<'a> {
             }
             Job::Bootstrap { missing, is_pruned } => self.bootstrap(&missing, is_pruned)?,
             Job::StoreObject { id, bytes } => self.store_object(id, bytes)?,
+            Job::LoadPartial(id) => {
+                let bytes = self.shared.store().partial(&self.shared.space, &id)?;
+                self.answer(Input::Partial(id, bytes));
+            }
+            Job::KeepPartial { id, from, bytes } => {
+                self.shared.store().keep_partial(&self.shared.space, &id, from, &bytes)?;
+            }
             Job::LoadObjects => self.objects_kept()?,
             Job::LoadObject(id) => {
                 let bytes = self.shared.store().object(&self.shared.space, &id)?;

@@ -43,6 +43,7 @@ use objects::Objects;
 pub use pull::LogChange;
 use pull::Pull;
 use push::Push;
+pub use push::PushPause;
 use receipt::Receipts;
 use records::RecordSync;
 pub use vector::Bootstrap;
@@ -144,6 +145,8 @@ pub enum Input {
     HeldChanged,
     /// Answer to [`Output::Bootstrap`].
     Bootstrap(Bootstrap),
+    /// Answer to [`Output::LoadPartial`]: the first bytes of an object that are held, if any.
+    Partial(EnvelopeId, Vec<u8>),
     /// Fetch these objects; [`Output::ObjectsFetched`] follows.
     ObjectsWanted(Vec<EnvelopeId>),
     /// Of the objects that are wanted and not asked for yet, fetch these first.
@@ -248,6 +251,17 @@ pub enum Output {
     },
     /// What a relay holds that says that it has pruned its log, where no place in that is known.
     HeldThere(Vec<Have>),
+    /// Answer [`Input::Partial`].
+    LoadPartial(EnvelopeId),
+    /// Keep bytes of an object from `from` on: a later connection goes on behind them. Empty at 0: forget them.
+    KeepPartial {
+        /// Which.
+        id: EnvelopeId,
+        /// How many come before them.
+        from: u32,
+        /// They.
+        bytes: Vec<u8>,
+    },
     /// Store an object whose id was compared, answer [`Input::ObjectStored`].
     StoreObject(EnvelopeId, Vec<u8>),
     /// All of [`Input::ObjectsWanted`] has come.
@@ -331,21 +345,6 @@ pub struct StreamPart {
     pub envelopes_max: usize,
     /// At most so many bytes, but at least one envelope if there is any.
     pub bytes_max: usize,
-}
-
-/// Why pushing rests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PushPause {
-    /// The quota is used up.
-    #[error("the relay's quota for this space is used up: free space there or ask its operator for more")]
-    Quota,
-    /// Too fast.
-    #[error("the relay asks to send more slowly: sync again in a minute")]
-    Rate,
-    /// The relay cannot store now.
-    #[error("the relay's disk is full or failing: ask its operator to free space; your edits wait here")]
-    Unavailable,
 }
 
 /// The relay's statement about its log.
@@ -608,6 +607,7 @@ impl Session {
                 self.idle = false;
                 self.objects.want(ids);
             }
+            Input::Partial(id, bytes) => self.handle_partial(id, bytes),
             Input::ObjectsFirst(ids) => self.objects.put_first(&ids),
             Input::ObjectStored => self.handle_object_stored(),
             Input::ObjectsKept(ids) => self.handle_objects_kept(&ids),
@@ -737,6 +737,10 @@ impl Session {
                     return self.vector_have(&streams);
                 }
                 self.handle_have(request, &streams)
+            }
+            Frame::Part { session, total, from, more, bytes } => {
+                self.expect_session(session)?;
+                self.handle_part(request, (total, from, more), bytes)
             }
             Frame::Lack { session, objects } => {
                 self.expect_session(session)?;

@@ -4,13 +4,15 @@
 //! ```text
 //! at rest ─▶ ids of what is kept here ─▶ OFFER ─▶ LACK ─▶ one by one: the store's bytes ─▶ PUSH ─▶ durable
 //! wanted  ─▶ WANT, a few on their way ─▶ ITEMS ─▶ id compared ─▶ the store ─▶ all told, with what the relay lacks
+//!    └ a relay that gives parts: what is held of it ─▶ WANT_REST ─▶ PART, kept one by one ─▶ the last: id compared
 //! ```
 
 use std::collections::{HashSet, VecDeque};
 
-use lifeos_sync_protocol::frame::{FEATURE_OBJECTS, Frame, Item, PushResult};
+use lifeos_sync_protocol::envelope::OVERHEAD_BYTES;
+use lifeos_sync_protocol::frame::{FEATURE_OBJECT_PARTS, FEATURE_OBJECTS, Frame, Item, PushResult};
 use lifeos_sync_protocol::ids::EnvelopeId;
-use lifeos_sync_protocol::limits::FRAME_IDS_MAX;
+use lifeos_sync_protocol::limits::{CHUNK_CT_BYTES_MAX, FRAME_IDS_MAX};
 
 use super::pull::id_of;
 use super::{Output, Session, SessionError};
@@ -35,10 +37,30 @@ enum Offer {
     Done,
 }
 
+/// An object that comes in parts.
+#[derive(Debug)]
+struct Partial {
+    id: EnvelopeId,
+    /// WANT_REST with this request, once it is known what is held.
+    request: Option<u32>,
+    /// What has come, with what was held before.
+    bytes: Vec<u8>,
+    /// Something was held before, whoever gave it.
+    is_resumed: bool,
+}
+
+impl Partial {
+    const fn of(id: EnvelopeId) -> Self {
+        Self { id, request: None, bytes: Vec::new(), is_resumed: false }
+    }
+}
+
 /// State of objects.
 #[derive(Debug)]
 pub(super) struct Objects {
     is_kept_there: bool,
+    gives_parts: bool,
+    partials: Vec<Partial>,
     offer: Offer,
     /// More came to be kept here while an offer was under way.
     again: bool,
@@ -61,6 +83,8 @@ impl Objects {
     pub(super) const fn new() -> Self {
         Self {
             is_kept_there: false,
+            gives_parts: false,
+            partials: Vec::new(),
             offer: Offer::Waiting,
             again: false,
             offers: VecDeque::new(),
@@ -78,6 +102,7 @@ impl Objects {
 
     pub(super) const fn note_features(&mut self, features: u64) {
         self.is_kept_there = features & FEATURE_OBJECTS != 0;
+        self.gives_parts = features & FEATURE_OBJECT_PARTS != 0;
     }
 
     /// More is kept here than was offered.
@@ -107,7 +132,10 @@ impl Objects {
 
     /// Whether an answer of the relay is outstanding.
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.offer, Offer::Asked(_)) || !self.flight.is_empty() || !self.fetches.is_empty()
+        matches!(self.offer, Offer::Asked(_))
+            || !self.flight.is_empty()
+            || !self.fetches.is_empty()
+            || self.partials.iter().any(|partial| partial.request.is_some())
     }
 
     pub(super) fn is_in_flight(&self, request: u32) -> bool {
@@ -226,14 +254,22 @@ impl Session {
     }
 
     fn drive_fetches(&mut self) {
-        while self.objects.fetches.len() + self.objects.stores < FETCHES_MAX
+        while self.objects.fetches.len() + self.objects.partials.len() + self.objects.stores < FETCHES_MAX
             && let Some(id) = self.objects.wanted.pop_front()
         {
+            if self.objects.gives_parts {
+                self.objects.partials.push(Partial::of(id));
+                self.outputs.push_back(Output::LoadPartial(id));
+                continue;
+            }
             let want = Frame::Want { session: self.number, ranges: Vec::new(), objects: vec![id] };
             let request = self.ask(&want);
             self.objects.fetches.push_back((request, id, false));
         }
-        let is_over = self.objects.wanted.is_empty() && self.objects.fetches.is_empty() && self.objects.stores == 0;
+        let is_over = self.objects.wanted.is_empty()
+            && self.objects.fetches.is_empty()
+            && self.objects.partials.is_empty()
+            && self.objects.stores == 0;
         if is_over && std::mem::take(&mut self.objects.is_owed) {
             let missing = std::mem::take(&mut self.objects.missing);
             if !self.bootstrap_goes_on(&missing) {
@@ -266,6 +302,73 @@ impl Session {
         {
             self.objects.missing.push(id);
         }
+        Ok(())
+    }
+
+    /// The rest of an object is asked for.
+    pub(super) fn handle_partial(&mut self, id: EnvelopeId, bytes: Vec<u8>) {
+        let is_asked = |partial: &Partial| partial.id == id && partial.request.is_none();
+        let Some(at) = self.objects.partials.iter().position(is_asked) else { return };
+        let from = u32::try_from(bytes.len()).unwrap_or(0);
+        let request = self.ask(&Frame::WantRest { session: self.number, object: id, from });
+        if let Some(partial) = self.objects.partials.get_mut(at) {
+            (partial.request, partial.is_resumed, partial.bytes) = (Some(request), from > 0, bytes);
+        }
+    }
+
+    pub(super) fn handle_part(
+        &mut self,
+        request: u32,
+        (total, from, more): (u32, u32, bool),
+        bytes: Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let unasked = SessionError::Misbehaved("a part of an object that nobody asked for");
+        let Some(at) = self.objects.partials.iter().position(|partial| partial.request == Some(request)) else {
+            return Err(unasked);
+        };
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let (held, id) = self.objects.partials.get(at).map_or((0, EnvelopeId::ZERO), |of| (of.bytes.len(), of.id));
+        if total == 0 && !more && bytes.is_empty() {
+            self.objects.partials.swap_remove(at);
+            self.objects.missing.push(id);
+            return Ok(());
+        }
+        let end = held.saturating_add(bytes.len());
+        let is_next = size(from) == held && size(total) <= CHUNK_CT_BYTES_MAX + OVERHEAD_BYTES;
+        let is_sized = if more { !bytes.is_empty() && end < size(total) } else { end == size(total) };
+        if !is_next || !is_sized {
+            // What was held before may be of another length than the object is.
+            return self.begin_again(at, unasked);
+        }
+        if let Some(partial) = self.objects.partials.get_mut(at) {
+            partial.bytes.extend_from_slice(&bytes);
+        }
+        if more {
+            // The answer goes on: what is late is counted from here.
+            self.asked_ms = Some(self.now_ms);
+            self.outputs.push_back(Output::KeepPartial { id, from, bytes });
+            return Ok(());
+        }
+        let is_it = self.objects.partials.get(at).is_some_and(|partial| id_of(&self.space, &partial.bytes) == id);
+        if !is_it {
+            return self.begin_again(at, SessionError::Misbehaved("an object nobody asked for"));
+        }
+        let whole = self.objects.partials.swap_remove(at).bytes;
+        self.objects.stores += 1;
+        self.outputs.push_back(Output::StoreObject(id, whole));
+        Ok(())
+    }
+
+    /// What was held before may come from another relay, and be wrong: without it this one is asked for all, once, and
+    /// answers for that.
+    fn begin_again(&mut self, at: usize, otherwise: SessionError) -> Result<(), SessionError> {
+        let Partial { id, is_resumed, .. } = self.objects.partials.swap_remove(at);
+        if !is_resumed {
+            return Err(otherwise);
+        }
+        self.outputs.push_back(Output::KeepPartial { id, from: 0, bytes: Vec::new() });
+        self.objects.partials.push(Partial::of(id));
+        self.handle_partial(id, Vec::new());
         Ok(())
     }
 

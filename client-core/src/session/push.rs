@@ -7,8 +7,23 @@ use lifeos_sync_protocol::frame::{Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::EnvelopeId;
 use lifeos_sync_protocol::limits;
 
-use super::{Output, PushPause, PushStop, Session, SessionError};
+use super::{Output, PushStop, Session, SessionError};
 use crate::envelope::SealedEnvelope;
+
+/// Why pushing rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushPause {
+    /// The quota is used up.
+    #[error("the relay's quota for this space is used up: free space there or ask its operator for more")]
+    Quota,
+    /// Too fast.
+    #[error("the relay asks to send more slowly: sync again in a minute")]
+    Rate,
+    /// The relay cannot store now.
+    #[error("the relay's disk is full or failing: ask its operator to free space; your edits wait here")]
+    Unavailable,
+}
 
 /// Bytes of envelopes in one PUSH; one larger envelope travels alone. The relay checks one signature for each
 /// run of a frame and never cuts a page inside one, so this also bounds what other devices take in at once.

@@ -15,8 +15,10 @@ use super::*;
 
 mod heal;
 mod lies;
+mod parts;
 mod vector;
 mod wakeup;
+use parts::{OBJECT_BYTES, object_id};
 
 const SPACE: SpaceId = SpaceId([9; 32]);
 
@@ -39,17 +41,6 @@ fn envelope(device: u8, seq: u32) -> SealedEnvelope {
     bytes[20..24].copy_from_slice(&seq.to_be_bytes());
     let id = EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]));
     SealedEnvelope { seq, id, bytes }
-}
-
-/// Bytes that the model takes for an object.
-const OBJECT_BYTES: usize = 300;
-
-fn object(fill: u8) -> Vec<u8> {
-    vec![fill; OBJECT_BYTES]
-}
-
-fn object_id(bytes: &[u8]) -> EnvelopeId {
-    EnvelopeId(sha256("env-id", &[SPACE.as_ref(), &bytes[..bytes.len() - 64]]))
 }
 
 fn place(bytes: &[u8]) -> (u8, u32) {
@@ -99,6 +90,10 @@ pub(super) struct Relay {
     objects: Vec<Vec<u8>>,
     /// Ranges that it was asked for, with the requests.
     ranges: Vec<(u32, frame::Want)>,
+    /// Bytes of an object in one part; 0: it gives none.
+    part_bytes: usize,
+    /// From which bytes it was asked for rests.
+    rests: Vec<usize>,
     /// Places below this one are gone.
     first: u64,
     pub(super) refuse_next: Option<PushStatus>,
@@ -137,6 +132,8 @@ impl Relay {
             page_items: 3,
             objects: Vec::new(),
             ranges: Vec::new(),
+            part_bytes: 0,
+            rests: Vec::new(),
             first: 1,
             refuse_next: None,
             forgetful: false,
@@ -178,7 +175,7 @@ impl Relay {
                     peer_pk: public(&self.keys),
                     nonce: [7; 32],
                     origin: self.origin.into(),
-                    features: self.features,
+                    features: self.features | self.parts_feature(),
                     limits: PeerLimits {
                         frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
                         push_window: 2,
@@ -271,6 +268,7 @@ impl Relay {
                 let items = Vec::new();
                 self.send(at, request, &Frame::Items { session: 5, items, next: 0, roll: Roll::ZERO, more: false });
             }
+            Frame::WantRest { object, from, .. } => self.give_rest(at, request, &object, from as usize),
             Frame::Offer { objects, .. } => {
                 let held: Vec<_> = self.objects.iter().map(|bytes| object_id(bytes)).collect();
                 let objects = objects.into_iter().filter(|id| !held.contains(id)).collect();
@@ -352,6 +350,8 @@ pub(super) struct Device {
     pub(super) receipt: Option<SealedEnvelope>,
     /// Objects kept here.
     objects: Vec<Vec<u8>>,
+    /// First bytes of objects.
+    partial: std::collections::BTreeMap<EnvelopeId, Vec<u8>>,
     /// A checkpoint's chunks, and of which streams it has how much.
     checkpoint: (Vec<EnvelopeId>, Vec<(u8, u32)>),
     pub(super) by_streams: bool,
@@ -373,6 +373,7 @@ impl Device {
             idle: false,
             receipt: None,
             objects: Vec::new(),
+            partial: Default::default(),
             checkpoint: (Vec::new(), Vec::new()),
             by_streams: false,
             seen: Vec::new(),
@@ -502,6 +503,8 @@ impl Device {
                     }
                 })
             }
+            Output::LoadPartial(id) => Input::Partial(id, self.partial.get(&id).cloned().unwrap_or_default()),
+            Output::KeepPartial { id, from, bytes } => return self.keep_partial(id, from, &bytes),
             Output::StoreObject(_, bytes) => {
                 self.objects.push(bytes);
                 Input::ObjectStored

@@ -8,8 +8,8 @@ use crate::envelope::OVERHEAD_BYTES;
 use crate::ids::{EnvelopeId, LogId, RdvId, RecordId, Roll, SignPk, Signature, SpaceId, StreamId};
 use crate::limits::{
     CHUNK_CT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_IDS_MAX,
-    FRAME_RECORDS_MAX, FRAME_STREAMS_MAX, ORIGIN_BYTES_MAX, PAGE_ENVELOPES_MAX, RDV_MESSAGE_BYTES_MAX,
-    STREAM_HOLES_MAX, WAKEUP_TOKEN_BYTES_MAX, WAKEUP_URL_BYTES_MAX,
+    FRAME_RECORDS_MAX, FRAME_STREAMS_MAX, OBJECT_PART_BYTES_MAX, ORIGIN_BYTES_MAX, PAGE_ENVELOPES_MAX,
+    RDV_MESSAGE_BYTES_MAX, STREAM_HOLES_MAX, WAKEUP_TOKEN_BYTES_MAX, WAKEUP_URL_BYTES_MAX,
 };
 use crate::record::RECORD_BYTES_MAX;
 use crate::wakeup::WakeupTarget;
@@ -156,6 +156,14 @@ fn log_frame(tag: u8, r: &mut Reader<'_>) -> Result<Frame, Reason> {
         kind::WANT => Frame::Want { session, ranges: r.list(FRAME_STREAMS_MAX, 24, want)?, objects: objects(r)? },
         kind::OFFER => Frame::Offer { session, objects: objects(r)? },
         kind::LACK => Frame::Lack { session, objects: objects(r)? },
+        kind::WANT_REST => Frame::WantRest { session, object: EnvelopeId(r.array()?), from: r.u32()? },
+        kind::PART => Frame::Part {
+            session,
+            total: r.u32()?,
+            from: r.u32()?,
+            more: r.bool()?,
+            bytes: r.bytes(OBJECT_PART_BYTES_MAX)?.to_vec(),
+        },
         kind::EPHEMERAL => Frame::Ephemeral { session, envelope: r.bytes(ENVELOPE_BYTES_MAX)?.to_vec() },
         kind::WAKEUP => Frame::Wakeup { session, target: r.option(wakeup_target)? },
         kind::WAKEUP_ACK => Frame::WakeupAck { session, status: wakeup_status(r)? },

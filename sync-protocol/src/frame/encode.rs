@@ -25,6 +25,7 @@ fn bytes_hint(frame: &Frame) -> usize {
             items.iter().map(|item| item.envelope.len() + 12).sum()
         }
         Frame::Ephemeral { envelope, .. } => envelope.len(),
+        Frame::Part { bytes, .. } => bytes.len(),
         Frame::Have { streams, .. } => streams.iter().map(|have| 36 + have.holes.len() * 8).sum(),
         _ => 192,
     };
@@ -214,6 +215,18 @@ fn log_frame(frame: &Frame, out: &mut Vec<u8>) {
         Frame::Offer { session, objects } | Frame::Lack { session, objects } => {
             out.put_u32(*session);
             out.put_list(objects, |out, EnvelopeId(id)| out.put(id));
+        }
+        Frame::WantRest { session, object, from } => {
+            out.put_u32(*session);
+            out.put(&object.0);
+            out.put_u32(*from);
+        }
+        Frame::Part { session, total, from, more, bytes } => {
+            out.put_u32(*session);
+            out.put_u32(*total);
+            out.put_u32(*from);
+            out.put_bool(*more);
+            out.put_bytes(bytes);
         }
         _ => {}
     }

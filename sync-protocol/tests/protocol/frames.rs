@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, FrameError, Have, Want};
 use lifeos_sync_protocol::ids::StreamId;
 use lifeos_sync_protocol::limits::{
-    FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX, RDV_MESSAGE_BYTES_MAX, WAKEUP_TOKEN_BYTES_MAX,
-    WAKEUP_URL_BYTES_MAX,
+    FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, FRAME_RECORDS_MAX, OBJECT_PART_BYTES_MAX, RDV_MESSAGE_BYTES_MAX,
+    WAKEUP_TOKEN_BYTES_MAX, WAKEUP_URL_BYTES_MAX,
 };
 use proptest::prelude::*;
 
@@ -93,6 +93,9 @@ fn lists_and_messages_above_their_limits_are_refused() {
     let put = |size| Frame::RdvPut { rdv: [0; 16].into(), message: vec![0; size] };
     assert!(!is_malformed(&put(RDV_MESSAGE_BYTES_MAX)));
     assert!(is_malformed(&put(RDV_MESSAGE_BYTES_MAX + 1)));
+    let part = |size| Frame::Part { session: 0, total: u32::MAX, from: 0, more: true, bytes: vec![0; size] };
+    assert!(!is_malformed(&part(OBJECT_PART_BYTES_MAX)));
+    assert!(is_malformed(&part(OBJECT_PART_BYTES_MAX + 1)));
 }
 
 #[test]

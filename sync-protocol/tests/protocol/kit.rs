@@ -409,6 +409,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
         ),
         ("offer", Frame::Offer { session, objects: vec![EnvelopeId([5; 32]), EnvelopeId([6; 32])] }),
         ("lack", Frame::Lack { session, objects: vec![EnvelopeId([6; 32])] }),
+        ("want_rest", Frame::WantRest { session, object: EnvelopeId([5; 32]), from: 262_144 }),
+        ("part", Frame::Part { session, total: 300_000, from: 262_144, more: false, bytes: vec![7; 9] }),
         (
             "want",
             Frame::Want {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lifeos_sync_protocol::frame::{
-    ErrorCode, FEATURE_LOG_STATEMENT, FEATURE_OBJECTS, FEATURE_WAKEUP, Frame, PeerLimits,
+    ErrorCode, FEATURE_LOG_STATEMENT, FEATURE_OBJECT_PARTS, FEATURE_OBJECTS, FEATURE_WAKEUP, Frame, PeerLimits,
 };
 use lifeos_sync_protocol::handshake::{
     PROTO_MAX, PROTO_MIN, auth_message, list_message, transcript_hash, verify, welcome_message,
@@ -78,11 +78,12 @@ impl Connection {
             .fill(&mut nonce)
             .map_err(|_| Refusal::fatal(ErrorCode::Internal, "a fault inside the relay"))?;
         self.handshake.jitter = nonce[31] ^ hello.last().copied().unwrap_or_default();
+        let wakes = self.relay.wakes.as_ref().map_or(0, |_| FEATURE_WAKEUP);
         let challenge = Frame::Challenge {
             peer_pk: self.relay.identity.public(),
             nonce,
             origin: self.relay.origin.clone(),
-            features: FEATURE_LOG_STATEMENT | FEATURE_OBJECTS | self.relay.wakes.as_ref().map_or(0, |_| FEATURE_WAKEUP),
+            features: FEATURE_LOG_STATEMENT | FEATURE_OBJECTS | FEATURE_OBJECT_PARTS | wakes,
             limits: PeerLimits {
                 frame_bytes_max: u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX),
                 push_window: u16::try_from(PUSH_WINDOW_MAX).unwrap_or(u16::MAX),

@@ -117,6 +117,10 @@ impl Connection {
                 self.member(session)?;
                 self.want(request, session, ranges, objects).await
             }
+            Frame::WantRest { session, object, from } => {
+                self.member(session)?;
+                self.want_rest(request, session, object, from).await
+            }
             Frame::Offer { session, objects } => {
                 self.member(session)?;
                 self.offer(request, session, objects).await

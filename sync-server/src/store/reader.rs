@@ -225,6 +225,15 @@ impl Readers {
         self.run(rest).await.map(|(page, done)| (page, from + done))
     }
 
+    /// One object, if it is here.
+    pub(crate) async fn object(self: &Arc<Self>, space_no: i64, id: EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(move |db| {
+            let mut select = db.prepare_cached("SELECT bytes FROM object WHERE space = ?1 AND id = ?2")?;
+            Ok(select.query_row((space_no, id.as_ref()), |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
     /// Those of these objects that are not here, in the order given.
     pub(crate) async fn lacking(
         self: &Arc<Self>,

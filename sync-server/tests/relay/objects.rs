@@ -3,7 +3,7 @@
 use lifeos_sync_protocol::envelope::Kind;
 use lifeos_sync_protocol::frame::{Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId};
-use lifeos_sync_protocol::limits::CHUNK_CT_BYTES_MAX;
+use lifeos_sync_protocol::limits::{CHUNK_CT_BYTES_MAX, OBJECT_PART_BYTES_MAX};
 use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
 use lifeos_sync_server::{Config, Limits, Server, stats};
 
@@ -197,4 +197,40 @@ async fn a_space_and_a_member_have_only_so_many_objects() {
     let relay = Server::start(config).await.unwrap();
     let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
     assert_eq!(client.push(session, vec![part(6), part(1)]).await, [full, DUP]);
+}
+
+#[tokio::test]
+async fn the_rest_of_an_object_comes_in_parts_from_whatever_byte_is_asked_for() {
+    let (relay, _dir) = relay_with(Limits::default()).await;
+    let space = Space::new(1);
+    let (mut client, session) = Client::found(&relay, &space).await;
+    let object = space.stream(&space.founder, 1).object(Kind::Chunk, 1, 2 * OBJECT_PART_BYTES_MAX + 1_000);
+    client.push(session, vec![object.clone()]).await;
+    let id = id_of(&space.id, &object);
+    let total = object.len();
+    let ends = [0, 1, OBJECT_PART_BYTES_MAX - 1, OBJECT_PART_BYTES_MAX, total - 1, total, total + 9];
+    for from in ends {
+        let (parts, came) = rest(&mut client, session, id, from as u32).await;
+        let from = from.min(total);
+        assert_eq!(came, object[from..], "from {from}");
+        assert_eq!(parts, (total - from).div_ceil(OBJECT_PART_BYTES_MAX).max(1));
+    }
+    let (parts, came) = rest(&mut client, session, EnvelopeId([9; 32]), 7).await;
+    assert_eq!((parts, came.len()), (1, 0), "it is not here");
+}
+
+/// How many parts came, and what they are together.
+async fn rest(client: &mut Client, session: u32, object: EnvelopeId, from: u32) -> (usize, Vec<u8>) {
+    let (mut parts, mut all) = (0, Vec::new());
+    let request = client.send(&Frame::WantRest { session, object, from }).await;
+    loop {
+        let Frame::Part { total, from: at, more, bytes, .. } = client.answer(request).await else { panic!("no part") };
+        assert!(bytes.len() <= OBJECT_PART_BYTES_MAX);
+        assert_eq!(at as usize, (from as usize).min(total as usize) + all.len());
+        all.extend_from_slice(&bytes);
+        parts += 1;
+        if !more {
+            return (parts, all);
+        }
+    }
 }

@@ -319,6 +319,7 @@ impl<'a> Worker<'a> {
             drop(store);
             self.part_came(&id)?;
         }
+        self.shared.store().keep_partial(&space, &id, 0, &[])?;
         self.tell(Done::Freed { bytes: size });
         self.answer(Input::ObjectStored);
         Ok(())

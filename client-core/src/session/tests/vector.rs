@@ -1,9 +1,10 @@
 //! A log that does not go back to its start, and what lies outside it.
 
+use super::parts::object;
 use super::*;
 
 /// A relay of a pruned space: device 1 wrote ten, the first six are gone, and a chunk stands for them.
-fn pruned() -> (Relay, Vec<Device>) {
+pub(super) fn pruned() -> (Relay, Vec<Device>) {
     let (mut relay, mut devices) = pair();
     devices[1].write(10);
     devices[1].connect(&mut relay);
@@ -16,7 +17,7 @@ fn pruned() -> (Relay, Vec<Device>) {
     (relay, devices)
 }
 
-fn received(device: &Device) -> Vec<u32> {
+pub(super) fn received(device: &Device) -> Vec<u32> {
     let mut seqs: Vec<u32> = device.received.iter().filter(|(by, _)| *by == 1).map(|(_, seq)| *seq).collect();
     seqs.sort_unstable();
     seqs

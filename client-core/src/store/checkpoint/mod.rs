@@ -14,6 +14,7 @@ mod draft;
 mod due;
 pub(super) mod object;
 pub(super) mod opaque;
+mod partial;
 mod prune;
 mod verify;
 

@@ -9,6 +9,7 @@ use crate::store::checkpoint::LOADED;
 
 mod faults;
 mod newer;
+mod partial;
 mod parts;
 mod prune;
 
