@@ -7,6 +7,7 @@ mod contract;
 mod custom;
 mod database;
 mod entities;
+mod goals;
 mod here;
 mod imports;
 mod inside;

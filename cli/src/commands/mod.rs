@@ -11,6 +11,8 @@ mod doctor;
 mod entity;
 mod epoch;
 mod export;
+mod goal;
+mod goal_view;
 mod import;
 mod init;
 mod invite;
@@ -76,6 +78,9 @@ pub enum Command {
     /// Entities of every kind, by the names of their fields
     #[command(subcommand)]
     Entity(entity::EntityCommand),
+    /// Goals: habits, targets, objectives; what was done, and where it stands
+    #[command(subcommand)]
+    Goal(goal::GoalCommand),
     /// Kinds of your own, defined in a file, and their items
     #[command(subcommand)]
     Module(module::ModuleCommand),
@@ -148,6 +153,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Attachment(args) => attachment::run(args, context),
         Command::Notebook(args) => notebook::run(args, context),
         Command::Entity(args) => entity::run(args, context),
+        Command::Goal(args) => goal::run(args, context),
         Command::Module(args) => module::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Who(args) => who::run(&args, context),

@@ -8,6 +8,7 @@
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `entities` | the same with entities of every kind that declares its fields |
 //! | `watch` | lists that are told what changed in them |
+//! | `goals` | check-ins, and where goals stand |
 //! | `custom` | modules that people define in a file, and their items |
 //! | `import`, `imports`, `export` | notes of other programs in, taking that back, Markdown out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
@@ -38,6 +39,7 @@ mod events;
 mod export;
 mod folder;
 mod follow;
+mod goals;
 mod history;
 mod home;
 mod import;
@@ -89,6 +91,7 @@ pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
 pub use folder::*;
+pub use goals::{GoalQuery, GoalView};
 pub use home::{HomeDraft, OpenOptions};
 pub use jobs::JobStatus;
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};

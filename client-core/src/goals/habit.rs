@@ -85,6 +85,19 @@ pub fn scores(days: &[Mark], frequency: Frequency) -> Vec<f64> {
     found
 }
 
+/// The score after the last of the days that a habit asks for by a rule, of which there are so many a day in the mean. Days
+/// in between leave it as it is. `None` without any.
+#[must_use]
+pub fn score_when_asked(asked: &[Mark], a_day: f64) -> Option<f64> {
+    let is_sound = !asked.is_empty() && a_day.is_finite() && a_day > 0.0;
+    let of_day = |score, mark: &Mark| match mark {
+        Mark::Yes => compute(a_day, score, 1.0),
+        Mark::No => compute(a_day, score, 0.0),
+        Mark::Skip => score,
+    };
+    is_sound.then(|| asked.iter().fold(0.0, of_day))
+}
+
 /// As [`scores`], of a habit that is counted. One that asks for at most so much begins at 1.
 #[must_use]
 pub fn numerical_scores(days: &[Amount], frequency: Frequency, target: Target) -> Vec<f64> {

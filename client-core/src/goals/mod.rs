@@ -15,7 +15,7 @@ mod tests;
 
 pub use burn::{Step, burn_up, ideal};
 pub use forecast::{Forecast, SAMPLES_MAX, Sample, forecast, slope};
-pub use habit::{Amount, Frequency, Mark, Target, compute, numerical_scores, scores};
+pub use habit::{Amount, Frequency, Mark, Target, compute, numerical_scores, score_when_asked, scores};
 pub use progress::{
     Band, KeyResult, Kind, Objective, Pace, Track, band, in_range, linear, objective, pace, required_rate,
 };

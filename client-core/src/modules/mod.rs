@@ -4,6 +4,7 @@ pub mod attachment;
 pub mod contacts;
 pub mod custom;
 pub mod entity;
+pub mod goals;
 pub mod noted;
 pub mod notes;
 pub mod rank;
@@ -20,6 +21,7 @@ pub static MODULES: &[&Module] = &[
     &space::declared::MODULE,
     &contacts::declared::MODULE,
     &custom::declared::MODULE,
+    &goals::declared::MODULE,
     #[cfg(test)]
     &specimen::MODULE,
 ];

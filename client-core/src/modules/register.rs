@@ -21,6 +21,11 @@ pub fn put(
 ) -> Result<(), DocumentError> {
     let value = value.into();
     registry::validate(genesis, key, &value)?;
+    if scalar(doc, key).is_some_and(|stands| stands == value) && doc.get_all(ROOT, key)?.len() > 1 {
+        // Of several values that were written at once this one won. Automerge would delete the others, and no change may
+        // delete: null takes their place, then the value.
+        doc.put(ROOT, key, ScalarValue::Null)?;
+    }
     Ok(doc.put(ROOT, key, value)?)
 }
 

@@ -13,6 +13,7 @@ mod documents;
 mod encodings;
 mod envelopes;
 mod epochs;
+mod goals;
 mod imports;
 mod invitations;
 mod kernel;
@@ -75,6 +76,7 @@ const TABLES: &[&[Defence]] = &[
     membership::TABLE,
     records::TABLE,
     epochs::TABLE,
+    goals::TABLE,
     checkpoints::TABLE,
     session::TABLE,
     presence::TABLE,

@@ -355,6 +355,20 @@ fn an_entity_edited_elsewhere_after_it_was_trashed_says_so() {
 }
 
 #[test]
+fn the_value_that_won_over_another_can_be_written_once_more_and_settles_it() {
+    let mut a = made(1);
+    let mut b = copy(&mut a, 2);
+    edit(&mut a, |doc| set(doc, &SPECIMEN, "due", "2026-03-08")).unwrap();
+    edit(&mut b, |doc| set(doc, &SPECIMEN, "due", "2026-03-09")).unwrap();
+    meet(&mut a, &mut b);
+    let Value::Text(won) = cell(&a, "due") else { panic!("{:?}", cell(&a, "due")) };
+    assert_eq!(rows(&a, "entity_mark").len(), 1);
+    edit(&mut a, |doc| set(doc, &SPECIMEN, "due", won.as_str())).unwrap();
+    meet(&mut a, &mut b);
+    assert_eq!((cell(&b, "due"), rows(&b, "entity_mark").len()), (Value::Text(won), 0));
+}
+
+#[test]
 fn what_is_given_as_json_is_written_all_at_once() {
     let mut document = made(1);
     let given = serde_json::json!({
