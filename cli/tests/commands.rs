@@ -12,6 +12,7 @@ mod here;
 mod imports;
 mod inside;
 mod jobs;
+mod journal;
 mod keys;
 #[path = "../../tests/src/noise.rs"]
 #[expect(unreachable_pub, reason = "the tests' own crate shows it to others")]

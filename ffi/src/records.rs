@@ -101,6 +101,8 @@ mirror! {
         markdown: String,
         /// Notebook id, if any.
         notebook: Option<String>,
+        /// What sort of note: `note`, `journal`, `template`, `meeting`, or one of a newer version.
+        kind: String,
         /// Tags, sorted.
         tags: Vec<String>,
         /// Properties, sorted by name.
@@ -126,6 +128,8 @@ mirror! {
         excerpt: String,
         /// Notebook id, if any.
         notebook: Option<String>,
+        /// What sort of note: `note`, `journal`, `template`, `meeting`, or one of a newer version.
+        kind: String,
         /// Tags, sorted.
         tags: Vec<String>,
         /// Pinned.
@@ -472,11 +476,15 @@ pub struct NoteDraft {
     /// Tags.
     #[uniffi(default)]
     pub tags: Vec<String>,
+    /// What sort of note: `note` (or none), `journal`, `template`, `meeting`.
+    #[uniffi(default)]
+    pub kind: Option<String>,
 }
 
 impl From<NoteDraft> for core::NoteDraft {
     fn from(draft: NoteDraft) -> Self {
-        Self { title: draft.title, markdown: draft.markdown, notebook: draft.notebook, tags: draft.tags }
+        let NoteDraft { title, markdown, notebook, tags, kind } = draft;
+        Self { title, markdown, notebook, tags, kind }
     }
 }
 
@@ -489,6 +497,9 @@ pub struct NoteFilter {
     /// With this tag.
     #[uniffi(default)]
     pub tag: Option<String>,
+    /// Of this sort: `note`, `journal`, `template`, `meeting`.
+    #[uniffi(default)]
+    pub kind: Option<String>,
     /// The trash instead of the living.
     #[uniffi(default)]
     pub trashed: bool,
@@ -502,7 +513,7 @@ pub struct NoteFilter {
 
 impl From<NoteFilter> for core::NoteFilter {
     fn from(filter: NoteFilter) -> Self {
-        let NoteFilter { notebook, tag, trashed, limit, offset } = filter;
-        Self { notebook, tag, trashed, limit, offset }
+        let NoteFilter { notebook, tag, kind, trashed, limit, offset } = filter;
+        Self { notebook, tag, kind, trashed, by_title: false, limit, offset }
     }
 }

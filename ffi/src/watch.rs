@@ -146,7 +146,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (client, _) = Client::create(&dir.path().join("home"), InitOptions::default()).unwrap();
         let home = LifeOs::new(Arc::new(Engine::start().unwrap()), client.clone());
-        let filter = NoteFilter { notebook: None, tag: None, trashed: false, limit: 0, offset: 0 };
+        let filter = NoteFilter::default();
         let watch = home.watch_notes(filter).unwrap();
         let host = Builder::new_current_thread().enable_time().build().unwrap();
         let next = || host.block_on(watch.next_changes()).unwrap();

@@ -17,6 +17,7 @@ mod import;
 mod init;
 mod invite;
 mod job;
+mod journal;
 mod key;
 mod link;
 mod member;
@@ -69,6 +70,8 @@ pub enum Command {
     /// Write, read and arrange notes
     #[command(subcommand)]
     Note(note::NoteCommand),
+    /// A note a day
+    Journal(journal::Journal),
     /// Files that notes attach
     #[command(subcommand)]
     Attachment(attachment::AttachmentCommand),
@@ -151,6 +154,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Join(args) => invite::join(args, context),
         Command::Note(args) => note::run(args, context),
         Command::Attachment(args) => attachment::run(args, context),
+        Command::Journal(args) => journal::run(&args, context),
         Command::Notebook(args) => notebook::run(args, context),
         Command::Entity(args) => entity::run(args, context),
         Command::Goal(args) => goal::run(args, context),

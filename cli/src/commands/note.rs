@@ -28,6 +28,8 @@ pub enum NoteCommand {
     Move(Move),
     /// Copy into another space
     Copy(Copy),
+    /// Make it another sort of note: a template, a meeting
+    Kind(Kind),
     /// Add a tag
     Tag(Tag),
     /// Remove a tag
@@ -52,16 +54,25 @@ pub enum NoteCommand {
     Links(One),
     /// What points to a note
     Backlinks(One),
+    /// Notes that have to do with a note: rare words and tags that both have, links
+    Related(Near),
+    /// Notes that name a note and do not link to it
+    Mentions(Near),
     /// Attach files
     Attach(attachment::Attach),
     /// List the attachments
     Attachments(One),
 }
 
+/// Sorts of notes.
+const KINDS: [&str; 4] = ["note", "journal", "template", "meeting"];
+
 /// Write a note.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos note add \"Groceries\" --text \"- [ ] milk\" --tag home\n  \
-                        cat plan.md | lifeos note add --file -")]
+                        cat plan.md | lifeos note add --file -\n  lifeos note add \"Budget talk\" --template Meeting\n\n\
+                        In a template {{title}}, {{date}}, {{time}}, {{weekday}}, {{week}}, {{yesterday}} and {{tomorrow}} \
+                        are filled in;\n{{date:%d.%m.%Y}} takes a format as strftime has it.")]
 pub struct Add {
     /// Title; without one the first heading or line is taken
     #[arg(value_name = "TITLE", conflicts_with = "title_option")]
@@ -81,6 +92,12 @@ pub struct Add {
     /// Tag; may be given more than once
     #[arg(long = "tag", value_name = "TAG")]
     pub(super) tags: Vec<String>,
+    /// Make it from this template: title or id
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(super) template: Option<String>,
+    /// Sort of note: journal, template or meeting
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    pub(super) kind: Option<String>,
 }
 
 impl Add {
@@ -118,6 +135,9 @@ pub struct List {
     /// Only with this tag
     #[arg(long, value_name = "TAG")]
     pub(super) tag: Option<String>,
+    /// Only this sort of note
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    pub(super) kind: Option<String>,
     /// The trash instead
     #[arg(long)]
     pub(super) trashed: bool,
@@ -202,6 +222,19 @@ pub struct Copy {
     pub(super) to: String,
 }
 
+/// Make it another sort of note.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note kind 1a2b3c4d template\n\n\
+                        Days of the journal begin with the template called Journal, if there is one.")]
+pub struct Kind {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// Sort of note
+    #[arg(value_name = "KIND", value_parser = KINDS)]
+    pub(super) kind: String,
+}
+
 /// Add or remove a tag.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos note tag 1a2b3c4d home\n  lifeos note untag 1a2b3c4d home")]
@@ -276,6 +309,18 @@ pub struct One {
     pub(super) id: String,
 }
 
+/// Notes around a note.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lifeos note related 1a2b3c4d\n  lifeos note mentions 1a2b3c4d --limit 50")]
+pub struct Near {
+    /// Note
+    #[arg(value_name = "ID")]
+    pub(super) id: String,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) limit: u32,
+}
+
 /// Forget a note, or its history, on all devices and relays.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lifeos note erase 1a2b3c4d\n  lifeos note erase 1a2b3c4d --undo\n  \
@@ -342,6 +387,9 @@ pub(super) fn run(command: NoteCommand, context: &Context) -> Result<(), Failure
         C::Rename(args) => note_edit::rename(&args, context),
         C::Move(args) => note_edit::move_to(&args, context),
         C::Copy(args) => note_edit::copy(&args, context),
+        C::Related(args) => note_view::related(&args, context),
+        C::Mentions(args) => note_view::mentions(&args, context),
+        C::Kind(args) => note_edit::kind(&args, context),
         C::Tag(args) => note_edit::tag(&args, true, context),
         C::Untag(args) => note_edit::tag(&args, false, context),
         C::Pin(args) => note_edit::pin(&args, context),

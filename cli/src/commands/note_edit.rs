@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+use jiff::Zoned;
 use lifeos_client_core::client::{Client, ClientError, NoteDraft};
 use lifeos_client_core::registry::{BODY_BYTES_MAX, FRONT_BYTES_MAX};
 use serde_json::Value;
 
-use super::note::{Add, Append, Copy, Edit, Move, One, Pin, Prop, Rename, RestoreVersion, Tag, Todo};
+use super::note::{Add, Append, Copy, Edit, Kind, Move, One, Pin, Prop, Rename, RestoreVersion, Tag, Todo};
 use super::notebook;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -46,13 +47,17 @@ pub(super) fn add(args: Add, context: &Context) -> Result<(), Failure> {
         (None, None) => String::new(),
     };
     let title = args.title().unwrap_or_default().to_owned();
-    if title.is_empty() && markdown.is_empty() {
-        return Err(Failure::usage("an empty note: give a title, --text or --file"));
+    if title.is_empty() && markdown.is_empty() && args.template.is_none() {
+        return Err(Failure::usage("an empty note: give a title, --text, --file or --template"));
     }
     let client = context.open_to_edit()?;
     let notebook = args.notebook.map(|name| notebook::find(&client, &name)).transpose()?;
-    let draft = NoteDraft { title, markdown, notebook, tags: args.tags };
-    let id = client.note_create(draft)?.to_string();
+    let draft = NoteDraft { title, markdown, notebook, tags: args.tags, kind: args.kind };
+    let id = match &args.template {
+        Some(template) => client.note_from_template(template, draft, &Zoned::now())?,
+        None => client.note_create(draft)?,
+    };
+    let id = id.to_string();
     shown(&client, context, &id, "Added")
 }
 
@@ -78,7 +83,7 @@ pub(super) fn append(args: &Append, context: &Context) -> Result<(), Failure> {
 }
 
 /// `before` with `text` as a paragraph of its own at the end.
-fn with_paragraph(before: &str, text: &str) -> String {
+pub(super) fn with_paragraph(before: &str, text: &str) -> String {
     let before = before.trim_end_matches('\n');
     if before.is_empty() { format!("{text}\n") } else { format!("{before}\n\n{text}\n") }
 }
@@ -104,6 +109,10 @@ pub(super) fn copy(args: &Copy, context: &Context) -> Result<(), Failure> {
     let there = client.in_space(&args.to)?;
     let id = client.note_copy_to(&args.id, &there)?.to_string();
     shown(&there, context, &id, "Copied")
+}
+
+pub(super) fn kind(args: &Kind, context: &Context) -> Result<(), Failure> {
+    change(context, &args.id, "Changed", |client| client.note_set_kind(&args.id, &args.kind))
 }
 
 pub(super) fn tag(args: &Tag, present: bool, context: &Context) -> Result<(), Failure> {

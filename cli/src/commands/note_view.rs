@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lifeos_client_core::client::{Link, Note, NoteFilter, NoteSummary};
+use lifeos_client_core::client::{Link, Mention, Note, NoteFilter, NoteSummary};
 use serde_json::{Value, json};
 
-use super::note::{History, List, One, Show};
+use super::note::{History, List, Near, One, Show};
 use super::{notebook, watch};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -30,11 +30,12 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<(), Failure> {
     })
 }
 
-fn draw_note(page: &mut Page, note: &Note) {
+pub(super) fn draw_note(page: &mut Page, note: &Note) {
     page.line(page.bold(&one_line(&note.title)));
     let mut facts = vec![short(&note.id), time(note.updated_ms)];
     facts.extend(note.tags.iter().map(|tag| format!("#{}", one_line(tag))));
     facts.extend(note.notebook.as_deref().map(|id| format!("notebook {}", short(id))));
+    facts.extend((note.kind != "note").then(|| one_line(&note.kind)));
     facts.extend(note.pinned.then(|| "pinned".to_owned()));
     facts.extend(note.trashed_ms.map(|ms| format!("in the trash since {}", time(ms))));
     facts.extend(note.edited_after_trash.then(|| "edited after that".to_owned()));
@@ -49,7 +50,15 @@ fn draw_note(page: &mut Page, note: &Note) {
 pub(super) fn list(args: List, context: &Context) -> Result<(), Failure> {
     let client = context.open()?;
     let notebook = args.notebook.map(|name| notebook::find(&client, &name)).transpose()?;
-    let filter = NoteFilter { notebook, tag: args.tag, trashed: args.trashed, limit: args.limit, offset: args.offset };
+    let filter = NoteFilter {
+        notebook,
+        tag: args.tag,
+        kind: args.kind,
+        trashed: args.trashed,
+        limit: args.limit,
+        offset: args.offset,
+        ..NoteFilter::default()
+    };
     if args.watch {
         return watch::follow(client.watch_notes(filter)?, row, context);
     }
@@ -59,7 +68,7 @@ pub(super) fn list(args: List, context: &Context) -> Result<(), Failure> {
     })
 }
 
-fn row(note: &NoteSummary) -> Vec<String> {
+pub(super) fn row(note: &NoteSummary) -> Vec<String> {
     let pin = if note.pinned { "*" } else { " " };
     let tags: Vec<_> = note.tags.iter().map(|tag| format!("#{}", one_line(tag))).collect();
     vec![short(&note.id), time(note.updated_ms), format!("{pin} {}", one_line(&note.title)), tags.join(" ")]
@@ -99,6 +108,31 @@ pub(super) fn backlinks(args: &One, context: &Context) -> Result<(), Failure> {
         let rows: Vec<_> =
             links.iter().map(|link| vec![short(&link.from), link.kind.clone(), one_line(&link.from_title)]).collect();
         page.table(&rows);
+    })
+}
+
+pub(super) fn related(args: &Near, context: &Context) -> Result<(), Failure> {
+    let related = context.open()?.note_related(&args.id, args.limit)?;
+    context.out.result(&json!({"related": related}), |page| {
+        let rows: Vec<_> = related
+            .iter()
+            .map(|note| {
+                let tags = note.tags.iter().map(|tag| format!("#{}", one_line(tag)));
+                let words = note.words.iter().take(5).map(|word| one_line(word));
+                let why: Vec<_> =
+                    note.linked.then(|| "linked".to_owned()).into_iter().chain(tags).chain(words).collect();
+                vec![short(&note.id), one_line(&note.title), why.join(" ")]
+            })
+            .collect();
+        page.table(&rows);
+    })
+}
+
+pub(super) fn mentions(args: &Near, context: &Context) -> Result<(), Failure> {
+    let mentions = context.open()?.note_mentions(&args.id, args.limit)?;
+    context.out.result(&json!({"mentions": mentions}), |page| {
+        let row = |one: &Mention| vec![short(&one.id), one_line(&one.title), one_line(&one.snippet)];
+        page.table(&mentions.iter().map(row).collect::<Vec<_>>());
     })
 }
 

@@ -223,13 +223,20 @@ impl Client {
         Ok(client)
     }
 
-    /// Uses this relay, and no other (`#key` pins its key).
+    /// Uses this relay, and no other (`#key` pins its key). With a key that is known it is the same relay at another address:
+    /// what was learned of its log stays.
     /// # Errors
     /// [`ClientError`].
     pub fn set_relay(&self, url: &str) -> Result<(), ClientError> {
         let url: RelayUrl = url.parse()?;
         let mut store = self.shared.store();
+        let known = store.relays(&self.space())?;
         let id = store.put_relay(&self.space(), url.address(), url.key().as_ref())?;
+        let is_new = known.iter().all(|known| known.id != id);
+        let same = known.iter().find(|known| is_new && known.key.is_some() && known.key == url.key());
+        if let Some(same) = same {
+            store.inherit_relay(id, same.id)?;
+        }
         for other in store.relays(&self.space())?.into_iter().filter(|other| other.id != id) {
             store.remove_relay(other.id)?;
         }

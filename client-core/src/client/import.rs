@@ -336,8 +336,14 @@ impl<'c> Import<'c> {
         let derived = Derived::of(&parsed.body);
         let title = markdown::title_of(parsed.front_matter.as_ref(), &derived, file.stem());
         let source = Some(Source { path: &file.path, hash: file.hash });
-        let draft =
-            Draft { title: &title, markdown: &file.text, notebook: notebook.as_deref(), tags: &file.tags, source };
+        let draft = Draft {
+            title: &title,
+            markdown: &file.text,
+            notebook: notebook.as_deref(),
+            tags: &file.tags,
+            kind: None,
+            source,
+        };
         let created_ms = file.created_ms.unwrap_or_else(|| tx.now_ms());
         let note = WholeNote::new(&draft, &parsed, created_ms)?.with_derived(derived);
         tx.create_note(&doc, &note, true)?;

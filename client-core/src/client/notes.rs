@@ -27,6 +27,7 @@ impl Client {
             markdown: &draft.markdown,
             notebook: notebook.as_deref(),
             tags: &draft.tags,
+            kind: draft.kind.as_deref(),
             source: None,
         };
         let parsed = markdown::parse(draft.markdown);
@@ -56,6 +57,7 @@ impl Client {
             title: row.title,
             markdown: markdown?,
             notebook: row.notebook,
+            kind: row.kind,
             tags: row.tags,
             properties,
             pinned: row.pinned,
@@ -74,7 +76,9 @@ impl Client {
         let filter = NotesFilter {
             notebook: notebook.as_deref(),
             tag: filter.tag.as_deref(),
+            kind: filter.kind.as_deref(),
             trashed: filter.trashed,
+            by_title: filter.by_title,
             limit: if filter.limit == 0 { LIST_LIMIT } else { filter.limit },
             offset: filter.offset,
         };
@@ -166,7 +170,7 @@ impl Client {
         Ok(rows.into_iter().map(link).collect())
     }
 
-    fn edit_note<T>(
+    pub(super) fn edit_note<T>(
         &self,
         id: &str,
         edit: impl FnOnce(&mut AutoCommit) -> Result<T, ClientError>,
@@ -223,6 +227,7 @@ pub(super) fn summary(row: NoteRow) -> NoteSummary {
         title: row.title,
         excerpt: row.excerpt,
         notebook: row.notebook,
+        kind: row.kind,
         tags: row.tags,
         pinned: row.pinned,
         updated_ms: row.updated_ms,

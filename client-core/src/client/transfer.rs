@@ -58,8 +58,13 @@ impl Client {
                     "the note has attachments, which stay in their space: copy it, or save them and take them away first",
                 ));
             }
-            let draft =
-                note::Draft { title: &row.title, markdown: &markdown, notebook: None, tags: &row.tags, source: None };
+            let draft = note::Draft {
+                title: &row.title,
+                markdown: &markdown,
+                tags: &row.tags,
+                kind: note::special(&row.kind),
+                ..note::Draft::default()
+            };
             into.edit(&copy, NOTE_GENESIS, |new| note::create(new, &draft, now_ms).map_err(ClientError::from))?;
             if removes {
                 from.edit(&doc, NOTE_GENESIS, |old| -> Result<(), ClientError> {

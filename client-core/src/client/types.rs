@@ -29,6 +29,8 @@ pub struct Note {
     pub markdown: String,
     /// Notebook id, if any.
     pub notebook: Option<String>,
+    /// What sort of note: `note`, `journal`, `template`, `meeting`, or one of a newer version.
+    pub kind: String,
     /// Tags, sorted.
     pub tags: Vec<String>,
     /// Properties (front matter), sorted by name; values as JSON.
@@ -56,6 +58,8 @@ pub struct NoteSummary {
     pub excerpt: String,
     /// Notebook id, if any.
     pub notebook: Option<String>,
+    /// What sort of note: `note`, `journal`, `template`, `meeting`, or one of a newer version.
+    pub kind: String,
     /// Tags, sorted.
     pub tags: Vec<String>,
     /// Pinned.
@@ -115,6 +119,8 @@ pub struct NoteDraft {
     pub notebook: Option<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// What sort of note: `note` (or none), `journal`, `template`, `meeting`.
+    pub kind: Option<String>,
 }
 
 /// Which notes to list.
@@ -124,8 +130,12 @@ pub struct NoteFilter {
     pub notebook: Option<String>,
     /// With this tag.
     pub tag: Option<String>,
+    /// Of this sort: `note`, `journal`, `template`, `meeting`.
+    pub kind: Option<String>,
     /// The trash instead of the living.
     pub trashed: bool,
+    /// By title, the last first, instead of by time.
+    pub by_title: bool,
     /// At most (0: 100).
     pub limit: u32,
     /// Skip the first.

@@ -59,11 +59,20 @@ impl Client {
     /// [`ClientError::Invalid`] for a list that skips rows or is too long.
     pub fn watch_notes(&self, filter: NoteFilter) -> Result<Watch<NoteSummary>, ClientError> {
         let limit = limit_of(filter.limit, filter.offset)?;
+        if filter.by_title {
+            return Err(ClientError::invalid("a list in the order of titles cannot be watched: watch the newest"));
+        }
         let notebook = filter.notebook.as_deref().map(|id| self.notebook_id(id)).transpose()?;
         let space = self.space();
         let rows = move |reads: Reads<'_>, only, limit| {
-            let (notebook, tag) = (notebook.as_deref(), filter.tag.as_deref());
-            let filter = NotesFilter { notebook, tag, trashed: filter.trashed, limit, offset: 0 };
+            let filter = NotesFilter {
+                notebook: notebook.as_deref(),
+                tag: filter.tag.as_deref(),
+                kind: filter.kind.as_deref(),
+                trashed: filter.trashed,
+                limit,
+                ..NotesFilter::default()
+            };
             Ok(reads.note_items(&space, &filter, only)?.into_iter().map(|item| shown(item, notes::summary)).collect())
         };
         Ok(self.watch(limit, Query { rows: Box::new(rows), over: Some(NOTE_TREE_GENESIS) }))

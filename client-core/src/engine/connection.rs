@@ -80,6 +80,8 @@ pub(crate) struct Tally {
     pub(crate) quarantined: u64,
     /// The end of the log was reached at least once.
     pub(crate) was_live: bool,
+    /// Records that the relay refused were taken back, whatever another connection brought afterwards.
+    pub(crate) records_refused: bool,
 }
 
 impl Tally {
@@ -95,6 +97,7 @@ impl Tally {
         self.changed.extend(other.changed);
         self.quarantined += other.quarantined;
         self.was_live |= other.was_live;
+        self.records_refused |= other.records_refused;
     }
 }
 
@@ -439,7 +442,10 @@ impl Connection<'_> {
             Done::Packed { docs, total } => self.step("pack", docs, total),
             Done::Kept { is_moving } if self.mode.is_round() && !is_moving => self.finish(),
             Done::Kept { .. } => {}
-            Done::TakenBack => self.cannot_send(EngineError::RecordsRefused),
+            Done::TakenBack => {
+                self.tally.records_refused = true;
+                self.cannot_send(EngineError::RecordsRefused);
+            }
             Done::LoadedObject { bytes } => self.tally.bytes_pushed += bytes,
             Done::Loaded { bytes } => {
                 self.tally.bytes_pushed += bytes;

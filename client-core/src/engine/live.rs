@@ -91,6 +91,10 @@ pub(super) async fn round(
         tally.was_live = false;
         result = attempt(shared, relay, mode, tally, &mut *progress, stop.clone()).await;
     }
+    // Said by a connection before the last one, perhaps.
+    if result.is_ok() && std::mem::take(&mut tally.records_refused) {
+        result = Err(EngineError::RecordsRefused);
+    }
     if let Err(error) = &result
         && !tally.was_live
     {

@@ -382,6 +382,7 @@ impl Tx<'_> {
                 markdown: &markdown,
                 notebook: row.notebook.as_deref(),
                 tags: &row.tags,
+                kind: note::special(&row.kind),
                 source: None,
             };
             let attached = self.read(doc, |document| attachments::attachments(document.read()))?.unwrap_or_default();

@@ -14,8 +14,12 @@ pub struct NotesFilter<'a> {
     pub notebook: Option<&'a str>,
     /// With this tag (its name).
     pub tag: Option<&'a str>,
+    /// Of this sort.
+    pub kind: Option<&'a str>,
     /// The trash instead of the living.
     pub trashed: bool,
+    /// By title, the last first, instead of by time.
+    pub by_title: bool,
     /// At most.
     pub limit: u32,
     /// Skip the first.
@@ -33,6 +37,8 @@ pub struct NoteRow {
     pub excerpt: String,
     /// Id of the notebook it is shown in: the nearest living one; `None` at the top.
     pub notebook: Option<String>,
+    /// What sort of note it is; `note` where nothing is said.
+    pub kind: String,
     /// Tags as they are written, sorted by id.
     pub tags: Vec<String>,
     /// Pinned.
@@ -115,7 +121,7 @@ pub struct SourceRow {
 }
 
 const NOTE_COLUMNS: &str = "d.doc, n.title, n.excerpt, n.pinned, n.created_ms, n.updated_ms, n.trashed_ms,
-                            n.edited_after_trash, n.notebook, n.doc";
+                            n.edited_after_trash, n.notebook, n.doc, coalesce(n.kind, 'note')";
 
 /// The living note that a link's target names: by title, else by an earlier title; the oldest wins.
 const LINKED: &str = "CASE WHEN l.kind = 'link' THEN NULL ELSE coalesce(
@@ -162,16 +168,19 @@ impl Reads<'_> {
         } else {
             "AND :tag IS NULL"
         };
+        let order =
+            if filter.by_title { "n.title DESC, n.doc" } else { "n.pinned DESC, n.updated_ms DESC, n.doc DESC" };
+        let kind = if filter.kind.is_some() { "AND n.kind = :kind" } else { "AND :kind IS NULL" };
         let sql = format!(
             "SELECT {NOTE_COLUMNS} FROM {notes} n JOIN document d ON d.id = n.doc
-             WHERE {all} {trash} {notebook} {tag} AND d.space = :space
-             ORDER BY n.pinned DESC, n.updated_ms DESC, n.doc DESC LIMIT :limit OFFSET :offset"
+             WHERE {all} {trash} {notebook} {tag} {kind} AND d.space = :space
+             ORDER BY {order} LIMIT :limit OFFSET :offset"
         );
         let found = self.all(
             &sql,
             named_params! {
                 ":notebook": filter.notebook, ":tag": filter.tag.map(tag_id), ":space": self.space_row(space)?,
-                ":limit": filter.limit, ":offset": filter.offset, ":only": only,
+                ":kind": filter.kind, ":limit": filter.limit, ":offset": filter.offset, ":only": only,
             },
             note_row,
         )?;
@@ -368,6 +377,7 @@ fn note_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, NoteRow)> {
         trashed_ms: row.get(6)?,
         edited_after_trash: row.get(7)?,
         notebook: row.get(8)?,
+        kind: row.get(10)?,
         tags: Vec::new(),
     };
     Ok((row.get(9)?, note))

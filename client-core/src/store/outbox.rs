@@ -55,6 +55,29 @@ impl Store {
         Ok(RelayId(id))
     }
 
+    /// What is known of the log of one relay holds for another: it is the same relay at another address.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn inherit_relay(&mut self, to: RelayId, from: RelayId) -> Result<(), StoreError> {
+        let tx = begin(&self.conn)?;
+        let sql = "UPDATE relay SET (log_id, pos, roll, own_acked_seq, synced_ms, receipt) =
+                     (SELECT log_id, pos, roll, own_acked_seq, synced_ms, receipt FROM relay WHERE id = ?2)
+                   WHERE id = ?1";
+        tx.execute(sql, (to.0, from.0))?;
+        tx.execute(
+            "INSERT OR REPLACE INTO roll SELECT ?1, log, first, rolls FROM roll WHERE relay = ?2",
+            (to.0, from.0),
+        )?;
+        tx.execute("INSERT OR REPLACE INTO given SELECT object, ?1 FROM given WHERE relay = ?2", (to.0, from.0))?;
+        tx.execute(
+            "INSERT OR REPLACE INTO warning SELECT ?1, kind, since_ms, times, evidence FROM warning WHERE relay = ?2",
+            (to.0, from.0),
+        )?;
+        tx.commit()?;
+        Ok(())
+    }
+
     /// Forgets a relay and the warnings about it; what proves that it lied stays ([`Reads::relay_proofs`]).
     ///
     /// # Errors

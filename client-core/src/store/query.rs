@@ -126,6 +126,13 @@ impl Query {
     }
 }
 
+impl Query {
+    /// A query for an FTS5 expression.
+    pub(super) fn matching(expression: String) -> Self {
+        Self { with: Some(expression), ..Self::default() }
+    }
+}
+
 /// Every operator, longest first where one begins like another.
 const OPERATORS: [&str; 9] = ["tag", "title", "type", "before", "after", "has", "is", "prop", "in"];
 
@@ -211,10 +218,15 @@ impl<'t> Term<'t> {
 
     /// An FTS5 string: inside quotation marks nothing has a meaning but the mark itself, and a term has none.
     fn expression(&self) -> String {
-        let text = spread(&self.text.replace(['\0', '"'], " ")).into_owned();
+        let text = phrase(self.text);
         let column = if self.operator == Some("title") { "title : " } else { "" };
-        if self.prefix { format!("{column}\"{text}\" *") } else { format!("{column}\"{text}\"") }
+        if self.prefix { format!("{column}{text} *") } else { format!("{column}{text}") }
     }
+}
+
+/// A text as FTS5 takes it: one phrase, whatever stands in it.
+pub(super) fn phrase(text: &str) -> String {
+    format!("\"{}\"", spread(&text.replace(['\0', '"'], " ")))
 }
 
 fn unknown(operator: &'static str, value: &str, known: impl Iterator<Item = &'static str>) -> QueryError {

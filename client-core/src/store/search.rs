@@ -84,7 +84,7 @@ fn waiting(conn: &Connection, limit: usize) -> Result<Vec<i64>, StoreError> {
 }
 
 /// What search sees of a stored document.
-fn text_of(conn: &Connection, doc: i64) -> Result<Option<SearchText>, StoreError> {
+pub(super) fn text_of(conn: &Connection, doc: i64) -> Result<Option<SearchText>, StoreError> {
     match DocRow::by_id(conn, doc)? {
         // The document is only read: which actor would write is of no interest.
         Some(row) => Ok(projection::search_text(&row.load(conn, StreamId::ZERO)?)),
@@ -157,7 +157,7 @@ const FILLER_ROWS: i64 = 64;
 const FILLER_WORDS: usize = 60;
 
 /// Brings the temporary table up to the documents that wait for the index.
-fn refresh_fresh(conn: &Connection) -> Result<(), StoreError> {
+pub(super) fn refresh_fresh(conn: &Connection) -> Result<(), StoreError> {
     let exists = "SELECT 1 FROM temp.sqlite_schema WHERE name = 'fresh'";
     let waiting = waiting_documents(conn)?;
     if conn.prepare_cached(exists)?.query_row([], |_| Ok(())).optional()?.is_none() {
@@ -266,7 +266,13 @@ fn conditions(query: &Query, sql: &mut String, values: &mut Vec<SqlValue>) {
     }
 }
 
-fn select(conn: &Connection, table: &str, space: i64, query: &Query, limit: u32) -> Result<Vec<Hit>, StoreError> {
+pub(super) fn select(
+    conn: &Connection,
+    table: &str,
+    space: i64,
+    query: &Query,
+    limit: u32,
+) -> Result<Vec<Hit>, StoreError> {
     let mut expression = format!("({})", query.with.as_deref().unwrap_or_default());
     if let Some(without) = &query.without {
         let _ = write!(expression, " NOT ({without})");

@@ -107,6 +107,8 @@ const NOTE_FIELDS: &[Field] = &[
     Field::new("note.alias", "alias/<title>", FieldType::Bool)
         .named("Earlier title", "Links to it still lead here")
         .searched(Place::Title),
+    Field::new("note.begun", "begun/<stream>", FieldType::Line)
+        .named("Begun with", "What of a template a device put into a day of the journal"),
     Field::new("note.attachment", "attachment/<hash>", FieldType::Line)
         .merges(Crdt::AddWins)
         .named("Attachment", "A file as the note calls it"),

@@ -14,6 +14,7 @@
 //! | `tree` | notebooks and the cycle rule |
 //! | `project` | rows and search text |
 //! | `whole` | a new note as one change, without its document |
+//! | `journal`, `template` | a note a day that two devices may begin; what notes are made from |
 //! | `history`, `undo` | versions; taking back one's own edits |
 //! | `markdown` | Markdown to a body and back |
 
@@ -22,10 +23,12 @@ pub mod body;
 pub mod declared;
 pub mod front;
 pub mod history;
+pub mod journal;
 pub mod markdown;
 pub mod note;
 pub mod project;
 pub mod tags;
+pub mod template;
 pub mod tree;
 pub(crate) mod typed;
 pub mod undo;

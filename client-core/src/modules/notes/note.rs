@@ -20,6 +20,8 @@ pub struct Draft<'a> {
     pub notebook: Option<&'a str>,
     /// Tags.
     pub tags: &'a [String],
+    /// What sort of note, if not an ordinary one: `journal`, `template`, `meeting`.
+    pub kind: Option<&'a str>,
     /// Where it was imported from.
     pub source: Option<Source<'a>>,
 }
@@ -41,6 +43,9 @@ pub fn create(doc: &mut AutoCommit, draft: &Draft<'_>, now_ms: i64) -> Result<()
     put(doc, NOTE_GENESIS, "created", ScalarValue::Timestamp(now_ms))?;
     if !draft.title.trim().is_empty() {
         put(doc, NOTE_GENESIS, "title", line(draft.title))?;
+    }
+    if let Some(kind) = draft.kind {
+        put(doc, NOTE_GENESIS, "kind", kind)?;
     }
     if draft.notebook.is_some() {
         move_to(doc, draft.notebook)?;
@@ -96,6 +101,21 @@ pub fn set_source(doc: &mut AutoCommit, source: &Source<'_>) -> Result<(), Docum
 pub fn forget_source(doc: &mut AutoCommit) -> Result<(), DocumentError> {
     clear(doc, NOTE_GENESIS, "source:path")?;
     clear(doc, NOTE_GENESIS, "source:hash")
+}
+
+/// The kind as a draft takes it: nothing for ordinary notes and for kinds that this version does not know.
+#[must_use]
+pub fn special(kind: &str) -> Option<&str> {
+    ["journal", "template", "meeting"].contains(&kind).then_some(kind)
+}
+
+/// Makes it another sort of note: `note`, `journal`, `template` or `meeting`.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`] for a sort that there is not.
+pub fn set_kind(doc: &mut AutoCommit, kind: &str) -> Result<(), DocumentError> {
+    let now = text(doc, "kind");
+    if now.as_deref().unwrap_or("note") == kind { Ok(()) } else { put(doc, NOTE_GENESIS, "kind", kind) }
 }
 
 /// Pins or unpins.

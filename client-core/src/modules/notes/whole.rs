@@ -75,6 +75,9 @@ impl WholeNote {
         if !draft.title.trim().is_empty() {
             note.put("title", line(draft.title))?;
         }
+        if let Some(kind) = draft.kind {
+            note.put("kind", kind)?;
+        }
         if let Some(notebook) = draft.notebook {
             note.put("notebook", notebook)?;
         }

@@ -51,6 +51,26 @@ pub(super) fn fill(doc: &mut AutoCommit, text: &ObjId, target: &Flat) -> Result<
     spanning.iter().try_for_each(|mark| write_mark(doc, text, 0, mark))
 }
 
+/// The same from its first unit to its last, each behind the one before: what another device writes into the same empty
+/// text stands before all of it or behind all of it, never in between. For short texts.
+pub(super) fn fill_in_order(doc: &mut AutoCommit, text: &ObjId, target: &Flat) -> Result<(), DocumentError> {
+    let mut places = target.markers().peekable();
+    let mut at = 0;
+    loop {
+        let next = places.peek().map_or(target.units.len(), |(place, _)| *place);
+        if next > at {
+            doc.splice_text(text, at, 0, &target.text(at..next))?;
+        }
+        let Some((place, marker)) = places.next() else { break };
+        let block = doc.split_block(text, place)?;
+        for (name, value) in &marker.attrs {
+            doc.put(&block, name.as_str(), value.as_str())?;
+        }
+        at = place + 1;
+    }
+    all_marks(target).iter().try_for_each(|mark| write_mark(doc, text, 0, mark))
+}
+
 fn insert_front(
     doc: &mut AutoCommit,
     text: &ObjId,

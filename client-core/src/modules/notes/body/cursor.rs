@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::{Cursor, CursorPosition, ReadDoc as _};
+use automerge::{AutoCommit, Cursor, CursorPosition, ObjId, ReadDoc as _};
 use lifeos_sync_protocol::ids::StreamId;
 
 use super::object;
@@ -35,8 +35,13 @@ pub fn find_point(document: &Document, point: Point) -> Option<usize> {
     let text = object(doc).ok()?;
     let Point::Before { actor, counter } = point else { return Some(doc.length(&text)) };
     let cursor = Cursor::try_from(format!("{counter}@{actor}").as_str()).ok()?;
+    position(doc, &text, &cursor)
+}
+
+/// Where a cursor is in a text as it is now; `None` for one that is none of the text's.
+pub(crate) fn position(doc: &AutoCommit, text: &ObjId, cursor: &Cursor) -> Option<usize> {
     // A member may name any operation, and Automerge panics on one of another object. It only reads.
-    catch_unwind(AssertUnwindSafe(|| doc.get_cursor_position(&text, &cursor, None).ok())).ok().flatten()
+    catch_unwind(AssertUnwindSafe(|| doc.get_cursor_position(text, cursor, None).ok())).ok().flatten()
 }
 
 fn read_cursor(text: &str) -> Option<Point> {
@@ -46,7 +51,6 @@ fn read_cursor(text: &str) -> Option<Point> {
 
 #[cfg(test)]
 mod tests {
-    use automerge::AutoCommit;
     use lifeos_sync_protocol::ids::DocId;
 
     use super::*;

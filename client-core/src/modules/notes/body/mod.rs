@@ -21,6 +21,7 @@ use crate::document::DocumentError;
 use crate::registry::BODY_BYTES_MAX;
 
 pub(crate) use apply::{all_marks, apply, grows};
+pub(crate) use cursor::position;
 pub use cursor::{find_point, point_at};
 pub(crate) use diff::{Script, Step, compose_positions, push, script};
 pub(crate) use flat::{BLOCK, Flat, Marker};
@@ -60,6 +61,17 @@ pub fn replace(doc: &mut AutoCommit, body: &Body) -> Result<(), DocumentError> {
     let now = Flat::read(doc, &text, None)?;
     let script = script(&now.units, &target.units);
     apply(doc, &text, &now, &target, &script)
+}
+
+/// Fills an empty body in one run, so that two devices that do it apart keep two whole texts.
+///
+/// # Errors
+/// [`DocumentError::InvalidValue`] for a body above the limit.
+pub(crate) fn begin(doc: &mut AutoCommit, body: &Body) -> Result<(), DocumentError> {
+    let target = Flat::from_body(body);
+    check_size(target.text_bytes())?;
+    let text = object(doc)?;
+    apply::fill_in_order(doc, &text, &target)
 }
 
 pub(super) fn check_size(bytes: usize) -> Result<(), DocumentError> {

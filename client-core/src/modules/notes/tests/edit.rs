@@ -29,6 +29,7 @@ fn rows_hold_what_lists_and_links_need() {
         markdown: RICH,
         notebook: Some(notebook),
         tags: &["Work".to_owned(), "extra".to_owned()],
+        kind: None,
         source: Some(Source { path: "a/Plan.md", hash: [3; 32] }),
     };
     devices.edit(0, |doc, now| create(doc, &draft, now));

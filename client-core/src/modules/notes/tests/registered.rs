@@ -3,7 +3,9 @@
 use automerge::{ROOT, ReadDoc};
 use serde_json::json;
 
-use super::super::{Source, attachments, body, front, history, move_to, pin, restore, set_title, tags, trash, tree};
+use super::super::{
+    Source, attachments, body, front, history, journal, move_to, pin, restore, set_title, tags, trash, tree,
+};
 use super::*;
 use crate::modules::attachment::{self, ContentHash, PartList};
 use crate::modules::{noted, space};
@@ -27,6 +29,7 @@ fn note_after_every_operation() -> Document {
         markdown: "---\np: 1\n---\n- [ ] a **b**\n",
         notebook: Some(&notebook),
         tags: &["tag".to_owned()],
+        kind: Some("template"),
         source: Some(Source { path: "x.md", hash: [0; 32] }),
     };
     devices.edit(0, |doc, now| create(doc, &draft, now));
@@ -49,6 +52,10 @@ fn note_after_every_operation() -> Document {
 #[test]
 fn every_operation_writes_declared_fields_only() {
     let mut seen = declared(&note_after_every_operation());
+    let mut devices = Devices::new(NOTE_GENESIS, 1);
+    let day = "2026-11-24".parse().unwrap();
+    devices.edit(0, |doc, now| journal::begin(doc, day, Some("Text\n"), &[], now));
+    seen.extend(declared(&devices.documents[0]));
     let mut devices = Devices::new(NOTE_TREE_GENESIS, 1);
     let (a, b) = ("a".repeat(32), "b".repeat(32));
     devices.edit(0, |doc, _| tree::create(doc, &a, "A", None));
@@ -70,11 +77,10 @@ fn every_operation_writes_declared_fields_only() {
     let list = PartList { size: 0, parts: Vec::new() };
     devices.edit(0, |doc, _| attachment::set_parts(doc, &ContentHash([7; 32]), "image/png", &list));
     seen.extend(declared(&devices.documents[0]));
-    // Every declared field has an operation that writes it; `kind` waits for journals and templates, and versions are
-    // written from the second one on.
+    // Every declared field has an operation that writes it; versions are written from the second one on.
     let kinds =
         [NOTE_GENESIS, NOTE_TREE_GENESIS, SPACE_GENESIS, ATTACHMENT_GENESIS].map(|genesis| kind(genesis).unwrap());
-    let waits = |field: &Field| field.id == "note.kind" || field.key.starts_with("schema:");
+    let waits = |field: &Field| field.key.starts_with("schema:");
     for field in kinds.iter().flat_map(|kind| kind.fields).filter(|field| !waits(field)) {
         assert!(seen.contains(&field.id), "nothing writes {}", field.id);
     }

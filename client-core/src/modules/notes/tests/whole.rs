@@ -76,6 +76,7 @@ fn a_note_with_everything_in_it_is_the_same_both_ways() {
         markdown: text,
         notebook: Some("00112233445566778899aabbccddeeff"),
         tags: &tags,
+        kind: Some("template"),
         source: Some(Source { path: "folder/file.md", hash }),
     };
     assert_same(&draft, &(0..200).collect::<Vec<_>>());
