@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod attachments;
+mod branches;
 mod contract;
 mod custom;
 mod database;

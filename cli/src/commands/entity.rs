@@ -338,6 +338,18 @@ fn add(args: &Add, context: &Context) -> Result<(), Failure> {
     show(&client, &id, context)
 }
 
+/// The same for an entity that is there; nothing behind the sign takes a value away.
+pub(super) fn given_for(client: &Client, id: &str, pairs: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut given = given(kind_of(client, id)?.0, pairs)?;
+    for text in pairs {
+        let (name, typed) = pair(text)?;
+        if typed.is_empty() {
+            given.insert(name.to_owned(), Value::Null);
+        }
+    }
+    Ok(given)
+}
+
 /// The kind of an entity that is there.
 fn kind_of(client: &Client, id: &str) -> Result<(&'static Kind, Entity), Failure> {
     let entity = client.entity(id)?;

@@ -2,6 +2,7 @@
 
 mod attachment;
 mod backup;
+mod branch;
 mod bundle;
 mod database;
 mod device;
@@ -84,6 +85,9 @@ pub enum Command {
     /// Goals: habits, targets, objectives; what was done, and where it stands
     #[command(subcommand)]
     Goal(goal::GoalCommand),
+    /// Edit notes and entities aside, look at what that would do, and accept some or all of it
+    #[command(subcommand)]
+    Branch(branch::BranchCommand),
     /// Kinds of your own, defined in a file, and their items
     #[command(subcommand)]
     Module(module::ModuleCommand),
@@ -158,6 +162,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Notebook(args) => notebook::run(args, context),
         Command::Entity(args) => entity::run(args, context),
         Command::Goal(args) => goal::run(args, context),
+        Command::Branch(args) => branch::run(args, context),
         Command::Module(args) => module::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Who(args) => who::run(&args, context),

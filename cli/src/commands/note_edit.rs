@@ -40,12 +40,17 @@ fn shown(client: &Client, context: &Context, id: &str, what: &str) -> Result<(),
     })
 }
 
+/// A text that was given as such, or as a file.
+pub(super) fn text_of(text: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Failure> {
+    match (text, file) {
+        (Some(text), _) => Ok(Some(text.to_owned())),
+        (None, Some(file)) => read_text(file).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 pub(super) fn add(args: Add, context: &Context) -> Result<(), Failure> {
-    let markdown = match (&args.text, &args.file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(file)) => read_text(file)?,
-        (None, None) => String::new(),
-    };
+    let markdown = text_of(args.text.as_deref(), args.file.as_deref())?.unwrap_or_default();
     let title = args.title().unwrap_or_default().to_owned();
     if title.is_empty() && markdown.is_empty() && args.template.is_none() {
         return Err(Failure::usage("an empty note: give a title, --text, --file or --template"));

@@ -69,6 +69,8 @@ const FORMS: &[(&str, &str, &str)] = &[
 
 /// Commands that are there under two names, and whose schema they share.
 const SAME_AS: &[(&str, &str)] = &[
+    ("branch-discard", "branch-new"),
+    ("branch-edit", "branch-diff"),
     ("history", "note-history"),
     ("import", "import-markdown"),
     ("member-invite", "invite-new"),
@@ -125,7 +127,7 @@ const PRINT_A_GOAL: &[&str] = &[
 ];
 
 /// What an entity holds is said by the field registry, not by the command.
-const BY_THE_REGISTRY: &[&str] = &["values", "lists"];
+const BY_THE_REGISTRY: &[&str] = &["values", "lists", "before", "after", "now", "cells"];
 
 /// Names of all commands that do something, as [`name`] gives them.
 fn all() -> Vec<String> {

@@ -265,7 +265,7 @@ fn not_declared() -> ClientError {
     DocumentError::InvalidEdit("the list is not declared").into()
 }
 
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     let bytes: [u8; 16] = random_bytes(&mut SystemRandom::new());
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

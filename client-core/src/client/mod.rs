@@ -7,6 +7,7 @@
 //! | `erase` | forgetting a note everywhere, and who may still hold it |
 //! | `notes`, `together`, `notebooks`, `history`, `search` | what a person does with notes |
 //! | `entities` | the same with entities of every kind that declares its fields |
+//! | `branches` | documents edited aside, looked at, accepted in part or whole |
 //! | `watch` | lists that are told what changed in them |
 //! | `goals` | check-ins, and where goals stand |
 //! | `custom` | modules that people define in a file, and their items |
@@ -25,6 +26,7 @@
 
 mod attachments;
 mod backup;
+mod branches;
 mod bundle;
 mod compact;
 mod cover;
@@ -84,6 +86,7 @@ use crate::store::{Step, Tx};
 
 pub use crate::link::Comparison;
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
+pub use branches::{Accepted, Branch, BranchedDocument, BranchedNote, RowEffect};
 pub use bundle::{BundleBase, BundleExport, BundleImport};
 pub use cover::{CoverOutcome, SpaceCover};
 pub use custom::Item;

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod branches;
 mod search;
 mod watch;
 

@@ -1,6 +1,7 @@
 //! The modules: one folder each. A new one stands in [`MODULES`], and everything else follows from what it declares
 //! (docs/MODULES.md).
 pub mod attachment;
+pub mod branch;
 pub mod contacts;
 pub mod custom;
 pub mod entity;

@@ -455,6 +455,7 @@ impl<'s> Workspace<'s> {
 
     /// Forgets a document with all that is stored of it; gives how many of its changes were never sent.
     pub(super) fn erase(&mut self, doc: &DocId) -> Result<u64, StoreError> {
+        super::branches::forget(self.conn, self.space.row, doc)?;
         self.cache.forget(self.space.row, doc);
         if let Some(work) = self.by_doc.remove(doc).and_then(|at| self.works.get_mut(at)) {
             // It is as one that was only begun, and has nothing to be stored.

@@ -16,6 +16,7 @@
 mod aside;
 mod attachment;
 mod backup;
+mod branches;
 mod carry;
 mod check;
 mod checkpoint;
@@ -70,6 +71,7 @@ mod witness;
 pub use aside::Aside;
 pub use attachment::{AttachmentRow, NoteAttachmentRow, PartsReport};
 pub use backup::Snapshot;
+pub use branches::{BranchRow, BranchState, BranchedDoc, Review};
 pub use carry::CarriedStream;
 pub use check::CheckOutcome;
 pub use checkpoint::{

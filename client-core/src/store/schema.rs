@@ -15,14 +15,14 @@ use crate::projection::Value;
 use crate::registry::{self, Table};
 
 /// Newest format this version writes and reads (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: u32 = 11;
+pub const SCHEMA_VERSION: u32 = 12;
 /// Oldest version that can still work with what this version writes.
 const MIN_READER: u32 = 10;
 /// `PRAGMA application_id`: "LIFE".
 const APPLICATION_ID: i64 = 0x4c49_4645;
 
 /// `migrations[n]` brings format n to n + 1. Rows are only ever added.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -371,6 +371,29 @@ ALTER TABLE erased ADD COLUMN late TEXT NOT NULL DEFAULT '';
 /// Documents whose rows changed, in order, by row id; 0: any of them. Cut off at its beginning.
 const V11: &str = "
 CREATE TABLE recent(n INTEGER PRIMARY KEY, doc INTEGER NOT NULL);
+";
+
+/// Branches, and what they hold of documents while they are open. state 0: open; 1: accepted; 2: discarded.
+const V12: &str = "
+CREATE TABLE branch(
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL,
+    branch BLOB NOT NULL CHECK(length(branch) = 16),
+    name TEXT NOT NULL,
+    author TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    reviewer TEXT,
+    reviewed_ms INTEGER,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    UNIQUE(space, branch));
+CREATE TABLE branched(
+    branch INTEGER NOT NULL REFERENCES branch(id),
+    doc BLOB NOT NULL CHECK(length(doc) = 16),
+    genesis INTEGER NOT NULL,
+    base BLOB NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY(branch, doc));
 ";
 
 /// Brings a database to [`SCHEMA_VERSION`]; one that is newer and cannot be read by this version is refused.

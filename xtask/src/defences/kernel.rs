@@ -1,4 +1,4 @@
-//! Attacks 203 and 204: lists that are watched.
+//! Attacks 203 to 206: lists that are watched, and branches.
 
 use super::{Defence, Target};
 
@@ -52,5 +52,35 @@ pub(super) const TABLE: &[Defence] = &[
         package: "lifeos-client-core",
         target: Target::Lib,
         tests: &["what_a_change_costs_does_not_depend_on_how_many_items_there_are"],
+    },
+    Defence {
+        attack: 205,
+        how: "what breaks a rule is accepted",
+        file: "client-core/src/client/branches.rs",
+        find: "if let Some(why) = broken(&opened.now, &after) {",
+        put: "if let Some(why) = broken(&after, &after) {",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["a_branch_obeys_the_rules_and_nothing_that_breaks_one_is_accepted"],
+    },
+    Defence {
+        attack: 205,
+        how: "a branch may write which version wrote a document",
+        file: "client-core/src/modules/branch.rs",
+        find: "let is_own = key.starts_with(\"schema\") ||",
+        put: "let is_own =",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["only_what_is_chosen_is_written_and_what_is_no_field_is_refused"],
+    },
+    Defence {
+        attack: 206,
+        how: "a branch keeps what was erased",
+        file: "client-core/src/store/documents.rs",
+        find: "super::branches::forget(self.conn, self.space.row, doc)?;",
+        put: "",
+        package: "lifeos-tests",
+        target: Target::Test("branches"),
+        tests: &["what_is_erased_is_in_no_branch_either"],
     },
 ];
