@@ -56,6 +56,40 @@ impl SpaceCreation {
     }
 }
 
+/// A PostgreSQL server in place of the folder's database. Several relays with the same `relay.key` may use it at once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Database {
+    url: String,
+    authority: Option<PathBuf>,
+}
+
+impl Database {
+    /// As `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. To a host that is not this one only over TLS, unless the address
+    /// says `?sslmode=disable`. `authority` is a PEM file with the certificates of who signed the server's; without it they are
+    /// the authorities of the web.
+    #[must_use]
+    pub fn new(url: impl Into<String>, authority: Option<PathBuf>) -> Self {
+        Self { url: url.into(), authority }
+    }
+
+    /// Holds a password.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
 /// Settings of a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -74,6 +108,8 @@ pub struct Config {
     pub clock: Clock,
     /// How devices may be woken that are not connected; nothing: they are not.
     pub wakeups: Option<WakeupRules>,
+    /// Where it stores if not in the folder; needs the feature `postgres`.
+    pub database: Option<Database>,
 }
 
 impl Config {
@@ -113,6 +149,7 @@ impl Config {
             limits: Limits::default(),
             clock: Clock::system(),
             wakeups: None,
+            database: None,
         }
     }
 
@@ -120,6 +157,7 @@ impl Config {
     /// `{"origin": "wss://…", "founders": ["<key hex>", …], "limits": {"connections_max": 100}}`, all optional;
     /// `"tokens": ["<text>", …]` takes the place of founders. `"wakeups": {"hosts": ["push.example", "ntfy.lan:8080"],
     /// "http": false, "private": false}` has devices woken by a POST to these hosts; `["any"]` is any public one.
+    /// `"database": {"url": "postgres://…", "authority": "ca.pem"}` stores at a PostgreSQL server.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, or says something this version does not know.
@@ -137,6 +175,9 @@ impl Config {
         if let Some(wakeups) = file.wakeups {
             let rules = WakeupRules::new(&wakeups.hosts, wakeups.http, wakeups.private);
             self.wakeups = Some(rules.map_err(|wrong| ConfigError::Wakeups { path: path.to_owned(), wrong })?);
+        }
+        if let Some(DatabaseFile { url, authority }) = file.database {
+            self.database = Some(Database::new(url, authority));
         }
         if file.founders.is_some() && file.tokens.is_some() {
             return Err(ConfigError::Creation { path: path.to_owned() });
@@ -166,6 +207,14 @@ struct ConfigFile {
     tokens: Option<Vec<String>>,
     limits: Option<Limits>,
     wakeups: Option<WakeupsFile>,
+    database: Option<DatabaseFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatabaseFile {
+    url: String,
+    authority: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]

@@ -12,9 +12,11 @@
 //!
 //! tend        beside it: checkpoints take effect, and what they hold is deleted
 //! wake        beside it: who is not connected is told that something is new, and nothing else
+//! follow      beside it, with the feature `postgres`: what other relays at the same server stored is told here
 //! ```
 //!
-//! Acknowledged means on disk: PUSH_ACK, REC_ACK and NOTIFY leave only after `COMMIT` at `synchronous=FULL`.
+//! Acknowledged means on disk: PUSH_ACK, REC_ACK and NOTIFY leave only after `COMMIT` at `synchronous=FULL`, or that of a
+//! PostgreSQL server whose `fsync` is on.
 //! What is deliberately absent: any cipher but that of TLS towards push services, any content key, and any order taken
 //! from a clock.
 #![forbid(unsafe_code)]
@@ -23,6 +25,8 @@ mod blocking;
 mod clock;
 mod config;
 mod connection;
+#[cfg(feature = "postgres")]
+mod follow;
 mod http;
 mod identity;
 mod limits;
@@ -38,8 +42,10 @@ mod tend;
 mod wake;
 
 pub use clock::Clock;
-pub use config::{Config, ConfigError, SpaceCreation, TokenHash, WakeupRules, WakeupRulesError};
+pub use config::{Config, ConfigError, Database, SpaceCreation, TokenHash, WakeupRules, WakeupRulesError};
 pub use limits::Limits;
 pub use server::{Handle, Server, StartError, Visit};
 pub use store::{AdminError, SpaceStats, Stats, backup, stats};
+#[cfg(feature = "postgres")]
+pub use store::{PostgresError, server_stats};
 pub use wake::{Waker, Woken};

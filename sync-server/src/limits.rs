@@ -62,6 +62,8 @@ pub struct Limits {
     pub commit_bytes_max: usize,
     /// Connections to the database that read; also how many pages are read at the same time.
     pub readers: usize,
+    /// Connections to a PostgreSQL server that write, each with its own spaces.
+    pub server_writers: usize,
     /// Spaces the relay holds.
     pub spaces_max: u64,
     /// Bytes of the database, without its write-ahead log of some 64 MiB; 0 means no limit. Beyond it envelopes and
@@ -210,6 +212,7 @@ impl Default for Limits {
             commit_jobs_max: 1_024,
             commit_bytes_max: 4 * 1024 * 1024,
             readers: 4,
+            server_writers: 4,
             spaces_max: 100_000,
             database_bytes_max: 0,
             device_push_kib_per_second_max: 64 * 1024,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lifeos_sync_server::{Config, Handle, Server, WakeupRules, backup, stats};
+use lifeos_sync_server::{Config, Database, Handle, Server, WakeupRules, backup, stats};
 
 /// A relay for encrypted spaces: it stores and forwards what it cannot read.
 #[derive(Parser)]
@@ -32,9 +32,16 @@ enum Command {
         /// What clients connect to if it is not the address itself, e.g. wss://relay.example.org.
         #[arg(long, env = "LIFEOS_RELAY_ORIGIN", value_name = "URL")]
         origin: Option<String>,
-        /// JSON file with "origin", "founders", "limits" and "wakeups".
+        /// JSON file with "origin", "founders", "limits", "wakeups" and "database".
         #[arg(long, env = "LIFEOS_RELAY_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Store at a PostgreSQL server in place of the folder: postgres://USER:PASSWORD@HOST:PORT/DATABASE. The folder then
+        /// holds the relay's key alone. Give it in the environment or the file where others see command lines.
+        #[arg(long, env = "LIFEOS_RELAY_DATABASE", value_name = "URL", hide_env_values = true)]
+        database: Option<String>,
+        /// PEM file with the certificates of who signed PostgreSQL's.
+        #[arg(long, env = "LIFEOS_RELAY_DATABASE_AUTHORITY", value_name = "FILE", requires = "database")]
+        database_authority: Option<PathBuf>,
         /// Wake devices that are not connected by a POST to an address that they give (UnifiedPush, webhooks), but only
         /// at these hosts; "any" is any public one. Off unless given. The push services then see when something is new.
         #[arg(long, env = "LIFEOS_RELAY_WAKEUPS", value_name = "HOST[:PORT]", value_delimiter = ',')]
@@ -57,11 +64,17 @@ enum Command {
         #[arg(long, env = "LIFEOS_RELAY_DATA", value_name = "DIR")]
         data: PathBuf,
     },
-    /// Print figures of the data folder; the relay may go on serving.
+    /// Print figures of what is stored; the relay may go on serving.
     Stats {
         /// The folder that `serve --data` uses.
         #[arg(long, env = "LIFEOS_RELAY_DATA", value_name = "DIR")]
         data: PathBuf,
+        /// Of a PostgreSQL server in place of the folder, as `serve --database` uses it.
+        #[arg(long, env = "LIFEOS_RELAY_DATABASE", value_name = "URL", hide_env_values = true)]
+        database: Option<String>,
+        /// PEM file with the certificates of who signed PostgreSQL's.
+        #[arg(long, env = "LIFEOS_RELAY_DATABASE_AUTHORITY", value_name = "FILE", requires = "database")]
+        database_authority: Option<PathBuf>,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -81,13 +94,27 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Command::Serve { data, listen, origin, config, wakeups, wakeups_http, wakeups_private, json } => {
+        Command::Serve {
+            data,
+            listen,
+            origin,
+            config,
+            database,
+            database_authority,
+            wakeups,
+            wakeups_http,
+            wakeups_private,
+            json,
+        } => {
             let mut settings = Config::new(data, listen);
             if let Some(file) = config {
                 settings.merge_file(&file)?;
             }
             if let Some(origin) = origin {
                 settings.origin = origin;
+            }
+            if let Some(url) = database {
+                settings.database = Some(Database::new(url, database_authority));
             }
             if !wakeups.is_empty() {
                 settings.wakeups = Some(WakeupRules::new(&wakeups, wakeups_http, wakeups_private)?);
@@ -100,8 +127,24 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", file.display());
             Ok(())
         }
-        Command::Stats { data, json } => print_stats(&stats(&data)?, json),
+        Command::Stats { data, database, database_authority, json } => {
+            let stats = match database {
+                Some(url) => of_server(&Database::new(url, database_authority))?,
+                None => stats(&data)?,
+            };
+            print_stats(&stats, json)
+        }
     }
+}
+
+#[cfg(feature = "postgres")]
+fn of_server(database: &Database) -> Result<lifeos_sync_server::Stats, Box<dyn std::error::Error>> {
+    Ok(lifeos_sync_server::server_stats(database)?)
+}
+
+#[cfg(not(feature = "postgres"))]
+fn of_server(_: &Database) -> Result<lifeos_sync_server::Stats, Box<dyn std::error::Error>> {
+    Err(lifeos_sync_server::StartError::NoPostgres.into())
 }
 
 async fn serve(config: Config, json: bool) -> Result<(), Box<dyn std::error::Error>> {

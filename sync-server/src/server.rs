@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
-use crate::config::{Config, TokenHash};
+use crate::config::{Config, Database, TokenHash};
 use crate::connection::metered::{Metered, ReadBudget, SharedBytes};
 use crate::http;
 use crate::identity::Identity;
@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 use crate::rate::{KeyedRate, Rate};
 use crate::rendezvous::Mailboxes;
 use crate::space::Spaces;
+#[cfg(feature = "postgres")]
+use crate::store::OpenError;
 use crate::store::{Store, StoreError};
 use crate::tend::{self, Wakeup};
 use crate::wake::{self, Waker, Wakes, Webhook};
@@ -144,6 +146,12 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] crate::store::OpenError),
+    /// This program knows no PostgreSQL.
+    #[error("this relay was built without PostgreSQL; build it with --features postgres, or leave --database out")]
+    NoPostgres,
+    /// The runtime ended meanwhile.
+    #[error("the relay was stopped before it had started")]
+    Gone,
     /// Requests to push services cannot be encrypted.
     #[error("cannot prepare TLS for wake-ups: {source}; serve without them, or report it")]
     Tls {
@@ -168,7 +176,11 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start_with_waker(config: Config, waker: Option<Arc<dyn Waker>>) -> Result<Handle, StartError> {
-        let opened = open(&config)?;
+        let opened = {
+            let config = config.clone();
+            // A server may let itself be waited for.
+            tokio::task::spawn_blocking(move || open(&config)).await.unwrap_or(Err(StartError::Gone))?
+        };
         let listen = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
@@ -202,9 +214,30 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let data_dir = |source| StartError::DataDir { path: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(data_dir)?;
     let metrics = Arc::new(Metrics::default());
-    let store = Store::open(&config.data_dir, &config.limits, Arc::clone(&metrics))?;
+    let Some(database) = &config.database else {
+        let store = Store::open(&config.data_dir, &config.limits, Arc::clone(&metrics))?;
+        let identity = Identity::load_or_generate(&config.data_dir).map_err(data_dir)?;
+        return Ok((identity, store, metrics));
+    };
     let identity = Identity::load_or_generate(&config.data_dir).map_err(data_dir)?;
+    let store = connect(database, &config.limits, Arc::clone(&metrics), &identity)?;
     Ok((identity, store, metrics))
+}
+
+#[cfg(feature = "postgres")]
+fn connect(
+    database: &Database,
+    limits: &Limits,
+    metrics: Arc<Metrics>,
+    identity: &Identity,
+) -> Result<Store, StartError> {
+    let server = crate::store::postgres::Server::new(database.url(), database.authority());
+    Ok(Store::connect(server.map_err(OpenError::from)?, limits, metrics, &identity.public())?)
+}
+
+#[cfg(not(feature = "postgres"))]
+fn connect(_: &Database, _: &Limits, _: Arc<Metrics>, _: &Identity) -> Result<Store, StartError> {
+    Err(StartError::NoPostgres)
 }
 
 fn begin<F: Future<Output = ()> + Send + 'static>(
@@ -218,6 +251,10 @@ fn begin<F: Future<Output = ()> + Send + 'static>(
     let relay = Arc::new(Relay::new(config, addr, identity, Arc::new(store), metrics, phases, wakes.clone()));
     let accept = tokio::spawn(accepting(Arc::clone(&relay)));
     tokio::spawn(tend::run(Arc::clone(&relay)));
+    #[cfg(feature = "postgres")]
+    if let Some(server) = relay.store.server().cloned() {
+        tokio::spawn(crate::follow::run(Arc::clone(&relay), server));
+    }
     if let Some(wakes) = wakes {
         tokio::spawn(wake::run(Arc::clone(&relay), wakes));
     }

@@ -19,6 +19,7 @@ const PARTS: &[&str] = &[
     "fuzz",
     "sqlcipher",
     "keystore",
+    "postgres",
     "together",
     "defences",
 ];
@@ -57,6 +58,9 @@ fn one(part: &str) -> Outcome {
         "together" => together(),
         "defences" => without_defences(&[]),
         "keystore" => record("keystore", "a real Secret Service", keystore()),
+        "postgres" => {
+            record("postgres", "the relay's tests at a real server, alone and with others", stages::postgres())
+        }
         "fuzz" => fuzz::TARGETS.iter().try_for_each(|target| fuzz_one(target)),
         _ => record("bench", "all rows in release", stages::bench(&["all"])),
     }

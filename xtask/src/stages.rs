@@ -1,9 +1,10 @@
 //! The stages of `cargo xtask test`, each with its cap; they share one build profile, `ci`.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::run::{Outcome, cargo, ci_bin, command, need, run, target};
+use crate::run::{Outcome, cargo, ci_bin, command, has, need, run, target};
 use crate::{decoder, deny, tour};
 
 struct Stage {
@@ -153,6 +154,16 @@ pub(crate) fn simulator(args: &[&str]) -> Result<Command, String> {
     let build = ["build", "--profile", "ci", "--locked", "-p", "lifeos-tests", "--features", "simulation"];
     run(cargo(&build).args(["--bin", "lifeos-sim"]), minutes(20))?;
     Ok(command(ci_bin("lifeos-sim"), args))
+}
+
+/// The relay's tests with every relay at a real PostgreSQL server. Debian keeps the server where `PATH` does not lead.
+pub(crate) fn postgres() -> Outcome {
+    if !has("initdb") && !Path::new("/usr/lib/postgresql").is_dir() {
+        need("psql", "postgresql")?;
+    }
+    let of = ["--profile", "ci", "--locked", "-p", "lifeos-sync-server", "--features", "postgres"];
+    run(&mut cargo(&[&["test"], &of[..], &["--test", "relay_postgres"]].concat()), minutes(20))?;
+    run(&mut cargo(&[&["clippy"], &of[..], &["--all-targets", "--", "-D", "warnings"]].concat()), minutes(5))
 }
 
 fn bindings() -> Outcome {

@@ -19,6 +19,8 @@ use crate::store::{RecordTarget, Recorded, StoreError};
 
 /// When a device that may not create a space now should try again.
 const CREATION_RETRY_MS: u32 = 60_000;
+/// How often records are judged anew because another relay stored some meanwhile.
+const BEHIND_MAX: usize = 8;
 
 impl Connection {
     pub(super) async fn records(&mut self, request: u32, session: u32, records: Vec<Vec<u8>>) -> Result<(), Refusal> {
@@ -79,6 +81,11 @@ impl Connection {
         // Held until the records are durable: nobody judges against a set that may not come to be. The lock goes with
         // them to the writer: this connection may end before they are, e.g. because they end it.
         let mut set = Arc::clone(&space.records).lock_owned().await;
+        let is_shared = self.relay.store.is_shared();
+        if guests.is_some() && is_shared {
+            // What it is made upon may have come to another relay, and nothing of it waits.
+            self.take_in(&space, &mut set).await?;
+        }
         if let Some(answer) =
             guests.as_ref().map(|guests| guests.check(&space, &set, self.relay.now_ms())).transpose()?.flatten()
         {
@@ -87,12 +94,20 @@ impl Connection {
         // What a guest brought before was counted then or not at all: nothing of it waits.
         let frame = Batch { records, parked: if guests.is_some() { Vec::new() } else { parked } };
         let mut decided = Decided::new();
-        // At most twice: the second time without the removals that cut too early.
+        let (mut behind, mut has_asked) = (0, false);
+        // At most twice: the second time without the removals that cut too early; and again when another relay was faster.
         loop {
             let (batch, decided_now, present) = (frame.clone(), decided.clone(), Some(space.view()));
+            let seen = space.seen();
             let judged = judge_beside(set.clone(), batch, decided_now, present, &self.relay).await?;
             let Judged { mut results, accepted, parked, set: grown, view, evaluations } = judged;
             self.relay.metrics.record_evaluations_total.add(evaluations);
+            if is_shared && !parked.is_empty() && !has_asked {
+                // Their parents may have come to another relay.
+                has_asked = true;
+                self.take_in(&space, &mut set).await?;
+                continue;
+            }
             if let Some(guests) = guests.as_ref().filter(|guests| !guests.takes_effect(view.as_ref())) {
                 tracing::debug!(join = %guests.join.id(), "a request to join that would have no effect");
                 return Ok(vec![RecordStatus::Refused]);
@@ -108,15 +123,23 @@ impl Connection {
                     space.put_in_force(view, &accepted, reader);
                 }
             });
-            let target = RecordTarget::Existing(space.no);
+            let target = RecordTarget::Existing(Arc::clone(&space));
             let now_ms = self.relay.now_ms();
-            let new = Accepted { records: &accepted, view: Arc::clone(&view), lowered, now_ms };
+            let new = Accepted { records: &accepted, view: Arc::clone(&view), lowered, seen, now_ms };
             match store_records(&self.relay.store, target, new, in_force).await? {
                 Recorded::Stored(_) => {
                     if view.checkpoints().next().is_some() {
                         self.relay.wakeup.wake();
                     }
                     return Ok(results);
+                }
+                Recorded::Behind => {
+                    behind += 1;
+                    if behind > BEHIND_MAX {
+                        return Err(Refusal::mild(ErrorCode::Rate, "others change this space all the time; try again"));
+                    }
+                    set = Arc::clone(&space.records).lock_owned().await;
+                    self.take_in(&space, &mut set).await?;
                 }
                 Recorded::CutBehind(streams) => {
                     let early = space.too_early(&streams, &view, &accepted);
@@ -129,6 +152,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Takes in records that another relay has stored meanwhile.
+    async fn take_in(&self, space: &Space, set: &mut RecordSet) -> Result<(), Refusal> {
+        let (records, last) = self.relay.store.readers().records_after(space.no, space.seen().record).await?;
+        Ok(space.take_in(set, records, last)?)
     }
 
     /// Lets the devices wait that write these streams. The space stays in memory meanwhile, whoever leaves it.

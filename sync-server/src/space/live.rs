@@ -117,7 +117,7 @@ impl Live {
     }
 
     /// Moves the end and queues NOTIFY frames.
-    pub(super) fn publish(&mut self, items: Vec<Published>) {
+    pub(crate) fn publish(&mut self, items: Vec<Published>) {
         let Some(last) = items.last() else { return };
         self.end.pos = last.item.pos + 1;
         self.end.roll = last.roll;
@@ -129,6 +129,18 @@ impl Live {
         }
         if self.readers.values().any(|reader| reader.following) {
             split(items).into_iter().for_each(|frame| self.notify(frame));
+        }
+    }
+
+    /// Moves the end without telling what lies before it: who follows is behind now.
+    pub(crate) fn jump(&mut self, pos: u64, roll: Roll) {
+        (self.end.pos, self.end.roll) = (pos, roll);
+        for reader in self.readers.values_mut().filter(|reader| reader.following) {
+            reader.following = false;
+            self.metrics.readers_behind_total.increment();
+            reader.outgoing.reply(
+                Frame::Notify { session: reader.session, items: Vec::new(), roll, behind: true }.encode(0).into(),
+            );
         }
     }
 

@@ -43,6 +43,21 @@ impl RecordSet {
         Ok((set, view))
     }
 
+    /// Takes in records that another relay has judged and stored, parents first; the membership that all give.
+    pub(super) fn take_in(&mut self, records: Vec<Record>) -> Result<(View, Vec<Record>), MembershipError> {
+        let mut grown = self.clone();
+        let new: Vec<Record> = records.into_iter().filter(|record| !grown.holds(&record.id())).collect();
+        new.iter().cloned().for_each(|record| grown.insert(record));
+        let view = grown.view()?;
+        let arrivals = Arrivals { records: &grown.records, index: &grown.index };
+        for record in &new {
+            let idle = view.membership.void.get(&record.id()).is_some_and(is_idle);
+            grown.ledger.book(record, &view, idle, arrivals);
+        }
+        *self = grown;
+        Ok((view, new))
+    }
+
     /// Appends a record whose parents are here; booking it is the caller's business.
     pub(super) fn insert(&mut self, record: Record) {
         self.index.insert(record.id(), self.records.len());

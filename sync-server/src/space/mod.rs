@@ -32,7 +32,9 @@ pub(crate) use view::{Place, View};
 use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::{Door, Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Store, StoreError};
+use crate::store::{
+    Change, Door, FollowJob, Job, LoadedSpace, RecordJob, RecordTarget, Recorded, Seen, Store, StoreError,
+};
 
 /// One space that somebody is connected to.
 pub(crate) struct Space {
@@ -49,6 +51,8 @@ pub(crate) struct Space {
     live: Mutex<Live>,
     holds: Mutex<hold::Holds>,
     bytes: AtomicU64,
+    /// How far it is known what other relays wrote.
+    seen: Mutex<Seen>,
 }
 
 impl Space {
@@ -74,6 +78,7 @@ impl Space {
             live: Mutex::new(Live::new(end, metrics, clock)),
             holds: Mutex::default(),
             bytes: AtomicU64::new(loaded.bytes),
+            seen: Mutex::new(loaded.seen),
         })
     }
 
@@ -93,6 +98,7 @@ impl Space {
             live: Mutex::new(Live::new(end, Arc::default(), Clock::system())),
             holds: Mutex::default(),
             bytes: AtomicU64::new(0),
+            seen: Mutex::default(),
         })
     }
 
@@ -182,6 +188,41 @@ impl Space {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// How far it is known what other relays wrote.
+    pub(crate) fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is known so far now.
+    pub(crate) fn saw(&self, seen: Seen) {
+        let mut known = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Seen { record: known.record.max(seen.record), stream: known.stream.max(seen.stream) };
+    }
+
+    /// Puts records in force that another relay stored, up to this number. `set` is the one of this space.
+    pub(crate) fn take_in(&self, set: &mut RecordSet, records: Vec<Vec<u8>>, last: i64) -> Result<(), StoreError> {
+        let records = records.into_iter().map(Record::parse).collect::<Result<Vec<_>, _>>();
+        let records = records.map_err(|error| damaged(self.no, &error))?;
+        let (view, new) = set.take_in(records).map_err(|error| damaged(self.no, &error))?;
+        if !new.is_empty() {
+            self.put_in_force(Arc::new(view), &new, None);
+        }
+        self.saw(Seen { record: last, ..Seen::default() });
+        Ok(())
+    }
+
+    /// Whether a change is not known here.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    fn lacks(&self, change: &Change) -> bool {
+        let seen = self.seen();
+        change.seen.record > seen.record || change.seen.stream > seen.stream || change.next_pos > self.live().end().pos
+    }
+
+    /// Bytes that all relays together have stored.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Counts bytes that are durable and told to nobody.
     pub(crate) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -206,6 +247,8 @@ pub(crate) struct Accepted<'a> {
     pub(crate) view: Arc<View>,
     /// Streams that they cut, and where.
     pub(crate) lowered: Vec<(StreamId, u32)>,
+    /// What was known of the space when they were judged.
+    pub(crate) seen: Seen,
     /// The relay's clock (ms UTC).
     pub(crate) now_ms: u64,
 }
@@ -218,7 +261,7 @@ pub(crate) async fn store_records(
     in_force: Box<dyn FnOnce() + Send>,
 ) -> Result<Recorded, StoreError> {
     let (done, stored) = oneshot::channel();
-    let Accepted { records, view, lowered, now_ms } = accepted;
+    let Accepted { records, view, lowered, seen, now_ms } = accepted;
     let is_checkpoint = |record: &&Record| matches!(record.body(), Body::Checkpoint { .. });
     let checkpoints = records.iter().filter(is_checkpoint).map(Record::id).collect();
     let records = records.iter().map(|record| (record.id(), record.bytes().to_vec())).collect();
@@ -230,7 +273,7 @@ pub(crate) async fn store_records(
         // Who waits may be gone when the commit is done; the records are stored all the same.
         let _ = done.send(result);
     });
-    let job = RecordJob { target, records, doors, lowered, checkpoints, view, now_ms, reply };
+    let job = RecordJob { target, records, doors, lowered, checkpoints, view, seen, now_ms, reply };
     store.submit(Job::Records(job));
     stored.await.unwrap_or(Err(StoreError::Stopped))
 }
@@ -247,6 +290,8 @@ pub(crate) struct Spaces {
     metrics: Arc<Metrics>,
     clock: Clock,
     slots: Mutex<HashMap<SpaceId, Arc<Slot>>>,
+    /// Spaces that another relay wrote to, and that could not catch up yet, by number.
+    lagging: Arc<Mutex<HashMap<i64, Weak<Space>>>>,
 }
 
 /// The place of one space; its lock makes loading and creating happen once.
@@ -279,7 +324,7 @@ pub(crate) enum Created {
 
 impl Spaces {
     pub(crate) fn new(store: Arc<Store>, limits: Limits, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        Self { store, limits, metrics, clock, slots: Mutex::default() }
+        Self { store, limits, metrics, clock, slots: Mutex::default(), lagging: Arc::default() }
     }
 
     /// The space for a device that wants to connect. It is loaded only for one that may: loading checks every
@@ -345,11 +390,15 @@ impl Spaces {
             return Ok(Created::Full);
         }
         let target = RecordTarget::New(id, log_id);
-        let accepted = Accepted { records, view, lowered: Vec::new(), now_ms: self.clock.now_ms() };
-        store_records(&self.store, target, accepted, Box::new(|| ())).await?;
-        match self.load(&mut space, id).await? {
-            Some(created) => Ok(Created::New(created)),
-            None => Err(StoreError::Database),
+        let seen = Seen::default();
+        let accepted = Accepted { records, view, lowered: Vec::new(), seen, now_ms: self.clock.now_ms() };
+        let stored = store_records(&self.store, target, accepted, Box::new(|| ())).await;
+        match (stored, self.load(&mut space, id).await?) {
+            (Ok(_), Some(created)) => Ok(Created::New(created)),
+            // Another relay was faster.
+            (Err(_), Some(existing)) => Ok(Created::Existing(existing)),
+            (Ok(_), None) => Err(StoreError::Database),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -365,7 +414,42 @@ impl Spaces {
         let built = Arc::new(built.unwrap_or(Err(StoreError::Stopped))?);
         *space = Arc::downgrade(&built);
         self.metrics.spaces_loaded_total.increment();
+        if self.store.is_shared() {
+            // What another relay stored while it was loaded was told to nobody here.
+            self.catch_up(Arc::clone(&built));
+        }
         Ok(Some(built))
+    }
+
+    /// Catches up with what another relay has written to a space, if that is in memory and does not know it.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) async fn follow(&self, change: &Change) {
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(&change.space).cloned();
+        let Some(slot) = slot else { return };
+        let space = slot.space.lock().await.upgrade();
+        if let Some(space) = space.filter(|space| space.lacks(change)) {
+            self.catch_up(space);
+        }
+        self.forget_if_empty(change.space, slot);
+    }
+
+    /// Tries again with the spaces that could not catch up, e.g. because the database could not be reached.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn follow_again(&self) {
+        let lagging = std::mem::take(&mut *self.lagging.lock().unwrap_or_else(PoisonError::into_inner));
+        for (_, space) in lagging {
+            space.upgrade().into_iter().for_each(|space| self.catch_up(space));
+        }
+    }
+
+    fn catch_up(&self, space: Arc<Space>) {
+        let (lagging, kept) = (Arc::clone(&self.lagging), (space.no, Arc::downgrade(&space)));
+        let reply = Box::new(move |is_done: bool| {
+            if !is_done {
+                lagging.lock().unwrap_or_else(PoisonError::into_inner).insert(kept.0, kept.1);
+            }
+        });
+        self.store.submit(Job::Follow(FollowJob { space, reply }));
     }
 
     fn slot(&self, id: SpaceId) -> Arc<Slot> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::log::unsigned;
-use super::{DATABASE_FILE, open_for_reading, schema};
+use super::db::{Db, NONE};
+use super::{DATABASE_FILE, StoreError, open_for_reading, schema};
 
 /// Figures of a data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,6 +80,13 @@ pub enum AdminError {
         /// Why.
         source: std::io::Error,
     },
+    /// The database does not answer what was asked.
+    #[error("the database could not be read; the reason is in the log")]
+    Refused,
+    /// PostgreSQL cannot be used.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] super::PostgresError),
     /// SQLite failed.
     #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
@@ -138,36 +145,56 @@ fn check_backup(source: &Connection, file: &Path) -> Result<(), AdminError> {
 /// [`AdminError`].
 pub fn stats(data_dir: &Path) -> Result<Stats, AdminError> {
     let db = open(data_dir)?;
-    let number = |sql: &str| db.query_row(sql, [], |row| unsigned(row, 0));
     let path = data_dir.join(DATABASE_FILE);
     let database_bytes = std::fs::metadata(&path).map_err(|source| AdminError::Io { path, source })?.len();
-    let object_bytes = number("SELECT coalesce(sum(bytes), 0) FROM object_use")?;
+    let schema = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    figures(&Db::Sqlite(db), schema, database_bytes).map_err(|_| AdminError::Refused)
+}
+
+/// Figures of a PostgreSQL server; relays may go on serving meanwhile. To be called on a thread that may
+/// wait.
+///
+/// # Errors
+/// [`AdminError`].
+#[cfg(feature = "postgres")]
+pub fn server_stats(database: &crate::Database) -> Result<Stats, AdminError> {
+    let server = super::postgres::Server::new(database.url(), database.authority())?;
+    let db = Db::Postgres(server.connect()?);
+    let stats = || {
+        let schema = super::postgres::schema(&db)?;
+        let bytes = db.one("SELECT pg_database_size(current_database())", NONE, |row| row.unsigned(0))?;
+        figures(&db, schema, bytes)
+    };
+    stats().map_err(|_| AdminError::Refused)
+}
+
+fn figures(db: &Db, schema: i64, database_bytes: u64) -> Result<Stats, StoreError> {
+    let number = |sql: &'static str| db.one(sql, NONE, |row| row.unsigned(0));
+    let object_bytes = number("SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM object_use")?;
+    let sql = "SELECT no, envelopes, bytes, record_bytes,
+                      (SELECT CAST(coalesce(sum(objects), 0) AS BIGINT) FROM object_use WHERE space = no)
+               FROM space ORDER BY bytes DESC LIMIT 20";
+    let largest = db.all(sql, NONE, |row| {
+        Ok(SpaceStats {
+            no: row.unsigned(0)?,
+            envelopes: row.unsigned(1)?,
+            objects: row.unsigned(4)?,
+            bytes: row.unsigned(2)?,
+            record_bytes: row.unsigned(3)?,
+        })
+    })?;
+    let bytes = number("SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM space")?;
     Ok(Stats {
-        schema: db.pragma_query_value(None, "user_version", |row| row.get(0))?,
+        schema,
         database_bytes,
         spaces: number("SELECT count(*) FROM space")?,
         records: number("SELECT count(*) FROM record")?,
         streams: number("SELECT count(*) FROM stream")?,
-        envelopes: number("SELECT coalesce(sum(envelopes), 0) FROM space")?,
-        envelope_bytes: number("SELECT coalesce(sum(bytes), 0) FROM space")?.saturating_sub(object_bytes),
-        objects: number("SELECT coalesce(sum(objects), 0) FROM object_use")?,
+        envelopes: number("SELECT CAST(coalesce(sum(envelopes), 0) AS BIGINT) FROM space")?,
+        envelope_bytes: bytes.saturating_sub(object_bytes),
+        objects: number("SELECT CAST(coalesce(sum(objects), 0) AS BIGINT) FROM object_use")?,
         object_bytes,
-        largest: db
-            .prepare(
-                "SELECT no, envelopes, bytes, record_bytes,
-                        (SELECT coalesce(sum(objects), 0) FROM object_use WHERE space = no)
-                 FROM space ORDER BY bytes DESC LIMIT 20",
-            )?
-            .query_map([], |row| {
-                Ok(SpaceStats {
-                    no: unsigned(row, 0)?,
-                    envelopes: unsigned(row, 1)?,
-                    objects: unsigned(row, 4)?,
-                    bytes: unsigned(row, 2)?,
-                    record_bytes: unsigned(row, 3)?,
-                })
-            })?
-            .collect::<Result<_, _>>()?,
+        largest,
     })
 }
 

@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 
+use super::db::{Db, Row};
+use super::{Run, Sealed, StoreError, position_key};
 use lifeos_sync_protocol::frame::PushStatus;
 use lifeos_sync_protocol::ids::{EnvelopeId, Roll, SignPk, StreamId};
 use lifeos_sync_protocol::membership::StreamPoint;
-use rusqlite::{Connection, OptionalExtension, Row, types::FromSql};
-
-use super::{Run, Sealed, StoreError, position_key};
 
 /// Where a log ends, and what it holds. Written back to `space` once per commit.
 #[derive(Debug, Clone)]
@@ -36,6 +35,8 @@ pub(super) struct Log {
     /// When what was stored calls for a look at the space.
     pub(super) look_ms: Option<u64>,
     pub(super) dirty: bool,
+    /// Of what is remembered here, where other relays write too.
+    pub(super) version: i64,
 }
 
 /// Envelopes and objects, counted.
@@ -99,27 +100,27 @@ pub(super) enum Step {
 impl Log {
     /// Loads a log's end and checks that the log really ends there: a damaged write-ahead log can lose whole
     /// commits and still pass SQLite's own checks.
-    pub(super) fn load(db: &Connection, space_no: i64) -> Result<Self, StoreError> {
-        let mut log = db
-            .prepare_cached("SELECT next_pos, roll, bytes, envelopes, first_pos, first_roll FROM space WHERE no = ?1")?
-            .query_row([space_no], |row| {
-                Ok(Self {
-                    space_no,
-                    next_pos: unsigned(row, 0)?,
-                    roll: Roll(id::<16>(row, 1)?),
-                    bytes: unsigned(row, 2)?,
-                    envelopes: unsigned(row, 3)?,
-                    first_pos: unsigned(row, 4)?,
-                    first_roll: Roll(id::<16>(row, 5)?),
-                    objects: 0,
-                    used: HashMap::new(),
-                    streams: HashMap::new(),
-                    has_waiting: false,
-                    has_targets: false,
-                    look_ms: None,
-                    dirty: false,
-                })
-            })?;
+    pub(super) fn load(db: &Db, space_no: i64) -> Result<Self, StoreError> {
+        let sql = "SELECT next_pos, roll, bytes, envelopes, first_pos, first_roll FROM space WHERE no = ?1";
+        let mut log = db.one(sql, [space_no], |row| {
+            Ok(Self {
+                space_no,
+                next_pos: row.unsigned(0)?,
+                roll: Roll(row.id::<16>(1)?),
+                bytes: row.unsigned(2)?,
+                envelopes: row.unsigned(3)?,
+                first_pos: row.unsigned(4)?,
+                first_roll: Roll(row.id::<16>(5)?),
+                objects: 0,
+                used: HashMap::new(),
+                streams: HashMap::new(),
+                has_waiting: false,
+                has_targets: false,
+                look_ms: None,
+                dirty: false,
+                version: 0,
+            })
+        })?;
         check_end(db, space_no, log.next_pos, &log.roll)?;
         log.used = load_used(db, space_no)?;
         log.objects = log.used.values().map(|used| used.objects).sum();
@@ -174,7 +175,7 @@ impl Log {
     }
 
     /// The tip of a stream, if the stream is stored.
-    pub(super) fn tip(&mut self, db: &Connection, stream: &StreamId) -> Result<Option<Tip>, StoreError> {
+    pub(super) fn tip(&mut self, db: &Db, stream: &StreamId) -> Result<Option<Tip>, StoreError> {
         if let Some(tip) = self.streams.get(stream) {
             return Ok(Some(*tip));
         }
@@ -186,58 +187,49 @@ impl Log {
     }
 
     /// Writes the log's end and its streams' tips back.
-    pub(super) fn save(&mut self, db: &Connection) -> Result<(), StoreError> {
+    pub(super) fn save(&mut self, db: &Db) -> Result<(), StoreError> {
         if let Some(look_ms) = self.look_ms.take() {
-            db.prepare_cached("UPDATE space SET look_ms = min(coalesce(look_ms, ?2), ?2) WHERE no = ?1")?
-                .execute((self.space_no, signed(look_ms)))?;
+            let sql = "UPDATE space SET look_ms = CASE WHEN look_ms < ?2 THEN look_ms ELSE ?2 END WHERE no = ?1";
+            db.execute(sql, (self.space_no, signed(look_ms)))?;
         }
         if !self.dirty {
             return Ok(());
         }
-        db.prepare_cached("UPDATE space SET next_pos = ?2, roll = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1")?
-            .execute((
-                self.space_no,
-                signed(self.next_pos),
-                self.roll.as_ref(),
-                signed(self.bytes),
-                signed(self.envelopes),
-            ))?;
-        let mut update =
-            db.prepare_cached("UPDATE stream SET tip_seq = ?2, tip_id = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1")?;
-        for tip in self.streams.values_mut().filter(|tip| tip.dirty) {
-            let Used { bytes, envelopes, .. } = tip.used;
-            update.execute((tip.no, tip.seq, tip.id.as_ref(), signed(bytes), signed(envelopes)))?;
-            tip.dirty = false;
-        }
+        let end = (signed(self.next_pos), self.roll.as_ref(), signed(self.bytes), signed(self.envelopes));
+        db.execute(
+            "UPDATE space SET next_pos = ?2, roll = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1",
+            (self.space_no, end.0, end.1, end.2, end.3),
+        )?;
+        db.execute_each(
+            "UPDATE stream SET tip_seq = ?2, tip_id = ?3, bytes = ?4, envelopes = ?5 WHERE no = ?1",
+            self.streams.values().filter(|tip| tip.dirty).map(|tip| {
+                let Used { bytes, envelopes, .. } = tip.used;
+                (tip.no, tip.seq, tip.id.as_ref(), signed(bytes), signed(envelopes))
+            }),
+        )?;
+        self.streams.values_mut().for_each(|tip| tip.dirty = false);
         self.dirty = false;
         Ok(())
     }
 }
 
 /// What each device's streams and objects take.
-fn load_used(db: &Connection, space_no: i64) -> rusqlite::Result<HashMap<SignPk, Used>> {
+fn load_used(db: &Db, space_no: i64) -> Result<HashMap<SignPk, Used>, StoreError> {
     let mut used: HashMap<SignPk, Used> = HashMap::new();
-    let mut query = db.prepare_cached(
-        "SELECT device, sum(bytes), sum(envelopes), 0 FROM stream WHERE space = ?1 GROUP BY device
-         UNION ALL SELECT device, bytes, 0, objects FROM object_use WHERE space = ?1",
-    )?;
-    let mut rows = query.query([space_no])?;
-    while let Some(row) = rows.next()? {
-        let more = Used { bytes: unsigned(row, 1)?, envelopes: unsigned(row, 2)?, objects: unsigned(row, 3)? };
-        let device = used.entry(SignPk(id::<32>(row, 0)?)).or_default();
+    let sql = "SELECT device, CAST(sum(bytes) AS BIGINT), CAST(sum(envelopes) AS BIGINT), 0 FROM stream
+               WHERE space = ?1 GROUP BY device
+               UNION ALL SELECT device, bytes, 0, objects FROM object_use WHERE space = ?1";
+    db.each(sql, [space_no], |row| {
+        let more = Used { bytes: row.unsigned(1)?, envelopes: row.unsigned(2)?, objects: row.unsigned(3)? };
+        let device = used.entry(SignPk(row.id::<32>(0)?)).or_default();
         *device = device.with(more);
-    }
+        Ok(true)
+    })?;
     Ok(used)
 }
 
 /// Decides about one envelope of a run from its stream's tip.
-pub(super) fn step(
-    db: &Connection,
-    space_no: i64,
-    tip: Option<Tip>,
-    run: &Run,
-    envelope: &Sealed,
-) -> Result<Step, StoreError> {
+pub(super) fn step(db: &Db, space_no: i64, tip: Option<Tip>, run: &Run, envelope: &Sealed) -> Result<Step, StoreError> {
     let Sealed { seq, prev, id, .. } = envelope;
     let Some(tip) = tip else {
         let begins = run.begins.map_or(0, |floor| floor.seq);
@@ -274,27 +266,23 @@ fn below(tip: &Tip, run: &Run) -> Step {
 }
 
 /// The tip of a stream as the database has it.
-pub(super) fn load_tip(db: &Connection, space_no: i64, stream: &StreamId) -> rusqlite::Result<Option<Tip>> {
-    db.prepare_cached(
-        "SELECT no, tip_seq, tip_id, bytes, envelopes, floor, floor_id FROM stream WHERE space = ?1 AND id = ?2",
-    )?
-    .query_row((space_no, stream.as_ref()), |row| {
+pub(super) fn load_tip(db: &Db, space_no: i64, stream: &StreamId) -> Result<Option<Tip>, StoreError> {
+    let sql = "SELECT no, tip_seq, tip_id, bytes, envelopes, floor, floor_id FROM stream WHERE space = ?1 AND id = ?2";
+    db.first(sql, (space_no, stream.as_ref()), |row| {
         let floor = match row.get(5)? {
             0 => StreamPoint::START,
-            seq => StreamPoint { seq, id: EnvelopeId(id::<32>(row, 6)?) },
+            seq => StreamPoint { seq, id: EnvelopeId(row.id::<32>(6)?) },
         };
-        let used = Used { bytes: unsigned(row, 3)?, envelopes: unsigned(row, 4)?, objects: 0 };
-        Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(id::<32>(row, 2)?), floor, used, dirty: false })
+        let used = Used { bytes: row.unsigned(3)?, envelopes: row.unsigned(4)?, objects: 0 };
+        Ok(Tip { no: row.get(0)?, seq: row.get(1)?, id: EnvelopeId(row.id::<32>(2)?), floor, used, dirty: false })
     })
-    .optional()
 }
 
-fn stored_at(db: &Connection, space_no: i64, stream_no: i64, seq: u32) -> rusqlite::Result<Option<(u64, EnvelopeId)>> {
+fn stored_at(db: &Db, space_no: i64, stream_no: i64, seq: u32) -> Result<Option<(u64, EnvelopeId)>, StoreError> {
     let Some(run) = run_of(db, stream_no, seq)? else { return Ok(None) };
     let pos = run.pos + u64::from(seq - run.seq);
-    db.prepare_cached("SELECT id FROM envelope WHERE key = ?1")?
-        .query_row([position_key(space_no, pos)], |row| Ok((pos, EnvelopeId(self::id::<32>(row, 0)?))))
-        .optional()
+    let key = [position_key(space_no, pos)];
+    db.first("SELECT id FROM envelope WHERE key = ?1", key, |row| Ok((pos, EnvelopeId(row.id::<32>(0)?))))
 }
 
 /// Envelopes of one stream that lie side by side in the log, the last one at a verified end.
@@ -307,33 +295,33 @@ pub(super) struct StoredRun {
     pub(super) count: u32,
 }
 
+impl StoredRun {
+    /// From the columns `seq`, `pos`, `count`.
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self { seq: row.get(0)?, pos: row.unsigned(1)?, count: row.get(2)? })
+    }
+}
+
 /// The run that holds an envelope.
-pub(super) fn run_of(db: &Connection, stream_no: i64, seq: u32) -> rusqlite::Result<Option<StoredRun>> {
-    let run = db
-        .prepare_cached("SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1")?
-        .query_row((stream_no, seq), |row| {
-            Ok(StoredRun { seq: row.get(0)?, pos: unsigned(row, 1)?, count: row.get(2)? })
-        })
-        .optional()?;
+pub(super) fn run_of(db: &Db, stream_no: i64, seq: u32) -> Result<Option<StoredRun>, StoreError> {
+    let sql = "SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
+    let run = db.first(sql, (stream_no, seq), StoredRun::read)?;
     Ok(run.filter(|run| seq - run.seq < run.count))
 }
 
 /// Where a log begins to be without holes, and its rolling hash there.
-pub(super) fn first(db: &Connection, space_no: i64) -> rusqlite::Result<(u64, Roll)> {
-    db.prepare_cached("SELECT first_pos, first_roll FROM space WHERE no = ?1")?
-        .query_row([space_no], |row| Ok((unsigned(row, 0)?, Roll(id::<16>(row, 1)?))))
+pub(super) fn first(db: &Db, space_no: i64) -> Result<(u64, Roll), StoreError> {
+    let sql = "SELECT first_pos, first_roll FROM space WHERE no = ?1";
+    db.one(sql, [space_no], |row| Ok((row.unsigned(0)?, Roll(row.id::<16>(1)?))))
 }
 
 /// Compares where a space says its log ends with the log itself.
-pub(super) fn check_end(db: &Connection, space_no: i64, next_pos: u64, roll: &Roll) -> Result<(), StoreError> {
+pub(super) fn check_end(db: &Db, space_no: i64, next_pos: u64, roll: &Roll) -> Result<(), StoreError> {
     let (first_pos, first_roll) = first(db, space_no)?;
-    let last = db
-        .prepare_cached("SELECT key, roll FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT 1")?
-        .query_row((position_key(space_no, first_pos), position_key(space_no + 1, 0)), |row| {
-            Ok((super::position_of(row.get(0)?), Roll(id::<16>(row, 1)?)))
-        })
-        .optional()?
-        .unwrap_or((first_pos - 1, first_roll));
+    let sql = "SELECT key, roll FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT 1";
+    let range = (position_key(space_no, first_pos), position_key(space_no + 1, 0));
+    let last = db.first(sql, range, |row| Ok((super::position_of(row.get(0)?), Roll(row.id::<16>(1)?))))?;
+    let last = last.unwrap_or((first_pos - 1, first_roll));
     if last == (next_pos - 1, *roll) {
         return Ok(());
     }
@@ -341,26 +329,7 @@ pub(super) fn check_end(db: &Connection, space_no: i64, next_pos: u64, roll: &Ro
     Err(StoreError::Corrupt)
 }
 
-/// Reads a fixed-size id; anything else in the column is damage.
-pub(super) fn id<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; N]> {
-    let value = row.get_ref(column)?;
-    let bytes = value.as_blob().map_err(rusqlite::Error::from)?;
-    bytes.try_into().map_err(|_| {
-        rusqlite::Error::FromSqlConversionFailure(
-            column,
-            rusqlite::types::Type::Blob,
-            "an id has the wrong length".into(),
-        )
-    })
-}
-
-/// Reads a number that is never negative.
-pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let value = i64::column_result(row.get_ref(column)?)?;
-    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
-}
-
-/// SQLite's integers are signed; none of ours comes near the sign.
+/// Integers of databases are signed; none of ours comes near the sign.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

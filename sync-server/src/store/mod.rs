@@ -1,12 +1,18 @@
-//! The relay's storage: one SQLite database in WAL mode, one writer thread, a few readers.
+//! The relay's storage: one SQLite database in WAL mode with one writer thread, or a PostgreSQL server with some, and a
+//! few readers.
 //!
-//! Only the writer thread decides what a pushed envelope becomes, so pushes to one stream cannot race. It
+//! Only the writer thread of a space decides what a pushed envelope becomes, so pushes to one stream cannot race. It
 //! commits everything that waits in one transaction (group commit), and only then are acknowledgements and
-//! notifications sent.
+//! notifications sent. Between relays that share a server the rows of the spaces do the same.
 
 mod admin;
+mod db;
+mod follow;
+mod job;
 mod log;
 mod object;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod prune;
 mod reader;
 mod schema;
@@ -18,13 +24,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::Notify;
 
+#[cfg(feature = "postgres")]
+pub use admin::server_stats;
 pub use admin::{AdminError, SpaceStats, Stats, backup, stats};
+pub(crate) use follow::Change;
+pub(crate) use job::{Door, Doors, FollowJob, Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed};
 pub(crate) use object::Object;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresError;
 pub(crate) use prune::{Gone, Progress, TendJob, Tended, Work};
 pub(crate) use reader::{LoadedSpace, Page, PageBounds, Readers};
 pub(crate) use wakeup::{DueWakeup, WakeupJob, WakeupWork, Waking};
-pub(crate) use writer::{Door, Doors, Job, PushJob, Receipt, RecordJob, RecordTarget, Recorded, Run, Sealed, Writer};
+pub(crate) use writer::Writer;
+
+use db::Db;
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -74,6 +89,10 @@ pub enum OpenError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// PostgreSQL cannot be used.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] postgres::PostgresError),
 }
 
 /// Storage did not do what it was asked to.
@@ -115,10 +134,48 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// How far the records and streams of a space are known: the numbers of the newest. Of no use where nobody else writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seen {
+    pub(crate) record: i64,
+    pub(crate) stream: i64,
+}
+
+/// What connections are made to.
+pub(crate) enum Engine {
+    /// The file of a folder.
+    Folder(PathBuf),
+    /// A server.
+    #[cfg(feature = "postgres")]
+    Server(postgres::Server),
+}
+
+impl Engine {
+    fn reader(&self, metrics: &Arc<Metrics>) -> Result<Db, StoreError> {
+        match self {
+            Self::Folder(path) => {
+                let mut db = open_for_reading(path)?;
+                count_steps(&mut db, metrics)?;
+                Ok(Db::Sqlite(db))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Server(server) => server.connect().map(Db::Postgres).map_err(|error| {
+                tracing::error!(%error, "cannot read from PostgreSQL");
+                StoreError::Unavailable
+            }),
+        }
+    }
+}
+
 /// The database of a running relay.
 pub(crate) struct Store {
-    writer: Writer,
+    /// A space is written by one of them, always the same.
+    writers: Vec<Writer>,
     readers: Arc<Readers>,
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    written: Arc<Notify>,
+    #[cfg(feature = "postgres")]
+    server: Option<postgres::Server>,
 }
 
 impl Store {
@@ -128,14 +185,66 @@ impl Store {
         let path = data_dir.join(DATABASE_FILE);
         let mut db = open_for_writing(&path)?;
         count_steps(&mut db, &metrics).map_err(|source| OpenError::Database { path: path.clone(), source })?;
-        let readers = Arc::new(Readers::new(path, limits.readers, Arc::clone(&metrics)));
-        let writer = Writer::start(db, lock, limits, metrics);
-        Ok(Self { writer, readers })
+        let readers = Arc::new(Readers::new(Engine::Folder(path), limits.readers, Arc::clone(&metrics)));
+        let written = Arc::new(Notify::new());
+        let writer = Writer::start(Db::Sqlite(db), Some(lock), limits, metrics, Arc::clone(&written));
+        Ok(Self {
+            writers: vec![writer],
+            readers,
+            written,
+            #[cfg(feature = "postgres")]
+            server: None,
+        })
     }
 
-    /// Hands a job to the writer thread.
+    /// Connects to a server, brings its schema up to date and starts the writer threads. Waits for the server: to be
+    /// called where that may be.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn connect(
+        server: postgres::Server,
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        relay: &lifeos_sync_protocol::ids::SignPk,
+    ) -> Result<Self, OpenError> {
+        postgres::prepare(server.connect()?, relay)?;
+        let readers = Arc::new(Readers::new(Engine::Server(server.clone()), limits.readers, Arc::clone(&metrics)));
+        let written = Arc::new(Notify::new());
+        let start = |_| {
+            let db = Db::Postgres(server.session());
+            Writer::start(db, None, limits, Arc::clone(&metrics), Arc::clone(&written))
+        };
+        let writers = (0..limits.server_writers.max(1)).map(start).collect();
+        Ok(Self { writers, readers, written, server: Some(server) })
+    }
+
+    /// The server that other relays use too.
+    #[cfg(feature = "postgres")]
+    pub(crate) const fn server(&self) -> Option<&postgres::Server> {
+        self.server.as_ref()
+    }
+
+    /// Whether other relays write here too.
+    pub(crate) const fn is_shared(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        return self.server.is_some();
+        #[cfg(not(feature = "postgres"))]
+        false
+    }
+
+    /// Told of commits that other relays do not know of.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) const fn written(&self) -> &Arc<Notify> {
+        &self.written
+    }
+
+    /// Hands a job to the writer thread of its space.
     pub(crate) fn submit(&self, job: Job) {
-        self.writer.submit(job);
+        let count = self.writers.len() as u64;
+        let index = job.space_no().unwrap_or(0).unsigned_abs().checked_rem(count).unwrap_or(0);
+        match usize::try_from(index).ok().and_then(|index| self.writers.get(index)) {
+            Some(writer) => writer.submit(job),
+            None => job.refuse(StoreError::Stopped),
+        }
     }
 
     /// Hands a step in looking after a space to the writer thread.
@@ -145,7 +254,7 @@ impl Store {
 
     /// Whether the writer thread is there.
     pub(crate) fn is_writing(&self) -> bool {
-        self.writer.is_running()
+        self.writers.iter().all(Writer::is_running)
     }
 
     /// Reads.
@@ -155,7 +264,7 @@ impl Store {
 
     /// Stops the writer thread after the commit it is in; jobs that still wait are answered with an error.
     pub(crate) fn stop(&self) {
-        self.writer.stop();
+        self.writers.iter().for_each(Writer::stop);
     }
 }
 

@@ -2,16 +2,15 @@
 
 use std::collections::HashSet;
 
-use lifeos_sync_protocol::envelope::Kind;
-use lifeos_sync_protocol::frame::{PageBuilder, PushResult, PushStatus};
-use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
-use rusqlite::{Connection, OptionalExtension};
-
-use super::log::{Log, Used, id, signed, unsigned};
+use super::db::Db;
+use super::log::{Log, Used, signed};
 use super::reader::PageBounds;
 use super::{PushJob, StoreError};
 use crate::limits::{Limits, UNNAMED_MS};
 use crate::space::View;
+use lifeos_sync_protocol::envelope::Kind;
+use lifeos_sync_protocol::frame::{PageBuilder, PushResult, PushStatus};
+use lifeos_sync_protocol::ids::{EnvelopeId, SignPk};
 
 /// How old the word that an object is needed may become before it is written down anew.
 const REFRESH_MS: u64 = 24 * 60 * 60 * 1000;
@@ -30,7 +29,7 @@ pub(crate) struct Object {
 
 /// Stores the objects of a job that are new and fit; answers what they take.
 pub(super) fn store(
-    db: &Connection,
+    db: &Db,
     log: &mut Log,
     job: &mut PushJob,
     limits: &Limits,
@@ -61,14 +60,12 @@ pub(super) fn store(
 }
 
 /// Whether an object is here; if so, somebody needs it still.
-fn is_held(db: &Connection, space_no: i64, object: &Object, now_ms: u64) -> Result<bool, StoreError> {
-    let held = db
-        .prepare_cached("SELECT no, since_ms FROM object WHERE space = ?1 AND id = ?2")?
-        .query_row((space_no, object.id.as_ref()), |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?)))
-        .optional()?;
+fn is_held(db: &Db, space_no: i64, object: &Object, now_ms: u64) -> Result<bool, StoreError> {
+    let sql = "SELECT no, since_ms FROM object WHERE space = ?1 AND id = ?2";
+    let held = db.first(sql, (space_no, object.id.as_ref()), |row| Ok((row.get::<i64>(0)?, row.unsigned(1)?)))?;
     let Some((no, since_ms)) = held else { return Ok(false) };
     if since_ms.saturating_add(REFRESH_MS) <= now_ms {
-        db.prepare_cached("UPDATE object SET since_ms = ?2 WHERE no = ?1")?.execute((no, signed(now_ms)))?;
+        db.execute("UPDATE object SET since_ms = ?2 WHERE no = ?1", (no, signed(now_ms)))?;
     }
     Ok(true)
 }
@@ -89,28 +86,15 @@ fn fits(log: &Log, view: &View, pusher: &SignPk, kind: Kind, more: Used, limits:
         )
 }
 
-fn insert(
-    db: &Connection,
-    log: &mut Log,
-    object: &Object,
-    pusher: &SignPk,
-    now_ms: u64,
-    more: Used,
-) -> Result<(), StoreError> {
+fn insert(db: &Db, log: &mut Log, object: &Object, pusher: &SignPk, now_ms: u64, more: Used) -> Result<(), StoreError> {
     let sql = "INSERT INTO object (space, id, kind, device, since_ms, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    db.prepare_cached(sql)?.execute((
-        log.space_no,
-        object.id.as_ref(),
-        object.kind as u8,
-        pusher.as_ref(),
-        signed(now_ms),
-        &object.bytes,
-    ))?;
-    db.prepare_cached(
-        "INSERT INTO object_use (space, device, bytes, objects) VALUES (?1, ?2, ?3, 1)
-         ON CONFLICT (space, device) DO UPDATE SET bytes = bytes + excluded.bytes, objects = objects + 1",
-    )?
-    .execute((log.space_no, pusher.as_ref(), signed(more.bytes)))?;
+    let (id, kind) = (object.id.as_ref(), object.kind as u8);
+    db.execute(sql, (log.space_no, id, kind, pusher.as_ref(), signed(now_ms), &object.bytes))?;
+    db.execute(
+        "INSERT INTO object_use (space, device, bytes, objects) VALUES (?1, ?2, ?3, 1) ON CONFLICT (space, device)
+         DO UPDATE SET bytes = object_use.bytes + excluded.bytes, objects = object_use.objects + 1",
+        (log.space_no, pusher.as_ref(), signed(more.bytes)),
+    )?;
     log.book_object(pusher, more);
     Ok(())
 }
@@ -118,27 +102,26 @@ fn insert(
 /// The next of the named objects that are here, as far as they fit one page (the first in any case), and how many of
 /// the ids that has dealt with.
 pub(super) fn read(
-    db: &Connection,
+    db: &Db,
     space_no: i64,
     ids: &[EnvelopeId],
     bounds: PageBounds,
 ) -> Result<(PageBuilder, usize), StoreError> {
-    let mut find = db.prepare_cached("SELECT no, length(bytes) FROM object WHERE space = ?1 AND id = ?2")?;
-    let mut take = db.prepare_cached("SELECT bytes FROM object WHERE no = ?1")?;
+    let find = "SELECT no, length(bytes) FROM object WHERE space = ?1 AND id = ?2";
+    let take = "SELECT bytes FROM object WHERE no = ?1";
     let mut page: Option<PageBuilder> = None;
     for (done, id) in ids.iter().enumerate() {
-        let found =
-            find.query_row((space_no, id.as_ref()), |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?))).optional()?;
+        let found = db.first(find, (space_no, id.as_ref()), |row| Ok((row.get::<i64>(0)?, row.unsigned(1)?)))?;
         let Some((no, bytes)) = found else { continue };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if page.as_ref().is_some_and(|page| !bounds.has_room(page, bytes)) {
             return Ok((page.unwrap_or_else(|| PageBuilder::with_room(0)), done));
         }
         let page = page.get_or_insert_with(|| PageBuilder::with_room(bytes));
-        let mut rows = take.query([no])?;
-        if let Some(row) = rows.next()? {
-            page.push(0, row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
-        }
+        db.each(take, [no], |row| {
+            page.push(0, row.blob(0)?);
+            Ok(false)
+        })?;
     }
     Ok((page.unwrap_or_else(|| PageBuilder::with_room(0)), ids.len()))
 }
@@ -154,27 +137,25 @@ pub(crate) struct Unnamed {
 
 /// Looks for objects that are not `named` and were last brought at or before these times: chunks, blob parts.
 pub(super) fn unnamed(
-    db: &Connection,
+    db: &Db,
     space_no: i64,
     named: &HashSet<EnvelopeId>,
     (chunks_ms, parts_ms): (u64, u64),
     count: usize,
 ) -> Result<Unnamed, StoreError> {
     let mut found = Unnamed::default();
-    let mut query =
-        db.prepare_cached("SELECT id FROM object WHERE space = ?1 AND kind = ?2 AND since_ms <= ?3 ORDER BY since_ms")?;
+    let sql = "SELECT id FROM object WHERE space = ?1 AND kind = ?2 AND since_ms <= ?3 ORDER BY since_ms";
     for (kind, before_ms) in [(Kind::Chunk, chunks_ms), (Kind::BlobPart, parts_ms)] {
-        let mut rows = query.query((space_no, kind as u8, signed(before_ms)))?;
-        while let Some(row) = rows.next()? {
-            let id = EnvelopeId(id::<32>(row, 0)?);
-            if found.objects.len() < count && !named.contains(&id) {
+        db.each(sql, (space_no, kind as u8, signed(before_ms)), |row| {
+            let (id, has_room) = (EnvelopeId(row.id::<32>(0)?), found.objects.len() < count);
+            if has_room && !named.contains(&id) {
                 found.objects.push(id);
             }
-        }
+            Ok(has_room)
+        })?;
     }
-    found.next_since_ms = db
-        .prepare_cached("SELECT min(since_ms) FROM object WHERE space = ?1 AND kind = ?2 AND since_ms > ?3")?
-        .query_row((space_no, Kind::Chunk as u8, signed(chunks_ms)), |row| row.get::<_, Option<i64>>(0))?
-        .and_then(|since_ms| u64::try_from(since_ms).ok());
+    let sql = "SELECT min(since_ms) FROM object WHERE space = ?1 AND kind = ?2 AND since_ms > ?3";
+    let next = db.one(sql, (space_no, Kind::Chunk as u8, signed(chunks_ms)), |row| row.get::<Option<i64>>(0))?;
+    found.next_since_ms = next.and_then(|since_ms| u64::try_from(since_ms).ok());
     Ok(found)
 }

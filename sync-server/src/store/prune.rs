@@ -12,15 +12,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::db::Db;
+use super::log::{Log, StoredRun, Tip, Used, run_of, signed};
+use super::{StoreError, position_key, position_of};
+use crate::space::{Settled, Space, View};
 use lifeos_sync_protocol::envelope::Kind;
 use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, Roll, SignPk, StreamId};
 use lifeos_sync_protocol::membership::StreamPoint;
 use lifeos_sync_protocol::record::{Body, Floor, Record};
-use rusqlite::{Connection, OptionalExtension};
-
-use super::log::{Log, StoredRun, Tip, Used, id, run_of, signed, unsigned};
-use super::{StoreError, position_key, position_of};
-use crate::space::{Settled, Space, View};
 
 /// Envelopes that one transaction deletes.
 const SWEEP_ENVELOPES: usize = 1_024;
@@ -31,7 +30,7 @@ const SWEEP_RUNS: usize = 256;
 /// Pages that one transaction gives back to the file system.
 const SHRINK_PAGES: u32 = 1_024;
 /// Free pages that are left in the file, because the next pushes take them.
-const FREE_PAGES: u64 = 64;
+const FREE_PAGES: i64 = 64;
 
 /// A step in looking after a space.
 pub(crate) struct TendJob {
@@ -121,11 +120,11 @@ const fn done(done: bool) -> Tended {
 }
 
 /// Does one step.
-pub(super) fn tend(db: &Connection, log: &mut Log, job: &TendJob) -> Result<Tended, StoreError> {
+pub(super) fn tend(db: &Db, log: &mut Log, job: &TendJob) -> Result<Tended, StoreError> {
     let no = log.space_no;
     match &job.work {
         Work::Begin { again_ms } => {
-            db.prepare_cached("UPDATE space SET look_ms = ?2 WHERE no = ?1")?.execute((no, signed(*again_ms)))?;
+            db.execute("UPDATE space SET look_ms = ?2 WHERE no = ?1", (no, signed(*again_ms)))?;
             Ok(done(true))
         }
         Work::Wait { checkpoint } => wait(db, no, &job.space.view(), checkpoint, job.now_ms).map(done),
@@ -147,7 +146,7 @@ pub(super) fn tend(db: &Connection, log: &mut Log, job: &TendJob) -> Result<Tend
         }
         Work::End { again_ms, next_ms } => {
             let end = "UPDATE space SET look_ms = ?3 WHERE no = ?1 AND look_ms = ?2";
-            db.prepare_cached(end)?.execute((no, signed(*again_ms), next_ms.map(signed)))?;
+            db.execute(end, (no, signed(*again_ms), next_ms.map(signed)))?;
             log.has_waiting = has_waiting(db, no)?;
             Ok(done(true))
         }
@@ -155,18 +154,17 @@ pub(super) fn tend(db: &Connection, log: &mut Log, job: &TendJob) -> Result<Tend
     }
 }
 
-fn wait(db: &Connection, space_no: i64, view: &View, checkpoint: &RecordId, now_ms: u64) -> Result<bool, StoreError> {
+fn wait(db: &Db, space_no: i64, view: &View, checkpoint: &RecordId, now_ms: u64) -> Result<bool, StoreError> {
     let since = view.stands(checkpoint).then_some(signed(now_ms));
-    let changed = db
-        .prepare_cached("UPDATE checkpoint SET since_ms = ?3 WHERE space = ?1 AND id = ?2 AND effective_ms IS NULL")?
-        .execute((space_no, checkpoint.as_ref(), since))?;
+    let sql = "UPDATE checkpoint SET since_ms = ?3 WHERE space = ?1 AND id = ?2 AND effective_ms IS NULL";
+    let changed = db.execute(sql, (space_no, checkpoint.as_ref(), since))?;
     Ok(changed > 0 && since.is_some())
 }
 
-fn has_waited(db: &Connection, space_no: i64, checkpoint: &RecordId, since_ms: u64) -> Result<bool, StoreError> {
+fn has_waited(db: &Db, space_no: i64, checkpoint: &RecordId, since_ms: u64) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM checkpoint
                WHERE space = ?1 AND id = ?2 AND since_ms <= ?3 AND effective_ms IS NULL AND is_superseded = 0";
-    Ok(db.prepare_cached(sql)?.exists((space_no, checkpoint.as_ref(), signed(since_ms)))?)
+    db.exists(sql, (space_no, checkpoint.as_ref(), signed(since_ms)))
 }
 
 /// Where a stream's floor goes, and where in the log that is.
@@ -178,13 +176,7 @@ struct Raised {
 }
 
 /// Raises the floors; nothing happens if an envelope of the cut is not here as the checkpoint names it.
-fn effect(
-    db: &Connection,
-    log: &mut Log,
-    checkpoint: &Record,
-    previous: &[RecordId],
-    now_ms: u64,
-) -> Result<bool, StoreError> {
+fn effect(db: &Db, log: &mut Log, checkpoint: &Record, previous: &[RecordId], now_ms: u64) -> Result<bool, StoreError> {
     let Body::Checkpoint { cut, .. } = checkpoint.body() else { return Ok(false) };
     let mut raised = Vec::new();
     for floor in cut {
@@ -194,28 +186,26 @@ fn effect(
             Place::Elsewhere => return Ok(false),
         }
     }
-    let mut set = db.prepare_cached("UPDATE stream SET floor = ?3, floor_id = ?4 WHERE space = ?1 AND id = ?2")?;
+    let set = "UPDATE stream SET floor = ?3, floor_id = ?4 WHERE space = ?1 AND id = ?2";
     for Raised { stream, floor, pos, roll } in raised {
-        set.execute((log.space_no, stream.as_ref(), floor.seq, floor.id.as_ref()))?;
+        db.execute(set, (log.space_no, stream.as_ref(), floor.seq, floor.id.as_ref()))?;
         log.raise(&stream, StreamPoint { seq: floor.seq, id: floor.id });
         if pos >= log.first_pos {
             (log.first_pos, log.first_roll) = (pos + 1, roll);
         }
     }
-    db.prepare_cached("UPDATE space SET first_pos = ?2, first_roll = ?3 WHERE no = ?1")?.execute((
-        log.space_no,
-        signed(log.first_pos),
-        log.first_roll.as_ref(),
-    ))?;
-    db.prepare_cached("UPDATE checkpoint SET effective_ms = ?3 WHERE space = ?1 AND id = ?2")?.execute((
-        log.space_no,
-        checkpoint.id().as_ref(),
-        signed(now_ms),
-    ))?;
-    let mut supersede = db.prepare_cached("UPDATE checkpoint SET is_superseded = 1 WHERE space = ?1 AND id = ?2")?;
-    for id in previous {
-        supersede.execute((log.space_no, id.as_ref()))?;
-    }
+    db.execute(
+        "UPDATE space SET first_pos = ?2, first_roll = ?3 WHERE no = ?1",
+        (log.space_no, signed(log.first_pos), log.first_roll.as_ref()),
+    )?;
+    db.execute(
+        "UPDATE checkpoint SET effective_ms = ?3 WHERE space = ?1 AND id = ?2",
+        (log.space_no, checkpoint.id().as_ref(), signed(now_ms)),
+    )?;
+    db.execute_each(
+        "UPDATE checkpoint SET is_superseded = 1 WHERE space = ?1 AND id = ?2",
+        previous.iter().map(|id| (log.space_no, id.as_ref())),
+    )?;
     Ok(true)
 }
 
@@ -228,13 +218,13 @@ enum Place {
     Elsewhere,
 }
 
-fn look_up(db: &Connection, log: &mut Log, floor: &Floor) -> Result<Place, StoreError> {
+fn look_up(db: &Db, log: &mut Log, floor: &Floor) -> Result<Place, StoreError> {
     // Nothing of the stream is here, so nothing of it is to be deleted: the checkpoint was complete without it.
     let Some(tip) = log.tip(db, &floor.stream)? else { return Ok(Place::Below) };
     find(db, log.space_no, &tip, floor)
 }
 
-fn find(db: &Connection, space_no: i64, tip: &Tip, floor: &Floor) -> Result<Place, StoreError> {
+fn find(db: &Db, space_no: i64, tip: &Tip, floor: &Floor) -> Result<Place, StoreError> {
     if floor.seq < tip.floor.seq || (floor.seq == tip.floor.seq && floor.id == tip.floor.id) {
         return Ok(Place::Below);
     }
@@ -242,10 +232,9 @@ fn find(db: &Connection, space_no: i64, tip: &Tip, floor: &Floor) -> Result<Plac
         return Ok(Place::Elsewhere);
     };
     let pos = run.pos + u64::from(floor.seq - run.seq);
-    let row = db
-        .prepare_cached("SELECT id, roll FROM envelope WHERE key = ?1")?
-        .query_row([position_key(space_no, pos)], |row| Ok((EnvelopeId(id::<32>(row, 0)?), Roll(id::<16>(row, 1)?))))
-        .optional()?;
+    let row = db.first("SELECT id, roll FROM envelope WHERE key = ?1", [position_key(space_no, pos)], |row| {
+        Ok((EnvelopeId(row.id::<32>(0)?), Roll(row.id::<16>(1)?)))
+    })?;
     Ok(match row {
         Some((found, roll)) if found == floor.id => {
             Place::Here(Raised { stream: floor.stream, floor: *floor, pos, roll })
@@ -257,15 +246,15 @@ fn find(db: &Connection, space_no: i64, tip: &Tip, floor: &Floor) -> Result<Plac
 /// Whether all chunks of a checkpoint are here, and of each floor the envelope or a higher floor. A stream that ended
 /// before an earlier checkpoint never comes to a relay that is new since: its floor is `settled`, and holds up nothing.
 pub(super) fn is_complete(
-    db: &Connection,
+    db: &Db,
     space_no: i64,
     checkpoint: &Record,
     settled: &HashSet<Settled>,
 ) -> Result<bool, StoreError> {
     let Body::Checkpoint { cut, chunks, .. } = checkpoint.body() else { return Ok(false) };
-    let mut held = db.prepare_cached("SELECT 1 FROM object WHERE space = ?1 AND id = ?2 AND kind = ?3")?;
+    let held = "SELECT 1 FROM object WHERE space = ?1 AND id = ?2 AND kind = ?3";
     for chunk in chunks {
-        if !held.exists((space_no, chunk.as_ref(), Kind::Chunk as u8))? {
+        if !db.exists(held, (space_no, chunk.as_ref(), Kind::Chunk as u8))? {
             return Ok(false);
         }
     }
@@ -290,25 +279,22 @@ struct Doomed {
     floor: u32,
 }
 
-fn doomed(db: &Connection, space_no: i64) -> Result<Vec<Doomed>, StoreError> {
-    let mut query = db.prepare_cached(
-        "SELECT s.no, s.id, s.device, s.floor, r.seq, r.pos, r.count FROM stream s JOIN run r ON r.stream = s.no
-         WHERE s.space = ?1 AND s.floor > 0 AND r.seq <= s.floor ORDER BY s.no, r.seq LIMIT ?2",
-    )?;
-    let rows = query.query_map((space_no, signed(SWEEP_RUNS as u64)), |row| {
+fn doomed(db: &Db, space_no: i64) -> Result<Vec<Doomed>, StoreError> {
+    let sql = "SELECT r.seq, r.pos, r.count, s.no, s.id, s.device, s.floor FROM stream s JOIN run r ON r.stream = s.no
+               WHERE s.space = ?1 AND s.floor > 0 AND r.seq <= s.floor ORDER BY s.no, r.seq LIMIT ?2";
+    db.all(sql, (space_no, signed(SWEEP_RUNS as u64)), |row| {
         Ok(Doomed {
-            stream_no: row.get(0)?,
-            stream: StreamId(id::<16>(row, 1)?),
-            device: SignPk(id::<32>(row, 2)?),
-            floor: row.get(3)?,
-            run: StoredRun { seq: row.get(4)?, pos: unsigned(row, 5)?, count: row.get(6)? },
+            run: StoredRun::read(row)?,
+            stream_no: row.get(3)?,
+            stream: StreamId(row.id::<16>(4)?),
+            device: SignPk(row.id::<32>(5)?),
+            floor: row.get(6)?,
         })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    })
 }
 
 /// Deletes some of what lies below floors.
-fn sweep(db: &Connection, log: &mut Log) -> Result<Tended, StoreError> {
+fn sweep(db: &Db, log: &mut Log) -> Result<Tended, StoreError> {
     let mut gone = Gone::default();
     for doomed in doomed(db, log.space_no)? {
         let left = SWEEP_ENVELOPES.saturating_sub(usize::try_from(gone.envelopes).unwrap_or(usize::MAX));
@@ -326,77 +312,60 @@ fn sweep(db: &Connection, log: &mut Log) -> Result<Tended, StoreError> {
 
 /// Deletes the beginning of a run as far as it lies below the floor, within the bounds; what is left of the run begins
 /// behind that, and ends where a signature was verified as before.
-fn sweep_run(
-    db: &Connection,
-    log: &Log,
-    doomed: &Doomed,
-    envelopes_max: usize,
-    bytes_max: u64,
-) -> Result<Gone, StoreError> {
+fn sweep_run(db: &Db, log: &Log, doomed: &Doomed, envelopes_max: usize, bytes_max: u64) -> Result<Gone, StoreError> {
     let Doomed { stream_no, run, floor, .. } = doomed;
     let count = (floor - run.seq + 1).min(run.count).min(u32::try_from(envelopes_max).unwrap_or(u32::MAX));
     let from = position_key(log.space_no, run.pos);
     let mut gone = Gone::default();
     let mut end = run.pos;
-    {
-        let mut query =
-            db.prepare_cached("SELECT key, length(bytes) FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
-        let mut rows = query.query((from, position_key(log.space_no, run.pos + u64::from(count))))?;
-        while let Some(row) = rows.next()? {
-            if gone.envelopes > 0 && gone.bytes >= bytes_max {
-                break;
-            }
-            end = position_of(row.get(0)?) + 1;
-            gone.bytes += unsigned(row, 1)?;
-            gone.envelopes += 1;
+    let sql = "SELECT key, length(bytes) FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key";
+    db.each(sql, (from, position_key(log.space_no, run.pos + u64::from(count))), |row| {
+        if gone.envelopes > 0 && gone.bytes >= bytes_max {
+            return Ok(false);
         }
-    }
-    let deleted = db
-        .prepare_cached("DELETE FROM envelope WHERE key >= ?1 AND key < ?2")?
-        .execute((from, position_key(log.space_no, end)))?;
+        end = position_of(row.get(0)?) + 1;
+        gone.bytes += row.unsigned(1)?;
+        gone.envelopes += 1;
+        Ok(true)
+    })?;
+    let range = (from, position_key(log.space_no, end));
+    let deleted = db.execute("DELETE FROM envelope WHERE key >= ?1 AND key < ?2", range)?;
     if deleted == 0 {
         // A run without envelopes: damage, which deleting its row would hide.
         return Err(StoreError::Corrupt);
     }
     let swept = u32::try_from(end - run.pos).unwrap_or(run.count);
-    db.prepare_cached("DELETE FROM run WHERE stream = ?1 AND seq = ?2")?.execute((stream_no, run.seq))?;
+    db.execute("DELETE FROM run WHERE stream = ?1 AND seq = ?2", (*stream_no, run.seq))?;
     if swept < run.count {
-        db.prepare_cached("INSERT INTO run (stream, seq, pos, count) VALUES (?1, ?2, ?3, ?4)")?.execute((
-            stream_no,
-            run.seq + swept,
-            signed(end),
-            run.count - swept,
-        ))?;
+        db.execute(
+            "INSERT INTO run (stream, seq, pos, count) VALUES (?1, ?2, ?3, ?4)",
+            (*stream_no, run.seq + swept, signed(end), run.count - swept),
+        )?;
     }
     Ok(gone)
 }
 
 fn drop_objects(
-    db: &Connection,
+    db: &Db,
     log: &mut Log,
     objects: &[EnvelopeId],
     chunks_before_ms: u64,
     parts_before_ms: u64,
 ) -> Result<Tended, StoreError> {
-    let mut find = db.prepare_cached(
-        "SELECT no, device, length(bytes) FROM object
-         WHERE space = ?1 AND id = ?2 AND since_ms <= CASE kind WHEN ?3 THEN ?4 ELSE ?5 END",
-    )?;
-    let mut delete = db.prepare_cached("DELETE FROM object WHERE no = ?1")?;
-    let mut book = db.prepare_cached(
-        "UPDATE object_use SET bytes = bytes - ?3, objects = objects - 1 WHERE space = ?1 AND device = ?2",
-    )?;
+    let find = "SELECT no, device, length(bytes) FROM object
+                WHERE space = ?1 AND id = ?2
+                AND since_ms <= CASE kind WHEN ?3 THEN CAST(?4 AS BIGINT) ELSE CAST(?5 AS BIGINT) END";
+    let delete = "DELETE FROM object WHERE no = ?1";
+    let book = "UPDATE object_use SET bytes = bytes - ?3, objects = objects - 1 WHERE space = ?1 AND device = ?2";
     let mut gone = Gone::default();
     for object in objects {
         let limits = (Kind::Chunk as u8, signed(chunks_before_ms), signed(parts_before_ms));
-        let found = find
-            .query_row((log.space_no, object.as_ref(), limits.0, limits.1, limits.2), |row| {
-                Ok((row.get::<_, i64>(0)?, SignPk(id::<32>(row, 1)?), unsigned(row, 2)?))
-            })
-            .optional()?;
+        let found = db.first(find, (log.space_no, object.as_ref(), limits.0, limits.1, limits.2), |row| {
+            Ok((row.get::<i64>(0)?, SignPk(row.id::<32>(1)?), row.unsigned(2)?))
+        })?;
         let Some((no, device, bytes)) = found else { continue };
-        delete.execute([no])?;
-        book.execute((log.space_no, device.as_ref(), signed(bytes)))?;
+        db.execute(delete, [no])?;
+        db.execute(book, (log.space_no, device.as_ref(), signed(bytes)))?;
         let part = Gone { bytes, envelopes: 0, objects: 1 };
         log.give_back(&device, None, part.into());
         gone.bytes += bytes;
@@ -409,9 +378,15 @@ fn drop_objects(
 }
 
 /// Gives some free pages back; whether there may be more. Does nothing to a database that was made before the relay
-/// asked for that: its free pages are used again.
-fn shrink(db: &Connection) -> Result<bool, StoreError> {
-    let free: u64 = db.query_row("PRAGMA freelist_count", [], |row| unsigned(row, 0))?;
+/// asked for that: its free pages are used again. A server looks after its pages itself.
+#[cfg_attr(not(feature = "postgres"), allow(clippy::infallible_destructuring_match))]
+fn shrink(db: &Db) -> Result<bool, StoreError> {
+    let db = match db {
+        Db::Sqlite(db) => db,
+        #[cfg(feature = "postgres")]
+        Db::Postgres(_) => return Ok(false),
+    };
+    let free = db.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0))?;
     let incremental = 2;
     if free <= FREE_PAGES || db.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0))? != incremental {
         return Ok(false);
@@ -424,40 +399,36 @@ fn shrink(db: &Connection) -> Result<bool, StoreError> {
 }
 
 /// Whether a checkpoint of the space may still take effect.
-pub(super) fn has_waiting(db: &Connection, space_no: i64) -> Result<bool, StoreError> {
+pub(super) fn has_waiting(db: &Db, space_no: i64) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM checkpoint WHERE space = ?1 AND effective_ms IS NULL AND is_superseded = 0";
-    Ok(db.prepare_cached(sql)?.exists([space_no])?)
+    db.exists(sql, [space_no])
 }
 
 /// Takes in the checkpoints among new records, and ends the grace of those that do not stand well any more: in the
 /// same transaction, so that an objection is never overtaken.
 pub(super) fn note_records(
-    db: &Connection,
+    db: &Db,
     space_no: i64,
     checkpoints: &[RecordId],
     view: Option<&View>,
     now_ms: u64,
 ) -> Result<(), StoreError> {
-    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO checkpoint (space, id, came_ms) VALUES (?1, ?2, ?3)")?;
-    for id in checkpoints {
-        insert.execute((space_no, id.as_ref(), signed(now_ms)))?;
-    }
+    db.execute_each(
+        "INSERT INTO checkpoint (space, id, came_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        checkpoints.iter().map(|id| (space_no, id.as_ref(), signed(now_ms))),
+    )?;
     if !has_waiting(db, space_no)? {
         return Ok(());
     }
     if let Some(view) = view {
-        let waiting: Vec<RecordId> = db
-            .prepare_cached(
-                "SELECT id FROM checkpoint WHERE space = ?1 AND since_ms IS NOT NULL AND effective_ms IS NULL",
-            )?
-            .query_map([space_no], |row| Ok(RecordId(id::<32>(row, 0)?)))?
-            .collect::<Result<_, _>>()?;
+        let sql = "SELECT id FROM checkpoint WHERE space = ?1 AND since_ms IS NOT NULL AND effective_ms IS NULL";
+        let waiting = db.all(sql, [space_no], |row| Ok(RecordId(row.id::<32>(0)?)))?;
         for id in waiting.iter().filter(|id| !view.stands(id)) {
-            db.prepare_cached("UPDATE checkpoint SET since_ms = NULL WHERE space = ?1 AND id = ?2")?
-                .execute((space_no, id.as_ref()))?;
+            let sql = "UPDATE checkpoint SET since_ms = NULL WHERE space = ?1 AND id = ?2";
+            db.execute(sql, (space_no, id.as_ref()))?;
         }
     }
-    db.prepare_cached("UPDATE space SET look_ms = 0 WHERE no = ?1")?.execute([space_no])?;
+    db.execute("UPDATE space SET look_ms = 0 WHERE no = ?1", [space_no])?;
     Ok(())
 }
 
@@ -476,18 +447,16 @@ pub(crate) struct Progress {
 }
 
 /// All checkpoints of a space whose record is here.
-pub(super) fn progress(db: &Connection, space_no: i64) -> Result<Vec<Progress>, StoreError> {
-    let mut query = db.prepare_cached(
-        "SELECT id, came_ms, since_ms, effective_ms IS NOT NULL, is_superseded FROM checkpoint WHERE space = ?1 ORDER BY id",
-    )?;
-    let rows = query.query_map([space_no], |row| {
+pub(super) fn progress(db: &Db, space_no: i64) -> Result<Vec<Progress>, StoreError> {
+    let sql = "SELECT id, came_ms, since_ms, effective_ms IS NOT NULL, is_superseded FROM checkpoint
+               WHERE space = ?1 ORDER BY id";
+    db.all(sql, [space_no], |row| {
         Ok(Progress {
-            checkpoint: RecordId(id::<32>(row, 0)?),
-            came_ms: unsigned(row, 1)?,
-            since_ms: row.get::<_, Option<i64>>(2)?.map(|ms| ms.try_into().unwrap_or(0)),
+            checkpoint: RecordId(row.id::<32>(0)?),
+            came_ms: row.unsigned(1)?,
+            since_ms: row.get::<Option<i64>>(2)?.map(|ms| ms.try_into().unwrap_or(0)),
             is_effective: row.get(3)?,
             is_superseded: row.get(4)?,
         })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    })
 }

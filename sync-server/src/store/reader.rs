@@ -1,28 +1,29 @@
 //! Reading: a few connections that never wait for the writer, pages of a log, ranges of a stream.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeos_sync_protocol::frame::{Have, Item, PageBuilder};
 use lifeos_sync_protocol::ids::{EnvelopeId, LogId, Roll, SignPk, SpaceId, StreamId};
 use lifeos_sync_protocol::record::Record;
-use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
-use super::log::{StoredRun, check_end, first, id, load_tip, run_of, signed, unsigned};
+use super::db::{Db, NONE};
+use super::follow::Change;
+use super::job::Door;
+use super::log::{StoredRun, check_end, first, load_tip, run_of, signed};
 use super::object::Unnamed;
 use super::prune::{Progress, is_complete, progress};
-use super::writer::{Door, FLAG_VERIFIED_END, is_full};
-use super::{StoreError, count_steps, open_for_reading, position_key, position_of};
+use super::writer::FLAG_VERIFIED_END;
+use super::{Engine, Seen, StoreError, position_key, position_of};
 use crate::limits::LOOK_MS_MAX;
 use crate::metrics::Metrics;
 use crate::space::Settled;
 
 /// Connections that read, opened as they are needed.
 pub(crate) struct Readers {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    engine: Engine,
+    idle: Mutex<Vec<Db>>,
     permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -54,6 +55,8 @@ pub(crate) struct LoadedSpace {
     /// In order of arrival: parents first.
     pub(crate) records: Vec<Vec<u8>>,
     pub(crate) streams: Vec<(StreamId, SignPk)>,
+    /// How far both go.
+    pub(crate) seen: Seen,
 }
 
 /// What a page may hold.
@@ -75,14 +78,14 @@ impl PageBounds {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, count: usize, metrics: Arc<Metrics>) -> Self {
-        Self { path, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(count.max(1))), metrics }
+    pub(super) fn new(engine: Engine, count: usize, metrics: Arc<Metrics>) -> Self {
+        Self { engine, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(count.max(1))), metrics }
     }
 
     /// Runs a read on a thread that may block.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Db) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         let readers = Arc::clone(self);
@@ -90,20 +93,23 @@ impl Readers {
             let _permit = permit;
             let db = readers.connection()?;
             let result = read(&db);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            if db.is_usable() {
+                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            }
             result
         });
         task.await.unwrap_or(Err(StoreError::Stopped))
     }
 
-    fn connection(&self) -> Result<Connection, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(db) = idle {
-            return Ok(db);
+    fn connection(&self) -> Result<Db, StoreError> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(db) = idle.pop() {
+            if db.is_usable() {
+                return Ok(db);
+            }
         }
-        let mut db = open_for_reading(&self.path)?;
-        count_steps(&mut db, &self.metrics)?;
-        Ok(db)
+        drop(idle);
+        self.engine.reader(&self.metrics)
     }
 
     /// Everything about a space but its envelopes, or nothing when it is not here.
@@ -115,17 +121,14 @@ impl Readers {
     /// is all that a stranger costs.
     pub(crate) async fn door(self: &Arc<Self>, space: SpaceId, device: SignPk) -> Result<Option<Door>, StoreError> {
         self.run(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT (SELECT is_gone FROM device_space d WHERE d.device = ?2 AND d.space = s.no)
-                 FROM space s WHERE s.id = ?1",
-            )?;
+            let sql = "SELECT (SELECT is_gone FROM device_space d WHERE d.device = ?2 AND d.space = s.no)
+                       FROM space s WHERE s.id = ?1";
             let door = |gone: Option<bool>| match gone {
                 None => Door::Shut,
                 Some(true) => Door::Gone,
                 Some(false) => Door::Open,
             };
-            let found = query.query_row([space.as_ref(), device.as_ref()], |row| row.get(0).map(door));
-            Ok(found.optional()?)
+            db.first(sql, [space.as_ref(), device.as_ref()], |row| row.get(0).map(door))
         })
         .await
     }
@@ -133,31 +136,28 @@ impl Readers {
     /// Spaces that a device is enrolled in, ascending; not those that merely invite its key.
     pub(crate) async fn spaces_of(self: &Arc<Self>, device: SignPk) -> Result<Vec<SpaceId>, StoreError> {
         self.run(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space
-                 WHERE d.device = ?1 AND d.is_gone = 0 AND d.is_invited = 0 ORDER BY s.id",
-            )?;
-            let rows = query.query_map([device.as_ref()], |row| Ok(SpaceId(id::<32>(row, 0)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let sql = "SELECT s.id FROM device_space d JOIN space s ON s.no = d.space
+                       WHERE d.device = ?1 AND d.is_gone = 0 AND d.is_invited = 0 ORDER BY s.id";
+            db.all(sql, [device.as_ref()], |row| Ok(SpaceId(row.id::<32>(0)?)))
         })
         .await
     }
 
     /// Number of spaces.
     pub(crate) async fn space_count(self: &Arc<Self>) -> Result<u64, StoreError> {
-        self.run(|db| Ok(db.query_row("SELECT count(*) FROM space", [], |row| unsigned(row, 0))?)).await
+        self.run(|db| db.one("SELECT count(*) FROM space", NONE, |row| row.unsigned(0))).await
     }
 
     /// Whether the database has reached its limit, if it has one.
     pub(crate) async fn is_full(self: &Arc<Self>, bytes_max: u64) -> Result<bool, StoreError> {
-        self.run(move |db| is_full(db, bytes_max)).await
+        self.run(move |db| db.is_full(bytes_max)).await
     }
 
     /// The rolling hash at a position of a log, if the log begins before it and reaches that far.
     pub(crate) async fn roll_at(self: &Arc<Self>, space_no: i64, pos: u64) -> Result<Option<Roll>, StoreError> {
         self.run(move |db| {
-            let snapshot = db.unchecked_transaction()?;
-            Ok(roll_at(&snapshot, space_no, pos)?)
+            let snapshot = db.snapshot()?;
+            roll_at(&snapshot, space_no, pos)
         })
         .await
     }
@@ -173,7 +173,7 @@ impl Readers {
     ) -> Result<VecDeque<Page>, StoreError> {
         self.run(move |db| {
             // One snapshot: what is pruned meanwhile would tear a hole.
-            let snapshot = db.unchecked_transaction()?;
+            let snapshot = db.snapshot()?;
             let mut pages = VecDeque::new();
             let (mut next, mut bytes) = (from, 0);
             while pages.is_empty() || (next < until && bytes < READ_AHEAD_BYTES) {
@@ -194,21 +194,19 @@ impl Readers {
     /// Floors and tips of all streams of a space, sorted by stream.
     pub(crate) async fn have(self: &Arc<Self>, space_no: i64) -> Result<Vec<Have>, StoreError> {
         self.run(move |db| {
-            let mut query =
-                db.prepare_cached("SELECT id, tip_seq, tip_id, floor FROM stream WHERE space = ?1 ORDER BY id")?;
-            let rows = query.query_map([space_no], |row| {
-                let tip_id = id::<32>(row, 2)?;
+            let sql = "SELECT id, tip_seq, tip_id, floor FROM stream WHERE space = ?1 ORDER BY id";
+            db.all(sql, [space_no], |row| {
+                let tip_id = row.id::<32>(2)?;
                 let mut short = [0; 8];
                 short.copy_from_slice(&tip_id[..8]);
                 Ok(Have {
-                    stream: StreamId(id::<16>(row, 0)?),
+                    stream: StreamId(row.id::<16>(0)?),
                     floor: row.get(3)?,
                     tip: row.get(1)?,
                     tip_id: short,
                     holes: Vec::new(),
                 })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            })
         })
         .await
     }
@@ -221,15 +219,15 @@ impl Readers {
         from: usize,
         bounds: PageBounds,
     ) -> Result<(PageBuilder, usize), StoreError> {
-        let rest = move |db: &Connection| super::object::read(db, space_no, ids.get(from..).unwrap_or(&[]), bounds);
+        let rest = move |db: &Db| super::object::read(db, space_no, ids.get(from..).unwrap_or(&[]), bounds);
         self.run(rest).await.map(|(page, done)| (page, from + done))
     }
 
     /// One object, if it is here.
     pub(crate) async fn object(self: &Arc<Self>, space_no: i64, id: EnvelopeId) -> Result<Option<Vec<u8>>, StoreError> {
         self.run(move |db| {
-            let mut select = db.prepare_cached("SELECT bytes FROM object WHERE space = ?1 AND id = ?2")?;
-            Ok(select.query_row((space_no, id.as_ref()), |row| row.get(0)).optional()?)
+            let sql = "SELECT bytes FROM object WHERE space = ?1 AND id = ?2";
+            db.first(sql, (space_no, id.as_ref()), |row| row.get(0))
         })
         .await
     }
@@ -241,10 +239,10 @@ impl Readers {
         ids: Vec<EnvelopeId>,
     ) -> Result<Vec<EnvelopeId>, StoreError> {
         self.run(move |db| {
-            let mut held = db.prepare_cached("SELECT 1 FROM object WHERE space = ?1 AND id = ?2")?;
+            let held = "SELECT 1 FROM object WHERE space = ?1 AND id = ?2";
             let mut lacking = Vec::new();
             for id in ids {
-                if !held.exists((space_no, id.as_ref()))? {
+                if !db.exists(held, (space_no, id.as_ref()))? {
                     lacking.push(id);
                 }
             }
@@ -256,17 +254,15 @@ impl Readers {
     /// Bytes that these devices' streams, and the objects that they brought, take.
     pub(crate) async fn bytes_of(self: &Arc<Self>, space_no: i64, devices: Vec<SignPk>) -> Result<u64, StoreError> {
         self.run(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT device, bytes FROM stream WHERE space = ?1
-                 UNION ALL SELECT device, bytes FROM object_use WHERE space = ?1",
-            )?;
-            let mut rows = query.query([space_no])?;
+            let sql = "SELECT device, bytes FROM stream WHERE space = ?1
+                       UNION ALL SELECT device, bytes FROM object_use WHERE space = ?1";
             let mut bytes = 0;
-            while let Some(row) = rows.next()? {
-                if devices.contains(&SignPk(id::<32>(row, 0)?)) {
-                    bytes += unsigned(row, 1)?;
+            db.each(sql, [space_no], |row| {
+                if devices.contains(&SignPk(row.id::<32>(0)?)) {
+                    bytes += row.unsigned(1)?;
                 }
-            }
+                Ok(true)
+            })?;
             Ok(bytes)
         })
         .await
@@ -286,7 +282,7 @@ impl Readers {
         settled: HashSet<Settled>,
     ) -> Result<bool, StoreError> {
         self.run(move |db| {
-            let snapshot = db.unchecked_transaction()?;
+            let snapshot = db.snapshot()?;
             is_complete(&snapshot, space_no, &record, &settled)
         })
         .await
@@ -315,10 +311,8 @@ impl Readers {
         self.run(move |db| {
             let sql = "SELECT no, id FROM space WHERE (look_ms <= ?1 OR look_ms > ?4) AND no > ?2 ORDER BY no LIMIT ?3";
             let ahead_ms = now_ms.saturating_add(LOOK_MS_MAX);
-            let mut query = db.prepare_cached(sql)?;
             let bounds = (signed(now_ms), after_no, signed(count as u64), signed(ahead_ms));
-            let rows = query.query_map(bounds, |row| Ok((row.get(0)?, SpaceId(id::<32>(row, 1)?))))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            db.all(sql, bounds, |row| Ok((row.get(0)?, SpaceId(row.id::<32>(1)?))))
         })
         .await
     }
@@ -326,11 +320,25 @@ impl Readers {
     /// The latest receipt of each device.
     pub(crate) async fn receipts(self: &Arc<Self>, space_no: i64) -> Result<Vec<(SignPk, Vec<u8>)>, StoreError> {
         self.run(move |db| {
-            let mut query = db.prepare_cached("SELECT device, bytes FROM receipt WHERE space = ?1")?;
-            let rows = query.query_map([space_no], |row| Ok((SignPk(id::<32>(row, 0)?), row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let sql = "SELECT device, bytes FROM receipt WHERE space = ?1";
+            db.all(sql, [space_no], |row| Ok((SignPk(row.id::<32>(0)?), row.get(1)?)))
         })
         .await
+    }
+
+    /// Records of a space that came behind a number, in order, and the number of the last.
+    pub(crate) async fn records_after(
+        self: &Arc<Self>,
+        space_no: i64,
+        after: i64,
+    ) -> Result<(Vec<Vec<u8>>, i64), StoreError> {
+        self.run(move |db| super::follow::records_after(db, space_no, after)).await
+    }
+
+    /// Spaces that any relay wrote to since `since`, and what to ask with next.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) async fn changes(self: &Arc<Self>, since: u64) -> Result<(Vec<Change>, u64), StoreError> {
+        self.run(move |db| super::follow::changes(db, since)).await
     }
 
     /// Envelopes `from..=to` of a stream as far as they are here, within the bounds, and the sequence after them.
@@ -343,46 +351,49 @@ impl Readers {
         bounds: PageBounds,
     ) -> Result<(Vec<Item>, u32), StoreError> {
         self.run(move |db| {
-            let snapshot = db.unchecked_transaction()?;
+            let snapshot = db.snapshot()?;
             read_range(&snapshot, space_no, &stream, from, to, bounds)
         })
         .await
     }
 }
 
-fn load_space(db: &Connection, space: &SpaceId) -> Result<Option<LoadedSpace>, StoreError> {
+fn load_space(db: &Db, space: &SpaceId) -> Result<Option<LoadedSpace>, StoreError> {
     // One snapshot: a commit between two of the reads below would tear the picture.
-    let snapshot = db.unchecked_transaction()?;
-    let row = snapshot
-        .prepare_cached("SELECT no, log_id, next_pos, roll, bytes FROM space WHERE id = ?1")?
-        .query_row([space.as_ref()], |row| {
-            Ok(LoadedSpace {
-                no: row.get(0)?,
-                log_id: LogId(id::<16>(row, 1)?),
-                next_pos: unsigned(row, 2)?,
-                roll: Roll(id::<16>(row, 3)?),
-                bytes: unsigned(row, 4)?,
-                records: Vec::new(),
-                streams: Vec::new(),
-            })
+    let snapshot = db.snapshot()?;
+    let sql = "SELECT no, log_id, next_pos, roll, bytes FROM space WHERE id = ?1";
+    let row = snapshot.first(sql, [space.as_ref()], |row| {
+        Ok(LoadedSpace {
+            no: row.get(0)?,
+            log_id: LogId(row.id::<16>(1)?),
+            next_pos: row.unsigned(2)?,
+            roll: Roll(row.id::<16>(3)?),
+            bytes: row.unsigned(4)?,
+            records: Vec::new(),
+            streams: Vec::new(),
+            seen: Seen::default(),
         })
-        .optional()?;
+    })?;
     let Some(mut loaded) = row else { return Ok(None) };
     check_end(&snapshot, loaded.no, loaded.next_pos, &loaded.roll)?;
-    loaded.records = snapshot
-        .prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY no")?
-        .query_map([loaded.no], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    loaded.streams = snapshot
-        .prepare_cached("SELECT id, device FROM stream WHERE space = ?1")?
-        .query_map([loaded.no], |row| Ok((StreamId(id::<16>(row, 0)?), SignPk(id::<32>(row, 1)?))))?
-        .collect::<Result<_, _>>()?;
+    let sql = "SELECT bytes, no FROM record WHERE space = ?1 ORDER BY no";
+    snapshot.each(sql, [loaded.no], |row| {
+        loaded.records.push(row.get(0)?);
+        loaded.seen.record = row.get(1)?;
+        Ok(true)
+    })?;
+    let sql = "SELECT id, device, no FROM stream WHERE space = ?1 ORDER BY no";
+    snapshot.each(sql, [loaded.no], |row| {
+        loaded.streams.push((StreamId(row.id::<16>(0)?), SignPk(row.id::<32>(1)?)));
+        loaded.seen.stream = row.get(2)?;
+        Ok(true)
+    })?;
     Ok(Some(loaded))
 }
 
 /// Fills a page up to its bounds, then cuts it back to the last verified end; if a single run is larger than
 /// the bounds it goes out whole (it came in one PUSH frame, so it fits one frame).
-fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: PageBounds) -> Result<Page, StoreError> {
+fn read_page(db: &Db, space_no: i64, from: u64, until: u64, bounds: PageBounds) -> Result<Page, StoreError> {
     let (first_pos, _) = first(db, space_no)?;
     if from < first_pos {
         return Err(StoreError::Pruned);
@@ -390,22 +401,20 @@ fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: Page
     let room = bounds.bytes_max.min(usize::try_from(until - from).unwrap_or(usize::MAX).saturating_mul(512));
     let mut page = Page { from, items: PageBuilder::with_room(room), next: from, roll: Roll::ZERO };
     let mut end = page.items.mark();
-    let mut query =
-        db.prepare_cached("SELECT key, flags, roll, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
-    let mut rows = query.query((position_key(space_no, from), position_key(space_no, until)))?;
-    while let Some(row) = rows.next()? {
-        let envelope = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+    db.page((position_key(space_no, from), position_key(space_no, until)), bounds.bytes_max, |row| {
+        let envelope = row.blob(3)?;
         if page.next > from && !bounds.fit(&page.items, envelope) {
-            break;
+            return Ok(false);
         }
         let pos = position_of(row.get(0)?);
         page.items.push(pos, envelope);
-        if row.get::<_, i64>(1)? & FLAG_VERIFIED_END != 0 {
+        if row.get::<i64>(1)? & FLAG_VERIFIED_END != 0 {
             end = page.items.mark();
             page.next = pos + 1;
-            page.roll = Roll(id::<16>(row, 2)?);
+            page.roll = Roll(row.id::<16>(2)?);
         }
-    }
+        Ok(true)
+    })?;
     page.items.cut_back(end);
     if page.items.count() == 0 {
         page.roll = roll_at(db, space_no, from)?.ok_or(StoreError::Corrupt)?;
@@ -414,20 +423,19 @@ fn read_page(db: &Connection, space_no: i64, from: u64, until: u64, bounds: Page
 }
 
 /// Before where the log begins nobody can follow it any more.
-fn roll_at(db: &Connection, space_no: i64, pos: u64) -> rusqlite::Result<Option<Roll>> {
+fn roll_at(db: &Db, space_no: i64, pos: u64) -> Result<Option<Roll>, StoreError> {
     let (first_pos, first_roll) = first(db, space_no)?;
     if pos <= first_pos {
         return Ok((pos == first_pos).then_some(first_roll));
     }
-    db.prepare_cached("SELECT roll FROM envelope WHERE key = ?1")?
-        .query_row([position_key(space_no, pos - 1)], |row| Ok(Roll(id::<16>(row, 0)?)))
-        .optional()
+    let key = [position_key(space_no, pos - 1)];
+    db.first("SELECT roll FROM envelope WHERE key = ?1", key, |row| Ok(Roll(row.id::<16>(0)?)))
 }
 
 /// The next envelopes of a range: as many as the bounds allow, and in any case a run up to its verified end, also
 /// beyond `to`. Nobody checked the signatures inside a run, so a range that ended there could not be believed.
 fn read_range(
-    db: &Connection,
+    db: &Db,
     space_no: i64,
     stream: &StreamId,
     from: u32,
@@ -440,15 +448,14 @@ fn read_range(
     if from > to {
         return Ok((Vec::new(), from));
     }
-    let mut runs = db
-        .prepare_cached("SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq >= ?2 AND seq <= ?3 ORDER BY seq")?;
     // The run that `from` lies in begins before it.
     let first = run_of(db, stream_no, from)?.map_or(from, |run| run.seq);
-    let mut runs = runs.query((stream_no, first, to))?;
+    // As many as could fit: a run has one envelope at least.
+    let count = signed(bounds.items_max as u64).saturating_add(1);
+    let sql = "SELECT seq, pos, count FROM run WHERE stream = ?1 AND seq >= ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4";
     let mut items = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = runs.next()? {
-        let run = StoredRun { seq: row.get(0)?, pos: unsigned(row, 1)?, count: row.get(2)? };
+    for run in db.all(sql, (stream_no, first, to, count), StoredRun::read)? {
         let skipped = from.saturating_sub(run.seq).min(run.count);
         let start = items.len();
         read_run(db, position_key(space_no, run.pos + u64::from(skipped)), run.count - skipped, &mut items)?;
@@ -462,11 +469,10 @@ fn read_range(
     Ok((items, next))
 }
 
-fn read_run(db: &Connection, key: i64, count: u32, items: &mut Vec<Item>) -> Result<(), StoreError> {
-    let mut query = db.prepare_cached("SELECT key, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
-    let mut rows = query.query((key, key + i64::from(count)))?;
-    while let Some(row) = rows.next()? {
+fn read_run(db: &Db, key: i64, count: u32, items: &mut Vec<Item>) -> Result<(), StoreError> {
+    let sql = "SELECT key, bytes FROM envelope WHERE key >= ?1 AND key < ?2 ORDER BY key";
+    db.each(sql, (key, key + i64::from(count)), |row| {
         items.push(Item { pos: position_of(row.get(0)?), envelope: row.get(1)? });
-    }
-    Ok(())
+        Ok(true)
+    })
 }

@@ -214,7 +214,7 @@ pub(crate) fn configure_writer(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "cache_size", -16_384)?;
     db.pragma_update(None, "wal_autocheckpoint", 1_000)?;
     db.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    db.set_prepared_statement_cache_capacity(32);
+    db.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
 

@@ -10,17 +10,17 @@
 //! DUE is written in the commit that stores what the device lacks, WOKEN before the first byte of a request: a relay that
 //! is killed loses no wake-up that it had not begun, and never makes one twice.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lifeos_sync_protocol::frame::WakeupStatus;
-use lifeos_sync_protocol::ids::{SignPk, SpaceId};
-use lifeos_sync_protocol::wakeup::WakeupTarget;
-use rusqlite::{Connection, OptionalExtension};
-
-use super::log::{id, signed};
+use super::db::Db;
+use super::log::signed;
 use super::{Job, Readers, Store, StoreError};
 use crate::limits::Limits;
 use crate::space::{Space, View};
+use lifeos_sync_protocol::frame::WakeupStatus;
+use lifeos_sync_protocol::ids::{SignPk, SpaceId};
+use lifeos_sync_protocol::wakeup::WakeupTarget;
 
 const RESTS: i64 = 0;
 const DUE: i64 = 1;
@@ -100,15 +100,12 @@ impl Readers {
     ) -> Result<Vec<DueWakeup>, StoreError> {
         self.run(move |db| {
             let (space_no, device) = after.map_or((0, Vec::new()), |(no, device)| (no, device.as_ref().to_vec()));
-            let mut query = db.prepare_cached(
-                "SELECT w.space, w.device, s.id FROM wakeup w JOIN space s ON s.no = w.space
-                 WHERE w.state = 1 AND (w.space, w.device) > (?1, ?2) ORDER BY w.space, w.device LIMIT ?3",
-            )?;
-            let rows = query.query_map((space_no, device, signed(count as u64)), |row| {
-                let (device, space) = (SignPk(id::<32>(row, 1)?), SpaceId(id::<32>(row, 2)?));
+            let sql = "SELECT w.space, w.device, s.id FROM wakeup w JOIN space s ON s.no = w.space
+                       WHERE w.state = 1 AND (w.space, w.device) > (?1, ?2) ORDER BY w.space, w.device LIMIT ?3";
+            db.all(sql, (space_no, &device, signed(count as u64)), |row| {
+                let (device, space) = (SignPk(row.id::<32>(1)?), SpaceId(row.id::<32>(2)?));
                 Ok(DueWakeup { space_no: row.get(0)?, device, space })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            })
         })
         .await
     }
@@ -131,39 +128,48 @@ impl Readers {
     ) -> Result<bool, StoreError> {
         self.run(move |db| {
             let sql = "SELECT 1 FROM wakeup WHERE space = ?1 AND device = ?2 AND token = ?3 AND state = 2";
-            Ok(db.prepare_cached(sql)?.exists((space_no, device.as_ref(), token))?)
+            db.exists(sql, (space_no, device.as_ref(), &token))
         })
         .await
     }
 }
 
 /// Whether any device of a space wishes to be woken.
-pub(super) fn has_targets(db: &Connection, space_no: i64) -> Result<bool, StoreError> {
-    Ok(db.prepare_cached("SELECT 1 FROM wakeup WHERE space = ?1")?.exists([space_no])?)
+pub(super) fn has_targets(db: &Db, space_no: i64) -> Result<bool, StoreError> {
+    db.exists("SELECT 1 FROM wakeup WHERE space = ?1 LIMIT 1", [space_no])
 }
 
 /// Something was stored: who does not follow the log is to be woken, but for who brought it.
-pub(super) fn note_stored(db: &Connection, space: &Space, pusher: &SignPk) -> Result<(), StoreError> {
-    let mut query = db.prepare_cached("SELECT device FROM wakeup WHERE space = ?1 AND state = ?2")?;
-    let rows = query.query_map((space.no, RESTS), |row| Ok(SignPk(id::<32>(row, 0)?)))?;
-    let resting = rows.collect::<Result<Vec<_>, _>>()?;
+pub(super) fn note_stored(db: &Db, space: &Space, pusher: &SignPk) -> Result<(), StoreError> {
+    let sql = "SELECT device FROM wakeup WHERE space = ?1 AND state = ?2";
+    let resting = db.all(sql, (space.no, RESTS), |row| Ok(SignPk(row.id::<32>(0)?)))?;
     if resting.is_empty() {
         return Ok(());
     }
     let following = space.live().following();
-    let mut update = db.prepare_cached("UPDATE wakeup SET state = ?3 WHERE space = ?1 AND device = ?2")?;
+    let update = "UPDATE wakeup SET state = ?3 WHERE space = ?1 AND device = ?2";
     for device in resting.iter().filter(|device| *device != pusher && !following.contains(device)) {
-        update.execute((space.no, device.as_ref(), DUE))?;
+        db.execute(update, (space.no, device.as_ref(), DUE))?;
     }
     Ok(())
 }
 
+/// Who follows at this relay is not to be woken for what another relay stored.
+pub(super) fn note_following(db: &Db, space_no: i64, following: &BTreeSet<SignPk>) -> Result<(), StoreError> {
+    let due = "SELECT device FROM wakeup WHERE space = ?1 AND state = ?2";
+    let due = db.all(due, (space_no, DUE), |row| Ok(SignPk(row.id::<32>(0)?)))?;
+    let sql = "UPDATE wakeup SET state = ?3 WHERE space = ?1 AND device = ?2";
+    db.execute_each(
+        sql,
+        due.iter().filter(|device| following.contains(device)).map(|device| (space_no, device.as_ref(), RESTS)),
+    )
+}
+
 /// Records changed who may read: nobody else is woken, and nobody at all once the space is closed.
-pub(super) fn keep_readers_only(db: &Connection, space_no: i64, view: Option<&View>) -> Result<(), StoreError> {
+pub(super) fn keep_readers_only(db: &Db, space_no: i64, view: Option<&View>) -> Result<(), StoreError> {
     let Some(view) = view else { return Ok(()) };
-    let mut query = db.prepare_cached("SELECT device FROM wakeup WHERE space = ?1")?;
-    let rows = query.query_map([space_no], |row| Ok(SignPk(id::<32>(row, 0)?)))?;
-    for device in rows.collect::<Result<Vec<_>, _>>()? {
+    let sql = "SELECT device FROM wakeup WHERE space = ?1";
+    for device in db.all(sql, [space_no], |row| Ok(SignPk(row.id::<32>(0)?)))? {
         if !may_be_woken(view, &device) {
             forget(db, space_no, &device)?;
         }
@@ -176,10 +182,10 @@ fn may_be_woken(view: &View, device: &SignPk) -> bool {
 }
 
 /// Does one job inside the commit. `next_pos` is where the space's log ends by now.
-pub(super) fn perform(db: &Connection, job: &WakeupJob, next_pos: u64, limits: &Limits) -> Result<Waking, StoreError> {
+pub(super) fn perform(db: &Db, job: &WakeupJob, next_pos: u64, limits: &Limits) -> Result<Waking, StoreError> {
     let WakeupJob { space_no, device, work, .. } = job;
-    let advance = |sql: &str, from: i64, to: i64| -> Result<bool, StoreError> {
-        Ok(db.prepare_cached(sql)?.execute((space_no, device.as_ref(), from, to))? > 0)
+    let advance = |sql: &'static str, from: i64, to: i64| -> Result<bool, StoreError> {
+        Ok(db.execute(sql, (*space_no, device.as_ref(), from, to))? > 0)
     };
     const STEP: &str = "UPDATE wakeup SET state = ?4 WHERE space = ?1 AND device = ?2 AND state = ?3";
     match work {
@@ -208,14 +214,13 @@ pub(super) fn perform(db: &Connection, job: &WakeupJob, next_pos: u64, limits: &
         }
         WakeupWork::Taken { token } => {
             let sql = "UPDATE wakeup SET failures = 0 WHERE space = ?1 AND device = ?2 AND token = ?3 AND failures > 0";
-            db.prepare_cached(sql)?.execute((space_no, device.as_ref(), token))?;
+            db.execute(sql, (*space_no, device.as_ref(), token))?;
             Ok(Waking::Noted { is_due: false })
         }
         WakeupWork::Dropped { token } => {
             let sql = "UPDATE wakeup SET failures = failures + 1 WHERE space = ?1 AND device = ?2 AND token = ?3
                        RETURNING failures";
-            let failures: Option<u32> =
-                db.prepare_cached(sql)?.query_row((space_no, device.as_ref(), token), |row| row.get(0)).optional()?;
+            let failures = db.first(sql, (*space_no, device.as_ref(), token), |row| row.get::<u32>(0))?;
             if failures.is_some_and(|failures| failures >= limits.wakeup_failures_max) {
                 forget_address(db, *space_no, device, token)?;
             }
@@ -229,39 +234,39 @@ pub(super) fn perform(db: &Connection, job: &WakeupJob, next_pos: u64, limits: &
 }
 
 /// The same wish again changes nothing, so that a device may make it whenever it connects.
-fn keep(db: &Connection, space_no: i64, device: &SignPk, target: &WakeupTarget) -> Result<WakeupStatus, StoreError> {
+fn keep(db: &Db, space_no: i64, device: &SignPk, target: &WakeupTarget) -> Result<WakeupStatus, StoreError> {
     let sql = "SELECT url, state FROM wakeup WHERE space = ?1 AND device = ?2 AND token = ?3";
-    let known: Option<(String, i64)> = db
-        .prepare_cached(sql)?
-        .query_row((space_no, device.as_ref(), target.token()), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let known = db.first(sql, (space_no, device.as_ref(), target.token()), |row| {
+        Ok((row.get::<String>(0)?, row.get::<i64>(1)?))
+    })?;
     match known {
         Some((_, GONE)) => return Ok(WakeupStatus::Gone),
         Some((url, _)) if url == target.url() => return Ok(WakeupStatus::Kept),
         _ => {}
     }
-    db.prepare_cached("INSERT OR REPLACE INTO wakeup (space, device, url, token, state) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((space_no, device.as_ref(), target.url(), target.token(), RESTS))?;
+    db.execute(
+        "INSERT INTO wakeup (space, device, url, token, state) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (space, device)
+         DO UPDATE SET url = excluded.url, token = excluded.token, state = excluded.state, failures = 0",
+        (space_no, device.as_ref(), target.url(), target.token(), RESTS),
+    )?;
     Ok(WakeupStatus::Kept)
 }
 
-fn forget(db: &Connection, space_no: i64, device: &SignPk) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM wakeup WHERE space = ?1 AND device = ?2")?.execute((space_no, device.as_ref()))?;
+fn forget(db: &Db, space_no: i64, device: &SignPk) -> Result<(), StoreError> {
+    db.execute("DELETE FROM wakeup WHERE space = ?1 AND device = ?2", (space_no, device.as_ref()))?;
     Ok(())
 }
 
 /// Whoever asks for it again is told that it is gone, and the address is not kept for that.
-fn forget_address(db: &Connection, space_no: i64, device: &SignPk, token: &str) -> Result<(), StoreError> {
+fn forget_address(db: &Db, space_no: i64, device: &SignPk, token: &str) -> Result<(), StoreError> {
     let sql = "UPDATE wakeup SET state = ?4, url = '' WHERE space = ?1 AND device = ?2 AND token = ?3";
-    db.prepare_cached(sql)?.execute((space_no, device.as_ref(), token, GONE))?;
+    db.execute(sql, (space_no, device.as_ref(), token, GONE))?;
     Ok(())
 }
 
 /// A row that says nothing usable is bytes from outside: nobody is woken by it.
-fn target_of(db: &Connection, space_no: i64, device: &SignPk) -> Result<Option<WakeupTarget>, StoreError> {
-    let found: Option<(String, String)> = db
-        .prepare_cached("SELECT url, token FROM wakeup WHERE space = ?1 AND device = ?2")?
-        .query_row((space_no, device.as_ref()), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+fn target_of(db: &Db, space_no: i64, device: &SignPk) -> Result<Option<WakeupTarget>, StoreError> {
+    let sql = "SELECT url, token FROM wakeup WHERE space = ?1 AND device = ?2";
+    let found = db.first(sql, (space_no, device.as_ref()), |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)))?;
     Ok(found.and_then(|(url, token)| WakeupTarget::new(url, token).ok()))
 }

@@ -18,16 +18,19 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use lifeos_sync_protocol::frame::{Item, PushResult, PushStatus};
-use lifeos_sync_protocol::ids::{EnvelopeId, LogId, RecordId, SignPk, SpaceId, StreamId};
+use lifeos_sync_protocol::ids::{LogId, Roll, SpaceId};
 use lifeos_sync_protocol::log::roll_next;
 use lifeos_sync_protocol::membership::StreamPoint;
-use rusqlite::Connection;
+use tokio::sync::Notify;
 
-use super::log::{Log, Step, Used, signed, step, unsigned};
-use super::object::{self, Object};
+use super::db::Db;
+use super::follow::{self, Held};
+use super::job::{Doors, Job, PushJob, RecordJob, RecordTarget, Recorded, Run, Sealed};
+use super::log::{Log, Step, Used, signed, step};
+use super::object;
 use super::prune::{self, TendJob, TendReply, Tended};
 use super::wakeup::{self, WakeupJob, WakeupReply, WakeupWork, Waking};
-use super::{SPACE_NO_MAX, StoreError, position_key};
+use super::{SPACE_NO_MAX, Seen, StoreError, position_key};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::space::{Place, Published, Space, View};
@@ -41,148 +44,6 @@ const LOGS_CACHED_MAX: usize = 4_096;
 /// Streams whose tips are kept per log.
 const TIPS_CACHED_MAX: usize = 4_096;
 
-/// Something to make durable.
-pub(crate) enum Job {
-    /// Envelopes.
-    Push(PushJob),
-    /// Records.
-    Records(RecordJob),
-    /// A step in looking after a space.
-    Tend(TendJob),
-    /// Something about where a device wishes to be woken.
-    Wakeup(WakeupJob),
-}
-
-/// Answer to a push, called after the commit with one result per envelope of the frame.
-pub(crate) type PushReply = Box<dyn FnOnce(Result<Vec<PushResult>, StoreError>) + Send>;
-/// Answer to records, called after the commit and before the next push is looked at.
-pub(crate) type RecordReply = Box<dyn FnOnce(Result<Recorded, StoreError>) + Send>;
-
-/// The envelopes of one PUSH frame whose authorship has been checked.
-pub(crate) struct PushJob {
-    /// Where to.
-    pub(crate) space: Arc<Space>,
-    /// The membership it was checked under; when another one is in force by now, it is checked again.
-    pub(crate) view: Arc<View>,
-    /// Who brings it.
-    pub(crate) pusher: SignPk,
-    /// What may be stored, in the frame's order.
-    pub(crate) runs: Vec<Run>,
-    /// Objects outside streams, each one's signature verified.
-    pub(crate) objects: Vec<Object>,
-    /// The relay's clock (ms UTC).
-    pub(crate) now_ms: u64,
-    /// The pusher's own newest receipt.
-    pub(crate) receipt: Option<Receipt>,
-    /// One result per envelope of the frame; those that are in no run are refused already.
-    pub(crate) results: Vec<PushResult>,
-    /// Bytes of all envelopes.
-    pub(crate) bytes: usize,
-    /// Called once.
-    pub(crate) reply: PushReply,
-}
-
-/// A device's word about what it holds, signature verified.
-pub(crate) struct Receipt {
-    /// Which result of the job is its own.
-    pub(crate) index: usize,
-    /// The device's count.
-    pub(crate) seq: u32,
-    /// As pushed.
-    pub(crate) bytes: Vec<u8>,
-}
-
-/// Envelopes of one stream, each the predecessor of the next, the last one's signature verified.
-pub(crate) struct Run {
-    /// The stream.
-    pub(crate) stream: StreamId,
-    /// Its device.
-    pub(crate) device: SignPk,
-    /// Stored on the word of the pusher: the author may not write any more.
-    pub(crate) vouched: bool,
-    /// The floor of a checkpoint that the first envelope continues, if it does: what a stream may begin with that is
-    /// not here.
-    pub(crate) begins: Option<StreamPoint>,
-    /// Not empty.
-    pub(crate) envelopes: Vec<Sealed>,
-}
-
-/// One envelope of a run.
-pub(crate) struct Sealed {
-    /// Which result of the job is its own.
-    pub(crate) index: usize,
-    /// Its content address.
-    pub(crate) id: EnvelopeId,
-    /// Position in its stream.
-    pub(crate) seq: u32,
-    /// Its predecessor.
-    pub(crate) prev: [u8; 32],
-    /// Sealed under an older epoch.
-    pub(crate) stale: bool,
-    /// As pushed.
-    pub(crate) bytes: Vec<u8>,
-}
-
-/// What a key finds at a space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// It may connect.
-    Open,
-    /// It was enrolled once.
-    Gone,
-    /// The space does not know it.
-    Shut,
-}
-
-/// The keys that a space knows.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Doors {
-    /// Of devices that may connect.
-    pub(crate) open: Vec<SignPk>,
-    /// Of devices that were removed.
-    pub(crate) gone: Vec<SignPk>,
-    /// Of invitations, whose holders may connect and never proved to the space that they have the key. One that is a
-    /// device's as well counts as that.
-    pub(crate) invited: Vec<SignPk>,
-}
-
-/// Records to append to a space, authority checked.
-pub(crate) struct RecordJob {
-    /// Where to.
-    pub(crate) target: RecordTarget,
-    /// Ids and bytes, parents first.
-    pub(crate) records: Vec<(RecordId, Vec<u8>)>,
-    /// Who finds the space open or shut after these records.
-    pub(crate) doors: Doors,
-    /// Streams that these records cut, and the last sequence that counts: nothing is stored if one goes on beyond.
-    pub(crate) lowered: Vec<(StreamId, u32)>,
-    /// Those that are checkpoints.
-    pub(crate) checkpoints: Vec<RecordId>,
-    /// The membership after these records.
-    pub(crate) view: Option<Arc<View>>,
-    /// The relay's clock (ms UTC).
-    pub(crate) now_ms: u64,
-    /// Called once.
-    pub(crate) reply: RecordReply,
-}
-
-/// What became of records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Recorded {
-    /// They are durable, in the space with this number.
-    Stored(i64),
-    /// These streams go on beyond where the records cut them.
-    CutBehind(Vec<StreamId>),
-}
-
-/// The space that records go to.
-pub(crate) enum RecordTarget {
-    /// One that is stored.
-    Existing(i64),
-    /// A new one; the first record is its Genesis.
-    New(SpaceId, LogId),
-}
-
 /// The writer thread and the way to it.
 pub(crate) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
@@ -193,11 +54,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It owns the folder's lock: the folder is free when the thread has ended.
-    pub(super) fn start(db: Connection, lock: File, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    /// Starts the thread. It owns the folder's lock, if there is one: the folder is free when the thread has ended.
+    /// `written` is told of commits that other relays do not know of.
+    pub(super) fn start(
+        db: Db,
+        lock: Option<File>,
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        written: Arc<Notify>,
+    ) -> Self {
         let (jobs, queue) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut committer = Committer { db, logs: HashMap::new(), limits: limits.clone(), metrics };
+        let mut committer = Committer::new(db, limits, metrics, written);
         #[cfg(feature = "simulation")]
         if crate::simulation::is_on() {
             let inline = Some(simulated::Inline::new(committer, queue, lock));
@@ -273,12 +141,12 @@ mod simulated {
 
     use super::{Committer, Job};
 
-    type Parts = (Committer, mpsc::Receiver<Job>, File);
+    type Parts = (Committer, mpsc::Receiver<Job>, Option<File>);
 
     pub(super) struct Inline(Arc<Mutex<Option<Parts>>>);
 
     impl Inline {
-        pub(super) fn new(committer: Committer, queue: mpsc::Receiver<Job>, lock: File) -> Self {
+        pub(super) fn new(committer: Committer, queue: mpsc::Receiver<Job>, lock: Option<File>) -> Self {
             Self(Arc::new(Mutex::new(Some((committer, queue, lock)))))
         }
 
@@ -307,31 +175,13 @@ impl Drop for Writer {
     }
 }
 
-impl Job {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Push(job) => job.bytes,
-            Self::Records(job) => job.records.iter().map(|(_, bytes)| bytes.len()).sum(),
-            Self::Tend(_) | Self::Wakeup(_) => 0,
-        }
-    }
-
-    fn refuse(self, error: StoreError) {
-        match self {
-            Self::Push(job) => (job.reply)(Err(error)),
-            Self::Records(job) => (job.reply)(Err(error)),
-            Self::Tend(job) => (job.reply)(Err(error)),
-            Self::Wakeup(job) => (job.reply)(Err(error)),
-        }
-    }
-}
-
 /// What a job did to the transaction it was part of.
 enum Outcome {
     Push { appended: Vec<(usize, Appended)>, objects: Used, receipt: Option<Vec<u8>> },
     Records(Recorded),
     Tend(Tended),
     Wakeup(Waking),
+    Followed,
 }
 
 /// Where an envelope of a push went: run, envelope in it, position, roll, end of run.
@@ -343,13 +193,20 @@ struct Appended {
 }
 
 struct Committer {
-    db: Connection,
+    db: Db,
     logs: HashMap<i64, Log>,
+    /// The spaces of this transaction, where other relays write too.
+    held: Vec<Held>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    written: Arc<Notify>,
 }
 
 impl Committer {
+    fn new(db: Db, limits: &Limits, metrics: Arc<Metrics>, written: Arc<Notify>) -> Self {
+        Self { db, logs: HashMap::new(), held: Vec::new(), limits: limits.clone(), metrics, written }
+    }
+
     fn run(&mut self, queue: &mpsc::Receiver<Job>, stopping: &AtomicBool) {
         while let Ok(first) = queue.recv() {
             if stopping.load(Ordering::Acquire) {
@@ -416,22 +273,39 @@ impl Committer {
     }
 
     fn transact(&mut self, batch: &mut [Job]) -> Result<Vec<Outcome>, StoreError> {
-        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let done = self.write(batch);
-        let result = match done {
-            Ok(outcomes) => self.db.prepare_cached("COMMIT")?.execute([]).map(|_| outcomes).map_err(StoreError::from),
-            Err(error) => Err(error),
-        };
-        if result.is_err() && !self.db.is_autocommit() {
-            self.db.execute_batch("ROLLBACK")?;
+        self.db.begin()?;
+        let done = self.hold(batch).and_then(|()| self.write(batch));
+        let result = done.and_then(|outcomes| self.db.commit().map(|()| outcomes));
+        if result.is_err() {
+            self.db.roll_back()?;
         }
         result
+    }
+
+    /// Where other relays write too: has their writers wait, forgets what is over, and catches up with what they wrote.
+    fn hold(&mut self, batch: &[Job]) -> Result<(), StoreError> {
+        self.held.clear();
+        if !self.db.is_shared() {
+            return Ok(());
+        }
+        self.held = follow::hold(&self.db, batch)?;
+        for held in &self.held {
+            if self.logs.get(&held.no).is_some_and(|log| log.version != held.version) {
+                self.logs.remove(&held.no);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the membership of a space that is known here is not the one in force.
+    fn is_behind(&self, space_no: i64) -> bool {
+        self.held.iter().any(|held| held.no == space_no && held.is_behind)
     }
 
     fn write(&mut self, batch: &mut [Job]) -> Result<Vec<Outcome>, StoreError> {
         let mut outcomes = Vec::with_capacity(batch.len());
         // Once per commit: a commit is small against any sensible limit.
-        let full = is_full(&self.db, self.limits.database_bytes_max)?;
+        let full = self.db.is_full(self.limits.database_bytes_max)?;
         for job in batch.iter_mut() {
             outcomes.push(match job {
                 Job::Push(job) => {
@@ -440,11 +314,13 @@ impl Committer {
                     Outcome::Push { appended, objects, receipt: store_receipt(&self.db, job)? }
                 }
                 Job::Records(job) => Outcome::Records(self.append_records(job)?),
+                Job::Tend(job) if self.is_behind(job.space.no) => Outcome::Tend(Tended::default()),
                 Job::Tend(job) => {
                     let (db, _, log) = self.log(job.space.no)?;
                     Outcome::Tend(prune::tend(db, log, job)?)
                 }
                 Job::Wakeup(job) => Outcome::Wakeup(self.wakeup(job)?),
+                Job::Follow(_) => Outcome::Followed,
             });
         }
         for job in batch {
@@ -454,21 +330,38 @@ impl Committer {
                 log.save(&self.db)?;
             }
         }
+        for held in self.held.iter_mut().filter(|held| held.is_written) {
+            held.mark(&self.db)?;
+            if let Some(log) = self.logs.get_mut(&held.no) {
+                log.version = held.version;
+            }
+        }
         Ok(outcomes)
     }
 
-    fn log(&mut self, space_no: i64) -> Result<(&Connection, &Limits, &mut Log), StoreError> {
+    fn log(&mut self, space_no: i64) -> Result<(&Db, &Limits, &mut Log), StoreError> {
         if self.logs.len() >= LOGS_CACHED_MAX && !self.logs.contains_key(&space_no) {
             self.drop_clean_logs();
         }
         let log = match self.logs.entry(space_no) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Log::load(&self.db, space_no)?),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let mut log = Log::load(&self.db, space_no)?;
+                log.version = self.held.iter().find(|held| held.no == space_no).map_or(0, |held| held.version);
+                entry.insert(log)
+            }
         };
         Ok((&self.db, &self.limits, log))
     }
 
     fn push(&mut self, job: &mut PushJob, full: bool) -> Result<Vec<(usize, Appended)>, StoreError> {
+        if self.is_behind(job.space.no) {
+            // Told to come again: by then it is known who may write.
+            job.results.iter_mut().for_each(|result| *result = PushResult { status: PushStatus::Rate, pos: None });
+            job.objects.clear();
+            job.receipt = None;
+            return Ok(Vec::new());
+        }
         let (db, limits, log) = self.log(job.space.no)?;
         if log.streams.len() > TIPS_CACHED_MAX {
             log.streams.retain(|_, tip| tip.dirty);
@@ -520,8 +413,11 @@ impl Committer {
     }
 
     fn append_records(&mut self, job: &RecordJob) -> Result<Recorded, StoreError> {
-        if let RecordTarget::Existing(no) = job.target {
-            let (db, _, log) = self.log(no)?;
+        if let RecordTarget::Existing(space) = &job.target {
+            if self.held.iter().any(|held| held.no == space.no && held.seen != job.seen) {
+                return Ok(Recorded::Behind);
+            }
+            let (db, _, log) = self.log(space.no)?;
             let mut behind = Vec::new();
             for (stream, end) in &job.lowered {
                 // What is below the floor counts as part of a checkpoint: no removal cuts it off.
@@ -534,6 +430,9 @@ impl Committer {
             }
         }
         let no = append_records(&self.db, job)?;
+        if self.db.is_shared() && matches!(job.target, RecordTarget::New(..)) {
+            self.held.push(Held::new(no));
+        }
         wakeup::keep_readers_only(&self.db, no, job.view.as_deref())?;
         prune::note_records(&self.db, no, &job.checkpoints, job.view.as_deref(), job.now_ms)?;
         if let Some(log) = self.logs.get_mut(&no) {
@@ -548,7 +447,13 @@ impl Committer {
 
     /// After the commit: the log's end moves first, so that a device may PULL from behind the position that its
     /// acknowledgement names.
-    fn answer(&self, batch: Vec<Job>, outcomes: Vec<Outcome>) {
+    fn answer(&mut self, batch: Vec<Job>, outcomes: Vec<Outcome>) {
+        for held in self.held.iter().filter(|held| held.is_written) {
+            // Records of others that could not be taken in are not known yet.
+            let seen = if held.is_behind { Seen { record: 0, ..held.seen } } else { held.seen };
+            held.space.iter().for_each(|space| space.saw(seen));
+            self.written.notify_one();
+        }
         let mut published: Vec<(Arc<Space>, Vec<Published>)> = Vec::new();
         let mut acknowledgements = Vec::with_capacity(batch.len());
         let mut recorded_last = None;
@@ -579,6 +484,10 @@ impl Committer {
                     tended_all.push((job.reply, tended));
                 }
                 (Job::Wakeup(job), Outcome::Wakeup(waking)) => waking_all.push((job.reply, waking)),
+                (Job::Follow(job), Outcome::Followed) => {
+                    let is_done = !self.is_behind(job.space.no);
+                    (job.reply)(is_done);
+                }
                 _ => tracing::error!("an outcome of another job"),
             }
         }
@@ -598,6 +507,8 @@ impl Committer {
         if let Some((reply, recorded)) = recorded_last {
             reply(Ok(recorded));
         }
+        // A space that everybody has left goes out of memory.
+        self.held.clear();
     }
 
     fn count(&self, results: &[PushResult], stored: usize) {
@@ -633,24 +544,10 @@ impl Committer {
     }
 }
 
-/// Whether the database has reached its limit, if it has one.
-pub(super) fn is_full(db: &Connection, bytes_max: u64) -> Result<bool, StoreError> {
-    if bytes_max == 0 {
-        return Ok(false);
-    }
-    let bytes = db
-        .prepare_cached(
-            "SELECT (page_count - freelist_count) * page_size
-             FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
-        )?
-        .query_row([], |row| unsigned(row, 0))?;
-    Ok(bytes >= bytes_max)
-}
-
 /// Appends what of a run is new; all of the new part or nothing, so that the log always ends at an envelope whose
 /// signature has been verified.
 fn append_run(
-    db: &Connection,
+    db: &Db,
     log: &mut Log,
     run: &Run,
     results: &mut [PushResult],
@@ -680,7 +577,7 @@ fn append_run(
 }
 
 fn append(
-    db: &Connection,
+    db: &Db,
     log: &mut Log,
     run: &Run,
     first: usize,
@@ -697,36 +594,29 @@ fn append(
     };
     let count = run.envelopes.len() - first;
     if let Some(first) = run.envelopes.get(first) {
-        db.prepare_cached("INSERT INTO run (stream, seq, pos, count) VALUES (?1, ?2, ?3, ?4)")?.execute((
-            stream_no,
-            first.seq,
-            signed(log.next_pos),
-            signed(count as u64),
-        ))?;
+        db.execute(
+            "INSERT INTO run (stream, seq, pos, count) VALUES (?1, ?2, ?3, ?4)",
+            (stream_no, first.seq, signed(log.next_pos), signed(count as u64)),
+        )?;
     }
-    let mut insert = db.prepare_cached(
-        "INSERT INTO envelope (key, stream, seq, id, roll, flags, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
     let mut appended = Vec::with_capacity(count);
     for (index, envelope) in run.envelopes.iter().enumerate().skip(first) {
         let pos = log.next_pos;
         let end = index + 1 == run.envelopes.len();
-        let flags = if end { FLAG_VERIFIED_END } else { 0 } | if run.vouched { FLAG_VOUCHED } else { 0 };
         log.roll = roll_next(&log.roll, pos, &envelope.id);
         log.next_pos = pos + 1;
-        insert.execute((
-            position_key(log.space_no, pos),
-            stream_no,
-            envelope.seq,
-            envelope.id.as_ref(),
-            log.roll.as_ref(),
-            flags,
-            &envelope.bytes,
-        ))?;
         let status = if envelope.stale { PushStatus::OkStaleEpoch } else { PushStatus::Ok };
         set(results, envelope, status, Some(pos));
         appended.push(Appended { envelope: index, pos, roll: log.roll, end });
     }
+    db.execute_each(
+        "INSERT INTO envelope (key, stream, seq, id, roll, flags, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        run.envelopes[first..].iter().zip(&appended).map(|(envelope, Appended { pos, roll, end, .. })| {
+            let flags = if *end { FLAG_VERIFIED_END } else { 0 } | if run.vouched { FLAG_VOUCHED } else { 0 };
+            let key = position_key(log.space_no, *pos);
+            (key, stream_no, envelope.seq, envelope.id.as_ref(), roll.as_ref(), flags, &envelope.bytes)
+        }),
+    )?;
     let used = held.with(more);
     let tip = super::log::Tip { no: stream_no, seq: last.seq, id: last.id, floor, used, dirty: true };
     log.streams.insert(run.stream, tip);
@@ -776,15 +666,14 @@ fn check_again(view: &View, job: &mut PushJob) {
 }
 
 /// Keeps a receipt if it is newer than the one that is kept, and answers it if it is.
-fn store_receipt(db: &Connection, job: &mut PushJob) -> Result<Option<Vec<u8>>, StoreError> {
+fn store_receipt(db: &Db, job: &mut PushJob) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(receipt) = job.receipt.take() else { return Ok(None) };
-    let stored = db
-        .prepare_cached(
-            "INSERT INTO receipt (space, device, seq, bytes) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (space, device) DO UPDATE SET seq = excluded.seq, bytes = excluded.bytes
-             WHERE excluded.seq > seq",
-        )?
-        .execute((job.space.no, job.pusher.as_ref(), receipt.seq, &receipt.bytes))?;
+    let stored = db.execute(
+        "INSERT INTO receipt (space, device, seq, bytes) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (space, device) DO UPDATE SET seq = excluded.seq, bytes = excluded.bytes
+         WHERE excluded.seq > receipt.seq",
+        (job.space.no, job.pusher.as_ref(), receipt.seq, &receipt.bytes),
+    )?;
     let status = if stored > 0 { PushStatus::Ok } else { PushStatus::Dup };
     if let Some(result) = job.results.get_mut(receipt.index) {
         *result = PushResult { status, pos: None };
@@ -792,19 +681,12 @@ fn store_receipt(db: &Connection, job: &mut PushJob) -> Result<Option<Vec<u8>>, 
     Ok((stored > 0).then_some(receipt.bytes))
 }
 
-fn insert_stream(
-    db: &Connection,
-    space_no: i64,
-    run: &Run,
-    last: &Sealed,
-    floor: StreamPoint,
-) -> Result<i64, StoreError> {
+fn insert_stream(db: &Db, space_no: i64, run: &Run, last: &Sealed, floor: StreamPoint) -> Result<i64, StoreError> {
     let sql = "INSERT INTO stream (space, id, device, tip_seq, tip_id, floor, floor_id)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING no";
     let (device, floor_id) = (run.device.as_ref(), floor.id.as_ref());
     let tip = (last.seq, last.id.as_ref());
-    db.prepare_cached(sql)?.execute((space_no, run.stream.as_ref(), device, tip.0, tip.1, floor.seq, floor_id))?;
-    Ok(db.last_insert_rowid())
+    db.one(sql, (space_no, run.stream.as_ref(), device, tip.0, tip.1, floor.seq, floor_id), |row| row.get(0))
 }
 
 fn set(results: &mut [PushResult], envelope: &Sealed, status: PushStatus, pos: Option<u64>) {
@@ -813,37 +695,34 @@ fn set(results: &mut [PushResult], envelope: &Sealed, status: PushStatus, pos: O
     }
 }
 
-fn append_records(db: &Connection, job: &RecordJob) -> Result<i64, StoreError> {
+fn append_records(db: &Db, job: &RecordJob) -> Result<i64, StoreError> {
     let space_no = match &job.target {
-        RecordTarget::Existing(no) => *no,
+        RecordTarget::Existing(space) => space.no,
         RecordTarget::New(id, log_id) => insert_space(db, id, log_id)?,
     };
-    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO record (space, id, bytes) VALUES (?1, ?2, ?3)")?;
-    let mut bytes = 0;
-    for (id, record) in &job.records {
-        insert.execute((space_no, id.as_ref(), record))?;
-        bytes += record.len() as u64;
-    }
-    db.prepare_cached("UPDATE space SET record_bytes = record_bytes + ?2 WHERE no = ?1")?
-        .execute((space_no, signed(bytes)))?;
-    db.prepare_cached("DELETE FROM device_space WHERE space = ?1")?.execute([space_no])?;
-    let sql = "INSERT OR IGNORE INTO device_space (device, space, is_gone, is_invited) VALUES (?1, ?2, ?3, ?4)";
-    let mut insert = db.prepare_cached(sql)?;
+    db.execute_each(
+        "INSERT INTO record (space, id, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        job.records.iter().map(|(id, record)| (space_no, id.as_ref(), record)),
+    )?;
+    let bytes: u64 = job.records.iter().map(|(_, record)| record.len() as u64).sum();
+    let sql = "UPDATE space SET record_bytes = record_bytes + ?2 WHERE no = ?1";
+    db.execute(sql, (space_no, signed(bytes)))?;
+    db.execute("DELETE FROM device_space WHERE space = ?1", [space_no])?;
     let Doors { open, gone, invited } = &job.doors;
     for (keys, is_gone, is_invited) in [(open, false, false), (gone, true, false), (invited, false, true)] {
-        for key in keys {
-            insert.execute((key.as_ref(), space_no, is_gone, is_invited))?;
-        }
+        db.execute_each(
+            "INSERT INTO device_space (device, space, is_gone, is_invited) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            keys.iter().map(|key| (key.as_ref(), space_no, is_gone, is_invited)),
+        )?;
     }
     Ok(space_no)
 }
 
-fn insert_space(db: &Connection, id: &SpaceId, log_id: &LogId) -> Result<i64, StoreError> {
-    db.prepare_cached(
-        "INSERT INTO space (id, log_id, next_pos, roll, bytes, record_bytes) VALUES (?1, ?2, 1, zeroblob(16), 0, 0)",
-    )?
-    .execute((id.as_ref(), log_id.as_ref()))?;
-    let no = db.last_insert_rowid();
+fn insert_space(db: &Db, id: &SpaceId, log_id: &LogId) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO space (id, log_id, next_pos, roll, bytes, record_bytes) VALUES (?1, ?2, 1, ?3, 0, 0)
+               RETURNING no";
+    let no = db.one(sql, (id.as_ref(), log_id.as_ref(), Roll::ZERO.as_ref()), |row| row.get(0))?;
     if no > SPACE_NO_MAX { Err(StoreError::Unavailable) } else { Ok(no) }
 }
 

@@ -14,12 +14,14 @@ use lifeos_sync_protocol::membership::Membership;
 use lifeos_sync_protocol::record::{
     Body, DeviceEntry, DeviceKind, Record, Role, Seal, Unsigned, Wrap, enrol_message, join_message, joining_member,
 };
-use lifeos_sync_server::{Config, Handle, Limits, Server};
+use lifeos_sync_server::{Handle, Limits, Server};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::place::local;
 
 /// Longer than anything here may take; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +52,7 @@ pub async fn relay() -> (Handle, TempDir) {
 
 pub async fn relay_with(limits: Limits) -> (Handle, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.limits = limits;
     (Server::start(config).await.unwrap(), dir)
 }

@@ -3,10 +3,11 @@
 use lifeos_sync_protocol::frame::{PushStatus, RecordStatus};
 use lifeos_sync_protocol::ids::{MemberId, SignPk};
 use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
-use lifeos_sync_server::{Config, Limits, Server};
+use lifeos_sync_server::{Limits, Server};
 use tempfile::TempDir;
 
 use crate::fixture::{Client, Device, Space, relay_with};
+use crate::place::local;
 
 /// Room for 150,000 bytes of anything, 20,000 of what stewards must say, and 30,000 of shares.
 const BYTES_MAX: u64 = 200_000;
@@ -53,7 +54,7 @@ async fn fill(client: &mut Client, session: u32, space: &mut Space, device: &Dev
 }
 
 async fn restarted(dir: &TempDir, limits: Limits) -> lifeos_sync_server::Handle {
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.limits = limits;
     Server::start(config).await.unwrap()
 }

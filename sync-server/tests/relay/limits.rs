@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, PushStatus, Quota, RecordStatus};
 use lifeos_sync_protocol::ids::{MemberId, RdvId, Roll};
 use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
-use lifeos_sync_server::{Config, Limits, Server, SpaceCreation, TokenHash};
+use lifeos_sync_server::{Limits, Server, SpaceCreation, TokenHash};
 
 use crate::fixture::{Client, Device, Space, metric, relay_with};
+use crate::place::local;
 
 fn code(frame: &Frame) -> Option<ErrorCode> {
     match frame {
@@ -38,7 +39,7 @@ async fn a_members_share_is_its_own_limit_and_shows_in_the_state() {
     assert!(results.iter().all(|result| result.status == PushStatus::Quota), "{results:?}");
     // Another device of the same member has no share of its own, also after a restart.
     relay.shutdown().await;
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.limits = limits;
     let relay = Server::start(config).await.unwrap();
     let (mut other, session) = Client::join(&relay, &space, &second).await;
@@ -275,7 +276,7 @@ async fn an_address_opens_only_so_many_connections_in_a_minute() {
 #[tokio::test]
 async fn a_token_in_the_address_lets_a_space_be_created() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.creation = SpaceCreation::Token(BTreeSet::from([TokenHash::of("a-good-long-token")]));
     let relay = Server::start(config).await.unwrap();
     let space = Space::new(1);

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use lifeos_sync_protocol::frame::{ErrorCode, Frame, PushStatus, RecordStatus};
 use lifeos_sync_protocol::record::{Body, RemoveReason};
-use lifeos_sync_server::{Config, Limits, Server, SpaceCreation};
+use lifeos_sync_server::{Limits, Server, SpaceCreation};
 
 use crate::fixture::{Client, Device, Space, metric, relay, relay_with};
+use crate::place::local;
 
 fn code(frame: &Frame) -> Option<ErrorCode> {
     match frame {
@@ -149,7 +150,7 @@ async fn a_stranger_cannot_have_a_space_loaded() {
     let space = Space::new(1);
     Client::found(&first, &space).await;
     first.shutdown().await;
-    let relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let relay = Server::start(local(dir.path())).await.unwrap();
     let mut client = Client::connect(&relay).await;
     let auth = client.auth_frame(&space, &Device::new(99));
     assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::NotMember));
@@ -174,7 +175,7 @@ async fn a_removed_device_is_told_so_without_its_space_being_loaded() {
     let rec = Frame::Rec { session, records, more: false };
     assert!(matches!(owner.ask(&rec).await, Frame::RecAck { results, .. } if results == [RecordStatus::Ok]));
     first.shutdown().await;
-    let relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let relay = Server::start(local(dir.path())).await.unwrap();
     let mut client = Client::connect(&relay).await;
     let auth = client.auth_frame(&space, &gone);
     assert_eq!(code(&client.ask(&auth).await), Some(ErrorCode::Removed));
@@ -187,7 +188,7 @@ async fn a_removed_device_is_told_so_without_its_space_being_loaded() {
 async fn a_relay_for_named_founders_refuses_others_as_if_nothing_were_there() {
     let dir = tempfile::tempdir().unwrap();
     let (allowed, other) = (Space::new(1), Space::new(2));
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.creation = SpaceCreation::Allowlist(BTreeSet::from([allowed.founder.pk]));
     let relay = Server::start(config).await.unwrap();
     Client::found(&relay, &allowed).await;
@@ -199,7 +200,7 @@ async fn a_relay_for_named_founders_refuses_others_as_if_nothing_were_there() {
 #[tokio::test]
 async fn an_author_of_records_without_effect_leaves_room_for_those_that_have_one() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.limits.author_idle_records_max = 3;
     let first = Server::start(config.clone()).await.unwrap();
     let mut space = Space::new(1);

@@ -5,9 +5,10 @@ use lifeos_sync_protocol::frame::{Frame, PushResult, PushStatus};
 use lifeos_sync_protocol::ids::{EnvelopeId, EpochRef, MemberId};
 use lifeos_sync_protocol::limits::{CHUNK_CT_BYTES_MAX, OBJECT_PART_BYTES_MAX};
 use lifeos_sync_protocol::record::{Body, RemoveReason, Role};
-use lifeos_sync_server::{Config, Limits, Server, stats};
+use lifeos_sync_server::{Limits, Server};
 
 use crate::fixture::{Client, Device, Space, Stream, id_of, metric, relay, relay_with};
+use crate::place::{local, stats};
 
 const OK: PushResult = PushResult { status: PushStatus::Ok, pos: None };
 const DUP: PushResult = PushResult { status: PushStatus::Dup, pos: None };
@@ -24,7 +25,7 @@ fn ids(space: &Space, objects: &[Vec<u8>]) -> Vec<EnvelopeId> {
 async fn objects_are_kept_by_id_stand_in_no_log_and_outlive_the_relay() {
     let dir = tempfile::tempdir().unwrap();
     let space = Space::new(1);
-    let relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let relay = Server::start(local(dir.path())).await.unwrap();
     let (mut client, session) = Client::found(&relay, &space).await;
     let mut stream = space.stream(&space.founder, 1);
     let objects = vec![stream.object(Kind::Chunk, 1, 900), stream.object(Kind::BlobPart, 2, 700)];
@@ -46,11 +47,11 @@ async fn objects_are_kept_by_id_stand_in_no_log_and_outlive_the_relay() {
     assert_eq!(metric(&relay, "objects_stored_total").await, 2);
     relay.shutdown().await;
 
-    let figures = stats(dir.path()).unwrap();
+    let figures = stats(dir.path()).await;
     assert_eq!((figures.envelopes, figures.objects), (1, 2));
     assert_eq!(figures.object_bytes, objects.iter().map(|object| object.len() as u64).sum::<u64>());
     assert_eq!(figures.largest[0].bytes, figures.object_bytes + figures.envelope_bytes);
-    let relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let relay = Server::start(local(dir.path())).await.unwrap();
     let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
     assert_eq!(client.want_objects(session, both).await.concat().len(), 2);
     assert_eq!(client.push(session, objects).await, [DUP, DUP]);
@@ -192,7 +193,7 @@ async fn a_space_and_a_member_have_only_so_many_objects() {
     assert_eq!(other.push(theirs, (4..=6).map(part).collect()).await, [OK, OK, full]);
     relay.shutdown().await;
     // The count is that of the database.
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     config.limits = Limits { member_objects_max: 0, ..limits };
     let relay = Server::start(config).await.unwrap();
     let (mut client, session) = Client::join(&relay, &space, &space.founder).await;

@@ -7,10 +7,11 @@ use lifeos_sync_protocol::frame::{Cursor, ErrorCode, Frame, Have, PushResult, Pu
 use lifeos_sync_protocol::ids::{EnvelopeId, MemberId, RecordId, Roll};
 use lifeos_sync_protocol::log::have_digest;
 use lifeos_sync_protocol::record::{Body, Cut, Floor, RemoveReason, Role};
-use lifeos_sync_server::{Clock, Config, Handle, Limits, Server, stats};
+use lifeos_sync_server::{Clock, Config, Handle, Limits, Server};
 use tempfile::TempDir;
 
 use crate::fixture::{Client, Device, Space, Stream, follow, id_of, metric};
+use crate::place::{local, stats};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// 2026-01-01.
@@ -22,7 +23,7 @@ async fn start(dir: &TempDir, clock: &Clock) -> Handle {
 }
 
 async fn start_with(dir: &TempDir, clock: &Clock, limits: Limits) -> Handle {
-    Server::start(Config { clock: clock.clone(), limits, ..Config::local(dir.path()) }).await.unwrap()
+    Server::start(Config { clock: clock.clone(), limits, ..local(dir.path()) }).await.unwrap()
 }
 
 fn clock() -> (TempDir, Clock) {
@@ -222,7 +223,7 @@ async fn what_a_checkpoint_holds_goes_when_the_grace_is_over_and_not_before() {
         let bytes = |envelopes: &[Vec<u8>]| envelopes.iter().map(|envelope| envelope.len() as u64).sum::<u64>();
         let after = scene.state(None).await;
         assert_eq!(before.bytes - after.bytes, bytes(&envelopes[1..31]) / 2, "half of it was of this member");
-        let held = stats(scene.dir.path()).unwrap();
+        let held = stats(scene.dir.path()).await;
         let left = bytes(&envelopes) - bytes(&envelopes[1..31]);
         assert_eq!((held.envelopes, held.envelope_bytes), (envelopes.len() as u64 - 30, left));
         assert_eq!((after.checkpoints, after.cursor_ok, after.log), (vec![id], false, before.log));
@@ -685,43 +686,45 @@ async fn a_removal_that_cuts_below_a_floor_is_taken_and_one_below_what_is_above_
     }
 }
 
-/// 2,000 envelopes and what holds all of them: the file and the quota shrink to what is left.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_file_and_the_quota_shrink_to_what_a_checkpoint_leaves() {
-    let mut scene = Scene::new().await;
-    stream_of!(stream, founder, scene, 1, 1);
-    for _ in 0..40 {
-        let envelopes: Vec<Vec<u8>> = (0..50).map(|_| stream.seal_sized(1_040)).collect();
-        scene.push(envelopes).await;
+on_a_folder_only! {
+    /// 2,000 envelopes and what holds all of them: the file and the quota shrink to what is left.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_file_and_the_quota_shrink_to_what_a_checkpoint_leaves() {
+        let mut scene = Scene::new().await;
+        stream_of!(stream, founder, scene, 1, 1);
+        for _ in 0..40 {
+            let envelopes: Vec<Vec<u8>> = (0..50).map(|_| stream.seal_sized(1_040)).collect();
+            scene.push(envelopes).await;
+        }
+        let peak = scene.state(None).await.bytes;
+        let mut scene = scene.restart().await;
+        let file_peak = file_bytes(&scene.dir);
+        assert!(file_peak > peak && peak > 2_000_000, "{file_peak} {peak}");
+        let mut chunks = Vec::new();
+        for salt in 0..4 {
+            chunks.push(scene.chunk(salt).await);
+        }
+        let body = checkpoint(&[], cut(&[&stream]), &chunks);
+        let id = scene.publish(&body).await;
+        scene.endorse(id).await;
+        scene.pass(30).await;
+        assert_eq!(metric(&scene.relay, "envelopes_pruned_total").await, 2_000);
+        let left = scene.state(None).await.bytes;
+        assert_eq!(left, 4 * (400 + 156));
+        let Scene { relay, dir, .. } = scene;
+        relay.shutdown().await;
+        let file_left = file_bytes(&dir);
+        println!("file {file_peak} -> {file_left}, quota {peak} -> {left}");
+        assert!(file_left * 100 < file_peak * 15, "{file_left} of {file_peak}");
     }
-    let peak = scene.state(None).await.bytes;
-    let mut scene = scene.restart().await;
-    let file_peak = file_bytes(&scene.dir);
-    assert!(file_peak > peak && peak > 2_000_000, "{file_peak} {peak}");
-    let mut chunks = Vec::new();
-    for salt in 0..4 {
-        chunks.push(scene.chunk(salt).await);
-    }
-    let body = checkpoint(&[], cut(&[&stream]), &chunks);
-    let id = scene.publish(&body).await;
-    scene.endorse(id).await;
-    scene.pass(30).await;
-    assert_eq!(metric(&scene.relay, "envelopes_pruned_total").await, 2_000);
-    let left = scene.state(None).await.bytes;
-    assert_eq!(left, 4 * (400 + 156));
-    let Scene { relay, dir, .. } = scene;
-    relay.shutdown().await;
-    let file_left = file_bytes(&dir);
-    println!("file {file_peak} -> {file_left}, quota {peak} -> {left}");
-    assert!(file_left * 100 < file_peak * 15, "{file_left} of {file_peak}");
-}
 
-/// Bytes of the database file, with everything in it that is in its write-ahead log.
-fn file_bytes(dir: &TempDir) -> u64 {
-    let file = dir.path().join("relay.db");
-    let db = rusqlite::Connection::open(&file).unwrap();
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    std::fs::metadata(&file).unwrap().len()
+    /// Bytes of the database file, with everything in it that is in its write-ahead log.
+    fn file_bytes(dir: &TempDir) -> u64 {
+        let file = dir.path().join("relay.db");
+        let db = rusqlite::Connection::open(&file).unwrap();
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        std::fs::metadata(&file).unwrap().len()
+    }
 }
 
 /// Stopped without a goodbye while it deletes, again and again.
@@ -750,7 +753,7 @@ async fn a_relay_that_dies_while_it_deletes_goes_on_where_it_was() {
         while metric(&relay, "envelopes_pruned_total").await == 0 {}
         drop(relay);
         deaths += 1;
-        left = stats(dir.path()).unwrap().envelopes;
+        left = stats(dir.path()).await.envelopes;
 
         // Not due for another hour: what it left behind is looked at in peace.
         let relay = start(&dir, &clock).await;

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use lifeos_sync_protocol::frame::{Cursor, Frame, PushStatus};
 use lifeos_sync_protocol::ids::{LogId, Roll};
-use lifeos_sync_server::{Config, Handle, Server, backup, stats};
+use lifeos_sync_server::{Handle, Server};
 
 use crate::fixture::{Client, Space};
+use crate::place::{local, stats};
 
 /// Pushes windows of frames until the relay is gone; answers what was acknowledged, by position.
 async fn push_until_gone(mut client: Client, session: u32, frames: Vec<Vec<Vec<u8>>>) -> Vec<(u64, Vec<u8>)> {
@@ -52,7 +53,7 @@ async fn a_relay_that_is_killed_again_and_again_keeps_everything_it_acknowledged
     const ROUNDS: usize = 5;
     let dir = tempfile::tempdir().unwrap();
     let space = Space::new(1);
-    let mut relay = Server::start(Config::local(dir.path())).await.unwrap();
+    let mut relay = Server::start(local(dir.path())).await.unwrap();
     let (client, session) = Client::found(&relay, &space).await;
     drop((client, session));
     let (log_id, _) = whole_log(&relay, &space).await;
@@ -72,7 +73,7 @@ async fn a_relay_that_is_killed_again_and_again_keeps_everything_it_acknowledged
         assert!(acked.len() < 4_000, "everything was acknowledged before the end, so nothing was interrupted");
         acked_total += acked.len();
 
-        relay = Server::start(Config::local(dir.path())).await.unwrap();
+        relay = Server::start(local(dir.path())).await.unwrap();
         let (log, envelopes) = whole_log(&relay, &space).await;
         assert_eq!(log, log_id);
         for (pos, envelope) in acked {
@@ -83,30 +84,32 @@ async fn a_relay_that_is_killed_again_and_again_keeps_everything_it_acknowledged
     assert_eq!(log, log_id);
     assert!(envelopes.len() >= acked_total);
     relay.shutdown().await;
-    assert_eq!(stats(dir.path()).unwrap().envelopes, envelopes.len() as u64);
+    assert_eq!(stats(dir.path()).await.envelopes, envelopes.len() as u64);
 }
 
-#[tokio::test]
-async fn a_backup_taken_while_serving_restores_to_a_relay_that_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let space = Space::new(1);
-    let relay = Server::start(Config::local(dir.path())).await.unwrap();
-    let key = relay.relay_key();
-    let (mut client, session) = Client::found(&relay, &space).await;
-    let mut stream = space.stream(&space.founder, 1);
-    client.push(session, stream.seal_many(10)).await;
-    let restored = tempfile::tempdir().unwrap();
-    backup(dir.path(), &restored.path().join("relay.db")).unwrap();
-    std::fs::copy(dir.path().join("relay.key"), restored.path().join("relay.key")).unwrap();
-    let lost = stream.seal_many(5);
-    client.push(session, lost.clone()).await;
-    relay.shutdown().await;
+on_a_folder_only! {
+    #[tokio::test]
+    async fn a_backup_taken_while_serving_restores_to_a_relay_that_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::new(1);
+        let relay = Server::start(local(dir.path())).await.unwrap();
+        let key = relay.relay_key();
+        let (mut client, session) = Client::found(&relay, &space).await;
+        let mut stream = space.stream(&space.founder, 1);
+        client.push(session, stream.seal_many(10)).await;
+        let restored = tempfile::tempdir().unwrap();
+        lifeos_sync_server::backup(dir.path(), &restored.path().join("relay.db")).unwrap();
+        std::fs::copy(dir.path().join("relay.key"), restored.path().join("relay.key")).unwrap();
+        let lost = stream.seal_many(5);
+        client.push(session, lost.clone()).await;
+        relay.shutdown().await;
 
-    let relay = Server::start(Config::local(restored.path())).await.unwrap();
-    assert_eq!(relay.relay_key(), key);
-    assert_eq!(whole_log(&relay, &space).await.1.len(), 10);
-    // What the backup did not have comes back from the device.
-    let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
-    let results = client.push(session, lost).await;
-    assert!(results.iter().all(|result| result.status == PushStatus::Ok), "{results:?}");
+        let relay = Server::start(local(restored.path())).await.unwrap();
+        assert_eq!(relay.relay_key(), key);
+        assert_eq!(whole_log(&relay, &space).await.1.len(), 10);
+        // What the backup did not have comes back from the device.
+        let (mut client, session) = Client::join(&relay, &space, &space.founder).await;
+        let results = client.push(session, lost).await;
+        assert!(results.iter().all(|result| result.status == PushStatus::Ok), "{results:?}");
+    }
 }

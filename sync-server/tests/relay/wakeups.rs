@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::fixture::{Client, Device, Space, Stream, metric, patiently};
+use crate::place::local;
 
 /// What a push service answers.
 #[derive(Clone)]
@@ -143,7 +144,7 @@ fn quick() -> Limits {
 
 fn config(dir: &TempDir, limits: Limits, services: &[SocketAddr], private: bool) -> Config {
     let hosts: Vec<String> = services.iter().map(ToString::to_string).collect();
-    let mut config = Config::local(dir.path());
+    let mut config = local(dir.path());
     (config.limits, config.wakeups) = (limits, WakeupRules::new(&hosts, true, private).ok());
     config
 }
@@ -221,8 +222,7 @@ impl Yard {
 
     /// Rows of the relay's database.
     fn count(&self, sql: &str) -> i64 {
-        let db = rusqlite::Connection::open(self.dir.path().join("relay.db")).unwrap();
-        db.query_row(sql, [], |row| row.get(0)).unwrap()
+        crate::place::count(self.dir.path(), sql)
     }
 }
 

@@ -29,6 +29,7 @@ mod recovery;
 mod relay;
 mod reminders;
 mod session;
+mod shared;
 mod streams;
 mod try_out;
 mod wakeups;
@@ -65,6 +66,8 @@ pub(crate) enum Target {
     LibWith(&'static str),
     /// A file or folder in `tests/`.
     Test(&'static str),
+    /// One of those, built with a feature.
+    TestWith(&'static str, &'static str),
 }
 
 /// All entries, by the groups of docs/TESTS.md.
@@ -81,6 +84,7 @@ const TABLES: &[&[Defence]] = &[
     session::TABLE,
     presence::TABLE,
     relay::TABLE,
+    shared::TABLE,
     reminders::TABLE,
     modules::TABLE,
     kernel::TABLE,

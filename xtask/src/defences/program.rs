@@ -33,6 +33,7 @@ impl Program {
         match defence.target {
             Target::Lib => args.push("--lib"),
             Target::LibWith(feature) => args.extend(["--lib", "--features", feature]),
+            Target::TestWith(name, feature) => args.extend(["--test", name, "--features", feature]),
             Target::Test(name) => args.extend(["--test", name]),
         }
         let mut build = cargo(&args);

@@ -4,7 +4,8 @@ use lifeos_sync_protocol::ids::Roll;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{DATABASE_FILE, open_for_reading, open_for_writing};
+use crate::store::{DATABASE_FILE, Seen, open_for_reading, open_for_writing};
+use lifeos_sync_protocol::ids::{EnvelopeId, RecordId, SignPk, StreamId};
 
 const STREAM: StreamId = StreamId([1; 16]);
 
@@ -18,9 +19,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = open_for_writing(&dir.path().join(DATABASE_FILE)).unwrap();
-        let limits = Limits::default();
-        let mut committer = Committer { db, logs: HashMap::new(), limits, metrics: Arc::default() };
+        let db = Db::Sqlite(open_for_writing(&dir.path().join(DATABASE_FILE)).unwrap());
+        let mut committer = Committer::new(db, &Limits::default(), Arc::default(), Arc::default());
         let (job, stored) = records(RecordTarget::New(SpaceId::ZERO, LogId::ZERO));
         committer.commit(vec![job]);
         let Recorded::Stored(no) = stored.recv().unwrap().unwrap() else { panic!("not stored") };
@@ -59,7 +59,7 @@ impl Bench {
     }
 
     fn limit_pages(&self, pages: i64) {
-        self.committer.db.pragma_update(None, "max_page_count", pages).unwrap();
+        self.committer.db.sqlite().pragma_update(None, "max_page_count", pages).unwrap();
     }
 
     fn stored(&self) -> i64 {
@@ -81,15 +81,15 @@ fn records(target: RecordTarget) -> (Job, mpsc::Receiver<Result<Recorded, StoreE
     let (done, result) = mpsc::channel();
     let reply = Box::new(move |stored| done.send(stored).unwrap());
     let (records, doors, lowered) = (Vec::new(), Doors::default(), Vec::new());
-    let (checkpoints, view, now_ms) = (Vec::new(), None, 0);
-    (Job::Records(RecordJob { target, records, doors, lowered, checkpoints, view, now_ms, reply }), result)
+    let (checkpoints, view, seen, now_ms) = (Vec::new(), None, Seen::default(), 0);
+    (Job::Records(RecordJob { target, records, doors, lowered, checkpoints, view, seen, now_ms, reply }), result)
 }
 
 #[test]
 fn a_full_disk_refuses_pushes_keeps_reads_and_ends_by_itself() {
     let mut bench = Bench::new();
     bench.push(3, 500).unwrap();
-    let pages: i64 = bench.committer.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    let pages: i64 = bench.committer.db.sqlite().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     bench.limit_pages(pages + 1);
     assert_eq!(bench.push(60, 4_000), Err(StoreError::Unavailable));
     assert_eq!(bench.committer.metrics.storage_unavailable.value(), 1);
@@ -143,10 +143,10 @@ fn a_log_that_lost_its_end_is_not_continued() {
     let mut bench = Bench::new();
     bench.push(3, 10).unwrap();
     bench.committer.logs.clear();
-    bench.committer.db.execute("DELETE FROM envelope WHERE seq = 3", []).unwrap();
+    bench.committer.db.sqlite().execute("DELETE FROM envelope WHERE seq = 3", []).unwrap();
     assert_eq!(bench.push(1, 10), Err(StoreError::Corrupt));
     let damaged = Roll([1; 16]);
-    bench.committer.db.execute("UPDATE space SET next_pos = 3, roll = ?1", [damaged.as_ref()]).unwrap();
+    bench.committer.db.sqlite().execute("UPDATE space SET next_pos = 3, roll = ?1", [damaged.as_ref()]).unwrap();
     assert_eq!(bench.push(1, 10), Err(StoreError::Corrupt));
 }
 
@@ -191,7 +191,7 @@ fn a_push_that_was_checked_before_a_removal_is_checked_again_after_it() {
     bench.committer.commit(vec![vouched]);
     assert!(vouched_done.recv().unwrap().unwrap().iter().all(|result| result.status == PushStatus::Ok));
     let flags = "SELECT group_concat(flags & 2 > 0) FROM (SELECT flags FROM envelope ORDER BY key)";
-    let flags: String = bench.committer.db.query_row(flags, [], |row| row.get(0)).unwrap();
+    let flags: String = bench.committer.db.sqlite().query_row(flags, [], |row| row.get(0)).unwrap();
     assert_eq!(flags, "0,0,1,1");
 }
 
@@ -200,7 +200,7 @@ fn a_removal_that_cuts_behind_what_is_stored_is_not_stored() {
     let mut bench = Bench::new();
     bench.push(3, 10).unwrap();
     let mut remove = |end| {
-        let (mut job, done) = records(RecordTarget::Existing(bench.space.no));
+        let (mut job, done) = records(RecordTarget::Existing(Arc::clone(&bench.space)));
         if let Job::Records(job) = &mut job {
             job.lowered = vec![(STREAM, end), (StreamId([9; 16]), 0)];
             job.records = vec![(RecordId([end as u8; 32]), vec![1])];
@@ -210,7 +210,8 @@ fn a_removal_that_cuts_behind_what_is_stored_is_not_stored() {
     };
     assert_eq!(remove(2), Recorded::CutBehind(vec![STREAM]));
     assert_eq!(remove(3), Recorded::Stored(1));
-    let count: i64 = bench.committer.db.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+    let count: i64 =
+        bench.committer.db.sqlite().query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 1);
 }
 
@@ -219,10 +220,10 @@ fn nothing_follows_records_in_their_own_commit() {
     let bench = Bench::new();
     let (jobs, queue) = mpsc::channel();
     let job = || push(&bench.space, Vec::new(), 0).0;
-    jobs.send(records(RecordTarget::Existing(bench.space.no)).0).unwrap();
+    jobs.send(records(RecordTarget::Existing(Arc::clone(&bench.space))).0).unwrap();
     jobs.send(job()).unwrap();
     assert_eq!(bench.committer.take_waiting(job(), &queue).len(), 2);
     let last = queue.recv().unwrap();
     assert!(matches!(last, Job::Push(_)));
-    assert_eq!(bench.committer.take_waiting(records(RecordTarget::Existing(1)).0, &queue).len(), 1);
+    assert_eq!(bench.committer.take_waiting(records(RecordTarget::Existing(Space::bare(1))).0, &queue).len(), 1);
 }
