@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use lifeos_client_core::client::{Client, ClientError, InviteOptions};
+use lifeos_client_core::client::{BundleBase, Client, ClientError, InviteOptions};
 use lifeos_client_core::crypto::{HpkeKey, SystemRandom};
 use lifeos_client_core::envelope;
 use lifeos_client_core::keys::{DeviceKeys, OwnKeys, health};
@@ -329,6 +329,37 @@ async fn a_removal_that_cuts_too_early_is_signed_again_with_what_the_relay_holds
     assert_equal(&[&laptop, &tablet]);
     assert!(holds(&tablet, "the last one before it went"));
     assert!(try_sync(&phone).await.is_err());
+    world.relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_its_author_forgot_and_that_cuts_too_early_is_signed_by_another_owner() {
+    let world = World::new().await;
+    let (laptop, [phone, tablet]) = world.devices(["phone", "tablet"]).await;
+    let (home, before) = (world.home("laptop"), world.home("before"));
+    drop(laptop);
+    copy(&home, &before);
+    let laptop = Client::open(&home).unwrap();
+    laptop.set_relay(NOWHERE).unwrap();
+    laptop.device_remove("phone", RemoveReason::Replaced).await.unwrap();
+    titled(&phone, "the last one before it went");
+    sync(&phone).await;
+    // The removal is on the tablet alone when the home of who wrote it is put back from before it.
+    let file = world.dir.path().join("removal.bundle");
+    laptop.export_bundle(&file, &BundleBase::Nothing, &mut |_| {}).unwrap();
+    tablet.import_bundle(&file, &mut |_| {}).unwrap();
+    drop(laptop);
+    std::fs::remove_dir_all(&home).unwrap();
+    copy(&before, &home);
+    let laptop = Client::open(&home).unwrap();
+    sync_each(&[&tablet, &laptop, &tablet]).await;
+    assert_equal(&[&laptop, &tablet]);
+    assert_settled(&[&laptop, &tablet]);
+    assert!(holds(&laptop, "the last one before it went") && holds(&tablet, "the last one before it went"));
+    assert!(try_sync(&phone).await.is_err(), "it is out");
+    let removals = Store::open(&home).unwrap().records(&laptop.space()).unwrap();
+    let removals = removals.iter().filter(|record| matches!(record.body(), Body::DeviceRemove { .. })).count();
+    assert_eq!(removals, 2, "the one that was forgotten and the one that cuts later");
     world.relay.shutdown().await;
 }
 

@@ -7,6 +7,7 @@ mod defences;
 mod deny;
 mod fuzz;
 mod run;
+mod sabotage;
 mod stages;
 mod tour;
 
@@ -19,6 +20,8 @@ const USAGE: &str = "cargo xtask COMMAND
   crash [--points N]        kill -9 of clients and relay at N points each
   sim [--seed N [--steps N] [--shrink] | --seeds N] [--verbose]
                             the whole system from one seed, or from many
+  sabotage [NAME...] [--from N] [--seeds N]
+                            plants faults in a copy of the sources, and tells the seed that finds each
   bench [NAME] [--short] [--json]
                             benchmarks, each with its yardstick in the same run
   bindings                  builds and tests the Python bindings
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         ["ci", stage] => stages::one(stage),
         ["crash", rest @ ..] => stages::crash(rest, std::time::Duration::from_secs(60 * 60)),
         ["sim", rest @ ..] => stages::simulate(rest, std::time::Duration::from_secs(6 * 60 * 60)),
+        ["sabotage", rest @ ..] => sabotage::sabotage(rest),
         ["bench", rest @ ..] => stages::bench(rest),
         ["bindings"] => stages::one("bindings"),
         ["vectors"] => decoder::vectors(),

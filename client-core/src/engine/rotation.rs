@@ -139,7 +139,7 @@ pub(super) fn due(
     if !links_to_withdraw(membership, &device, now_ms).is_empty() {
         return Some(KeyTask::Withdraw);
     }
-    if is_key_lacking(membership, records, &state.cut_off, &device) {
+    if is_key_lacking(membership, records, (&state.cut_off, &state.keyring), &device) {
         return Some(KeyTask::Grant);
     }
     let late_ms = if rank == 0 { 0 } else { DAY_MS };

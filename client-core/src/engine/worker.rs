@@ -12,7 +12,7 @@ use lifeos_sync_protocol::frame::{Cursor, Have, Item};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, RecordId, SignPk, StreamId};
 use lifeos_sync_protocol::log::Statement;
 use lifeos_sync_protocol::membership::Membership;
-use lifeos_sync_protocol::record::Record;
+use lifeos_sync_protocol::record::{Body, Record};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -709,10 +709,17 @@ impl<'a> Worker<'a> {
         is_due
     }
 
-    /// Writes this device's removals again where more is held of the removed device than they say.
+    /// Writes removals again where more is held of the removed device than they say: this device's, and those of others
+    /// that count. Their author may not know of them any more (its home was put back from before them), and the relay
+    /// would wait for it for ever.
     fn cut_later(&self, store: &mut Store, state: &SpaceState, records: &[Record]) -> Result<bool, EngineError> {
         let mut draft = Draft::begin(&state.membership, records, &state.opened(), &self.shared.keys);
-        for record in records.iter().filter(|record| record.author() == self.shared.device) {
+        let is_removal = |body: &Body| matches!(body, Body::DeviceRemove { .. } | Body::MemberRemove { .. });
+        let is_to_write = |record: &&Record| {
+            let counts = is_removal(record.body()) && !state.membership.void.contains_key(&record.id());
+            counts || record.author() == self.shared.device
+        };
+        for record in records.iter().filter(is_to_write) {
             let devices = rotation::removed_by(&state.membership, record.body());
             let cuts = if devices.is_empty() { Vec::new() } else { store.cuts(&self.shared.space, &devices)? };
             if let Err(error) = draft.cut_later(record, cuts) {

@@ -13,7 +13,7 @@ use super::ring::KeyTrouble;
 use super::seals::{EpochFacts, device_ref, seal_epoch, wrap_epoch};
 use super::{RecordsError, in_force, sign};
 use crate::crypto::Random;
-use crate::keys::{DeviceKeys, EpochSecret};
+use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 
 /// Seals in one KeyGrant record, so that it stays under its limit.
 const GRANT_SEALS_MAX: usize = 256;
@@ -97,7 +97,18 @@ pub fn has_asked_enough(membership: &Membership, records: &[Record], epoch: &Epo
 
 /// The devices that were given an epoch: it was sealed or granted to them, or they granted it to others.
 fn given(membership: &Membership, records: &[Record], epoch: &EpochRef) -> BTreeSet<[u8; 16]> {
-    let newest = newest_keys_of_readers(membership, records);
+    // Whoever may write makes another one where this does not open.
+    given_to(membership, records, epoch, |device| membership.may_read(device) && !membership.may_write(device))
+}
+
+/// The same, as far as those who count by their newest HPKE key are concerned by records that had seen that key.
+fn given_to(
+    membership: &Membership,
+    records: &[Record],
+    epoch: &EpochRef,
+    by_newest: impl Fn(&SignPk) -> bool,
+) -> BTreeSet<[u8; 16]> {
+    let newest = newest_keys(membership, records, by_newest);
     let pasts = Pasts::of(records, newest.values().copied().collect());
     let sealed = membership.epochs.get(epoch).map(|epoch| (epoch.record, epoch.recipients.clone()));
     let granted = grants(membership, records, epoch).map(|(record, devices)| (record.id(), devices));
@@ -110,15 +121,24 @@ fn given(membership: &Membership, records: &[Record], epoch: &EpochRef) -> BTree
     sealed.into_iter().chain(granted).flat_map(by_record).collect()
 }
 
-/// The records that brought the newest HPKE keys of the devices that may read but not write.
-fn newest_keys_of_readers(membership: &Membership, records: &[Record]) -> BTreeMap<[u8; 16], RecordId> {
+/// The records that brought the newest HPKE keys of these devices.
+fn newest_keys(
+    membership: &Membership,
+    records: &[Record],
+    of: impl Fn(&SignPk) -> bool,
+) -> BTreeMap<[u8; 16], RecordId> {
     let newest = in_force(membership, records).filter_map(|record| {
         let (Body::HpkeRefresh { hpke_pk }, author) = (record.body(), record.author()) else { return None };
         let is_newest = membership.devices.get(&author).is_some_and(|device| device.hpke_pk == *hpke_pk);
-        let is_readers = membership.may_read(&author) && !membership.may_write(&author);
-        (is_newest && is_readers).then(|| (device_ref(&author), record.id()))
+        (is_newest && of(&author)).then(|| (device_ref(&author), record.id()))
     });
     newest.collect()
+}
+
+/// The devices that were given an epoch beside the present one under an HPKE key that is not their newest: a home that
+/// was put back has lost the key it was sealed to, and until somebody wraps it nothing else gives it.
+fn devices_behind(membership: &Membership, records: &[Record], epoch: &EpochRef) -> Vec<(SignPk, HpkePk)> {
+    readers_but(membership, records, &given_to(membership, records, epoch, |_| true))
 }
 
 /// The devices other than `own` that may read but were granted a cut-off epoch by nobody, as far as this one believes
@@ -139,27 +159,35 @@ fn devices_cut_off(
     lacking
 }
 
-/// What one round of grants gives: the present epoch, and the cut-off ones as far as that goes.
+/// What one round of grants gives: the present epoch, those beside it, and the cut-off ones as far as that goes.
 fn lacking(
     membership: &Membership,
     records: &[Record],
-    cut_off: &BTreeSet<EpochRef>,
+    (cut_off, holds): (&BTreeSet<EpochRef>, impl Fn(&EpochRef) -> bool),
     own: &SignPk,
 ) -> Vec<(EpochRef, Vec<(SignPk, HpkePk)>)> {
     let current = membership.current_epoch().map(|epoch| (epoch, devices_without(membership, records, &epoch)));
+    let mut beside = membership.epoch_heads();
+    beside.retain(|epoch| Some(*epoch) != membership.current_epoch() && !cut_off.contains(epoch) && holds(epoch));
+    let beside = beside.into_iter().map(|epoch| (epoch, devices_behind(membership, records, &epoch)));
     let generation = |epoch: &EpochRef| membership.epochs.get(epoch).map_or(0, |epoch| epoch.generation);
     let mut newest: Vec<&EpochRef> = cut_off.iter().collect();
     newest.sort_by_key(|epoch| (std::cmp::Reverse(generation(epoch)), **epoch));
     newest.truncate(CUT_OFF_LOOKED_AT);
     let cut_off = newest.into_iter().map(|epoch| (*epoch, devices_cut_off(membership, records, epoch, own)));
-    let all = current.into_iter().chain(cut_off).filter(|(_, devices)| !devices.is_empty());
+    let all = current.into_iter().chain(beside).chain(cut_off).filter(|(_, devices)| !devices.is_empty());
     all.take(EPOCHS_GRANTED_MAX).collect()
 }
 
-/// Whether a device lacks the present epoch, or one that no later epoch opens.
+/// Whether a device lacks the present epoch, one beside it, or one that no later epoch opens.
 #[must_use]
-pub fn is_key_lacking(membership: &Membership, records: &[Record], cut_off: &BTreeSet<EpochRef>, own: &SignPk) -> bool {
-    !lacking(membership, records, cut_off, own).is_empty()
+pub fn is_key_lacking(
+    membership: &Membership,
+    records: &[Record],
+    (cut_off, keyring): (&BTreeSet<EpochRef>, &Keyring),
+    own: &SignPk,
+) -> bool {
+    !lacking(membership, records, (cut_off, |epoch: &EpochRef| keyring.find(epoch).is_some()), own).is_empty()
 }
 
 /// To whom an epoch was granted, by whom `counts`, and who granted it.
@@ -234,13 +262,14 @@ impl Draft<'_> {
     }
 
     /// Gives the present epoch, and those that no later one opens, to every device that may read and was given them by
-    /// nobody. Writes nothing when there is none.
+    /// nobody; and those beside the present one to every device that has a newer HPKE key than they were sealed to. Writes nothing when there is none.
     ///
     /// # Errors
     /// [`RecordsError::NoEpoch`] without a present epoch or its secret, else [`RecordsError`].
     pub fn grant_lacking(&mut self, random: &mut dyn Random) -> Result<(), RecordsError> {
         self.membership().current_epoch().ok_or(RecordsError::NoEpoch)?;
-        for (epoch, devices) in lacking(self.membership(), self.records(), self.cut_off(), &self.author()) {
+        let held = (self.cut_off(), |epoch: &EpochRef| self.secret(epoch).is_some());
+        for (epoch, devices) in lacking(self.membership(), self.records(), held, &self.author()) {
             for devices in devices.chunks(GRANT_SEALS_MAX) {
                 let seals = self.seal_to(&epoch, devices, random)?;
                 self.add(&Body::KeyGrant { epoch, seals })?;
@@ -313,7 +342,7 @@ mod tests {
         // What is lacking when those from `first` on were granted.
         let lacking_from = |first: u8| -> Vec<EpochRef> {
             let records: Vec<Record> = (first..=40).map(grant).chain([made.clone()]).collect();
-            let lacking = lacking(&membership, &records, &all, &own.sign_pk());
+            let lacking = lacking(&membership, &records, (&all, |_: &EpochRef| false), &own.sign_pk());
             assert!(lacking.iter().all(|(_, to)| *to == [(other.sign_pk(), other.hpke_pk())]));
             lacking.into_iter().map(|(epoch, _)| epoch).collect()
         };

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use lifeos_tests::sim::{Plan, Ran, run, template};
 use tempfile::TempDir;
 
-const USAGE: &str = "lifeos-sim [--seed N | --seeds N [--from N]] [--steps N] [--shrink] [--verbose] [--seconds N]";
+const USAGE: &str = "lifeos-sim [--seed N | --seeds N [--from N]] [--steps N] [--shrink] [--verbose] [--seconds N] \
+[--until-one-fails] [--keep]";
 
 /// What the command line says.
 struct Options {
@@ -21,6 +22,10 @@ struct Options {
     shrink: bool,
     verbose: bool,
     seconds: u64,
+    /// One failure is enough.
+    until_one_fails: bool,
+    /// The folder of a seed stays, to be looked into.
+    keep: bool,
     template: Option<PathBuf>,
     make: Option<PathBuf>,
 }
@@ -34,6 +39,8 @@ fn options() -> Option<Options> {
         shrink: false,
         verbose: false,
         seconds: u64::MAX,
+        until_one_fails: false,
+        keep: false,
         template: None,
         make: None,
     };
@@ -47,6 +54,8 @@ fn options() -> Option<Options> {
             "--seconds" => options.seconds = words.next()?.parse().ok()?,
             "--shrink" => options.shrink = true,
             "--verbose" => options.verbose = true,
+            "--keep" => options.keep = true,
+            "--until-one-fails" => options.until_one_fails = true,
             "--template" => options.template = Some(words.next()?.into()),
             "--make-template" => options.make = Some(words.next()?.into()),
             _ => return None,
@@ -71,7 +80,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match (&options.template, options.seed) {
-        (Some(template), Some(seed)) => one(template, Plan { seed, steps_max: options.steps_max }, options.verbose),
+        (Some(template), Some(seed)) => one(template, Plan { seed, steps_max: options.steps_max }, &options),
         (None, Some(seed)) => {
             let dir = made_template();
             let done = child(dir.path(), seed, options.steps_max, true, false);
@@ -94,14 +103,18 @@ fn made_template() -> TempDir {
 }
 
 /// One seed in this process.
-fn one(template: &Path, plan: Plan, verbose: bool) -> ExitCode {
-    if verbose && std::env::var_os("RUST_LOG").is_some() {
+fn one(template: &Path, plan: Plan, options: &Options) -> ExitCode {
+    if options.verbose && std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
     }
-    let dir = folder();
+    let mut dir = folder();
+    dir.disable_cleanup(options.keep);
     let Ran { steps, script, counts, failures, digest } = run(plan, template, dir.path());
-    if verbose || !failures.is_empty() {
+    if options.keep {
+        println!("kept in {}", dir.path().display());
+    }
+    if options.verbose || !failures.is_empty() {
         script.iter().for_each(|line| println!("{line}"));
     }
     let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what}={count}")).collect();
@@ -115,6 +128,9 @@ fn command(template: &Path, seed: u64, steps_max: u32, verbose: bool) -> Command
     command.arg("--template").arg(template).args(["--seed", &seed.to_string(), "--steps", &steps_max.to_string()]);
     if verbose {
         command.arg("--verbose");
+    }
+    if std::env::args().any(|word| word == "--keep") {
+        command.arg("--keep");
     }
     command
 }
@@ -156,7 +172,9 @@ fn many(options: &Options) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || began.elapsed() > Duration::from_secs(options.seconds) {
+                    let is_enough =
+                        options.until_one_fails && !failed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+                    if seed >= end || is_enough || began.elapsed() > Duration::from_secs(options.seconds) {
                         return;
                     }
                     let output = command(dir.path(), seed, options.steps_max, false).output().expect("a process");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::run::{command, root, target};
 
 /// The copied sources.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     folder: PathBuf,
 }
 
@@ -15,9 +15,10 @@ fn said<T>(what: &Path, result: std::io::Result<T>) -> Result<T, String> {
 }
 
 impl Copy {
-    /// Makes or mends the copy. Only files that differ are written: cargo goes by the times of files.
-    pub(super) fn refresh() -> Result<Self, String> {
-        let folder = target().join("defences/tree");
+    /// Makes or mends the copy in a folder below `target/`. Only files that differ are written: cargo goes by the times of
+    /// files.
+    pub(crate) fn refresh(folder: &str) -> Result<Self, String> {
+        let folder = target().join(folder);
         let listed = command("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
         let listed = said(Path::new("git"), listed)?;
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -39,12 +40,12 @@ impl Copy {
     }
 
     /// The folder of the copy.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Changes one place; the file is as it was again when the result is dropped.
-    pub(super) fn change(&self, file: &str, find: &str, put: &str) -> Result<Changed, String> {
+    pub(crate) fn change(&self, file: &str, find: &str, put: &str) -> Result<Changed, String> {
         let path = self.folder.join(file);
         let before = said(&path, std::fs::read_to_string(&path))?;
         let count = before.matches(find).count();
@@ -70,7 +71,7 @@ fn remove_others(root: &Path, folder: &Path, wanted: &BTreeSet<&str>) -> Result<
 }
 
 /// A file that differs from the sources.
-pub(super) struct Changed {
+pub(crate) struct Changed {
     path: PathBuf,
     before: String,
 }

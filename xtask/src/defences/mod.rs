@@ -34,6 +34,7 @@ mod streams;
 mod try_out;
 mod wakeups;
 
+pub(crate) use copy::Copy;
 pub(crate) use try_out::run;
 
 /// One defence, and what shows that it is there.

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &[&str]) -> Result<Report, String> {
     if chosen.is_empty() {
         return Err("no entry has such a number".into());
     }
-    let copy = Copy::refresh()?;
+    let copy = Copy::refresh("defences/tree")?;
     let mut memory = Memory::open(copy.folder());
     let enough = if wish.together { Seen::Together } else { Seen::Alone };
     let todo: Vec<_> = chosen.iter().copied().filter(|it| memory.seen(it).is_none_or(|seen| seen < enough)).collect();

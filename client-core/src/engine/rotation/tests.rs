@@ -312,6 +312,62 @@ fn an_epoch_for_an_older_hpke_key_of_a_device_is_noticed_by_that_device_and_it_m
 }
 
 #[test]
+fn an_epoch_beside_the_present_one_that_was_sealed_to_a_lost_key_is_granted_to_the_key_that_came_instead() {
+    let mut world = world(3);
+    let material = |tag: u8| [tag; 32];
+    let of_2 = |world: &World, kept: &[u8]| {
+        let kept = kept.iter().map(|tag| HpkeKey::derive(&material(*tag))).collect();
+        SpaceState::of(&world.space, &world.records, &world.devices[2], kept).unwrap()
+    };
+    let refresh = |world: &World, kept: &[u8], tag: u8| {
+        let state = of_2(world, kept);
+        let mut draft = Draft::begin(&state.membership, &world.records, &state.opened(), &world.devices[2]);
+        draft.refresh_hpke(HpkeKey::derive(&material(tag)).public()).unwrap();
+        draft.finish()
+    };
+    let epoch_of = |world: &mut World, device: usize| {
+        let state = world.state(device);
+        let mut draft = Draft::begin(&state.membership, &world.records, &state.opened(), &world.devices[device]);
+        let epoch = draft.rotate(&mut world.random).unwrap();
+        (epoch, draft.finish())
+    };
+    let lost = refresh(&world, &[], 1);
+    world.records.extend(lost);
+    let before = world.records.len();
+    // Two keys at once: one of their authors had heard of the key that came instead of the lost one, the other had not.
+    let early = loop {
+        world.records.truncate(before);
+        let (early, early_records) = epoch_of(&mut world, 0);
+        let instead = refresh(&world, &[1], 2);
+        world.records.extend(instead);
+        let (late, late_records) = epoch_of(&mut world, 1);
+        world.records.extend(late_records.into_iter().chain(early_records));
+        // Were it the other one, the device would make the next.
+        if world.state(0).membership.current_epoch() == Some(late) {
+            break early;
+        }
+    };
+    let state = of_2(&world, &[2]);
+    assert!(state.seal_key(&world.devices[2]).is_ok());
+    assert_eq!(state.troubles.get(&early), Some(&KeyTrouble::SealFails));
+    assert_eq!(
+        due(&state, &world.devices[2], &world.records, &KeyClock::default(), 0),
+        None,
+        "it seals under the other"
+    );
+    let clock = KeyClock::default();
+    assert_eq!(world.due(0, &clock, 0), Some(KeyTask::Grant));
+    let state = world.state(0);
+    let task = (&state, &world.devices[0], &world.records[..]);
+    let made = perform(KeyTask::Grant, task, 0, &mut world.random).unwrap();
+    assert_eq!(made.records.len(), 1);
+    world.records.extend(made.records);
+    let state = of_2(&world, &[2]);
+    assert!(state.keyring.find(&early).is_some() && state.troubles.is_empty(), "{:?}", state.troubles);
+    assert_eq!([0, 1].map(|device| world.due(device, &clock, 0)), [None, None], "once is enough");
+}
+
+#[test]
 fn an_epoch_that_no_later_one_opens_is_granted_to_all_who_may_lack_it() {
     let mut world = world(2);
     let clock = KeyClock::default();

@@ -1,20 +1,22 @@
 //! Making documents anew from the envelopes that count and this device's unsent changes: the way back from an
 //! envelope that was taken in and turns out not to count.
 //!
+//! An unsent change that was built upon what does not count is made again together with it.
+//!
 //! Where a checkpoint stands for envelopes that are gone, what they said is in the document alone: then everything in it
 //! stays but what is taken back, and what was built upon that.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::ChangeHash;
+use automerge::{ActorId, Change, ChangeHash};
 use lifeos_sync_protocol::ids::{DocId, EnvelopeId, StreamId};
 
 use super::Receiver;
 use super::accept::{hash_of, pending_changes, stored};
 use super::packed::by_author;
 use crate::delta::DocDelta;
-use crate::document::{Document, GenesisId};
+use crate::document::{Document, GenesisId, make_again};
 use crate::fence::{self, CheckedDelta, Guarded, Job};
 use crate::store::documents::DocRow;
 use crate::store::erase::{ERASED, NOT_ENTITLED};
@@ -128,7 +130,9 @@ impl Receiver<'_> {
         let job = Job { document: Document::new(*doc, genesis, actor)?, deltas };
         let Guarded::Done { mut document, applied } = (self.steps.apply)(job) else { return Ok(()) };
         if !unsent.iter().all(|hash| document.inspect().get_change_meta_by_hash(hash).is_some()) {
-            return Ok(());
+            let Some(made) = self.made_again_with_what_is_gone(doc, &pending)? else { return Ok(()) };
+            let deltas = self.contents(&[*doc].into())?.remove(doc).unwrap_or_default();
+            return self.rebuild_document(doc, genesis, deltas, made);
         }
         let project = self.steps.project;
         let Ok(projected) = catch_unwind(AssertUnwindSafe(|| project(&document))) else { return Ok(()) };
@@ -137,5 +141,48 @@ impl Receiver<'_> {
         let (detached, _) = self.documents.take_out(doc, genesis)?;
         self.documents.put_rebuilt(detached, document, projected, pending);
         Ok(())
+    }
+
+    /// Unsent changes that were built upon something that is gone for everybody (the branch of a stream that does not
+    /// count), made again together with that: what a person wrote here would wait for it at all others for ever.
+    /// `None`: there is nothing of that kind, or its operations would take the numbers of others.
+    fn made_again_with_what_is_gone(
+        &self,
+        doc: &DocId,
+        pending: &[Vec<u8>],
+    ) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        let actor = self.documents.space.stream;
+        let Some(row) = DocRow::find(self.context.conn, self.context.row, doc)? else { return Ok(None) };
+        let mut document = row.load(self.context.conn, actor)?;
+        let unsent: Vec<Change> = pending.iter().filter_map(|bytes| Change::from_bytes(bytes.clone()).ok()).collect();
+        let mut wanted: HashSet<ChangeHash> = HashSet::new();
+        let mut open: Vec<ChangeHash> = unsent.iter().flat_map(|change| change.deps().to_vec()).collect();
+        while let Some(hash) = open.pop() {
+            if self.undone.contains(&hash.0) && wanted.insert(hash) {
+                let change = document.inspect().get_change_by_hash(&hash);
+                open.extend(change.iter().flat_map(|change| change.deps().to_vec()));
+            }
+        }
+        let Some(first_seq) = unsent.first().map(Change::seq).filter(|_| !wanted.is_empty()) else { return Ok(None) };
+        // Their operations keep their counters, so each must lie behind what this device has made there before.
+        let own = ActorId::from(actor.as_bytes().as_slice());
+        let (mut again, mut last_op) = (Vec::new(), 0);
+        for change in document.inspect().get_changes(&[]) {
+            let is_own = *change.actor_id() == own;
+            if is_own && change.seq() < first_seq {
+                last_op = last_op.max(change.max_op());
+            } else if is_own || wanted.contains(&change.hash()) {
+                again.push(change);
+            }
+        }
+        for change in &again {
+            if change.start_op().get() <= last_op {
+                return Ok(None);
+            }
+            last_op = change.max_op();
+        }
+        let again: Vec<Vec<u8>> = again.iter().map(|change| change.raw_bytes().to_vec()).collect();
+        let made = make_again(&again, actor, first_seq)?;
+        Ok(Some(made.into_iter().map(|change| change.bytes).collect()))
     }
 }

@@ -190,6 +190,6 @@ impl Receiver<'_> {
 }
 
 /// Reasons that may have passed.
-fn reopened() -> [String; 2] {
+pub(super) fn reopened() -> [String; 2] {
     [RefusedEnvelope::UnknownEpoch.to_string(), DAMAGED.to_owned()]
 }

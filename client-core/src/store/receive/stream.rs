@@ -10,6 +10,7 @@ use lifeos_sync_protocol::record::Body;
 use rusqlite::Connection;
 
 use super::accept::{Stored, hash_of, insert_mention, pending_changes, stored};
+use super::retry::reopened;
 use super::verify::Streams;
 use super::{ReceiveReport, Receiver, Records, Steps, Unknown};
 use crate::crypto::{Random, random_bytes};
@@ -191,9 +192,13 @@ impl Receiver<'_> {
         let after = seal::position(known.row, agreed_seq.max(known.floor).saturating_add(1));
         conn.prepare_cached(sql)?.execute((after, seal::position(known.row, u32::MAX)))?;
         self.leave_branch(&mut known, agreed_seq + 1)?;
-        // They lie in its place no more, and are made again: nobody has to look at them.
-        let sql = "DELETE FROM quarantine WHERE space = ?1 AND stream = ?2 AND (bytes IS NULL OR reason <> ?3)";
-        conn.execute(sql, (old.row, old.stream.as_ref(), RefusedEnvelope::Fork.to_string()))?;
+        // They lie in its place no more, and are made again: nobody has to look at them. What lies before them and could
+        // not be opened yet stays: a home that was put back from before its newest key gets that later.
+        let [unopened, damaged] = reopened();
+        let sql = "DELETE FROM quarantine WHERE space = ?1 AND stream = ?2 AND (bytes IS NULL OR reason <> ?3)
+                   AND NOT (seq <= ?4 AND bytes IS NULL AND reason IN (?5, ?6))";
+        let (fork, kept) = (RefusedEnvelope::Fork.to_string(), agreed_seq.max(known.floor));
+        conn.execute(sql, (old.row, old.stream.as_ref(), fork, kept, unopened, damaged))?;
         for doc in pending_documents(conn, old.row)? {
             again.entry(doc.doc).or_default().extend(pending_changes(conn, doc.id)?);
         }

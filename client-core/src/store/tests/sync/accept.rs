@@ -271,6 +271,53 @@ fn what_a_device_wrote_that_only_a_removed_one_had_let_in_is_undone() {
 }
 
 #[test]
+fn an_unsent_edit_built_upon_the_branch_that_does_not_count_is_made_again_with_it_and_read_everywhere() {
+    let mut tried = 0;
+    for number in 0..8 {
+        let Trio { mut a, mut b, mut c } = trio();
+        b.title(1, &doc(1), "before");
+        let before = b.send();
+        let copy = copy_of(&b);
+        b.title(2, &doc(2), "left only");
+        let left = b.send();
+        b.store = Store::open(copy.path()).unwrap();
+        b.title(2, &doc(1), &format!("right {number}"));
+        b.sent = 1;
+        let right = b.send();
+        let id = |bytes: &[u8]| lifeos_sync_protocol::envelope::Envelope::parse(bytes.to_vec()).unwrap().id(&b.space);
+        let winner = id(&left[0]).min(id(&right[0]));
+        if winner == id(&left[0]) {
+            continue;
+        }
+        tried += 1;
+        a.receive(&[before.clone(), left.clone()].concat());
+        c.receive(&[before, right.clone()].concat());
+        // Edited, and not sent, when the fork is proven.
+        a.set(5, &doc(2), "source:path", "upon the left branch");
+        a.set(6, &doc(2), "source:hash", "twice");
+        a.receive(&right);
+        let mut after = a.membership();
+        after.forks.insert(b.point().0, StreamPoint { seq: 2, id: winner });
+        for device in [&mut a, &mut c] {
+            device.settle_under(&after);
+        }
+        assert_eq!(a.read_title(&doc(2)).unwrap(), "left only");
+        a.check();
+        let sent = a.send();
+        assert_eq!(c.receive(&sent).changed, [doc(2)]);
+        assert_eq!(c.read_title(&doc(2)).unwrap(), "left only");
+        assert_eq!(a.state(), c.state());
+        a.title(9, &doc(2), "and on");
+        let sent = a.send();
+        c.receive(&sent);
+        assert_eq!(c.read_title(&doc(2)).unwrap(), "and on");
+        assert_eq!(a.state(), c.state());
+        c.check();
+    }
+    assert!(tried > 0, "the other branch won each time");
+}
+
+#[test]
 fn edits_under_a_key_that_no_record_tells_of_are_counted_until_it_comes() {
     let Trio { mut a, mut b, .. } = trio();
     b.title(1, &doc(1), "secret");
@@ -367,6 +414,40 @@ fn a_stream_that_is_nearly_full_is_left_for_a_new_one_once_nothing_waits() {
     assert_eq!(b.receive(&third).changed, [doc(1)]);
     assert_eq!(b.read_title(&doc(1)).unwrap(), "after");
     assert_eq!(a.state(), b.state());
+}
+
+#[test]
+fn what_a_home_wrote_before_it_was_put_back_and_cannot_open_yet_waits_while_it_leaves_its_stream() {
+    let Trio { mut a, mut b, .. } = trio();
+    a.title(1, &doc(1), "both have this");
+    let first = a.send();
+    let copy = copy_of(&a);
+    a.title(2, &doc(1), "newer");
+    let second = a.send();
+    b.receive(&[first, second.clone()].concat());
+
+    // Put back from before the key that the newer edit was sealed under.
+    a.store = Store::open(copy.path()).unwrap();
+    a.title(4, &doc(2), "after it was put back");
+    let keyring = std::mem::take(&mut a.keyring);
+    assert!(a.receive(&second).own_stream_ahead);
+    assert_eq!(a.aside().len(), 1);
+    let (space, membership) = (a.space, a.membership());
+    let agreed = a.store.own_stream_shared(&space, &membership).unwrap().unwrap();
+    assert_eq!(agreed, 2, "both copies have all of it");
+    a.store.begin_new_stream(&space, agreed, (&membership, &a.keyring.clone()), 5, &mut a.random).unwrap();
+    assert_eq!(a.aside().len(), 1, "it is made again nowhere");
+    // Another device has given it the key.
+    a.keyring = keyring;
+    assert_eq!(a.retry().changed, [doc(1)]);
+    assert_eq!(a.read_title(&doc(1)).unwrap(), "newer");
+    assert_eq!(a.aside(), []);
+    a.sent = 0;
+    let third = a.send();
+    b.receive(&third);
+    assert_eq!(b.read_title(&doc(2)).unwrap(), "after it was put back");
+    assert_eq!(a.state(), b.state());
+    a.check();
 }
 
 #[test]
