@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::run::{Outcome, capture, cargo, command, need, root, run, target};
-use crate::{decoder, defences, fuzz, stages};
+use crate::{decoder, defences, fuzz, mixed, stages};
 
 const PARTS: &[&str] = &[
     "crash",
@@ -16,6 +16,7 @@ const PARTS: &[&str] = &[
     "recurrence",
     "notify",
     "joining",
+    "mixed",
     "fuzz",
     "sqlcipher",
     "keystore",
@@ -37,6 +38,7 @@ pub(crate) fn run_parts(args: &[&str]) -> Outcome {
         "all" => PARTS.iter().try_for_each(|part| one(part)),
         "defences" => without_defences(&args[1..]),
         "sim" => simulations(&args[1..]),
+        "mixed" => versions(&args[1..]),
         part if PARTS.contains(&part) => one(part),
         _ => Err(format!("no deep part `{part}`: {}", PARTS.join(", "))),
     }
@@ -51,6 +53,7 @@ fn one(part: &str) -> Outcome {
         "mutations" => mutations(),
         "membership" => membership(),
         "sim" => simulations(&[]),
+        "mixed" => versions(&[]),
         "recurrence" => recurrence(),
         "notify" => notifications(),
         "joining" => joining(),
@@ -129,6 +132,12 @@ fn simulations(args: &[&str]) -> Outcome {
         stages::simulator(&args).and_then(|mut simulator| capture(&mut simulator, Duration::from_secs(12 * 60 * 60)));
     let tally = ran.as_deref().map(|said| line_with(said, " seeds from ")).unwrap_or_default().to_owned();
     record("sim", if tally.is_empty() { SEEDS } else { &tally }, ran.map(drop))
+}
+
+/// Devices and relays of an older commit together with those of today.
+fn versions(args: &[&str]) -> Outcome {
+    let tried = mixed::mixed(args);
+    record("mixed", tried.as_deref().unwrap_or("an older commit"), tried.as_ref().map(|_| ()).map_err(Clone::clone))
 }
 
 /// Recurrence rules of the day in all time zones, against an expander that shares nothing with the engine's.

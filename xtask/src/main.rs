@@ -6,6 +6,7 @@ mod deep;
 mod defences;
 mod deny;
 mod fuzz;
+mod mixed;
 mod run;
 mod sabotage;
 mod stages;
@@ -35,6 +36,7 @@ const USAGE: &str = "cargo xtask COMMAND
                             evidence/
   deep sim [--from N] [--seeds N]
                             seeds of the day, or these
+  deep mixed [COMMIT]       programs of an older commit and those of today in one space
   deep defences [--together] [--minutes N] [NUMBER...]
                             takes every defence away once (or those of these attacks),
                             or several at once, and looks whether the tests notice;

@@ -218,8 +218,8 @@ const FAULTS: &[Fault] = &[
         unseen: "",
         places: &[(
             "client-core/src/store/receive/erase.rs",
-            "!self.erased.contains(&doc.doc));",
-            "!self.erased.contains(&doc.doc) || {awake});",
+            "doc.genesis == NOTE_GENESIS && self.erased.contains(&doc.doc);",
+            "doc.genesis == NOTE_GENESIS && self.erased.contains(&doc.doc) && !{awake};",
         )],
     },
     Fault {

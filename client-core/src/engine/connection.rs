@@ -177,7 +177,8 @@ type Beginning = (Session, RelayState, Begun, (StreamId, [u8; 32]));
 fn begin(shared: &Shared, relay: RelayId) -> Result<Beginning, EngineError> {
     // Another process of this home may have written records.
     let is_news = shared.follow_records(&shared.store())?;
-    if is_news {
+    let has_suspects = shared.store().has_suspects(&shared.space)?;
+    if is_news || has_suspects {
         shared.retry_quarantined()?;
     }
     let (mut store, state) = (shared.store(), shared.state());

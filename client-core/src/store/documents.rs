@@ -188,8 +188,12 @@ impl Cache {
         let version = conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if version != self.data_version {
             self.data_version = version;
-            self.spaces.clear();
             self.entries.values_mut().for_each(|entry| entry.checked = false);
+            let known = std::mem::take(&mut self.spaces);
+            if known.iter().any(|(space, known)| find_space(conn, space).ok().as_ref() != Some(known)) {
+                // Another process has left the stream that this device writes: what is loaded would write as the old one.
+                self.clear();
+            }
         }
         Ok(())
     }

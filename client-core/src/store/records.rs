@@ -202,11 +202,12 @@ impl Kept {
         if let Some((_, records)) = kept.get(&space).filter(|(known, _)| *known == changed) {
             return Ok(records.clone());
         }
-        let records = load(conn, space)?;
+        // A record is its name: what is known is read and checked once.
+        let known = kept.remove(&space).map(|(_, records)| records).unwrap_or_default();
+        let known = known.into_iter().map(|record| (record.id(), record)).collect();
+        let records = load_beside(conn, space, known)?;
         if records.iter().map(|record| record.bytes().len()).sum::<usize>() <= KEPT_BYTES_MAX {
             kept.insert(space, (changed, records.clone()));
-        } else {
-            kept.remove(&space);
         }
         Ok(records)
     }
@@ -218,9 +219,20 @@ fn changed(conn: &Connection, space: i64) -> Result<u64, StoreError> {
 }
 
 pub(super) fn load(conn: &Connection, space: i64) -> Result<Vec<Record>, StoreError> {
-    let mut select = conn.prepare_cached("SELECT bytes FROM record WHERE space = ?1 ORDER BY id")?;
-    let rows = select.query_map([space], |row| row.get::<_, Vec<u8>>(0))?;
-    rows.map(|bytes| Record::parse(bytes?).map_err(|_| StoreError::Corrupt { what: "a stored record" })).collect()
+    load_beside(conn, space, HashMap::new())
+}
+
+fn load_beside(conn: &Connection, space: i64, mut known: HashMap<RecordId, Record>) -> Result<Vec<Record>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT record, bytes FROM record WHERE space = ?1 ORDER BY id")?;
+    let mut rows = select.query([space])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(match known.remove(&RecordId(row.get(0)?)) {
+            Some(record) => record,
+            None => Record::parse(row.get(1)?).map_err(|_| StoreError::Corrupt { what: "a stored record" })?,
+        });
+    }
+    Ok(records)
 }
 
 impl Store {

@@ -94,6 +94,8 @@ pub(super) struct Entry {
     at_ms: u64,
     /// Its author was dying, or was put back and nobody else has it.
     pub(super) may_be_lost: bool,
+    /// Its author was put back from before it: who had it then. Nobody else brings it back.
+    pub(super) kept_by: Option<BTreeSet<usize>>,
     /// Devices that its author knew to be removed.
     pub(super) secret_from: BTreeSet<usize>,
 }
@@ -446,7 +448,7 @@ impl Chaos {
         let line = done.unwrap_or_else(|error| format!("cannot edit: {error}"));
         self.tell(format!("{} {line}{}", DEVICES[index], if may_be_lost { " (unsure)" } else { "" }));
         self.count(if may_be_lost { "edit unsure" } else { "edit acknowledged" });
-        self.ledger.push(Entry { word, note, author: index, at_ms, may_be_lost, secret_from });
+        self.ledger.push(Entry { word, note, author: index, at_ms, may_be_lost, kept_by: None, secret_from });
     }
 
     /// The notes of a device outside the trash, sorted.
@@ -566,11 +568,16 @@ impl Chaos {
         self.count("home restored");
         self.was_restored[index] = true;
         // What it wrote since then is only as safe as the others make it.
-        let others: Vec<BTreeSet<String>> =
-            (0..DEVICES.len()).filter_map(|other| self.client(other)).map(|client| Self::words(&client)).collect();
+        let others: Vec<(usize, BTreeSet<String>)> =
+            (0..DEVICES.len()).filter_map(|other| Some((other, Self::words(&self.client(other)?)))).collect();
         for entry in &mut self.ledger {
-            let is_kept = others.iter().any(|words| words.contains(&entry.word));
-            entry.may_be_lost |= !is_kept && (entry.author != index || entry.at_ms >= copied_ms);
+            let keepers = others.iter().filter(|(_, words)| words.contains(&entry.word)).map(|(other, _)| *other);
+            let keepers: BTreeSet<usize> = keepers.collect();
+            let is_gone_here = entry.author == index && entry.at_ms >= copied_ms;
+            entry.may_be_lost |= keepers.is_empty() && (entry.author != index || is_gone_here);
+            if is_gone_here {
+                entry.kept_by = Some(keepers);
+            }
         }
         for file in self.files.iter_mut().filter(|file| file.author == index) {
             file.may_be_lost |= file.at_ms >= copied_ms;

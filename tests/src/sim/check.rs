@@ -232,9 +232,12 @@ fn lost(chaos: &Chaos, standing: &[Standing]) -> Vec<String> {
         // Of two copies of a home that wrote one place of their stream one counts: decision 0026, "open".
         let is_forked = !client.membership().forks.is_empty();
         for entry in chaos.ledger.iter().filter(|entry| !(is_forked && chaos.was_restored[entry.author])) {
+            let is_in = |device: &usize| standing.get(*device) == Some(&Standing::In);
+            // What only a device had that is out by now, nobody in force can have.
             let is_sure = !entry.may_be_lost
                 && !chaos.is_erased(&entry.note)
-                && standing.get(entry.author) == Some(&Standing::In);
+                && is_in(&entry.author)
+                && entry.kept_by.as_ref().is_none_or(|keepers| keepers.iter().any(is_in));
             if is_sure && !words.contains(&entry.word) {
                 found.push(format!("{} of {} is missing at {}", entry.word, DEVICES[entry.author], DEVICES[index]));
             }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! applying = "page" ─ killed ─▶ the page again: all of it set aside as suspect, the cursor moves on
-//!                                └▶ each alone, applying = its id ─ killed ─▶ it stays aside, the others go on
+//!                                └▶ each alone, applying = its id ─ killed [TRIES_MAX] times running ─▶ it stays
+//!                                   aside, the others go on
 //! ```
-//! Running out of memory cannot be caught, and without this one envelope would end every start for ever. The mark is
-//! written without waiting for the disk: it has to outlive the process, not the machine. It goes in the commit that
-//! takes the page in.
+//! Running out of memory cannot be caught, and without this one envelope would end every start for ever. That the power
+//! went, or somebody ended the program, says nothing about an envelope: it takes more than once, and what is left is tried
+//! by the next connection. The mark is written without waiting for the disk: it has to outlive the process, not the
+//! machine. It goes in the commit that takes the page in.
 
 use lifeos_sync_protocol::ids::{EnvelopeId, SpaceId};
 use rusqlite::Connection;
@@ -15,12 +17,17 @@ use super::apply::Batch;
 use super::verify::Streams;
 use super::{Origin, ReceiveReport, Receiver, Records, Steps, Unknown};
 use crate::store::records::find_space;
-use crate::store::{Store, StoreError, quarantine, schema};
+use crate::store::{Store, StoreError, begin, quarantine, schema};
 
 /// Key of the `meta` table.
 const APPLYING: &str = "applying";
 /// Its value while a page is taken in; else the id of the envelope that is tried alone.
 const PAGE: &[u8] = b"page";
+
+/// Key of the `meta` table: the envelope that was last being tried alone when the program ended, and how often running.
+const TRIED: &str = "applying-tried";
+/// So often running the program has to end while one envelope is tried alone.
+const TRIES_MAX: u8 = 3;
 
 /// Why an envelope waits that came in a page that ended the program.
 pub(in crate::store) const SUSPECT: &str = "it came with one that ended the program: it is tried alone";
@@ -41,18 +48,38 @@ impl Store {
         self.lazily(taken)
     }
 
-    /// Sets the envelope aside for good that ended the program alone; true when it was a page that did.
+    /// Sets the envelope aside for good that ended the program alone, again and again; true when it was a page that did.
     fn settle(&mut self, space: &SpaceId) -> Result<bool, StoreError> {
         let Some(mark) = schema::meta(&self.conn, APPLYING)? else { return Ok(false) };
         let Some(envelope) = EnvelopeId::from_slice(&mark) else { return Ok(mark == PAGE) };
-        let row = find_space(&self.conn, space)?.row;
-        quarantine::change_reason(&self.conn, row, &envelope, ENDED)?;
-        taken(&self.conn)?;
+        let transaction = begin(&self.conn)?;
+        let before = schema::meta(&transaction, TRIED)?;
+        let before = before.as_deref().and_then(<[u8]>::split_last).filter(|(_, id)| *id == envelope.as_ref());
+        let tries = before.map_or(1, |(tries, _)| tries.saturating_add(1));
+        if tries >= TRIES_MAX {
+            let row = find_space(&transaction, space)?.row;
+            quarantine::change_reason(&transaction, row, &envelope, ENDED)?;
+            schema::remove_meta(&transaction, TRIED)?;
+        } else {
+            schema::put_meta(&transaction, TRIED, &[envelope.as_ref(), &[tries]].concat())?;
+        }
+        taken(&transaction)?;
+        transaction.commit()?;
         Ok(false)
     }
 
+    /// Whether something is still to be tried alone: the program ended before it came to that.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_suspects(&self, space: &SpaceId) -> Result<bool, StoreError> {
+        let row = find_space(&self.conn, space)?.row;
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM quarantine WHERE space = ?1 AND reason = ?2 LIMIT 1)";
+        Ok(self.reads().count(sql, (row, SUSPECT))? > 0)
+    }
+
     /// Tries each suspect alone, in a commit of its own.
-    pub(super) fn retry_suspects(
+    pub(in crate::store) fn retry_suspects(
         &mut self,
         space: &SpaceId,
         records: Records<'_>,

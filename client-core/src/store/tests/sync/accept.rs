@@ -417,6 +417,27 @@ fn a_stream_that_is_nearly_full_is_left_for_a_new_one_once_nothing_waits() {
 }
 
 #[test]
+fn a_program_that_is_open_while_another_leaves_the_stream_of_their_home_writes_under_the_new_one() {
+    let Trio { mut a, mut b, .. } = trio();
+    a.title(1, &doc(1), "before");
+    a.title(1, &doc(2), "loaded, too");
+    let first = a.send();
+    b.receive(&first);
+    let (space, membership, keyring) = (a.space, a.membership(), a.keyring.clone());
+    let (mut other, tip) = (Store::open(a.home.path()).unwrap(), a.store.own_tip(&space).unwrap().seq);
+    other.begin_new_stream(&space, tip, (&membership, &keyring), 5, &mut a.random).unwrap();
+    // Both are loaded here, with the stream that was left as who writes.
+    a.title(6, &doc(1), "after");
+    a.title(7, &doc(2), "after");
+    a.sent = 0;
+    let second = a.send();
+    assert_eq!(b.receive(&second).changed, [doc(1), doc(2)]);
+    assert_eq!((b.aside(), b.read_title(&doc(1)).unwrap()), (vec![], "after".to_owned()));
+    assert_eq!(a.state(), b.state());
+    a.check();
+}
+
+#[test]
 fn what_a_home_wrote_before_it_was_put_back_and_cannot_open_yet_waits_while_it_leaves_its_stream() {
     let Trio { mut a, mut b, .. } = trio();
     a.title(1, &doc(1), "both have this");

@@ -259,7 +259,36 @@ fn end(job: fence::Job) -> fence::Guarded {
 }
 
 #[test]
-fn an_envelope_that_ends_the_program_does_so_twice_and_then_no_more() {
+fn a_program_that_is_ended_by_others_while_it_takes_care_sets_no_envelope_aside() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let Pair { mut a, mut b, .. } = pair();
+    a.title(1, &doc(1), "first");
+    a.title(2, &doc(1), "culprit");
+    let page = a.send();
+    // It is ended while it takes the page in, and again while it tries what was in it: for good reasons or none.
+    let (dying, sound) = (Steps { apply: end, ..Steps::default() }, Steps::default());
+    let membership = b.store.membership(&b.space).unwrap();
+    let space = b.space;
+    for _ in 0..2 {
+        let (given, store) = (b.page(&page, 1), &mut b.store);
+        let records = Records { membership: &membership, keyring: &b.keyring };
+        let run = || store.receive_in_steps(&space, given, records, Unknown::Quarantine, 77, dying);
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        b.store = Store::open(b.home.path()).unwrap();
+    }
+    assert_eq!(b.read_title(&doc(1)), None);
+    assert!(b.store.has_suspects(&space).unwrap(), "the next connection tries it");
+    let (records, mut report) = (Records { membership: &membership, keyring: &b.keyring }, ReceiveReport::default());
+    b.store.retry_suspects(&space, records, 78, sound, &mut report).unwrap();
+    assert_eq!((report.changed, b.read_title(&doc(1)).unwrap()), (vec![doc(1)], "culprit".to_owned()));
+    assert_eq!(b.store.reads().quarantine(&space, 9).unwrap(), []);
+    assert_eq!(a.state(), b.state());
+    b.check();
+}
+
+#[test]
+fn an_envelope_that_ends_the_program_does_so_a_few_times_and_then_no_more() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     let Pair { mut a, mut b, .. } = pair();
@@ -287,8 +316,22 @@ fn an_envelope_that_ends_the_program_does_so_twice_and_then_no_more() {
     assert!(take(&mut b).is_none(), "so does the culprit alone");
     assert_eq!(b.cursor(), Some(4), "the cursor has moved on");
     assert_eq!(b.read_title(&doc(1)).unwrap(), "one");
-    let retried = b.retry();
-    assert_eq!(retried.changed, vec![doc(3)], "those behind it go on");
+    let retry_with = |b: &mut Device, steps: Steps| {
+        let (space, path) = (b.space, b.home.path().to_owned());
+        let (records, mut report) =
+            (Records { membership: &membership, keyring: &b.keyring }, ReceiveReport::default());
+        let store = &mut b.store;
+        let run = || store.retry_suspects(&space, records, 78, steps, &mut report).unwrap();
+        let ended = catch_unwind(AssertUnwindSafe(run)).is_err();
+        b.store = Store::open(&path).unwrap();
+        (ended, report.changed)
+    };
+    for _ in 1..3 {
+        assert!(b.store.has_suspects(&b.space).unwrap());
+        assert_eq!(retry_with(&mut b, steps), (true, vec![]), "it may have been the power");
+    }
+    assert_eq!(retry_with(&mut b, steps), (false, vec![doc(3)]), "those behind it go on");
+    assert!(!b.store.has_suspects(&b.space).unwrap());
     let aside = b.store.reads().quarantine(&b.space, 9).unwrap();
     assert_eq!(aside.len(), 1);
     assert!(aside[0].reason.starts_with("taking it in ended the program"), "{}", aside[0].reason);
