@@ -130,10 +130,14 @@ impl Receiver<'_> {
             let Some(known) = streams.iter_mut().find(|known| known.stream == *stream) else { continue };
             let is_own = known.row == self.documents.space.stream_row;
             let held = id_at(self.context.conn, known, point.seq)?;
-            if is_own || held.is_none_or(|held| held == point.id) {
+            // A stream that this device has left lacks the branch that counts, should that have been its own.
+            let is_lacking = held.is_none() && known.seq.checked_add(1) == Some(point.seq);
+            if is_own || !(is_lacking || held.is_some_and(|held| held != point.id)) {
                 continue;
             }
-            undone.extend(self.leave_branch(known, point.seq)?);
+            if !is_lacking {
+                undone.extend(self.leave_branch(known, point.seq)?);
+            }
             self.fetch_branch(known, point)?;
         }
         Ok(undone)

@@ -383,6 +383,58 @@ fn a_proven_fork_ends_the_same_on_every_device_whichever_branch_it_had() {
 }
 
 #[test]
+fn a_home_that_left_the_branch_which_turns_out_to_count_takes_it_in_again() {
+    let mut tried = 0;
+    for number in 0..8 {
+        let Trio { mut a, mut b, .. } = trio();
+        a.title(1, &doc(1), "before");
+        let before = a.send();
+        let copy = copy_of(&a);
+        a.title(2, &doc(1), "left");
+        let left = a.send();
+        a.store = Store::open(copy.path()).unwrap();
+        a.title(2, &doc(2), &format!("right {number}"));
+        a.sent = 1;
+        let right = a.send();
+        let id = |bytes: &[u8]| lifeos_sync_protocol::envelope::Envelope::parse(bytes.to_vec()).unwrap().id(&b.space);
+        let (old, winner) = (a.point().0, id(&left[0]).min(id(&right[0])));
+        if winner == id(&left[0]) {
+            continue;
+        }
+        tried += 1;
+        b.receive(&[before, right].concat());
+        // It hears of the other branch, and leaves the stream before anybody has proven anything.
+        a.receive(&left);
+        let (space, membership, keyring) = (a.space, a.membership(), a.keyring.clone());
+        let agreed = a.store.own_stream_shared(&space, &membership).unwrap().unwrap();
+        assert_eq!(agreed, 1);
+        a.store.begin_new_stream(&space, agreed, (&membership, &keyring), 5, &mut a.random).unwrap();
+        a.sent = 0;
+        let again = a.send();
+        b.receive(&again);
+        b.receive(&left);
+        let evidence = b.store.fork_evidence(&space, &membership).unwrap();
+        let [proof] = &evidence[..] else { panic!("{evidence:?}") };
+        let records = b.store.records(&space).unwrap();
+        let opened = crate::records::unlock_epochs(&membership, &records, OwnKeys::first(&b.keys));
+        let mut draft = crate::records::Draft::begin(&membership, &records, &opened, &b.keys);
+        draft.add(proof).unwrap();
+        let made = draft.finish();
+        for device in [&mut a, &mut b] {
+            device.store.receive_records(&space, &made).unwrap();
+            let after = device.membership();
+            assert_eq!(after.forks.get(&old).map(|point| point.id), Some(winner));
+            device.settle_under(&after);
+            device.settle_under(&after);
+            device.check();
+        }
+        assert_eq!(a.store.have(&space).unwrap(), b.store.have(&space).unwrap());
+        assert_eq!(a.state(), b.state());
+    }
+    assert!(tried > 0, "the other branch won each time");
+}
+
+#[test]
 fn a_stream_that_is_nearly_full_is_left_for_a_new_one_once_nothing_waits() {
     let Trio { mut a, mut b, .. } = trio();
     a.title(1, &doc(1), "before");
