@@ -2,6 +2,7 @@
 // The lint that forbids these in production code does not know helpers of tests for tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod articles;
 mod attachments;
 mod branches;
 mod contract;

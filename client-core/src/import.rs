@@ -49,12 +49,14 @@
 mod base64;
 mod enex;
 mod entities;
+mod feed;
 mod html;
 mod inline;
 mod joplin;
 mod markup;
 mod outline;
 mod plan;
+mod readable;
 mod scan;
 mod scratch;
 mod shape;
@@ -62,7 +64,10 @@ mod source;
 mod tar;
 mod text;
 
+pub use feed::{Feed, FeedEntry, NoFeed, feeds_of_page, parse_feed};
+pub use outline::{OutlineFeed, opml_feeds};
 pub use plan::{ExistingIndex, Known, Merged, Plan, SkipReason, copy_title, merge, plan};
+pub use readable::{Readable, readable};
 pub use scan::{Candidate, Carried, FILE_BYTES_MAX, FileFailure, FileSkip, Item, Scan, ScanError, Trouble, scan};
 pub use scratch::{Kept, Scratch};
 pub use source::{Format, Source};

@@ -2,6 +2,7 @@
 //! membership rules. No I/O, no async, no cipher and no secret key: what a relay may link.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod dag;
 pub mod envelope;
 pub mod frame;

@@ -17,6 +17,7 @@ const PARTS: &[&str] = &[
     "notify",
     "joining",
     "mixed",
+    "vault",
     "fuzz",
     "sqlcipher",
     "keystore",
@@ -57,6 +58,7 @@ fn one(part: &str) -> Outcome {
         "recurrence" => recurrence(),
         "notify" => notifications(),
         "joining" => joining(),
+        "vault" => vault(),
         "sqlcipher" => sqlcipher(),
         "together" => together(),
         "defences" => without_defences(&[]),
@@ -170,6 +172,16 @@ fn notifications() -> Outcome {
     let ran = capture(&mut tests, Duration::from_secs(3 * 60 * 60));
     let tally = ran.as_deref().map(|said| line_with(said, " schedules from seed ")).unwrap_or_default().to_owned();
     record("notify", if tally.is_empty() { SCHEDULES } else { &tally }, ran.map(drop))
+}
+
+/// Every Markdown file of this machine's sources and documents, in and out again.
+fn vault() -> Outcome {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let folders = std::env::var("LIFEOS_VAULT").unwrap_or_else(|_| format!("{home}:/usr:/opt"));
+    let test = ["test", "--profile", "ci", "--locked", "-p", "lifeos-tests", "--test", "vault", "--", "--nocapture"];
+    let ran = capture(cargo(&test).env("LIFEOS_VAULT", folders), Duration::from_secs(60 * 60));
+    let tally = ran.as_deref().map(|said| line_with(said, "VAULT ")).unwrap_or_default().to_owned();
+    record("vault", if tally.is_empty() { "real Markdown" } else { &tally }, ran.map(drop))
 }
 
 /// A phone that joins a large space over a slow line and is killed again and again.

@@ -1,5 +1,6 @@
 //! The commands, one file a family; each parses its arguments, calls the client and shows what came back.
 
+mod article;
 mod attachment;
 mod backup;
 mod branch;
@@ -12,6 +13,7 @@ mod doctor;
 mod entity;
 mod epoch;
 mod export;
+mod feed;
 mod goal;
 mod goal_view;
 mod import;
@@ -91,6 +93,12 @@ pub enum Command {
     /// Kinds of your own, defined in a file, and their items
     #[command(subcommand)]
     Module(module::ModuleCommand),
+    /// Pages kept to be read offline, and what is highlighted in them
+    #[command(subcommand)]
+    Article(article::ArticleCommand),
+    /// Feeds (RSS, Atom, JSON) whose entries become articles
+    #[command(subcommand)]
+    Feed(feed::FeedCommand),
     /// Find notes, contacts and whatever else is searched, by what is in it
     Search(search::Search),
     /// Send and receive
@@ -164,6 +172,8 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Goal(args) => goal::run(args, context),
         Command::Branch(args) => branch::run(args, context),
         Command::Module(args) => module::run(args, context),
+        Command::Article(args) => article::run(args, context),
+        Command::Feed(args) => feed::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Who(args) => who::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),

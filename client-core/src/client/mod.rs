@@ -10,6 +10,7 @@
 //! | `branches` | documents edited aside, looked at, accepted in part or whole |
 //! | `watch` | lists that are told what changed in them |
 //! | `goals` | check-ins, and where goals stand |
+//! | `articles`, `feeds` | pages kept to be read, and the feeds that bring more |
 //! | `custom` | modules that people define in a file, and their items |
 //! | `import`, `imports`, `export` | notes of other programs in, taking that back, Markdown out |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
@@ -24,6 +25,7 @@
 //! | `spaces`, `invite`, `transfer` | other spaces, the people in them, and notes that go there |
 //! | `follow` | a person's devices are in all of the person's spaces, or in none |
 
+mod articles;
 mod attachments;
 mod backup;
 mod branches;
@@ -39,6 +41,7 @@ mod erase;
 mod error;
 mod events;
 mod export;
+mod feeds;
 mod folder;
 mod follow;
 mod goals;
@@ -85,6 +88,7 @@ use crate::engine::Shared;
 use crate::store::{Step, Tx};
 
 pub use crate::link::Comparison;
+pub use articles::{Article, Highlight, SavedArticle};
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use branches::{Accepted, Branch, BranchedDocument, BranchedNote, RowEffect};
 pub use bundle::{BundleBase, BundleExport, BundleImport};
@@ -94,6 +98,7 @@ pub use entities::{Entity, EntityQuery};
 pub use erase::{ErasePlan, UNDO_DAYS};
 pub use error::{ClientError, ErrorKind};
 pub use events::Subscription;
+pub use feeds::{FeedFetched, FeedShown};
 pub use folder::*;
 pub use goals::{GoalQuery, GoalView};
 pub use home::{HomeDraft, OpenOptions};

@@ -33,10 +33,8 @@ pub(crate) trait Links {
 }
 
 /// Links as they stand.
-#[cfg(test)]
 pub(crate) struct AsTheyStand;
 
-#[cfg(test)]
 impl Links for AsTheyStand {}
 
 /// A page as Markdown.
@@ -65,7 +63,7 @@ pub(crate) fn markdown(input: impl BufRead, links: &mut dyn Links, bytes_max: us
             Err(error @ MarkupError::Io(_)) => return Err(error),
             Ok(None) | Err(_) => return Ok(writer.finish(false)),
         }
-        if writer.out.len() + writer.pending > bytes_max {
+        if writer.bytes() > bytes_max {
             return Ok(writer.finish(true));
         }
     }
@@ -106,7 +104,7 @@ enum Container {
     },
 }
 
-struct Writer<'l> {
+pub(super) struct Writer<'l> {
     links: &'l mut dyn Links,
     out: String,
     title: String,
@@ -135,7 +133,7 @@ struct Writer<'l> {
 }
 
 impl<'l> Writer<'l> {
-    fn new(links: &'l mut dyn Links) -> Self {
+    pub(super) fn new(links: &'l mut dyn Links) -> Self {
         Self {
             links,
             out: String::new(),
@@ -160,7 +158,7 @@ impl<'l> Writer<'l> {
         }
     }
 
-    fn finish(mut self, is_cut: bool) -> Page {
+    pub(super) fn finish(mut self, is_cut: bool) -> Page {
         while let Some((_, effect)) = self.elements.pop() {
             self.end(effect);
         }
@@ -169,7 +167,7 @@ impl<'l> Writer<'l> {
         Page { title, markdown: self.out, is_cut }
     }
 
-    fn open(&mut self, tag: &Tag) {
+    pub(super) fn open(&mut self, tag: &Tag) {
         let style = Style { ..self.style };
         let effect = match tag.name.as_str() {
             "br" => return self.line_break(),
@@ -235,7 +233,7 @@ impl<'l> Writer<'l> {
         self.elements.push((tag.name.clone(), effect));
     }
 
-    fn close(&mut self, name: &str) {
+    pub(super) fn close(&mut self, name: &str) {
         if !self.open.contains_key(name) {
             if matches!(name, "p" | "div") {
                 self.flush();
@@ -252,6 +250,11 @@ impl<'l> Writer<'l> {
                 return;
             }
         }
+    }
+
+    /// Bytes of what is written so far.
+    pub(super) const fn bytes(&self) -> usize {
+        self.out.len() + self.pending
     }
 
     fn forget(&mut self, name: &str) {
@@ -440,7 +443,7 @@ impl<'l> Writer<'l> {
         }
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         if self.titles > 0 {
             let room = TITLE_BYTES_MAX.saturating_sub(self.title.len());
             self.title.extend(text.chars().take(room / 4));

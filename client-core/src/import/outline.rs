@@ -243,6 +243,52 @@ impl<R: BufRead> Iterator for Outline<R> {
     }
 }
 
+/// A feed of an outline: address, title, page, folder.
+pub type OutlineFeed = (String, String, String, String);
+
+/// Feeds that are taken of one outline.
+const FEEDS_MAX: usize = 10_000;
+
+/// The feeds that an outline lists, with the path of the items they stand in as their folder. One that is cut off gives those
+/// before that.
+///
+/// # Errors
+/// When it is no outline.
+pub fn opml_feeds(bytes: &[u8]) -> Result<Vec<OutlineFeed>, FileFailure> {
+    let opened = super::text::open(bytes).map_err(FileFailure::Unreadable)?;
+    let mut markup = Markup::new(opened.text, Dialect::Xml);
+    let (mut found, mut folders, mut is_outline) = (Vec::new(), Vec::new(), false);
+    while let Ok(Some(token)) = markup.next() {
+        match token {
+            Token::Open(tag) if tag.name == "opml" => is_outline = true,
+            Token::Open(tag) if tag.name == "outline" && is_outline => {
+                let get = |name: &str| tag.get(name).unwrap_or_default().to_owned();
+                let title = if get("text").is_empty() { get("title") } else { get("text") };
+                if let Some(url) = tag.get("xmlUrl").filter(|url| !url.is_empty()).filter(|_| found.len() < FEEDS_MAX) {
+                    let named = folders.iter().filter(|folder: &&String| !folder.is_empty()).take(DEPTH_MAX);
+                    let folder = named.map(String::as_str).collect::<Vec<_>>().join("/");
+                    found.push((url.to_owned(), title.clone(), get("htmlUrl"), folder.chars().take(500).collect()));
+                }
+                // Deeper ones stand in the last folder that is kept.
+                if !tag.is_empty {
+                    folders.push(if folders.len() < DEPTH_MAX {
+                        title.chars().take(200).collect()
+                    } else {
+                        String::new()
+                    });
+                }
+            }
+            Token::Close(name) if name == "outline" => drop(folders.pop()),
+            _ => {}
+        }
+    }
+    if is_outline {
+        Ok(found)
+    } else {
+        Err(FileFailure::Other("no outline (OPML); give a file that a feed reader exported"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The modules: one folder each. A new one stands in [`MODULES`], and everything else follows from what it declares
 //! (docs/MODULES.md).
+pub mod articles;
 pub mod attachment;
 pub mod branch;
 pub mod contacts;
@@ -21,6 +22,7 @@ pub static MODULES: &[&Module] = &[
     &notes::declared::MODULE,
     &space::declared::MODULE,
     &contacts::declared::MODULE,
+    &articles::declared::MODULE,
     &custom::declared::MODULE,
     &goals::declared::MODULE,
     #[cfg(test)]

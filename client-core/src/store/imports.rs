@@ -55,6 +55,14 @@ impl Reads<'_> {
         Ok(heads.iter().filter_map(|head| serde_json::from_slice(head).ok()).collect())
     }
 
+    /// A value that was remembered under a key of the `meta` table.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn remembered(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        schema::meta(self.conn, key)
+    }
+
     /// The changes of an import, oldest first.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A connection is two halves that never wait for each other: one that sends and one that receives. Whole
 //! frames in, whole frames out; what they mean is the session's business.
 
+pub mod fetch;
 mod memory;
 mod peer;
 #[cfg(feature = "simulation")]

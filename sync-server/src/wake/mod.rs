@@ -12,7 +12,6 @@
 //!
 //! What is not begun stays DUE in the database: nothing here grows with the number of devices, and nothing waits for it.
 
-mod address;
 mod webhook;
 
 use std::collections::{HashMap, HashSet};
@@ -35,7 +34,7 @@ use crate::rate::{KeyedRate, Rate};
 use crate::server::{Phase, Relay, until_not_running};
 use crate::store::{DueWakeup, StoreError, WakeupWork, Waking};
 
-pub(crate) use address::{is_inside, is_public};
+pub(crate) use lifeos_sync_protocol::address::{is_inside, is_public};
 
 /// Devices that are asked for at once.
 const DUE_AT_ONCE: usize = 256;

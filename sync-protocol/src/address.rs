@@ -1,11 +1,13 @@
-//! Which addresses a relay may be sent to by whoever registers there: none inside the network that it stands in.
+//! Which addresses a program may be sent to by somebody else: none inside the network that it stands in. A relay asks it of
+//! whom it is to wake, a device of where a page or feed is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address is one of the public internet. What is not surely so, is not: loopback, private and shared
 /// networks, link-local (where clouds keep their metadata), multicast, documentation, benchmarks, and every form of IPv6
 /// that carries an IPv4 address inside.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -45,7 +47,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 /// Whether an address is of a network that one's own machines stand in. Never link-local: no push service is there, and
 /// what is there trusts whoever asks.
-pub(crate) fn is_inside(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_inside(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             let [a, b, ..] = address.octets();
