@@ -126,6 +126,15 @@ impl Connection {
             return Err(Refusal::mild(ErrorCode::Rate, "too many sessions on one connection"));
         }
         let found = self.relay.spaces.find(space_id, &device).await?;
+        if self.relay.store.is_shared()
+            && let Found::Here(space) = &found
+            && !space.view().membership.may_read(&device)
+        {
+            // It may have been enrolled at another relay a moment ago.
+            let mut set = Arc::clone(&space.records).lock_owned().await;
+            let (records, last) = self.relay.store.readers().records_after(space.no, space.seen().record).await?;
+            space.take_in(&mut set, records, last)?;
+        }
         let space = self.admit(found, &device).map_err(|refusal| self.failed(refusal))?;
 
         self.handshake.sessions += 1;
