@@ -23,6 +23,7 @@ mod check;
 pub(crate) mod door;
 mod field;
 mod given;
+pub mod lens;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use check::{is_id, is_row_id};
 pub use field::{
     Crdt, Field, FieldType, LINE_CHARS_MAX, Place, Retention, Sensitivity, TEXT_BYTES_MAX, Validation, line_of,
 };
+pub use lens::Lens;
 pub(crate) use tables::has_column;
 #[cfg(feature = "io")]
 pub(crate) use tables::is_decimal_text;

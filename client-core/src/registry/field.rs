@@ -6,6 +6,8 @@
 
 use automerge::ScalarValue;
 
+use super::lens::Lens;
+
 /// Longest title, tag, alias or name in characters.
 pub const LINE_CHARS_MAX: usize = 512;
 /// Largest text of a field that merges by characters, in bytes of UTF-8.
@@ -241,6 +243,8 @@ pub struct Field {
     pub since: u32,
     /// Schema version since which nothing writes it.
     pub deprecated: Option<u32>,
+    /// How it reads what earlier versions write under another key.
+    pub lens: Option<Lens>,
     /// What it is called in other formats: (format, name).
     pub exports: &'static [(&'static str, &'static str)],
 }
@@ -284,8 +288,15 @@ impl Field {
             indexed: false,
             since: 1,
             deprecated: None,
+            lens: None,
             exports: &[],
         }
+    }
+
+    /// What earlier versions wrote, and read, under another key.
+    #[must_use]
+    pub const fn lens(self, lens: Lens) -> Self {
+        Self { lens: Some(lens), ..self }
     }
 
     /// `schema`: written by the genesis, `<kind>/1`.

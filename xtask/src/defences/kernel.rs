@@ -1,4 +1,4 @@
-//! Attacks 203 to 206: lists that are watched, and branches.
+//! Attacks 203 to 208: lists that are watched, branches, and documents of several versions.
 
 use super::{Defence, Target};
 
@@ -82,5 +82,38 @@ pub(super) const TABLE: &[Defence] = &[
         package: "lifeos-tests",
         target: Target::Test("branches"),
         tests: &["what_is_erased_is_in_no_branch_either"],
+    },
+    Defence {
+        attack: 207,
+        how: "what an earlier version wrote later does not count",
+        file: "client-core/src/registry/lens.rs",
+        find: "|| !is_later(&from, &op) {",
+        put: "|| is_later(&from, &op) {",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &[
+            "a_lens_says_which_register_is_newer_by_their_operations",
+            "devices_of_five_versions_edit_for_a_thousand_rounds_and_agree",
+        ],
+    },
+    Defence {
+        attack: 207,
+        how: "earlier versions are not shown what is written now",
+        file: "client-core/src/modules/entity/write.rs",
+        find: "lens::show_earlier(doc, kind.genesis(), lens, value)?;",
+        put: "",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["every_version_reads_what_every_other_wrote_and_writes_what_it_reads"],
+    },
+    Defence {
+        attack: 208,
+        how: "a field is read under another key than it was written",
+        file: "client-core/src/modules/contacts/declared.rs",
+        find: "\"contact.born\", \"born\"",
+        put: "\"contact.born\", \"birthday\"",
+        package: "lifeos-client-core",
+        target: Target::Lib,
+        tests: &["golden_documents_of_every_version_load_and_read_as_they_always_did"],
     },
 ];

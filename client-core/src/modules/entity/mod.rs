@@ -18,6 +18,8 @@ mod read;
 mod write;
 
 #[cfg(test)]
+mod evolution;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

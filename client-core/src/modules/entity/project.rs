@@ -11,7 +11,7 @@ use crate::document::Document;
 use crate::modules::register::{as_text, cut, line, owned};
 use crate::projection::{Row, SearchText, Value};
 use crate::registry::{
-    Crdt, ENTITY_MARK, Extra, Family, Field, FieldType, Kind, Place, Validation, Values, has_column,
+    Crdt, ENTITY_MARK, Extra, Family, Field, FieldType, Kind, Place, Validation, Values, has_column, lens,
 };
 
 /// Values of one field that are shown as conflicts.
@@ -63,7 +63,13 @@ impl<'d> Entity<'d> {
                 Some((item.key.into_owned(), cell))
             }
         });
-        Self { document, kind, cells: read.collect() }
+        let mut cells: BTreeMap<String, Cell> = read.collect();
+        for field in kind.fields.iter().filter(|field| field.lens.is_some()) {
+            let conflict = cells.get(field.key).is_some_and(|cell| cell.conflict);
+            let value = lens::seen(document.read(), field, field.key);
+            cells.insert(field.key.to_owned(), Cell { value, conflict });
+        }
+        Self { document, kind, cells }
     }
 
     fn doc(&self) -> &'d AutoCommit {

@@ -6,12 +6,12 @@ use automerge::{AutoCommit, ChangeHash, ObjId, ObjType, ROOT, ReadDoc, ScalarVal
 
 use crate::document::{Document, DocumentError};
 use crate::modules::register::{owned, scalar, time};
-use crate::registry::{Family, Field, Kind};
+use crate::registry::{Family, Field, Kind, lens};
 
 /// The value of a field of the document itself: the winning one; of a counter its sum.
 #[must_use]
 pub fn value(doc: &AutoCommit, field: &Field) -> Option<ScalarValue> {
-    match scalar(doc, field.key)? {
+    match lens::seen(doc, field, field.key)? {
         ScalarValue::Counter(count) => Some(ScalarValue::Int(i64::from(&count))),
         value => Some(value),
     }

@@ -8,7 +8,7 @@ use lifeos_sync_protocol::hash;
 use super::read::{counter, entries, may_edit, text_object};
 use crate::document::DocumentError;
 use crate::modules::register::{clear, fold, is_set, line, put, scalar};
-use crate::registry::{Crdt, Family, Field, FieldType, Kind, Rule, Validation, Values, is_row_id};
+use crate::registry::{Crdt, Family, Field, FieldType, Kind, Rule, Validation, Values, is_row_id, lens};
 
 /// Fields by name with their values; null takes a value away.
 pub type Fields<'a> = &'a [(&'a str, ScalarValue)];
@@ -39,7 +39,14 @@ pub fn set_all(doc: &mut AutoCommit, kind: &Kind, fields: Fields<'_>) -> Result<
     may_edit(doc, kind)?;
     for (name, value) in fields {
         let field = kind.field_named(name).ok_or(UNKNOWN)?;
+        let Some(lens) = &field.lens else {
+            write(doc, kind, field, field.key, value)?;
+            continue;
+        };
+        // Behind what was written before, also where it says the same: it is told by that which of two is newer.
+        lens::tell_apart(doc, field.key, value)?;
         write(doc, kind, field, field.key, value)?;
+        lens::show_earlier(doc, kind.genesis(), lens, value)?;
     }
     stamp(doc, kind)?;
     check_rules(doc, kind, None, "", fields)
@@ -90,7 +97,10 @@ fn check_rules(
     prefix: &str,
     written: Fields<'_>,
 ) -> Result<(), DocumentError> {
-    let read = |key: &str| scalar(doc, key);
+    let read = |key: &str| match kind.fields.iter().find(|field| field.lens.is_some() && field.key == key) {
+        Some(field) => lens::seen(doc, field, key),
+        None => scalar(doc, key),
+    };
     let values = Values { prefix, read: &read };
     let touched = |rule: &&Rule| written.iter().any(|(name, _)| rule.fields.contains(name));
     let mut rules = kind.rules.iter().filter(|rule| rule.family == family).filter(touched);

@@ -1,14 +1,20 @@
 //! A kind with a field of every type and every way of merging: what holds for it holds for modules to come. In tests
 //! alone.
 
+pub(crate) mod versions;
+
 use crate::document::GenesisId;
 use crate::registry::{
     Column, Crdt, Essential, Extra, Family, Field, FieldType, Genesis, Kind, Module, Place, Projection, Rule,
     Validation,
 };
 
-pub(crate) static MODULE: Module =
-    Module { name: "specimen", label: "Specimen", purpose: "One field of every type", kinds: &[&SPECIMEN] };
+pub(crate) static MODULE: Module = Module {
+    name: "specimen",
+    label: "Specimen",
+    purpose: "One field of every type",
+    kinds: &[&SPECIMEN, &versions::VERSIONS[4]],
+};
 
 /// One of them.
 pub(crate) static SPECIMEN: Kind = Kind {
