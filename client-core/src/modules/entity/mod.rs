@@ -18,6 +18,7 @@ mod read;
 mod write;
 
 #[cfg(test)]
+#[path = "tests/evolution.rs"]
 mod evolution;
 #[cfg(test)]
 mod properties;
