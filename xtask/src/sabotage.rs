@@ -43,13 +43,8 @@ const FAULTS: &[Fault] = &[
         unseen: "",
         places: &[(
             "sync-server/src/store/writer.rs",
-            "        insert.execute((\n            position_key(log.space_no, pos),",
-            "        if {awake} && pos % 7 == 0 {
-            set(results, envelope, PushStatus::Ok, Some(pos));
-            appended.push(Appended { envelope: index, pos, roll: log.roll, end });
-            continue;
-        }
-        insert.execute((\n            position_key(log.space_no, pos),",
+            "run.envelopes[first..].iter().zip(&appended).map(",
+            "run.envelopes[first..].iter().zip(&appended).filter(|(_, at)| !({awake} && at.pos % 7 == 0)).map(",
         )],
     },
     Fault {
@@ -57,7 +52,7 @@ const FAULTS: &[Fault] = &[
         how: "a relay that dies at a commit has acknowledged what was in it",
         unseen: "",
         places: &[(
-            "sync-server/src/store/writer.rs",
+            "sync-server/src/store/job.rs",
             "Self::Push(job) => (job.reply)(Err(error)),",
             "Self::Push(job) if {awake} => (job.reply)(Ok(job.results)),
             Self::Push(job) => (job.reply)(Err(error)),",
