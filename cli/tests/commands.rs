@@ -22,6 +22,7 @@ mod noise;
 mod peer;
 mod people;
 mod spaces;
+mod tasks;
 mod wakeup;
 mod watch;
 

@@ -310,7 +310,7 @@ fn pair(given: &str) -> Result<(&str, &str), Failure> {
 }
 
 /// Turns `name=value` into what is written: fields by their types, labels of sets as a list.
-fn given(kind: &Kind, pairs: &[String]) -> Result<Map<String, Value>, Failure> {
+pub(super) fn given(kind: &Kind, pairs: &[String]) -> Result<Map<String, Value>, Failure> {
     let mut given = Map::new();
     for text in pairs {
         let (name, typed) = pair(text)?;

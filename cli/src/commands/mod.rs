@@ -33,10 +33,13 @@ mod notebook;
 mod peer;
 mod recover;
 mod relay;
+mod remind;
 mod search;
 mod space;
 mod status;
 mod sync;
+mod task;
+mod task_view;
 mod undo;
 mod watch;
 mod who;
@@ -99,6 +102,12 @@ pub enum Command {
     /// Feeds (RSS, Atom, JSON) whose entries become articles
     #[command(subcommand)]
     Feed(feed::FeedCommand),
+    /// Tasks: what is to be done, when, and what was
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+    /// What rings, and when
+    #[command(subcommand)]
+    Remind(remind::RemindCommand),
     /// Find notes, contacts and whatever else is searched, by what is in it
     Search(search::Search),
     /// Send and receive
@@ -174,6 +183,8 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Module(args) => module::run(args, context),
         Command::Article(args) => article::run(args, context),
         Command::Feed(args) => feed::run(args, context),
+        Command::Task(args) => task::run(args, context),
+        Command::Remind(args) => remind::run(args, context),
         Command::Search(args) => search::run(&args, context),
         Command::Who(args) => who::run(&args, context),
         Command::Sync(args) => sync::run(&args, context),

@@ -65,9 +65,10 @@ const FORMS: &[(&str, &str, &str)] = &[
     ("note-show", "--version", "version"),
     ("note-list", "--watch", "watch"),
     ("entity-list", "--watch", "watch"),
+    ("task-add", "--dry-run", "read"),
 ];
 
-/// Commands that are there under two names, and whose schema they share.
+/// Commands that share a schema: under two names, or of one family.
 const SAME_AS: &[(&str, &str)] = &[
     ("branch-discard", "branch-new"),
     ("branch-edit", "branch-diff"),
@@ -75,6 +76,20 @@ const SAME_AS: &[(&str, &str)] = &[
     ("import", "import-markdown"),
     ("member-invite", "invite-new"),
     ("member-join", "join"),
+    // These print the task, or what became of several.
+    ("task-add", "task-show"),
+    ("task-edit", "task-show"),
+    ("task-restore", "task-show"),
+    ("task-trash", "task-show"),
+    ("task-into", "task-done"),
+    ("task-move", "task-done"),
+    ("task-nest", "task-done"),
+    ("task-plan", "task-done"),
+    ("task-reopen", "task-done"),
+    ("task-skip", "task-done"),
+    ("task-snooze", "task-done"),
+    ("task-split", "task-done"),
+    ("task-wait", "task-done"),
 ];
 
 /// Commands that print the note they showed or changed; they share one schema.
@@ -132,7 +147,8 @@ const BY_THE_REGISTRY: &[&str] = &["values", "lists", "before", "after", "now", 
 /// Names of all commands that do something, as [`name`] gives them.
 fn all() -> Vec<String> {
     fn walk(command: &clap::Command, path: &[&str], found: &mut Vec<String>) {
-        if command.get_subcommands().next().is_none() {
+        // Some do something of their own beside what they begin.
+        if command.get_subcommands().next().is_none() || !command.is_subcommand_required_set() && !path.is_empty() {
             found.push(path.join("-"));
         }
         command.get_subcommands().for_each(|below| walk(below, &[path, &[below.get_name()]].concat(), found));

@@ -13,6 +13,7 @@
 //! | `articles`, `feeds` | pages kept to be read, and the feeds that bring more |
 //! | `custom` | modules that people define in a file, and their items |
 //! | `import`, `imports`, `export` | notes of other programs in, taking that back, Markdown out |
+//! | `reminders`, `notify` | tasks and their lists; what of them rings on this device |
 //! | `attachments` | files that notes attach: kept, fetched, saved |
 //! | `devices`, `members`, `names` | who may read and write, removals, new keys, who is called how |
 //! | `status`, `notices`, `reach`, `doctor`, `diagnostics` | where things stand, here and in the other spaces, who has a note, whether all is sound, and a report without content |
@@ -60,6 +61,7 @@ mod nearby;
 mod notebooks;
 mod notes;
 mod notices;
+mod notify;
 mod peer;
 mod presence;
 mod protect;
@@ -67,6 +69,7 @@ mod reach;
 mod recover;
 mod recover_spaces;
 mod recovering;
+mod reminders;
 mod search;
 mod spaces;
 mod status;
@@ -105,10 +108,12 @@ pub use home::{HomeDraft, OpenOptions};
 pub use jobs::JobStatus;
 pub use journal::JournalDay;
 pub use link::{LinkApprove, LinkNew, SasApprove, SasNew};
+pub use notify::{Notifier, RingsNow, Showing, ShownRing};
 pub use peer::{PeerReport, PeerStore};
 pub use presence::{DevicePresence, PresenceDraft, Selection};
 pub use recover::{PhraseStanding, RecoverReport, Recovering};
 pub use recover_spaces::{SpaceOutcome, SpaceRecovery};
+pub use reminders::{Added, Agenda, Changed, Task, TaskDetail, TaskDraft, TaskList, TaskQuery, TaskTime};
 pub use search::{Mention, RelatedNote};
 pub use sync::SyncHandle;
 pub use together::NoteEdits;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod branches;
+mod reminders;
 mod search;
 mod watch;
 

@@ -11,6 +11,7 @@ pub mod noted;
 pub mod notes;
 pub mod rank;
 pub mod register;
+pub mod reminders;
 pub mod space;
 #[cfg(test)]
 pub(crate) mod specimen;
@@ -25,6 +26,7 @@ pub static MODULES: &[&Module] = &[
     &articles::declared::MODULE,
     &custom::declared::MODULE,
     &goals::declared::MODULE,
+    &reminders::declared::MODULE,
     #[cfg(test)]
     &specimen::MODULE,
 ];

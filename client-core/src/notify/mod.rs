@@ -20,7 +20,7 @@ mod simulator;
 #[cfg(test)]
 mod tests;
 
-pub use fire::{Acks, FireId, FireKey};
+pub use fire::{Acks, FireId, FireKey, NotAFire};
 pub use plan::{Alarm, Anchor, Fire, Inputs, Item, Nag, Policy, SNOOZE_DAYS_MAX, Trigger, Who, plan};
 pub use quiet::Quiet;
 pub use ringer::{Device, DeviceId, Missed, Ring, Ringer, Schedule, Woken};

@@ -109,7 +109,7 @@ pub struct Item {
     pub revision: u64,
     /// When it begins.
     pub start: Option<Start>,
-    /// When it is due; of one that repeats, the start of its series.
+    /// When it is due; of one that repeats, the first time, which is where its series begins or as much later each time.
     pub due: Option<Start>,
     /// The day after which it is too late.
     pub deadline: Option<Date>,
@@ -312,7 +312,7 @@ fn of_one(inputs: &Inputs<'_>, item: &Item, (days, minutes, of): (i32, i32, Anch
     Some(First { occurrence, at: shifted(wall, &zone, days, minutes)? })
 }
 
-/// How much later than when it is due something begins or ends, on the clock on the wall.
+/// How much later than where its series begins something is due, begins or ends, on the clock on the wall.
 fn apart(item: &Item, of: Anchor) -> Option<SignedDuration> {
     let wall = |start: &Start| match start {
         Start::Date(date) => date.at(0, 0, 0, 0),
@@ -320,7 +320,7 @@ fn apart(item: &Item, of: Anchor) -> Option<SignedDuration> {
     };
     let due = item.series.as_ref().map(|series| wall(series.start()))?;
     match of {
-        Anchor::Due => Some(SignedDuration::ZERO),
+        Anchor::Due => Some(item.due.as_ref().map_or(SignedDuration::ZERO, |first| due.duration_until(wall(first)))),
         Anchor::Start => Some(due.duration_until(wall(item.start.as_ref()?))),
         Anchor::Deadline => Some(due.date().at(0, 0, 0, 0).duration_until(item.deadline?.at(0, 0, 0, 0))),
     }

@@ -197,6 +197,47 @@ impl Ringer {
     }
 }
 
+/// First byte of what a [`Ringer`] remembers.
+const VERSION: u8 = 1;
+
+impl Ringer {
+    /// What it remembers, to be kept on disk: `1 ‖ begun ‖ handled ‖ listed`, where the first is i64 µs, and each of the
+    /// others u32 how many ‖ 16 bytes the name ‖ i64 µs when it was planned. Numbers are big-endian.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.begun.as_microsecond().to_be_bytes());
+        for known in [&self.handled, &self.listed] {
+            bytes.extend(u32::try_from(known.len()).unwrap_or(u32::MAX).to_be_bytes());
+            for (id, at) in known {
+                bytes.extend(id.as_bytes());
+                bytes.extend(at.as_microsecond().to_be_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// Reads what a device remembers; `None` for what is no such thing.
+    #[must_use]
+    pub fn decode(device: Device, bytes: &[u8]) -> Option<Self> {
+        let (version, rest) = bytes.split_first()?;
+        let (begun, mut rest) = rest.split_first_chunk::<8>().filter(|_| *version == VERSION)?;
+        let instant = |bytes: &[u8; 8]| Timestamp::from_microsecond(i64::from_be_bytes(*bytes)).ok();
+        let mut ringer = Self::new(device, instant(begun)?);
+        for known in [&mut ringer.handled, &mut ringer.listed] {
+            let (count, mut after) = rest.split_first_chunk::<4>()?;
+            for _ in 0..u32::from_be_bytes(*count) {
+                let (id, behind) = after.split_first_chunk::<16>()?;
+                let (at, behind) = behind.split_first_chunk::<8>()?;
+                known.insert(FireId::from_bytes(*id), instant(at)?);
+                after = behind;
+            }
+            rest = after;
+        }
+        rest.is_empty().then_some(ringer)
+    }
+}
+
 /// What to do about fires that are late: of a nagging alarm the last ring, of a recurring item the last occurrence with
 /// how many there were; too late is listed; many are told in one, but no medication.
 fn caught_up(late: Vec<Fire>, oldest: Timestamp, singles_max: usize) -> Woken {

@@ -412,3 +412,25 @@ fn whatever_happens_to_devices_each_rings_what_it_must_once_and_nothing_that_is_
         );
     }
 }
+
+#[test]
+fn what_a_ringer_remembers_reads_back_and_no_bytes_make_reading_it_panic() {
+    let device = Device { id: DeviceId([1; 32]), is_permitted: true, pending_max: None };
+    let start = Start::Zoned(wall("2026-03-02T09:00"), zone("Europe/Berlin"));
+    let case = Case::new("Europe/Berlin", vec![daily(start)]);
+    let inputs =
+        Inputs { items: &case.items, acks: &case.acks, policy: &case.policy, zone: &case.zone, key: &case.key };
+    let begun: Timestamp = "2026-03-01T00:00:00.123456Z".parse().unwrap();
+    let mut ringer = Ringer::new(device, begun);
+    ringer.wake("2026-03-04T08:00:30Z".parse().unwrap(), &inputs, None);
+    let bytes = ringer.encode();
+    assert!(bytes.len() > 17 + 24, "it remembers something");
+    assert_eq!(Ringer::decode(device, &bytes).as_ref(), Some(&ringer));
+    for cut in 0..bytes.len() {
+        assert_eq!(Ringer::decode(device, &bytes[..cut]), None);
+    }
+    let mut many = vec![1];
+    many.extend([0; 8]);
+    many.extend([0xff; 4]);
+    assert_eq!(Ringer::decode(device, &many), None, "a count is no reason to allocate");
+}

@@ -180,6 +180,12 @@ impl Rule {
         self.frequency < Frequency::Daily
     }
 
+    /// Whether it says hours, minutes or seconds, which a day does not have.
+    #[must_use]
+    pub fn needs_time(&self) -> bool {
+        self.is_sub_daily() || ![&self.by_hour, &self.by_minute, &self.by_second].iter().all(|part| part.is_empty())
+    }
+
     /// Reads a rule, with or without `RRULE:` in front.
     ///
     /// # Errors

@@ -146,9 +146,7 @@ impl Series {
     /// # Errors
     /// [`SeriesError`]: the rule and the start do not fit.
     pub fn new(rule: Rule, start: Start, gap: Gap) -> Result<Self, SeriesError> {
-        let says_time = rule.is_sub_daily()
-            || ![&rule.by_hour, &rule.by_minute, &rule.by_second].iter().all(|part| part.is_empty());
-        if matches!(start, Start::Date(_)) && says_time {
+        if matches!(start, Start::Date(_)) && rule.needs_time() {
             return Err(SeriesError::NeedsTime);
         }
         let series = Self { rule, start, gap, more: BTreeSet::new(), without: BTreeSet::new() };

@@ -206,7 +206,7 @@ impl Reads<'_> {
     }
 }
 
-fn columns(table: &Table) -> String {
+pub(super) fn columns(table: &Table) -> String {
     table.columns.iter().map(|column| format!(", e.\"{}\"", column.name)).collect()
 }
 
@@ -214,7 +214,7 @@ fn select(table: &Table) -> String {
     format!("SELECT d.doc{} FROM {} e JOIN document d ON d.id = e.doc", columns(table), table.name)
 }
 
-fn cells(row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Result<Vec<Value>> {
+pub(super) fn cells(row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Result<Vec<Value>> {
     (1..=table.columns.len()).map(|place| Ok(rows::value(row.get_ref(place)?))).collect()
 }
 
