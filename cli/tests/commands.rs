@@ -5,6 +5,7 @@
 mod articles;
 mod attachments;
 mod branches;
+mod career;
 mod contract;
 mod custom;
 mod database;

@@ -477,7 +477,7 @@ fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn show(client: &Client, id: &str, context: &Context) -> Result<(), Failure> {
+pub(super) fn show(client: &Client, id: &str, context: &Context) -> Result<(), Failure> {
     let entity = client.entity(id)?;
     context.out.result(&entity, |page| draw(&entity, page))
 }

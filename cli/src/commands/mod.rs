@@ -5,6 +5,7 @@ mod attachment;
 mod backup;
 mod branch;
 mod bundle;
+mod career;
 mod database;
 mod device;
 #[cfg(feature = "discover")]
@@ -93,6 +94,9 @@ pub enum Command {
     /// Edit notes and entities aside, look at what that would do, and accept some or all of it
     #[command(subcommand)]
     Branch(branch::BranchCommand),
+    /// A working life: skills, credentials, learning, opportunities, résumés
+    #[command(subcommand)]
+    Career(career::CareerCommand),
     /// Kinds of your own, defined in a file, and their items
     #[command(subcommand)]
     Module(module::ModuleCommand),
@@ -180,6 +184,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Entity(args) => entity::run(args, context),
         Command::Goal(args) => goal::run(args, context),
         Command::Branch(args) => branch::run(args, context),
+        Command::Career(args) => career::run(args, context),
         Command::Module(args) => module::run(args, context),
         Command::Article(args) => article::run(args, context),
         Command::Feed(args) => feed::run(args, context),

@@ -113,6 +113,8 @@ const PRINT_A_NOTE: &[&str] = &[
 
 /// Commands that print the entity they showed or changed; they share one schema.
 const PRINT_AN_ENTITY: &[&str] = &[
+    "career-log",
+    "career-stage",
     "entity-add",
     "entity-count",
     "entity-edit",

@@ -9,6 +9,7 @@
 //! | `entities` | the same with entities of every kind that declares its fields |
 //! | `branches` | documents edited aside, looked at, accepted in part or whole |
 //! | `watch` | lists that are told what changed in them |
+//! | `career` | skills, credentials, opportunities, learning, and JSON Resume in and out |
 //! | `goals` | check-ins, and where goals stand |
 //! | `articles`, `feeds` | pages kept to be read, and the feeds that bring more |
 //! | `custom` | modules that people define in a file, and their items |
@@ -31,6 +32,7 @@ mod attachments;
 mod backup;
 mod branches;
 mod bundle;
+mod career;
 mod compact;
 mod cover;
 mod custom;
@@ -95,6 +97,7 @@ pub use articles::{Article, Highlight, SavedArticle};
 pub use backup::{BackupKeys, BackupReport, RestoreKey, RestoreReport};
 pub use branches::{Accepted, Branch, BranchedDocument, BranchedNote, RowEffect};
 pub use bundle::{BundleBase, BundleExport, BundleImport};
+pub use career::{CredentialView, LearningView, ResumeEntry, ResumeReport, SkillView};
 pub use cover::{CoverOutcome, SpaceCover};
 pub use custom::Item;
 pub use entities::{Entity, EntityQuery};

@@ -3,6 +3,7 @@
 pub mod articles;
 pub mod attachment;
 pub mod branch;
+pub mod career;
 pub mod contacts;
 pub mod custom;
 pub mod entity;
@@ -27,6 +28,7 @@ pub static MODULES: &[&Module] = &[
     &custom::declared::MODULE,
     &goals::declared::MODULE,
     &reminders::declared::MODULE,
+    &career::declared::MODULE,
     #[cfg(test)]
     &specimen::MODULE,
 ];
