@@ -159,6 +159,8 @@ async fn a_wiped_relay_is_filled_again_by_its_devices() {
     // No relay can tell the end of its stream any more: it is left, and what is in it is given like that of others.
     let report = sync(&laptop).await;
     assert!(report.given > 0, "{report:?}");
+    let status = laptop.status().unwrap();
+    assert_eq!((status.envelopes_unsent, status.relays[0].envelopes_unsent), (0, 0), "and the relay has all of it");
 
     let phone = world.link(&laptop, "phone").await;
     sync(&phone).await;

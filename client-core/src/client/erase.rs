@@ -226,7 +226,10 @@ impl Report<'_> {
         let own = self.client.device();
         let relays = self.reads.relays(&space)?;
         let holder = |relay: &crate::store::RelayState| {
-            let has = told.is_some_and(|(device, _, seq)| device != own || relay.own_acked_seq >= seq);
+            let has = match told {
+                Some((device, stream, seq)) if device == own => self.reads.own_held_by(&space, relay, &stream)? >= seq,
+                told => told.is_some(),
+            };
             let (state, text) = match effective_ms {
                 _ if !has => ("not_told", "was not given the erasure: it holds the sealed edits"),
                 None => ("told", "holds the sealed edits until a checkpoint without them is endorsed"),
@@ -235,14 +238,14 @@ impl Report<'_> {
                 }
                 Some(_) => ("may_forget", "may delete the sealed edits now; this device cannot see whether it has"),
             };
-            ErasureHolder {
+            Ok(ErasureHolder {
                 id: relay.url.clone(),
                 name: relay.url.clone(),
                 state: state.to_owned(),
                 text: text.to_owned(),
                 heard_ms: relay.synced_ms,
-            }
+            })
         };
-        Ok(relays.iter().map(holder).collect())
+        relays.iter().map(holder).collect()
     }
 }

@@ -23,11 +23,9 @@ impl Client {
         });
         let others: Vec<_> = others.map(|(key, device)| (*key, device.member)).collect();
         let keys: Vec<SignPk> = others.iter().map(|(key, _)| *key).collect();
-        let acked = relays.iter().map(|relay| relay.own_acked_seq).min().unwrap_or(u32::MAX);
         let records = (&state.membership, &state.keyring);
-        let reach = reads.note_reach(&space, &doc, records, (&keys, acked))?;
-        let own = reads.spaces()?.into_iter().find(|row| row.space == space).map(|row| row.stream);
-        let own_seq = own.map_or(0, |own| reach.own_seq(&own));
+        let reach = reads.note_reach(&space, &doc, records, (&keys, &relays))?;
+        let own = reach.written_by(&self.device());
         let heard: BTreeMap<SignPk, Confirmation> =
             reads.confirmations(&space)?.into_iter().map(|said| (said.device, said)).collect();
         let device = |(key, member): &_| {
@@ -48,8 +46,14 @@ impl Client {
             devices: others.iter().map(device).collect(),
             relays: relays
                 .into_iter()
-                .map(|relay| NoteRelay { has: reach.pending == 0 && own_seq <= relay.own_acked_seq, url: relay.url })
-                .collect(),
+                .map(|relay| {
+                    let mut has = reach.pending == 0;
+                    for (stream, seq) in &own {
+                        has &= *seq <= reads.own_held_by(&space, &relay, stream)?;
+                    }
+                    Ok(NoteRelay { has, url: relay.url })
+                })
+                .collect::<Result<_, ClientError>>()?,
         })
     }
 }

@@ -70,7 +70,6 @@ impl Client {
         let reader = self.shared.reader();
         let reads = reader.reads();
         let relays = reads.relays(&space)?;
-        let acked = relays.iter().map(|relay| relay.own_acked_seq).max().unwrap_or(0);
         let quarantine = reads.quarantine(&space, QUARANTINE_LISTED)?;
         Ok(Status {
             home: self.shared.home.clone(),
@@ -81,7 +80,7 @@ impl Client {
             documents: reads.document_count(&space)?,
             notes: reads.note_count(&space)?,
             changes_pending: reads.pending_count(&space)?,
-            envelopes_unsent: reads.unsent_count(&space, acked)?,
+            envelopes_unsent: reads.unsent_count(&space, &relays)?,
             quarantine: quarantine.into_iter().map(|entry| quarantine_entry(entry, &names)).collect(),
             relays: relays
                 .into_iter()
@@ -163,7 +162,7 @@ impl Client {
 
     fn relay_status(&self, reads: &Reads<'_>, relay: RelayState, now_ms: i64) -> Result<RelayStatus, ClientError> {
         Ok(RelayStatus {
-            envelopes_unsent: reads.unsent_count(&self.space(), relay.own_acked_seq)?,
+            envelopes_unsent: reads.unsent_count(&self.space(), std::slice::from_ref(&relay))?,
             trouble: self.known_trouble(reads, relay.id, now_ms)?.map(relay_trouble),
             wakeup: wakeup::standing_of(reads, relay.id)?.map(|(standing, _)| standing),
             url: relay.url,

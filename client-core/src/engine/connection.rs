@@ -566,6 +566,7 @@ impl Connection<'_> {
                 self.shared.metrics.count(Tick::EnvelopesGiven, envelopes);
                 self.step("heal", self.tally.given, self.tally.given);
             }
+            Output::HoldsOf(held) => self.send_job(Job::HoldsOf(held)),
             Output::Acked { through_seq } => self.acknowledged(through_seq),
             Output::HeldBefore { through_seq } => {
                 self.acked = through_seq;

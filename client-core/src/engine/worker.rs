@@ -82,6 +82,8 @@ pub(super) enum Job {
         through_seq: u32,
     },
     LoadHeld,
+    /// The relay holds so much of these streams.
+    HoldsOf(Vec<(StreamId, u32)>),
     /// What the relay says that it holds.
     HeldThere(Vec<Have>),
     /// Say what to begin with, without a place in the log.
@@ -321,6 +323,7 @@ impl<'a> Worker<'a> {
                 let held = self.shared.store().have(&self.shared.space)?;
                 self.answer(Input::Held(held));
             }
+            Job::HoldsOf(held) => self.shared.store().held_there(&self.shared.space, self.relay, &held)?,
             Job::HeldThere(held) => self.hold_to_checkpoints(&held)?,
             Job::LoadStream(StreamPart { stream, from, to, envelopes_max, bytes_max }) => {
                 let (store, space) = (self.shared.store(), &self.shared.space);

@@ -57,6 +57,8 @@ struct Flight {
     request: u32,
     stream: StreamId,
     envelopes: Vec<EnvelopeId>,
+    /// The last of them.
+    through: u32,
 }
 
 /// State of healing.
@@ -211,6 +213,8 @@ impl Session {
             return;
         }
         self.heal.step = if have_digest(&held) == self.heal.digest {
+            let all = held.iter().map(|have| (have.stream, have.tip)).collect();
+            self.outputs.push_back(Output::HoldsOf(all));
             Step::Done
         } else {
             // The relay wants nothing by itself, so it need not be told what is here.
@@ -222,6 +226,8 @@ impl Session {
         match std::mem::replace(&mut self.heal.step, Step::Giving) {
             Step::Asked(asked, held) if asked == request => {
                 self.heal.ranges = lacking(&held, theirs, &self.heal.sent);
+                let there = theirs.iter().map(|have| (have.stream, have.tip.max(have.floor))).collect();
+                self.outputs.push_back(Output::HoldsOf(there));
                 self.heal.settle();
                 Ok(())
             }
@@ -243,7 +249,7 @@ impl Session {
                 let ids = envelopes.iter().map(|envelope| envelope.id).collect();
                 let bytes = envelopes.into_iter().map(|envelope| envelope.bytes).collect();
                 let request = self.ask(&Frame::Push { session: self.number, envelopes: bytes });
-                self.heal.flight.push_back(Flight { request, stream, envelopes: ids });
+                self.heal.flight.push_back(Flight { request, stream, envelopes: ids, through: last });
             }
         }
         self.heal.settle();
@@ -265,7 +271,9 @@ impl Session {
             self.heal.is_overtaken = true;
             self.heal.ranges.clear();
         }
-        if results.iter().any(|result| !result.status.is_stored()) {
+        if results.iter().all(|result| result.status.is_stored()) {
+            self.outputs.push_back(Output::HoldsOf(vec![(flight.stream, flight.through)]));
+        } else {
             self.heal.ranges.retain(|range| range.stream != flight.stream);
             self.heal.sent.remove(&flight.stream);
         }

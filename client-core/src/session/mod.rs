@@ -299,6 +299,8 @@ pub enum Output {
         /// How many.
         envelopes: u64,
     },
+    /// The relay holds so much of these streams.
+    HoldsOf(Vec<(StreamId, u32)>),
     /// Catching up: position reached, and the end of the log as last heard.
     CatchingUp {
         /// Items received of this log.

@@ -87,6 +87,7 @@ impl Store {
         witness::put_away(&tx, "r.id = ?1", relay.0)?;
         tx.execute("DELETE FROM relay WHERE id = ?1", [relay.0])?;
         tx.execute("DELETE FROM given WHERE relay = ?1", [relay.0])?;
+        forget_left(&tx, relay)?;
         tx.commit()?;
         Ok(())
     }
@@ -110,6 +111,21 @@ impl Store {
         self.conn.execute(sql, [relay.0])?;
         // It may have lost parts of attachments, too: what it still has, it says when they are offered.
         self.conn.execute("DELETE FROM given WHERE relay = ?1", [relay.0])?;
+        forget_left(&self.conn, relay)
+    }
+
+    /// The relay holds so much of these streams: noted of those that this device wrote and left. Not durable at once: the
+    /// next connection says it again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn held_there(&mut self, space: &SpaceId, relay: RelayId, held: &[(StreamId, u32)]) -> Result<(), StoreError> {
+        for left in self.reads().left_streams(space)? {
+            let there = held.iter().find(|(stream, _)| *stream == left.stream).map(|(_, through)| *through);
+            if there.is_some_and(|there| there > 0) {
+                self.lazily(|conn| note_left(conn, relay, &left.stream, there.unwrap_or(0).min(left.seq)))?;
+            }
+        }
         Ok(())
     }
 
@@ -249,6 +265,40 @@ impl Store {
     }
 }
 
+/// A stream that this device wrote before it went on under another one.
+struct Left {
+    stream: StreamId,
+    /// The last envelope that counts.
+    seq: u32,
+    floor: u32,
+}
+
+/// Where is kept how far a relay holds a stream that was left.
+fn left_key(relay: RelayId, stream: &StreamId) -> String {
+    format!("left:{}:{stream}", relay.0)
+}
+
+/// The relay holds a stream that is left so far, or farther.
+pub(super) fn note_left(conn: &Connection, relay: RelayId, stream: &StreamId, through: u32) -> Result<(), StoreError> {
+    let key = left_key(relay, stream);
+    if through <= left_through(conn, &key)? {
+        return Ok(());
+    }
+    schema::put_meta(conn, &key, &through.to_be_bytes())
+}
+
+fn left_through(conn: &Connection, key: &str) -> Result<u32, StoreError> {
+    let kept = schema::meta(conn, key)?.and_then(|kept| kept.try_into().ok());
+    Ok(kept.map_or(0, u32::from_be_bytes))
+}
+
+fn forget_left(conn: &Connection, relay: RelayId) -> Result<(), StoreError> {
+    // The character behind the colon ends the range of keys that begin so.
+    let keys = (format!("left:{}:", relay.0), format!("left:{};", relay.0));
+    conn.execute("DELETE FROM meta WHERE key > ?1 AND key < ?2", keys)?;
+    Ok(())
+}
+
 fn trouble_key(relay: RelayId) -> String {
     format!("trouble:{}", relay.0)
 }
@@ -265,6 +315,45 @@ impl Reads<'_> {
     pub fn counts_through(&self, space: &SpaceId, stream: &StreamId) -> Result<u32, StoreError> {
         let sql = "SELECT min(seq, ifnull(limit_seq, seq)) FROM stream WHERE space = ?1 AND stream = ?2";
         Ok(self.one(sql, (self.space_row(space)?, stream.as_ref()), |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// Streams that this device wrote and left.
+    fn left_streams(&self, space: &SpaceId) -> Result<Vec<Left>, StoreError> {
+        let own = find_space(self.conn, space)?;
+        let sql = "SELECT stream, min(seq, ifnull(limit_seq, seq)), floor FROM stream
+                   WHERE space = ?1 AND id <> ?2 AND device = (SELECT device FROM stream WHERE id = ?2)";
+        self.all(sql, (own.row, own.stream_row), |row| {
+            Ok(Left { stream: StreamId(row.get(0)?), seq: row.get(1)?, floor: row.get(2)? })
+        })
+    }
+
+    /// How far a relay is known to hold a stream that this device writes, or wrote and left.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn own_held_by(&self, space: &SpaceId, relay: &RelayState, stream: &StreamId) -> Result<u32, StoreError> {
+        if find_space(self.conn, space)?.stream == *stream {
+            return Ok(relay.own_acked_seq);
+        }
+        left_through(self.conn, &left_key(relay.id, stream))
+    }
+
+    /// Own envelopes that none of these relays is known to hold, those in streams that were left among them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unsent_count(&self, space: &SpaceId, relays: &[RelayState]) -> Result<u64, StoreError> {
+        let acked = relays.iter().map(|relay| relay.own_acked_seq).max().unwrap_or(0);
+        let own = find_space(self.conn, space)?.stream_row;
+        let mut unsent = self.count("SELECT max(0, seq - max(?2, floor)) FROM stream WHERE id = ?1", (own, acked))?;
+        for left in self.left_streams(space)? {
+            let mut held = left.floor;
+            for relay in relays {
+                held = held.max(left_through(self.conn, &left_key(relay.id, &left.stream))?);
+            }
+            unsent += u64::from(left.seq.saturating_sub(held));
+        }
+        Ok(unsent)
     }
 
     /// What [`Store::note_trouble`] kept.

@@ -222,15 +222,6 @@ impl<'c> Reads<'c> {
         self.count(sql, (self.space_row(space)?, Mark::Pending as i64))
     }
 
-    /// Own envelopes after `acked_seq`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn unsent_count(&self, space: &SpaceId, acked_seq: u32) -> Result<u64, StoreError> {
-        let stream = find_space(self.conn, space)?.stream_row;
-        self.count("SELECT max(0, seq - max(?2, floor)) FROM stream WHERE id = ?1", (stream, acked_seq))
-    }
-
     /// Changes that wait for others they depend on.
     ///
     /// # Errors

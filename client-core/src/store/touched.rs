@@ -11,7 +11,7 @@ use lifeos_sync_protocol::membership::Membership;
 
 use super::documents::{DocRow, Mark};
 use super::records::find_space;
-use super::{Reads, StoreError, seal};
+use super::{Reads, RelayState, StoreError, seal};
 use crate::envelope::{self, SignatureCheck, StreamTip};
 use crate::keys::Keyring;
 
@@ -74,10 +74,11 @@ impl NoteReach {
         reach
     }
 
-    /// The last own envelope that changes the document; 0: none that everybody has not confirmed.
+    /// The last envelopes of a device that change the document, by stream, as far as streams were read.
     #[must_use]
-    pub fn own_seq(&self, own: &StreamId) -> u32 {
-        self.streams.iter().find(|touched| touched.stream == *own).map_or(0, |touched| touched.seq)
+    pub fn written_by(&self, device: &SignPk) -> Vec<(StreamId, u32)> {
+        let written = self.streams.iter().filter(|touched| touched.device == *device && touched.seq > 0);
+        written.map(|touched| (touched.stream, touched.seq)).collect()
     }
 }
 
@@ -88,10 +89,11 @@ struct Read {
     device: SignPk,
     counts: u32,
     after: u32,
+    floor: u32,
 }
 
 impl Reads<'_> {
-    /// What is known of a document on these devices, and at relays that hold the own stream up to `acked_seq`.
+    /// What is known of a document on these devices, and of what this device wrote at these relays.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -100,7 +102,7 @@ impl Reads<'_> {
         space: &SpaceId,
         doc: &DocId,
         (membership, keyring): (&Membership, &Keyring),
-        (devices, acked_seq): (&[SignPk], u32),
+        (devices, relays): (&[SignPk], &[RelayState]),
     ) -> Result<NoteReach, StoreError> {
         let space_ref = find_space(self.conn, space)?;
         let pending = match DocRow::find(self.conn, space_ref.row, doc)? {
@@ -118,15 +120,19 @@ impl Reads<'_> {
         let confirmed: BTreeMap<_, _> = said.into_iter().filter(|((device, _), _)| devices.contains(device)).collect();
         let sql = "SELECT id, stream, device, min(seq, ifnull(limit_seq, seq)), floor FROM stream
                    WHERE space = ?1 ORDER BY id DESC";
-        let streams = self.all(sql, [space_ref.row], |row| {
+        let own = seal::own_tip(self.conn, space_ref)?.device;
+        let mut streams = self.all(sql, [space_ref.row], |row| {
             let (stream, device) = (StreamId(row.get(1)?), SignPk(row.get(2)?));
             let others = devices.iter().filter(|other| **other != device);
             let least = others.map(|other| confirmed.get(&(*other, stream)).copied().unwrap_or(0)).min();
             let (counts, floor): (u32, u32) = (row.get(3)?, row.get(4)?);
-            let is_own = row.get::<_, i64>(0)? == space_ref.stream_row;
-            let least = least.unwrap_or(counts).min(if is_own { acked_seq } else { u32::MAX });
-            Ok(Read { row: row.get(0)?, stream, device, counts, after: least.max(floor) })
+            Ok(Read { row: row.get(0)?, stream, device, counts, after: least.unwrap_or(counts).max(floor), floor })
         })?;
+        for read in streams.iter_mut().filter(|read| read.device == own) {
+            for relay in relays {
+                read.after = read.after.min(self.own_held_by(space, relay, &read.stream)?).max(read.floor);
+            }
+        }
         let (mut left, mut touched) = (ENVELOPES_MAX, Vec::new());
         for read in streams {
             touched.push(self.last_touch(space, doc, (membership, keyring), &read, &mut left)?);

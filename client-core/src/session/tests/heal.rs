@@ -87,6 +87,9 @@ fn a_relay_that_lost_everything_gets_back_what_others_wrote_while_they_are_away(
     assert_eq!(relay.have(), devices[1].have());
     assert_eq!((relay.log.len(), given(&devices[1])), (11, 7));
     assert!(devices[1].idle && devices[1].cursor == Some(relay.cursor(12)));
+    let held = |seen: &Output| if let Output::HoldsOf(held) = seen { held.clone() } else { Vec::new() };
+    let of_other = devices[0].have().iter().find(|have| have.tip == 7).unwrap().stream;
+    assert!(devices[1].seen.iter().flat_map(held).any(|(stream, through)| (stream, through) == (of_other, 7)));
     // The author comes back, and has nothing left to give.
     devices[0].connect(&mut relay);
     settle(&mut relay, &mut devices);

@@ -18,8 +18,9 @@ use crate::document::make_again;
 use crate::envelope::RefusedEnvelope;
 use crate::keys::Keyring;
 use crate::store::documents::{DocRow, Mark, marked};
+use crate::store::outbox::note_left;
 use crate::store::records::{SpaceRef, find_space};
-use crate::store::{Reads, Store, StoreError, schema, seal};
+use crate::store::{Reads, RelayId, Store, StoreError, schema, seal};
 
 /// Pairs of envelopes looked at in one call.
 const FORKS_AT_ONCE: u32 = 16;
@@ -211,6 +212,10 @@ impl Receiver<'_> {
         let made: BTreeMap<DocId, Vec<Vec<u8>>> = made.collect::<Result<_, StoreError>>()?;
         self.rebuild(&made.keys().copied().collect(), &made)?;
         conn.execute("DELETE FROM meta WHERE key = ?1", [seal::forked_key(self.context.space)])?;
+        // What a relay lacks of the stream that is left is still to be given to it.
+        let sql = "SELECT id, own_acked_seq FROM relay WHERE space = ?1";
+        let acked = Reads { conn }.all(sql, [old.row], |row| Ok((RelayId(row.get(0)?), row.get::<_, u32>(1)?)))?;
+        acked.into_iter().try_for_each(|(relay, acked)| note_left(conn, relay, &old.stream, acked.min(agreed_seq)))?;
         conn.execute("UPDATE relay SET own_acked_seq = 0 WHERE space = ?1", [old.row])?;
         self.retry(Streams::new(self.documents.space))
     }

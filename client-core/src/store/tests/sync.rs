@@ -256,7 +256,7 @@ fn the_outbox_resumes_after_any_envelope() {
     a.store.acked(forgotten, 4).unwrap();
     a.store.reset_relay(forgotten).unwrap();
     assert_eq!(a.store.reads().relay(forgotten).unwrap().own_acked_seq, 0, "another log has nothing yet");
-    assert_eq!(a.store.reads().unsent_count(&a.space, state.own_acked_seq).unwrap(), 2);
+    assert_eq!(a.store.reads().unsent_count(&a.space, &[state]).unwrap(), 2);
     let held = a.store.have(&a.space).unwrap();
     assert_eq!((held.len(), held[0].tip), (1, 5));
     assert_eq!(a.store.envelopes(&a.space, &held[0].stream, (2, 4), usize::MAX, 9).unwrap(), all[1..4]);

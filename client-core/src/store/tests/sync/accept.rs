@@ -524,6 +524,50 @@ fn what_a_home_wrote_before_it_was_put_back_and_cannot_open_yet_waits_while_it_l
 }
 
 #[test]
+fn what_a_relay_lacks_of_a_stream_that_was_left_is_still_to_be_sent_to_it() {
+    let mut a = trio().a;
+    let (space, membership, keyring) = (a.space, a.membership(), a.keyring.clone());
+    (1..=3).for_each(|at| {
+        a.title(at, &doc(1), &format!("edit {at}"));
+        a.seal();
+    });
+    let second = a.store.put_relay(&space, "wss://second.example", None).unwrap();
+    a.store.acked(a.relay, 3).unwrap();
+    a.store.acked(second, 1).unwrap();
+    let unsent = |a: &Device| {
+        let relays = a.store.relays(&space).unwrap();
+        let each: Vec<u64> = relays
+            .iter()
+            .map(|relay| a.store.reads().unsent_count(&space, std::slice::from_ref(relay)).unwrap())
+            .collect();
+        (each, a.store.reads().unsent_count(&space, &relays).unwrap())
+    };
+    assert_eq!(unsent(&a), (vec![0, 2], 0));
+    let left = a.point().0;
+    a.store.begin_new_stream(&space, 3, (&membership, &keyring), 5, &mut a.random).unwrap();
+    assert_eq!(unsent(&a), (vec![0, 2], 0), "it was left, and lacks there all the same");
+    let reach = |a: &Device, relay: usize| {
+        let relays = a.store.relays(&space).unwrap();
+        a.store.reads().own_held_by(&space, &relays[relay], &left).unwrap()
+    };
+    assert_eq!((reach(&a, 0), reach(&a, 1)), (3, 1));
+    a.title(9, &doc(1), "under the new one");
+    a.seal();
+    assert_eq!(unsent(&a), (vec![1, 3], 1));
+    // The second relay is given one more, and then says that it has all, and more than there is.
+    a.store.held_there(&space, second, &[(left, 2), (StreamId([7; 16]), 99)]).unwrap();
+    assert_eq!(unsent(&a), (vec![1, 2], 1));
+    a.store.held_there(&space, second, &[(left, 1)]).unwrap();
+    assert_eq!(unsent(&a), (vec![1, 2], 1), "what was stored stays");
+    a.store.held_there(&space, second, &[(left, 99)]).unwrap();
+    assert_eq!((unsent(&a), reach(&a, 1)), ((vec![1, 1], 1), 3));
+    // A relay that lost everything, and one that is new, have nothing of it.
+    a.store.reset_relay(second).unwrap();
+    a.store.put_relay(&space, "wss://third.example", None).unwrap();
+    assert_eq!(unsent(&a), (vec![1, 4, 4], 1));
+}
+
+#[test]
 fn a_copied_home_goes_on_under_a_new_stream_without_losing_an_edit() {
     let Trio { mut a, mut b, .. } = trio();
     a.title(1, &doc(1), "both have this");
