@@ -497,6 +497,13 @@ def check_checkpoint(vectors):
         raise Failed("checkpoint.txt: other documents are erased")
     flips("manifest", sealed, lambda changed: envelopes.open_manifest(space, secret, changed))
     refuses("a manifest in another space", lambda: envelopes.open_manifest(bytes(32), secret, sealed))
+    of_pieces = vectors["pack_of_pieces"]
+    ((doc, genesis, of_piece, number, of, data),) = envelopes.pieces(of_pieces)
+    vectors.equal("doc", doc)
+    if (genesis, len(of_piece), number, of, data) != (1, 2, 2, 3, bytes([9] * 5)) or envelopes.pieces(vectors["pack"]):
+        raise Failed("checkpoint.txt: pieces that say something else")
+    for at in range(len(of_pieces)):
+        refuses(f"pieces cut at {at}", lambda: envelopes.pieces(of_pieces[:at]))
     for at in range(len(vectors["pack"])):
         refuses(f"pack cut at {at}", lambda: envelopes.pack(vectors["pack"][:at]))
 

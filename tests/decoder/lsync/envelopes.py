@@ -214,6 +214,23 @@ def pack(body):
     return stamp, found
 
 
+def pieces(body):
+    """[(document, genesis, heads, number, of, bytes)] of a Chunk: parts of a document that is too large for one."""
+    pack(body)
+    found = cbor.decode(body).get(4, [])
+    if not isinstance(found, list) or len(found) > 1 or (not found and 4 in cbor.decode(body)):
+        raise Refused("one piece at most")
+    for piece in found:
+        if not isinstance(piece, dict) or not {1, 2, 3, 4, 5, 6} <= piece.keys():
+            raise Refused("a piece is a map")
+        heads = [piece[3][at : at + 32] for at in range(0, len(piece[3]), 32)]
+        _ascending([piece[1]], 16)
+        _ascending(heads, 32)
+        if not heads or not 1 <= piece[4] <= piece[5] <= 32 or not 0 < len(piece[6]) <= 2 * MIB:
+            raise Refused("a piece that cannot be")
+    return [(p[1], p[2], [p[3][at : at + 32] for at in range(0, len(p[3]), 32)], p[4], p[5], p[6]) for p in found]
+
+
 def rows(data):
     """[(table, key, values)]; null is None."""
     found = []

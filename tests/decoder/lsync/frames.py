@@ -176,6 +176,8 @@ FRAMES = {
     0x31: ("WANT", [SESSION, _list(RANGE, STREAMS_MAX), IDS]),
     0x32: ("OFFER", [SESSION, IDS]),
     0x33: ("LACK", [SESSION, IDS]),
+    0x34: ("WANT_REST", [SESSION, ID32, U32]),
+    0x35: ("PART", [SESSION, U32, U32, FLAG, BYTES]),
     0x40: ("EPHEMERAL", [SESSION, BYTES]),
     0x41: ("WAKEUP", [SESSION, _option(WAKEUP)]),
     0x42: ("WAKEUP_ACK", [SESSION, _one_of(U8, 0, 1, 2, 3)]),
