@@ -176,10 +176,13 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start_with_waker(config: Config, waker: Option<Arc<dyn Waker>>) -> Result<Handle, StartError> {
-        let opened = {
+        let opened = if config.database.is_some() {
             let config = config.clone();
             // A server may let itself be waited for.
             tokio::task::spawn_blocking(move || open(&config)).await.unwrap_or(Err(StartError::Gone))?
+        } else {
+            // On this thread: a simulated relay has its chance and its faults here.
+            open(&config)?
         };
         let listen = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
