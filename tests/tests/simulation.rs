@@ -10,13 +10,19 @@ fn simulate(args: &[&str]) -> (bool, String) {
     (output.status.success(), said)
 }
 
+/// What was said but for counts of bytes, which differ by some ids from run to run (decision 0026).
+fn events(said: &str) -> Vec<String> {
+    let is_bytes = |part: &str| part.contains("bytes carried=") || part.contains("quiet bytes=");
+    said.lines().map(|line| line.split(';').filter(|part| !is_bytes(part)).collect::<Vec<_>>().join(";")).collect()
+}
+
 #[test]
 fn a_seed_is_replayed_event_for_event() {
     for seed in ["3", "11", "27"] {
         let [(_, first), (_, second)] =
             [simulate(&["--seed", seed, "--verbose"]), simulate(&["--seed", seed, "--verbose"])];
         assert!(first.lines().count() > 20, "nothing happened: {first}");
-        assert_eq!(first, second, "seed {seed}");
+        assert_eq!(events(&first), events(&second), "seed {seed}");
     }
     let (one, other) = (simulate(&["--seed", "3"]).1, simulate(&["--seed", "4"]).1);
     assert_ne!(one, other);
