@@ -12,7 +12,9 @@
 //! The caller lists the living notes with their notebooks, plans all paths, then writes note by note, so that only
 //! one text is in memory: [`Exporter::write`] for each, [`Exporter::finish`] once.
 
+#[cfg(feature = "io")]
 pub(crate) mod attached;
+#[cfg_attr(not(feature = "io"), allow(dead_code, reason = "files are written by the client"))]
 pub(crate) mod links;
 mod names;
 #[cfg(feature = "io")]

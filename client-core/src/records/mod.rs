@@ -43,6 +43,7 @@ use crate::keys::{DeviceKeys, EpochSecret, Keyring};
 pub use back::{TakenBack, take_back};
 pub use cover::{Cover, CoverPlan, cover_records, plan_cover, recovery_keys, replace_recovery_key};
 pub use demoted::is_before_demotion;
+#[cfg(feature = "io")]
 pub(crate) use demoted::role_given;
 pub use draft::Draft;
 pub use epochs::{devices_without, has_asked_enough, is_given, is_key_lacking};

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Crdt, Field, FieldType, Kind, Projection, kinds};
+use super::{Crdt, Field, Kind, Projection, kinds};
 
 /// A column of a projection table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +174,6 @@ pub const SEARCH_WEIGHTS: SearchWeights = SearchWeights { title: 8.0, headings: 
 
 /// Whether a decimal is kept as text, and so is ordered as a number only by being read as one.
 #[cfg(feature = "io")]
-pub(crate) const fn is_decimal_text(field_type: FieldType) -> bool {
-    matches!(field_type, FieldType::Quantity | FieldType::Rate)
+pub(crate) const fn is_decimal_text(field_type: super::FieldType) -> bool {
+    matches!(field_type, super::FieldType::Quantity | super::FieldType::Rate)
 }

@@ -30,6 +30,7 @@ pub mod project;
 pub mod tags;
 pub mod template;
 pub mod tree;
+#[cfg(feature = "io")]
 pub(crate) mod typed;
 pub mod undo;
 pub mod whole;
